@@ -1,0 +1,90 @@
+"""The one error type that users meet, and the exit codes that go with it.
+
+Every fault that a user can cause or mend is a `FoundryError`: one sentence on
+what is wrong, a hint on what to do, the path of a log, a command to replay.
+It carries a machine-readable `reason` (a short slug such as
+``signature-wrong-key``) for records, ``status --json`` and tests.
+Anything else that escapes is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+EXIT_TASK_FAILED = 1
+EXIT_CONFIG = 2
+EXIT_OUTSIDE = 3
+EXIT_INTERRUPTED = 130
+
+
+class FoundryError(Exception):
+    """A task failed for a reason that can be told in one sentence."""
+
+    exit_code = EXIT_TASK_FAILED
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        hint: str = "",
+        log: Path | None = None,
+        replay: str = "",
+        retry: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.hint = hint
+        self.log = log
+        self.replay = replay
+        self.retry = retry
+
+    def render(self) -> str:
+        """The lines that a user sees; the first is the sentence itself."""
+        lines = [self.message]
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        if self.log is not None:
+            lines.append(f"  log: {self.log}")
+        if self.replay:
+            lines.append(f"  replay: {self.replay}")
+        return "\n".join(lines)
+
+
+class OutsideError(FoundryError):
+    """Something outside is missing: a tool, a credential, the network, space."""
+
+    exit_code = EXIT_OUTSIDE
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One thing that is wrong in one configuration file.
+
+    `path` is a JSON path such as ``$[0].ocp_versions[1]``; empty when the file
+    as a whole is meant.
+    """
+
+    file: str
+    path: str
+    message: str
+
+    def render(self) -> str:
+        """``file: path: message``."""
+        return ": ".join(part for part in (self.file, self.path, self.message) if part)
+
+
+class ConfigError(FoundryError):
+    """The configuration is wrong; holds every fault that was found, not just the first."""
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, faults: Sequence[Fault], *, hint: str = "") -> None:
+        self.faults = tuple(sorted(set(faults)))
+        count = len(self.faults)
+        head = "the configuration has a fault" if count == 1 else f"the configuration has {count} faults"
+        lines = [f"{head}:", *(f"  {fault.render()}" for fault in self.faults)]
+        super().__init__("\n".join(lines), reason="configuration", hint=hint)

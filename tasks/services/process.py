@@ -1,0 +1,152 @@
+"""The one place where commands are started.
+
+Commands are argument lists. Each is logged so that it can be pasted into a
+shell, runs in a process group of its own so that an interruption leaves
+nothing behind, and has a time limit. Secrets named by the caller are hidden
+wherever the command or its output is written.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.core.errors import FoundryError, OutsideError
+
+_GRACE_SECONDS = 5.0
+_running: set[subprocess.Popen[bytes]] = set()
+_running_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A finished command: exit code, its output as text, wall seconds."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+def shell_line(argv: Sequence[str], secrets: Sequence[str] = ()) -> str:
+    """The command as one line that can be pasted into a shell, secrets hidden."""
+    return _hide(shlex.join(argv), secrets)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    log: Path | None = None,
+    timeout: float = 3600.0,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    secrets: Sequence[str] = (),
+    check: bool = True,
+    hint: str = "",
+    reason: str = "command-failed",
+) -> Completed:
+    """Run a command to its end.
+
+    With `log`, the command line and all it prints are appended there and
+    `Completed.stdout`/`.stderr` stay empty. `env` is added to the environment.
+
+    Raises OutsideError when the program is not installed, FoundryError when it
+    takes longer than `timeout` seconds or (with `check`) exits non-zero.
+    """
+    started = time.monotonic()
+    sink = None
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        sink = log.open("ab")
+        sink.write(f"$ {shell_line(argv, secrets)}\n".encode())
+        sink.flush()
+    try:
+        process = _start(argv, sink, env, cwd)
+        try:
+            out, err = process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            _end(process)
+            raise FoundryError(
+                f"{argv[0]} took longer than {timeout:.0f} s and was stopped",
+                reason="timeout", hint=hint, log=log, replay=shell_line(argv, secrets), retry=True,
+            ) from error
+        except BaseException:
+            _end(process)
+            raise
+        finally:
+            with _running_lock:
+                _running.discard(process)
+    finally:
+        if sink is not None:
+            sink.close()
+    done = Completed(
+        tuple(argv), process.returncode,
+        _hide((out or b"").decode(errors="replace"), secrets),
+        _hide((err or b"").decode(errors="replace"), secrets),
+        time.monotonic() - started,
+    )
+    if check and done.returncode != 0:
+        raise FoundryError(
+            failure_sentence(done), reason=reason, hint=hint, log=log, replay=shell_line(argv, secrets)
+        )
+    return done
+
+
+def failure_sentence(done: Completed) -> str:
+    """One sentence on a command that failed, with the last line that it printed."""
+    how = f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"failed with exit code {done.returncode}"
+    words = [word for word in done.argv[:3] if not word.startswith("-")]
+    last = (done.stderr.strip() or done.stdout.strip()).rsplit("\n", 1)[-1][:300]
+    return f"{' '.join(words[:2])} {how}" + (f": {last}" if last else "")
+
+
+def stop_all() -> None:
+    """End every command that is still running; for a process about to exit."""
+    with _running_lock:
+        processes = list(_running)
+    for process in processes:
+        _end(process)
+
+
+def _start(
+    argv: Sequence[str], sink: object, env: Mapping[str, str] | None, cwd: Path | None
+) -> subprocess.Popen[bytes]:
+    output = subprocess.PIPE if sink is None else sink
+    try:
+        process = subprocess.Popen(
+            list(argv), stdin=subprocess.PIPE, stdout=output, stderr=output if sink is None else subprocess.STDOUT,  # type: ignore[call-overload]  # reason: a pipe or a file
+            env={**os.environ, **env} if env else None, cwd=cwd, start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise OutsideError(
+            f"{argv[0]} is not installed", reason="tool-missing", hint="run `doit doctor`: it names the package to install"
+        ) from error
+    with _running_lock:
+        _running.add(process)
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+            return
+
+
+def _hide(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
