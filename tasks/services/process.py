@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tasks.core.errors import FoundryError, OutsideError
 
@@ -104,7 +105,8 @@ def run(
 
 def failure_sentence(done: Completed) -> str:
     """One sentence on a command that failed, with the last line that it printed."""
-    how = f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"failed with exit code {done.returncode}"
+    code = done.returncode
+    how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
     words = [word for word in done.argv[:3] if not word.startswith("-")]
     last = (done.stderr.strip() or done.stdout.strip()).rsplit("\n", 1)[-1][:300]
     return f"{' '.join(words[:2])} {how}" + (f": {last}" if last else "")
@@ -119,17 +121,19 @@ def stop_all() -> None:
 
 
 def _start(
-    argv: Sequence[str], sink: object, env: Mapping[str, str] | None, cwd: Path | None
+    argv: Sequence[str], sink: IO[bytes] | None, env: Mapping[str, str] | None, cwd: Path | None
 ) -> subprocess.Popen[bytes]:
-    output = subprocess.PIPE if sink is None else sink
+    output: int | IO[bytes] = subprocess.PIPE if sink is None else sink
+    errors: int | IO[bytes] = subprocess.PIPE if sink is None else subprocess.STDOUT
     try:
         process = subprocess.Popen(
-            list(argv), stdin=subprocess.PIPE, stdout=output, stderr=output if sink is None else subprocess.STDOUT,  # type: ignore[call-overload]  # reason: a pipe or a file
+            list(argv), stdin=subprocess.PIPE, stdout=output, stderr=errors,
             env={**os.environ, **env} if env else None, cwd=cwd, start_new_session=True,
         )
     except FileNotFoundError as error:
         raise OutsideError(
-            f"{argv[0]} is not installed", reason="tool-missing", hint="run `doit doctor`: it names the package to install"
+            f"{argv[0]} is not installed",
+            reason="tool-missing", hint="run `doit doctor`: it names the package to install",
         ) from error
     with _running_lock:
         _running.add(process)
