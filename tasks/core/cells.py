@@ -1,0 +1,128 @@
+"""From matrix and catalogue to cells: a pure function, no network.
+
+A cell is one (driver, kernel); the releases that share a kernel share the cell.
+Its toolkit is the one of the *lowest* release of the whole catalogue that has
+the kernel, so that a release added later changes no cell
+(docs/decisions/0003-toolkit-of-a-cell.md).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tasks.core.config import Config, Family, Want
+from tasks.core.errors import Fault
+from tasks.core.names import cell_name, image_tag
+from tasks.core.versions import minor_of, version_key
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The unit of work: one module, one image, one tag."""
+
+    driver: str
+    family: Family
+    kernel: str
+    arch: str
+    releases: tuple[str, ...]
+    toolkit: str
+
+    @cached_property
+    def name(self) -> str:
+        """``<driver>-<kernel>``: of the cell's folder and tasks."""
+        return cell_name(self.driver, self.kernel)
+
+    @cached_property
+    def tag(self) -> str:
+        """The image's tag."""
+        return image_tag(self.driver, self.kernel)
+
+    @property
+    def toolkit_digest(self) -> str:
+        """``sha256:…`` of the toolkit."""
+        return self.toolkit.rpartition("@")[2]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells that the matrix wants, by driver, and what it wants in vain."""
+
+    cells: tuple[Cell, ...]
+    by_driver: Mapping[str, tuple[Cell, ...]]
+    families: Mapping[str, Family]
+    gaps: tuple[Fault, ...]
+
+    def narrowed(self, driver: str, release: str) -> tuple[Cell, ...]:
+        """The driver's cells that serve a release (``4.18.15``) or any of a minor (``4.18``)."""
+        return tuple(
+            cell for cell in self.by_driver.get(driver, ())
+            if any(release in (have, minor_of(have)) for have in cell.releases)
+        )
+
+
+@dataclass(frozen=True)
+class _Kernels:
+    """The catalogue, indexed for look-ups by minor and by release."""
+
+    by_want: Mapping[str, Sequence[Mapping[str, Any]]]
+    toolkits: Mapping[tuple[str, str], str]
+
+
+def make_plan(config: Config) -> Plan:
+    """Every cell of the matrix, sorted by driver and kernel version."""
+    index = _index(config)
+    releases: dict[str, dict[tuple[str, str], set[str]]] = {}
+    families: dict[str, Family] = {}
+    gaps: list[Fault] = []
+    for want in config.wants:
+        families[want.driver] = config.families[want.family]
+        cells = releases.setdefault(want.driver, defaultdict(set))
+        gaps += _gather(want, index, cells, config.settings["catalogue"])
+    by_driver = {
+        driver: tuple(_cells(driver, families[driver], releases[driver], index))
+        for driver in sorted(releases, key=version_key)
+    }
+    return Plan(tuple(cell for cells in by_driver.values() for cell in cells), by_driver, families, tuple(gaps))
+
+
+def _index(config: Config) -> _Kernels:
+    arches = set(config.settings["arch"])
+    by_want: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    toolkits: dict[tuple[str, str], str] = {}
+    for entry in sorted(config.catalogue, key=lambda entry: version_key(entry["version"])):
+        if entry["arch"] not in arches:
+            continue
+        by_want[entry["version"]].append(entry)
+        by_want[minor_of(entry["version"])].append(entry)
+        if "kernel" in entry:
+            toolkits.setdefault((entry["kernel"], entry["arch"]), entry["dtk"])
+    return _Kernels(by_want, toolkits)
+
+
+def _gather(
+    want: Want, index: _Kernels, cells: dict[tuple[str, str], set[str]], catalogue: str
+) -> Iterable[Fault]:
+    file, path = want.where
+    for number, release in enumerate(want.releases):
+        entries = index.by_want.get(release, ())
+        place = f"{path}.ocp_versions[{number}]"
+        if not entries:
+            yield Fault(file, place, f"{catalogue} has no release {release}")
+        for entry in entries:
+            if "kernel" not in entry:
+                yield Fault(file, place, f"the kernel of release {entry['version']} is not in {catalogue} yet")
+                continue
+            cells[entry["kernel"], entry["arch"]].add(entry["version"])
+
+
+def _cells(
+    driver: str, family: Family, kernels: Mapping[tuple[str, str], set[str]], index: _Kernels
+) -> Iterable[Cell]:
+    for kernel, arch in sorted(kernels, key=lambda pair: (version_key(pair[0]), pair)):
+        releases = tuple(sorted(kernels[kernel, arch], key=version_key))
+        yield Cell(driver, family, kernel, arch, releases, index.toolkits[kernel, arch])

@@ -1,0 +1,210 @@
+"""Reading the configuration: defaults, profile, families, locks, matrix, catalogue.
+
+Everything is read and checked before the first task exists, and all faults of
+all files are shown at once (ConfigError, exit code 2).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import ConfigError, Fault
+from tasks.core.patches import Patch
+from tasks.core.profile import Profile
+from tasks.core.schema import Verdicts
+
+
+@dataclass(frozen=True)
+class Family:
+    """One driver family with the profile's changes merged in (schemas/family.schema.json)."""
+
+    name: str
+    data: Mapping[str, Any]
+    patches: tuple[Patch, ...]
+
+    def __getitem__(self, item: str) -> Any:
+        return self.data[item]
+
+    def source_root(self, driver: str) -> str:
+        """The folder of the sources inside the package, ``usr/src/aws-neuronx-2.22.2.0``."""
+        root: str = self.data["source"]["root"]
+        return root.replace("{driver}", driver)
+
+    @property
+    def module_files(self) -> tuple[str, ...]:
+        """The paths of the modules in the built tree, in loading order."""
+        return tuple(module["file"] for module in self.data["modules"])
+
+
+@dataclass(frozen=True)
+class Want:
+    """One line of the matrix: a driver for minors and releases; `where` names it in messages."""
+
+    driver: str
+    family: str
+    releases: tuple[str, ...]
+    where: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that the configuration files say, checked."""
+
+    root: Path
+    profile: Profile
+    settings: Mapping[str, Any]
+    families: Mapping[str, Family]
+    locks: Mapping[str, Mapping[str, Any]]
+    wants: tuple[Want, ...]
+    catalogue: tuple[Mapping[str, Any], ...]
+    verdicts: Verdicts
+
+    @property
+    def build(self) -> Path:
+        """``build/<profile>``, relative to the root."""
+        return Path("build") / self.profile.name
+
+    def lock_path(self, family: str) -> Path:
+        """The family's lock file, relative to the root."""
+        return Path(self.settings["locks"]) / f"{family}.json"
+
+
+@dataclass
+class _Reader:
+    """Reads documents below `root` and gathers faults instead of stopping at the first."""
+
+    root: Path
+    verdicts: Verdicts
+    faults: list[Fault] = field(default_factory=list)
+
+    def document(self, file: str, schema: str, *, default: Any = None) -> Any:
+        """The checked document, or `default` when it is missing and that is allowed, or when it is faulty."""
+        try:
+            content = (self.root / file).read_bytes()
+        except FileNotFoundError:
+            if default is None:
+                self.faults.append(Fault(file, "", "the file is missing"))
+            return default
+        except OSError as error:
+            self.faults.append(Fault(file, "", f"can't be read: {error.strerror}"))
+            return default
+        try:
+            document = _parse(file, content)
+        except ValueError as error:
+            self.faults.append(Fault(file, "", str(error)))
+            return default
+        faults = self.verdicts.check(schema, document, content, file)
+        self.faults += faults
+        return default if faults else document
+
+
+def load(root: Path, profile: Profile) -> Config:
+    """Read and check everything; raises ConfigError with every fault of every file."""
+    verdicts = Verdicts(root / "schemas", root / "build" / profile.name / "verdicts.json")
+    reader = _Reader(root, verdicts)
+    defaults = reader.document("config/defaults.yaml", "defaults")
+    changes = _profile_document(reader, profile)
+    settings = _merge(defaults or {}, changes or {})
+    families = _families(reader, settings)
+    catalogue = reader.document(settings["catalogue"], "catalogue", default=[]) if settings.get("catalogue") else []
+    wants = _wants(reader, settings, families)
+    locks = {
+        name: reader.document(f"{settings['locks']}/{name}.json", "lock", default={"schema": 1, "packages": {}})
+        for name in families if settings.get("locks")
+    }
+    reader.faults += _catalogue_faults(settings.get("catalogue", ""), catalogue)
+    if reader.faults:
+        raise ConfigError(reader.faults)
+    verdicts.keep()
+    return Config(root, profile, settings, families, locks, tuple(wants), tuple(catalogue), verdicts)
+
+
+def _profile_document(reader: _Reader, profile: Profile) -> Any:
+    file = f"config/profiles/{profile.name}.yaml"
+    folder = reader.root / "config" / "profiles"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if profile.name not in known:
+        message = f"there is no profile {profile.name!r} ({profile.why}); there are {', '.join(known)}"
+        reader.faults.append(Fault("config/profiles", "", message))
+        return {}
+    return reader.document(file, "profile")
+
+
+def _families(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, Family]:
+    families = {}
+    for path in sorted((reader.root / "config" / "drivers").glob("*.yaml")):
+        file = f"config/drivers/{path.name}"
+        data = reader.document(file, "family")
+        if data is None:
+            continue
+        merged = _merge(data, settings.get("families", {}).get(path.stem, {}))
+        patches = tuple(Patch.from_config(entry) for entry in merged.get("patches", []))
+        ids = [patch.id for patch in patches]
+        for twice in sorted({name for name in ids if ids.count(name) > 1}):
+            reader.faults.append(Fault(file, "$.patches", f"two patches have the id {twice!r}"))
+        families[path.stem] = Family(path.stem, merged, patches)
+    return families
+
+
+def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, Family]) -> list[Want]:
+    wants: list[Want] = []
+    owners: dict[str, tuple[str, str]] = {}
+    for file in settings.get("matrix", []):
+        for index, entry in enumerate(reader.document(file, "matrix", default=None) or []):
+            family = entry.get("family", settings.get("default_family", ""))
+            where = (file, f"$[{index}]")
+            if family not in families:
+                known = ", ".join(sorted(families)) or "none"
+                reader.faults.append(Fault(file, f"$[{index}].family", f"unknown family {family!r}; known: {known}"))
+                continue
+            owner, at = owners.setdefault(entry["driver"], (family, f"{file} $[{index}]"))
+            if owner != family:
+                reader.faults.append(
+                    Fault(file, f"$[{index}].driver", f"{entry['driver']} is already of family {owner} ({at})")
+                )
+                continue
+            wants.append(Want(entry["driver"], family, tuple(entry["ocp_versions"]), where))
+    return wants
+
+
+def _catalogue_faults(file: str, catalogue: Any) -> list[Fault]:
+    seen: dict[tuple[str, str], int] = {}
+    faults = []
+    for index, entry in enumerate(catalogue):
+        pair = (entry["version"], entry["arch"])
+        first = seen.setdefault(pair, index)
+        if first != index:
+            faults.append(Fault(file, f"$[{index}]", f"{pair[0]} {pair[1]} is already at $[{first}]"))
+    return faults
+
+
+def _parse(file: str, content: bytes) -> Any:
+    """JSON or YAML by the file's ending; ValueError with one line on what is wrong."""
+    if file.endswith(".json"):
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise ValueError(f"is not JSON: {error}") from error
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader, in C where it is built
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ValueError(f"is not YAML: {getattr(error, 'problem', None) or error}{place}") from error
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `under`, mapping by mapping; lists and scalars are replaced."""
+    merged = dict(under)
+    for name, value in over.items():
+        below = merged.get(name)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merge(below, value) if both else value  # type: ignore[arg-type]  # reason: checked above
+    return merged

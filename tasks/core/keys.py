@@ -1,0 +1,103 @@
+"""The key of a cell: a hash over everything that its output depends on.
+
+A cell is done when its record bears its current key. The parts are kept beside
+the hash, so that `doit status` can say which input changed. Their form is
+frozen by tests/unit/golden: whoever changes it rebuilds every user's library.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.core.cells import Cell
+from tasks.core.config import Config
+from tasks.core.files import canonical_json, sha256_bytes, sha256_file
+from tasks.core.labels import make_labels
+from tasks.core.patches import applying
+
+BUILD_SCRIPT = "container/build-module.sh"
+
+# What people call the parts of a key.
+PART_NAMES = {
+    "package": "the driver package", "patches": "the patches that apply", "build_script": "the build script",
+    "toolkit": "the toolkit", "kernel": "the kernel", "make": "the make settings", "strip": "the strip setting",
+    "modules": "the list of modules", "containerfile": "the Containerfile", "licenses": "the licences",
+    "base": "the base image", "labels": "the labels", "platform": "the platform",
+}
+
+Parts = dict[str, str]
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """A cell's keys. `key` is that of the image and the cell, `module` of the compile alone."""
+
+    key: str
+    module: str
+    parts: Parts
+    labels: Mapping[str, str]
+
+
+class FileHashes:
+    """SHA-256 of files below the root, each read once as long as it does not change."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[str, tuple[tuple[int, int, int], str]] = {}
+
+    def get(self, path: str) -> str:
+        """The hash of a file, given relative to the root; OSError when it can't be read."""
+        full = self.root / path
+        stat = os.stat(full)
+        mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        known = self._known.get(path)
+        if known is None or known[0] != mark:
+            known = (mark, sha256_file(full))
+            self._known[path] = known
+        return known[1]
+
+
+def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
+    """The key of a cell, or the sentence that says why it can't be known yet."""
+    lock = config.locks[cell.family.name]
+    package, base = lock["packages"].get(cell.driver), lock.get("base")
+    if base is None:
+        return "the base image is not locked yet"
+    if package is None:
+        return "not fetched yet"
+    module = _module_parts(cell, package, hashes)
+    labels = make_labels(cell, package, base, config.settings)
+    image = {
+        "containerfile": hashes.get(cell.family["containerfile"]),
+        "licenses": _hash({Path(file).name: hashes.get(file) for file in cell.family["licenses"]}),
+        "base": base["digest"], "labels": _hash(labels), "platform": f"linux/{cell.arch}",
+    }
+    return CellKey(_hash({"schema": 1, **module, **image}), _hash({"schema": 1, **module}), module | image, labels)
+
+
+def changed_parts(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Which parts of a key differ, as words: ``the build script, the toolkit``; empty when none does."""
+    names = [name for name in sorted(now.keys() | before.keys()) if before.get(name) != now.get(name)]
+    return ", ".join(PART_NAMES.get(name, name) for name in names)
+
+
+def _module_parts(cell: Cell, package: Mapping[str, Any], hashes: FileHashes) -> Parts:
+    family = cell.family
+    return {
+        "package": package["content_sha256"],
+        "patches": _hash([patch.as_key() for patch in applying(family.patches, cell.driver, cell.kernel)]),
+        "build_script": hashes.get(BUILD_SCRIPT),
+        "toolkit": cell.toolkit_digest,
+        "kernel": cell.kernel,
+        "make": _hash([family.source_root(cell.driver), family.data.get("make", {})]),
+        "modules": _hash(family["modules"]),
+        "strip": family.data.get("strip", "debug"),
+    }
+
+
+def _hash(value: object) -> str:
+    return sha256_bytes(canonical_json(value))

@@ -1,0 +1,47 @@
+"""The ledger: per driver, every published cell (``images.json``).
+
+Here it is a file, ``build/<profile>/release/<driver>/images.json``. A cell
+whose row bears its current key is published: it needs no toolkit, no source and
+no module. A ledger of a newer schema is refused, never misread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import ConfigError, Fault
+from tasks.core.schema import Verdicts
+
+SCHEMA = 1
+
+
+def ledger_path(build: Path, driver: str) -> Path:
+    """Where a driver's ledger is, below ``build/<profile>``."""
+    return build / "release" / driver / "images.json"
+
+
+def read_ledger(path: Path, file: str, verdicts: Verdicts) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+    """The rows by (kernel, arch); empty when there is no ledger.
+
+    Raises ConfigError when the file is there and is not a ledger that this
+    version understands: an answer that can't be had is never "nothing published".
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
+    newer = isinstance(document, dict) and isinstance(document.get("schema"), int) and document["schema"] > SCHEMA
+    if newer:
+        message = f"schema {document['schema']} is newer than this version of kmod-foundry understands ({SCHEMA})"
+        raise ConfigError([Fault(file, "$.schema", message)], hint="update kmod-foundry")
+    faults = verdicts.check("ledger", document, content, file)
+    if faults:
+        raise ConfigError(faults)
+    return {(row["kernel"], row["arch"]): row for row in document["cells"]}
