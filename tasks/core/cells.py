@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from tasks.core.config import Config, Family, Want
@@ -49,13 +48,21 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A release that the matrix wants of a driver and that the catalogue can't give."""
+
+    driver: str
+    fault: Fault
+
+
+@dataclass(frozen=True)
 class Plan:
     """All cells that the matrix wants, by driver, and what it wants in vain."""
 
     cells: tuple[Cell, ...]
     by_driver: Mapping[str, tuple[Cell, ...]]
     families: Mapping[str, Family]
-    gaps: tuple[Fault, ...]
+    gaps: tuple[Gap, ...]
 
     def narrowed(self, driver: str, release: str) -> tuple[Cell, ...]:
         """The driver's cells that serve a release (``4.18.15``) or any of a minor (``4.18``)."""
@@ -78,7 +85,7 @@ def make_plan(config: Config) -> Plan:
     index = _index(config)
     releases: dict[str, dict[tuple[str, str], set[str]]] = {}
     families: dict[str, Family] = {}
-    gaps: list[Fault] = []
+    gaps: list[Gap] = []
     for want in config.wants:
         families[want.driver] = config.families[want.family]
         cells = releases.setdefault(want.driver, defaultdict(set))
@@ -106,16 +113,17 @@ def _index(config: Config) -> _Kernels:
 
 def _gather(
     want: Want, index: _Kernels, cells: dict[tuple[str, str], set[str]], catalogue: str
-) -> Iterable[Fault]:
+) -> Iterable[Gap]:
     file, path = want.where
     for number, release in enumerate(want.releases):
         entries = index.by_want.get(release, ())
         place = f"{path}.ocp_versions[{number}]"
         if not entries:
-            yield Fault(file, place, f"{catalogue} has no release {release}")
+            yield Gap(want.driver, Fault(file, place, f"{catalogue} has no release {release}"))
         for entry in entries:
             if "kernel" not in entry:
-                yield Fault(file, place, f"the kernel of release {entry['version']} is not in {catalogue} yet")
+                message = f"the kernel of release {entry['version']} is not in {catalogue} yet"
+                yield Gap(want.driver, Fault(file, place, message))
                 continue
             cells[entry["kernel"], entry["arch"]].add(entry["version"])
 

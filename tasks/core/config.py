@@ -58,7 +58,7 @@ class Config:
     profile: Profile
     settings: Mapping[str, Any]
     families: Mapping[str, Family]
-    locks: Mapping[str, Mapping[str, Any]]
+    locks: Mapping[str, dict[str, Any]]
     wants: tuple[Want, ...]
     catalogue: tuple[Mapping[str, Any], ...]
     verdicts: Verdicts

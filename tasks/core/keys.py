@@ -38,6 +38,7 @@ class CellKey:
 
     key: str
     module: str
+    module_parts: Parts
     parts: Parts
     labels: Mapping[str, str]
 
@@ -76,7 +77,8 @@ def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
         "licenses": _hash({Path(file).name: hashes.get(file) for file in cell.family["licenses"]}),
         "base": base["digest"], "labels": _hash(labels), "platform": f"linux/{cell.arch}",
     }
-    return CellKey(_hash({"schema": 1, **module, **image}), _hash({"schema": 1, **module}), module | image, labels)
+    parts = module | image
+    return CellKey(_hash({"schema": 1, **parts}), _hash({"schema": 1, **module}), module, parts, labels)
 
 
 def changed_parts(before: Mapping[str, str], now: Mapping[str, str]) -> str:

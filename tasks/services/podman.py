@@ -16,8 +16,8 @@ import resource
 import shutil
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,8 +53,10 @@ class Engine:
 
     state: Path
     registries: Mapping[str, str] = field(default_factory=dict)
+    _containers: set[str] = field(default_factory=set)
     _settings: EngineSettings | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def settings(self) -> EngineSettings:
         """What this machine takes; finds out the first time, in about a second.
@@ -119,6 +121,37 @@ class Engine:
     def remove_image(self, reference: str) -> None:
         """Remove an image from the local store; nothing happens when it is not there or still in use."""
         self.call("image", "rm", "--force", reference, check=False)
+
+    @property
+    def label(self) -> str:
+        """The label on every container of this checkout, so that leftovers can be found."""
+        return f"kmod-foundry.checkout={sha256_bytes(str(self.state.absolute()).encode())[:16]}"
+
+    @contextmanager
+    def container(self, purpose: str) -> Iterator[str]:
+        """A name for a container that is gone when the block ends, however it ends."""
+        name = f"kmod-foundry-{os.getpid()}-{next(self._numbers)}-{sha256_bytes(purpose.encode())[:8]}"
+        self._containers.add(name)
+        try:
+            yield name
+        except BaseException:
+            self._remove_containers([name])
+            raise
+        finally:
+            self._containers.discard(name)
+
+    def stop_containers(self) -> None:
+        """Remove the containers of this run; for a process that is about to exit."""
+        self._remove_containers(list(self._containers))
+
+    def remove_leftovers(self) -> None:
+        """Remove containers that a killed run of this checkout left; only under the run's lock."""
+        done = self.call("ps", "--all", "--quiet", f"--filter=label={self.label}", check=False)
+        self._remove_containers(done.stdout.split())
+
+    def _remove_containers(self, names: Sequence[str]) -> None:
+        if names:
+            self.call("rm", "--force", "--ignore", "--time=0", *names, check=False)
 
     def version(self) -> str:
         """The version of podman, such as ``4.3.1``."""
@@ -232,7 +265,3 @@ def _probe_root(folder: Path) -> Path:
             (root / name).symlink_to(f"usr/{name}")
     return root
 
-
-def argument_list(pairs: Mapping[str, str], option: str) -> Sequence[str]:
-    """``--option name=value`` for each pair, sorted by name."""
-    return [part for name in sorted(pairs) for part in (option, f"{name}={pairs[name]}")]

@@ -1,0 +1,49 @@
+# What there is: demo, test, lint, bench, setup, requirements, clean.
+# `demo` and `test` set up everything that they need on a fresh Debian or Ubuntu machine.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint bench setup system requirements clean
+
+demo: setup
+	@$(BIN)/doit profile sandbox
+	@$(BIN)/doit sandbox:up
+	@$(BIN)/doit build:2.22.2.0
+	@$(BIN)/python -m tasks.commands.demo
+
+test: setup lint
+	@$(BIN)/python -m pytest
+
+lint: setup
+	@$(BIN)/python -m pytest -q tests/lint
+
+bench: setup
+	@$(BIN)/python -m tests.bench
+
+setup: system $(STAMP)
+
+system:
+	@container/sandbox/system-packages.sh
+
+$(STAMP): requirements-dev.txt
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@# doit must see this folder's modules
+	@$(BIN)/python -c "import pathlib, site; \
+	    pathlib.Path(site.getsitepackages()[0], 'kmod_foundry.pth').write_text(str(pathlib.Path.cwd()) + '\n')"
+	@touch $(STAMP)
+
+# Locks the versions of all Python packages with their hashes.
+requirements: setup
+	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
+	    --no-emit-find-links --no-emit-trusted-host --output-file=requirements.txt pyproject.toml
+	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
+	    --no-emit-find-links --no-emit-trusted-host --extra=dev --output-file=requirements-dev.txt pyproject.toml
+
+clean:
+	@[ ! -x $(BIN)/doit ] || KMOD_PROFILE=sandbox $(BIN)/doit sandbox:down
+	rm -rf build $(VENV)

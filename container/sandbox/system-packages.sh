@@ -1,0 +1,73 @@
+#!/bin/sh
+# Installs the Debian or Ubuntu packages that the sandbox and the tests need and that are missing.
+# With root or sudo it installs them and says so; without, it prints the one line to run and fails.
+# Fedora and RHEL: see README.md; this script then only says what is missing.
+set -eu
+
+# command that shows that a package is there -> package
+wanted="
+podman:podman
+runc:runc
+newuidmap:uidmap
+gpg:gpg
+gpg-agent:gpg-agent
+gpgconf:gpgconf
+gpgv:gpgv
+docker-registry:docker-registry
+rpmbuild:rpm
+rpmsign:rpm
+createrepo_c:createrepo-c
+mmdebstrap:mmdebstrap
+skopeo:skopeo
+qemu-system-$(uname -m):qemu-system-x86
+cpio:cpio
+gcc:gcc
+git:git
+make:make
+"
+
+missing=""
+for pair in $wanted; do
+    command=${pair%%:*}
+    package=${pair#*:}
+    if ! PATH="$PATH:/usr/sbin:/sbin" command -v "$command" > /dev/null 2>&1; then
+        case " $missing " in *" $package "*) ;; *) missing="$missing $package" ;; esac
+    fi
+done
+if ! python3 -c 'import ensurepip, venv' > /dev/null 2>&1; then
+    missing="$missing python3-venv"
+fi
+if [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then
+    missing="$missing debian-archive-keyring"
+fi
+missing=${missing# }
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get > /dev/null 2>&1; then
+    echo "missing on this machine: $missing" >&2
+    echo "apt-get is not here; install the like of these packages and run again" >&2
+    exit 3
+fi
+sudo=""
+if [ "$(id -u)" -ne 0 ]; then
+    if sudo -n true 2> /dev/null; then
+        sudo="sudo"
+    else
+        echo "missing on this machine: $missing" >&2
+        echo "run: sudo apt-get install --no-install-recommends $missing" >&2
+        exit 3
+    fi
+fi
+
+echo "installing missing packages: $missing"
+export DEBIAN_FRONTEND=noninteractive
+$sudo apt-get -qq update
+# shellcheck disable=SC2086 # a list of words
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing > /dev/null
+case " $missing " in
+    *" docker-registry "*)
+        # The package starts a system service on port 5000; the sandbox runs a registry of its own.
+        if command -v systemctl > /dev/null 2>&1 && systemctl is-active --quiet docker-registry; then
+            $sudo systemctl disable --now docker-registry
+        fi ;;
+esac

@@ -1,0 +1,23 @@
+"""The front door of kmod-foundry: what `doit` finds here is declared in tasks/."""
+
+from tasks.build import task_build
+from tasks.commands.backend import ContentChecker
+from tasks.commands.reporter import FoundryReporter
+from tasks.fetch import task_fetch
+from tasks.image import task_image
+from tasks.module import task_module
+from tasks.sandbox import task_sandbox
+from tasks.source import task_source
+
+DOIT_CONFIG = {
+    "default_tasks": ["build"],
+    "continue": True,  # one bad cell never blocks the others
+    "backend": "records",
+    "check_file_uptodate": ContentChecker,
+    "reporter": FoundryReporter,
+    "par_type": "thread",
+}
+
+__all__ = [
+    "DOIT_CONFIG", "task_build", "task_fetch", "task_image", "task_module", "task_sandbox", "task_source",
+]

@@ -1,0 +1,92 @@
+"""doit's state without a database: the records themselves.
+
+doit asks a backend for the hashes that it saved when a task last succeeded; ours
+reads them from the stage's record. Nothing is ever written or removed here: the
+record is written by the stage, as its last step. So a run that is killed loses
+nothing that was finished, and copied or freshly cloned records count at once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from doit.dependency import FileChangedChecker
+
+from tasks.core.files import read_json, sha256_file
+from tasks.session import opened
+
+_FOLDERS = {"fetch": "sources", "source": "sources", "module": "cells", "image": "cells"}
+
+
+class RecordBackend:
+    """doit's backend interface over ``build/<profile>/…/<stage>.json``."""
+
+    desc = "the records of the stages; no database"
+
+    def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
+        self.name = name
+        self._inputs: dict[str, dict[str, str]] = {}
+
+    def get(self, task_id: str, dependency: str) -> Any:
+        """The hash that the task's record has for an input; None for everything else."""
+        if dependency.endswith(":"):
+            return None  # doit's own values: results, checker, ignore marks
+        stage = task_id.partition(":")[0]
+        if stage == "fetch":
+            return sha256_file(dependency)  # shown by `doit info`; the fetch key alone decides
+        if task_id not in self._inputs:
+            self._inputs[task_id] = self._read(task_id)
+        return self._inputs[task_id].get(dependency)
+
+    def set(self, task_id: str, dependency: str, value: Any) -> None:
+        """Nothing to do: the stage wrote its record. What was read before is out of date."""
+        self._inputs.pop(task_id, None)
+
+    def in_(self, task_id: str) -> bool:
+        """True when the task has a record."""
+        return bool(self._read(task_id))
+
+    def remove(self, task_id: str) -> None:
+        """Never deletes a record: a failure today does not undo what was finished before."""
+
+    def remove_all(self) -> None:
+        """As `remove`."""
+
+    def dump(self) -> None:
+        """Nothing to write."""
+
+    @staticmethod
+    def _read(task_id: str) -> dict[str, str]:
+        stage, _, name = task_id.partition(":")
+        one = opened()
+        if stage not in _FOLDERS or one is None:
+            return {}
+        path: Path = one.root / one.config.build / _FOLDERS[stage] / name / f"{stage}.json"
+        record = read_json(path)
+        inputs = record.get("inputs") if isinstance(record, dict) else None
+        return inputs if isinstance(inputs, dict) else {}
+
+
+class ContentChecker(FileChangedChecker):  # type: ignore[misc]  # reason: doit has no types
+    """A file is changed when its SHA-256 is; time stamps decide nothing."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, tuple[tuple[int, int, int], str]] = {}
+
+    def check_modified(self, file_path: str, file_stat: os.stat_result, state: str) -> bool:
+        """True when the content differs from what the record says."""
+        return self._hash(file_path, file_stat) != state
+
+    def get_state(self, dep: str, current_state: str | None) -> str:
+        """The content's hash."""
+        return self._hash(dep, os.stat(dep))
+
+    def _hash(self, path: str, stat: os.stat_result) -> str:
+        mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        known = self._hashes.get(path)
+        if known is None or known[0] != mark:
+            known = (mark, sha256_file(path))
+            self._hashes[path] = known
+        return known[1]

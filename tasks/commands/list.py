@@ -1,0 +1,64 @@
+"""`doit list`: every task with its state, what is pending first. No network, ever."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from doit.cmd_base import DoitCmdBase
+
+from tasks import session
+from tasks.commands.loader import catalogue_hint
+
+_ORDER = {"failed": 0, "pending": 1, "": 2, "done": 3, "built": 3, "published": 4}
+
+
+class List(DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
+    """List all tasks, subtasks too."""
+
+    name = "list"
+    doc_purpose = "list every task with its state, what is pending first"
+    doc_usage = "[TASK ...]"
+    doc_description = None
+    cmd_options = (
+        {"name": "quiet", "short": "q", "long": "quiet", "type": bool, "default": False,
+         "help": "names alone, one a line"},
+    )
+
+    def _execute(self, quiet: bool, pos_args: list[str]) -> int:
+        one = session.foundry()
+        rows = [(_state(task), task) for task in self.task_list if not pos_args or _wanted(task, pos_args)]
+        groups = _group_states(self.task_list)
+        rows = [(groups.get(task.name, state), task) for state, task in rows]
+        rows.sort(key=lambda row: _ORDER.get(row[0], 2))
+        width = max((len(task.name) for _, task in rows), default=0)
+        lines = []
+        for state, task in rows:
+            reason = (task.meta or {}).get("reason", "") or task.doc or ""
+            lines.append(task.name if quiet else f"{state or '-':<10}{task.name:<{width}}  {reason}".rstrip())
+        self.outstream.write("\n".join(lines) + ("\n" if lines else ""))
+        for gap in one.states.plan.gaps:
+            print(f"warning: {gap.fault.render()}", file=sys.stderr)
+        if one.states.plan.gaps or not one.states.plan.cells:
+            print(f"hint: {catalogue_hint()}", file=sys.stderr)
+        return 0
+
+
+def _state(task: Any) -> str:
+    return str((task.meta or {}).get("state", ""))
+
+
+def _wanted(task: Any, names: list[str]) -> bool:
+    return any(task.name == name or task.name.startswith(f"{name}:") for name in names)
+
+
+def _group_states(tasks: list[Any]) -> dict[str, str]:
+    """A group is pending as long as anything in it is."""
+    states = {task.name: _state(task) for task in tasks}
+    groups: dict[str, str] = {}
+    for task in tasks:
+        if task.actions or not task.task_dep:
+            continue
+        members = {states.get(name) or groups.get(name, "") for name in task.task_dep}
+        groups[task.name] = min(members - {""}, key=lambda state: _ORDER.get(state, 2), default="done")
+    return groups

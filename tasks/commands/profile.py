@@ -1,0 +1,36 @@
+"""`doit profile [NAME]`: shows or chooses this checkout's profile."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from doit.cmd_base import Command
+
+from tasks.core.errors import EXIT_CONFIG
+from tasks.core.profile import CHOICE_FILE, resolve
+
+
+class ProfileCommand(Command):  # type: ignore[misc]  # reason: doit has no types
+    """Show or choose the profile."""
+
+    name = "profile"
+    doc_purpose = "show or choose this checkout's profile"
+    doc_usage = "[NAME]"
+    doc_description = "Where things come from and go to: config/profiles/NAME.yaml. The choice is an untracked file."
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Exit code 2 for a profile that does not exist."""
+        root = Path()
+        known = sorted(path.stem for path in (root / "config" / "profiles").glob("*.yaml"))
+        if args:
+            if args[0] not in known or len(args) > 1:
+                print(f"error: there is no profile {' '.join(args)!r}; there are {', '.join(known)}", file=sys.stderr)
+                return EXIT_CONFIG
+            (root / CHOICE_FILE).write_text(f"{args[0]}\n", encoding="utf-8")
+        now = resolve(root)
+        print(f"{now.name}: {now.why}")
+        if args and now.name != args[0]:
+            print(f"note: {now.why}, which goes before this checkout's choice", file=sys.stderr)
+        return 0

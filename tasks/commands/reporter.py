@@ -1,0 +1,204 @@
+"""What a run shows: progress while it works, a table and warnings at the end.
+
+On a terminal the cells that are being worked on are shown live; elsewhere each
+event is one plain line.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any
+
+from tasks.session import foundry, opened
+from tasks.stages.journal import DONE, FAILED, Entry
+
+_STAGES = ("fetch", "source", "module", "image")
+
+
+class FoundryReporter:
+    """doit's reporter interface (doit.reporter.ConsoleReporter)."""
+
+    desc = "progress of the cells, a table at the end"
+
+    def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
+        self.out = outstream
+        self.total = 0
+        self.finished = 0
+        self.current = 0
+        self.errors: list[str] = []
+        self.live: _Live | None = None
+
+    def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
+        """Count what is to be done and tell the schedule what will compile."""
+        names = _closure(tasks, selected)
+        pending = [name for name in names if _pending(tasks[name])]
+        self.total = len(pending)
+        one = opened()
+        if one is None or not pending:
+            return
+        compiles = [name.partition(":")[2] for name in pending if name.startswith("module:")]
+        one.schedule.expect(compiles, one.schedule.slots)
+        one.schedule.need_toolkit(state.cell for state in one.states.cells.values() if not state.module_done)
+        if sys.stderr.isatty() and sys.stdout.isatty():
+            self.live = _Live(self)
+            self.live.start()
+
+    def get_status(self, task: Any) -> None:
+        """Nothing is shown before a task is known to run."""
+
+    def execute_task(self, task: Any) -> None:
+        """A task begins."""
+        if task.actions and _stage(task.name):
+            why = (task.meta or {}).get("reason", "")
+            self._line(f"  {_verb(task.name)} {_rest(task.name)}" + (f"  ({why})" if why else ""))
+
+    def add_success(self, task: Any) -> None:
+        """A task ended well."""
+        if task.actions and _stage(task.name):
+            self.finished += 1
+            entry = foundry().journal.entries.get(task.name)
+            took = f"  {entry.seconds:.1f} s" if entry else ""
+            self._line(f"  done {task.name}{took}  [{self.finished}/{self.total}, {self.left()} left]")
+
+    def add_failure(self, task: Any, fail: Any) -> None:
+        """A task failed, or could not be tried because of another one."""
+        if not task.actions:
+            return
+        self.finished += 1
+        one = foundry()
+        entry = one.journal.entries.get(task.name)
+        if entry is None or entry.error is None:
+            note = fail.message if fail.get_name() == "UnmetDependency" else str(fail.get_msg()).strip()
+            one.journal.block(task.name, note)
+            self._line(f"  blocked {task.name}: needs {note}" if fail.get_name() == "UnmetDependency" else
+                       f"  FAILED {task.name}: {note}")
+            return
+        self._line(f"  FAILED {task.name}: {entry.error.render()}")
+
+    def skip_uptodate(self, task: Any) -> None:
+        """Not shown one by one; the table counts them."""
+        if task.actions and _stage(task.name):
+            self.current += 1
+
+    def skip_ignore(self, task: Any) -> None:
+        """Not used: marks to ignore tasks are not kept."""
+
+    def cleanup_error(self, exception: Any) -> None:
+        """Doit could not run a teardown action."""
+        self.errors.append(exception.get_msg())
+
+    def runtime_error(self, msg: str) -> None:
+        """Doit itself found a fault in the graph."""
+        self.errors.append(msg)
+
+    def teardown_task(self, task: Any) -> None:
+        """Nothing to show."""
+
+    def complete_run(self) -> None:
+        """The table at the end."""
+        if self.live is not None:
+            self.live.stop()
+        one = opened()
+        for error in self.errors:
+            self._line(f"error: {error}")
+        if one is None:
+            return
+        for line in summary(list(one.journal.entries.values()), self.current, one.journal.warnings):
+            self._line(line)
+
+    def left(self) -> int:
+        """How many tasks are still to come."""
+        return max(0, self.total - self.finished)
+
+    def _line(self, text: str) -> None:
+        if self.live is not None:
+            self.live.print(text)
+        else:
+            self.out.write(text + "\n")
+            self.out.flush()
+
+
+def summary(entries: list[Entry], current: int, warnings: list[str]) -> list[str]:
+    """The table of what was done, skipped and failed, with the logs."""
+    lines = [f"warning: {warning}" for warning in warnings]
+    rows = [entry for entry in entries if _stage(entry.name)]
+    if rows:
+        width = max(len(entry.name) for entry in rows)
+        lines.append("")
+        for entry in rows:
+            what = entry.error.message.splitlines()[0] if entry.error else entry.note
+            log = (entry.error.log if entry.error and entry.error.log else entry.log) or ""
+            took = f"{entry.seconds:7.1f} s" if entry.seconds else " " * 9
+            lines.append(f"  {entry.state:<8}{entry.name:<{width}}  {took}  {what or log}".rstrip())
+            if what and log:
+                lines.append(f"{'':<{width + 23}}log: {log}")
+    count = {state: sum(1 for entry in rows if entry.state == state) for state in (DONE, FAILED, "blocked")}
+    lines.append(
+        f"{count[DONE]} done, {current} up to date, {count[FAILED]} failed, {count['blocked']} blocked"
+        if rows else f"nothing to do: {current} up to date" if current else "nothing to do"
+    )
+    return lines
+
+
+class _Live:
+    """A terminal's live view: the running tasks with their times, and how many are left."""
+
+    def __init__(self, reporter: FoundryReporter) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self.reporter = reporter
+        self.console = Console(file=sys.stdout)
+        self.view = Live(console=self.console, get_renderable=self._render, refresh_per_second=2, transient=True)
+        self.lock = threading.Lock()
+
+    def start(self) -> None:
+        self.view.start()
+
+    def stop(self) -> None:
+        self.view.stop()
+
+    def print(self, text: str) -> None:
+        with self.lock:
+            self.console.print(text, markup=False, highlight=False)
+
+    def _render(self) -> Any:
+        from rich.text import Text
+
+        now = time.monotonic()
+        running = foundry().journal.running()
+        lines = [f"  {_verb(entry.name)} {_rest(entry.name)}  {now - entry.started:.0f} s" for entry in running]
+        return Text("\n".join([*lines, f"  {len(running)} running, {self.reporter.left()} left"]))
+
+
+def _closure(tasks: dict[str, Any], selected: list[str]) -> list[str]:
+    """The selected tasks and everything that they depend on."""
+    seen: dict[str, None] = {}
+    stack = list(reversed(selected))
+    while stack:
+        name = stack.pop()
+        if name in seen or name not in tasks:
+            continue
+        seen[name] = None
+        stack += tasks[name].task_dep
+    return list(seen)
+
+
+def _pending(task: Any) -> bool:
+    return bool(task.actions) and _stage(task.name) and (task.meta or {}).get("state") == "pending"
+
+
+def _stage(name: str) -> bool:
+    return name.partition(":")[0] in _STAGES
+
+
+def _verb(name: str) -> str:
+    return {"fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging"}.get(
+        name.partition(":")[0], "running"
+    )
+
+
+def _rest(name: str) -> str:
+    return name.partition(":")[2]

@@ -1,0 +1,81 @@
+"""`doit run`: one run at a time in a checkout, interruptible, with exit codes that mean something."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from doit.cmd_run import Run as DoitRun
+
+from tasks import session
+from tasks.core.errors import EXIT_INTERRUPTED, EXIT_TASK_FAILED
+from tasks.core.profile import resolve
+
+_MOST_CELLS_AT_ONCE = 8
+
+
+class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
+    """doit's run with this project's defaults, lock, interruption and exit codes."""
+
+    name = "run"
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Run the tasks; returns 0, 1, 2, 3 or 130 as `docs/commands.md` says."""
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            with _alone():
+                return int(super().execute(params, args))
+        except KeyboardInterrupt:
+            one = session.opened()
+            if one is not None:
+                one.stop()
+            print("interrupted; what was finished stays, run again to go on", file=sys.stderr)
+            return EXIT_INTERRUPTED
+
+    def _execute(self, outfile: Any, verbosity: Any = None, always: bool = False, continue_: bool = False,
+                 reporter: Any = "console", num_process: int = 0, par_type: str = "thread", single: bool = False,
+                 auto_delayed_regex: bool = False, force_verbosity: bool = False, failure_verbosity: int = 0,
+                 pdb: bool = False) -> int:
+        one = session.foundry()
+        slots = num_process or int(one.settings["parallel"]) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
+        one.schedule.expect((), slots)
+        result = super()._execute(
+            outfile, verbosity, always, continue_, reporter, slots, "thread", single, auto_delayed_regex,
+            force_verbosity, failure_verbosity, pdb,
+        )
+        one.sweep()
+        return one.journal.exit_code() or (EXIT_TASK_FAILED if result else 0)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other run works in this checkout with the same profile, and say so."""
+    folder = Path("build") / resolve(Path()).name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".run.lock").open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            print(f"another run is at work here (process {handle.read().strip() or '?'}); waiting", file=sys.stderr)
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.2)
+        handle.truncate(0)
+        handle.write(f"{os.getpid()}\n")
+        handle.flush()
+        yield
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

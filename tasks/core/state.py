@@ -1,0 +1,181 @@
+"""The state of every cell and source: what is done, what is pending, and why.
+
+Nothing here touches the network or starts a process: records, ledgers and
+content hashes alone decide.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tasks.core.cells import Cell, Plan, make_plan
+from tasks.core.config import Config, Family
+from tasks.core.errors import ConfigError, Fault
+from tasks.core.files import canonical_json, read_json, sha256_bytes
+from tasks.core.keys import CellKey, FileHashes, cell_key, changed_parts
+from tasks.core.ledger import ledger_path, read_ledger
+from tasks.core.records import Record, outputs_missing, read_record
+
+PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
+FAILURE_FILE = "failure.json"
+_TRUE = {"1", "true", "yes", "on"}
+
+
+@dataclass(frozen=True)
+class CellState:
+    """What is known of a cell before a run."""
+
+    cell: Cell
+    key: CellKey | None
+    state: str
+    reason: str
+    module_done: bool
+    image_done: bool
+    image: Record | None = None
+    row: Mapping[str, Any] | None = None
+
+    @property
+    def adopted(self) -> bool:
+        """Published: neither toolkit, source nor module is needed."""
+        return self.state == PUBLISHED
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """What is known of a driver's package and source tree before a run."""
+
+    driver: str
+    family: Family
+    fetch_done: bool
+    source_done: bool
+    reason: str
+
+
+def force_build(environ: Mapping[str, str] = os.environ) -> bool:
+    """True when FORCE_BUILD asks for everything selected to be rebuilt."""
+    return environ.get("FORCE_BUILD", "").strip().lower() in _TRUE
+
+
+class States:
+    """The states of all cells and sources of one configuration, each found out once."""
+
+    def __init__(self, config: Config, *, force: bool = False) -> None:
+        self.config = config
+        self.force = force
+        self.hashes = FileHashes(config.root)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The cells that the matrix wants."""
+        return make_plan(self.config)
+
+    @cached_property
+    def cells(self) -> Mapping[str, CellState]:
+        """By cell name, in the order of the plan. ConfigError lists every faulty ledger."""
+        ledgers = self._ledgers()
+        states = {cell.name: self._cell(cell, ledgers[cell.driver]) for cell in self.plan.cells}
+        self.config.verdicts.keep()
+        return states
+
+    @cached_property
+    def sources(self) -> Mapping[str, SourceState]:
+        """By driver."""
+        return {driver: self._source(driver, family) for driver, family in self.plan.families.items()}
+
+    def cell_folder(self, cell: Cell) -> Path:
+        """``build/<profile>/cells/<driver>-<kernel>``, relative to the root."""
+        return self.config.build / "cells" / cell.name
+
+    def source_folder(self, driver: str) -> Path:
+        """``build/<profile>/sources/<driver>``, relative to the root."""
+        return self.config.build / "sources" / driver
+
+    def fetch_key(self, driver: str, family: Family) -> str:
+        """What a fetched package depends on besides the lock: where it comes from and who signs it."""
+        return sha256_bytes(canonical_json([driver, family["repository"], family["signing"]]))
+
+    def current_key(self, cell: Cell) -> CellKey | str:
+        """The key as of now: `fetch` may have locked the package since the run began."""
+        return cell_key(cell, self.config, self.hashes)
+
+    def _ledgers(self) -> dict[str, Mapping[tuple[str, str], Mapping[str, Any]]]:
+        ledgers, faults = {}, list[Fault]()
+        hint = ""
+        for driver in self.plan.by_driver:
+            path = ledger_path(self.config.build, driver)
+            try:
+                ledgers[driver] = read_ledger(self.config.root / path, str(path), self.config.verdicts)
+            except ConfigError as error:
+                faults += error.faults
+                hint = hint or error.hint
+        if faults:
+            raise ConfigError(faults, hint=hint)
+        return ledgers
+
+    def _cell(self, cell: Cell, ledger: Mapping[tuple[str, str], Mapping[str, Any]]) -> CellState:
+        key = self.current_key(cell)
+        row = ledger.get((cell.kernel, cell.arch))
+        if isinstance(key, str):
+            return CellState(cell, None, PENDING, key, False, False, row=row)
+        folder = self.config.root / self.cell_folder(cell)
+        image = read_record(folder / "image.json", "image")
+        if not self.force:
+            if row is not None and row["key"] == key.key:
+                return CellState(cell, key, PUBLISHED, "in the ledger", True, True, image, row)
+            if image is not None and image.get("adopted") and image["key"] == key.key:
+                return CellState(cell, key, PUBLISHED, "adopted from the ledger", True, True, image, row)
+        return self._unpublished(cell, key, folder, image, row)
+
+    def _unpublished(
+        self, cell: Cell, key: CellKey, folder: Path, image: Record | None, row: Mapping[str, Any] | None
+    ) -> CellState:
+        module = read_record(folder / "module.json", "module")
+        module_why = self._why(module, key.module, key, folder)
+        image_why = self._why(image, key.key, key, folder)
+        if not image_why and not module_why:
+            return CellState(cell, key, BUILT, "up to date", True, True, image, row)
+        why = module_why or image_why
+        if image is None and row is not None and not self.force:
+            why = f"published, but changed since: {changed_parts(row.get('key_inputs', {}), key.parts)}"
+        failure = read_json(folder / FAILURE_FILE)
+        state = PENDING
+        if isinstance(failure, dict) and failure.get("key") == key.key:
+            state, why = FAILED, f"{failure.get('reason')}: {failure.get('message')}"
+        return CellState(cell, key, state, why, not module_why, not image_why, image, row)
+
+    def _why(self, record: Record | None, wanted: str, key: CellKey, folder: Path) -> str:
+        """Why a stage has to run again; empty when it is done."""
+        if self.force:
+            return "FORCE_BUILD is set"
+        if record is None or record.get("adopted"):
+            return "not built yet"
+        if record["key"] != wanted:
+            before = record["key_inputs"]
+            changed = changed_parts(before, key.module_parts if wanted == key.module else key.parts)
+            return f"changed: {changed}" if changed else "the form of the key changed"
+        missing = outputs_missing(record, folder)
+        return f"missing: {missing}" if missing else ""
+
+    def _source(self, driver: str, family: Family) -> SourceState:
+        lock = self.config.locks[family.name]["packages"].get(driver)
+        folder = self.config.root / self.source_folder(driver)
+        if lock is None:
+            return SourceState(driver, family, False, False, "not fetched yet")
+        content = lock["content_sha256"]
+        fetched = read_record(folder / "fetch.json", "fetch")
+        source = read_record(folder / "source.json", "source")
+        fetch_done = _matches(fetched, content, folder) and bool(
+            fetched and fetched["key"] == self.fetch_key(driver, family)
+        )
+        source_done = _matches(source, content, folder) and (folder / "tree").is_dir()
+        reason = "" if source_done else "not unpacked yet" if fetch_done else "not fetched yet"
+        return SourceState(driver, family, fetch_done, source_done, reason)
+
+
+def _matches(record: Record | None, content: str, folder: Path) -> bool:
+    return record is not None and record.get("content_sha256") == content and not outputs_missing(record, folder)

@@ -1,0 +1,24 @@
+"""fetch: the driver's package, verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.actions import Task, stage_task
+from tasks.session import foundry
+from tasks.stages.fetch import LOG, PACKAGE, RECORD, fetch
+
+
+def task_fetch() -> Iterator[Task]:
+    """Fetch and verify driver packages."""
+    one = foundry()
+    for driver, source in one.states.sources.items():
+        folder = one.states.source_folder(driver)
+        yield stage_task(
+            "fetch", driver, fetch, [driver, source.family],
+            doc=f"package of {source.family['title']} {driver}, verified",
+            done=source.fetch_done, state="done" if source.fetch_done else "pending",
+            reason="up to date" if source.fetch_done else "not fetched yet",
+            file_dep=[f"config/drivers/{source.family.name}.yaml"],
+            targets=[str(folder / PACKAGE), str(folder / RECORD)], log=folder / LOG,
+        )

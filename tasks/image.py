@@ -1,0 +1,42 @@
+"""image: each cell's OCI image; published cells are adopted instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.actions import Task, stage_task
+from tasks.core.state import CellState
+from tasks.session import foundry
+from tasks.stages import image
+from tasks.stages.cell import run_image
+from tasks.stages.context import Foundry
+
+
+def task_image() -> Iterator[Task]:
+    """Build reproducible OCI images."""
+    one = foundry()
+    for state in one.states.cells.values():
+        yield _adopted(one, state) if state.adopted else _built(one, state)
+
+
+def _built(one: Foundry, state: CellState) -> Task:
+    cell, folder = state.cell, one.states.cell_folder(state.cell)
+    return stage_task(
+        "image", cell.name, run_image, [cell],
+        doc=f"image {cell.tag}", done=state.image_done,
+        state="done" if state.image_done else "pending",
+        reason="up to date" if state.image_done else state.reason,
+        file_dep=image.file_deps(one, cell),
+        targets=[str(folder / image.RECORD), str(folder / image.ARCHIVE)], log=folder / image.LOG,
+    )
+
+
+def _adopted(one: Foundry, state: CellState) -> Task:
+    """A published cell needs no toolkit, source or module: only a record that says so."""
+    cell, folder = state.cell, one.states.cell_folder(state.cell)
+    recorded = state.image is not None and state.key is not None and state.image["key"] == state.key.key
+    return stage_task(
+        "image", cell.name, image.adopt, [state],
+        doc=f"image {cell.tag}, published", done=recorded, state=state.state, reason=state.reason,
+        targets=[str(folder / image.RECORD)],
+    )

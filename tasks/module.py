@@ -1,0 +1,27 @@
+"""module: each cell's modules, compiled and gated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.actions import Task, stage_task
+from tasks.session import foundry
+from tasks.stages import module
+from tasks.stages.cell import run_module
+
+
+def task_module() -> Iterator[Task]:
+    """Compile modules in their toolkits and gate them."""
+    one = foundry()
+    for name, state in one.states.cells.items():
+        cell = state.cell
+        folder = one.states.cell_folder(cell)
+        targets = [str(folder / file) for file in (module.RECORD, *module.module_names(cell))]
+        yield stage_task(
+            "module", name, run_module, [cell],
+            doc=f"{cell.driver} for {cell.kernel}", done=state.module_done,
+            state=state.state if state.adopted else "done" if state.module_done else "pending",
+            reason="up to date" if state.module_done and not state.adopted else state.reason,
+            file_dep=() if state.adopted else module.file_deps(one, cell),
+            targets=() if state.adopted else targets, log=folder / module.LOG,
+        )

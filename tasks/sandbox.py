@@ -1,0 +1,42 @@
+"""sandbox:up and sandbox:down: the services of the embedded default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tasks.actions import Task, perform
+from tasks.core.errors import ConfigError, Fault
+from tasks.stages.context import Foundry
+
+if TYPE_CHECKING:
+    from tasks.services.sandbox.make import Sandbox
+
+
+def task_sandbox() -> Iterator[Task]:
+    """Start and stop the sandbox."""
+    for verb, work, doc in (
+        ("up", up, "make what the sandbox lacks and start its services"),
+        ("down", down, "stop the sandbox's services; what was made stays"),
+    ):
+        yield {
+            "basename": f"sandbox:{verb}", "doc": doc, "uptodate": [False], "verbosity": 2,
+            "actions": [(perform, [f"sandbox:{verb}", work, (), None])],
+        }
+
+
+def up(one: Foundry) -> None:
+    """Raises ConfigError in a profile that has no sandbox."""
+    _sandbox(one).up(one.root / one.config.build / "sandbox.log")
+
+
+def down(one: Foundry) -> None:
+    """Stops exactly the processes that `up` started."""
+    _sandbox(one).down()
+
+
+def _sandbox(one: Foundry) -> Sandbox:
+    if one.sandbox is None:
+        raise ConfigError([Fault("", "", f"the profile {one.config.profile.name} has no sandbox")],
+                          hint="run `doit profile sandbox`")
+    return one.sandbox

@@ -1,0 +1,35 @@
+"""The one Foundry of this process, shared by the task modules and the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.stages.context import Foundry, open_foundry
+
+_current: Foundry | None = None
+_requested: tuple[str, ...] = ()
+
+
+def foundry() -> Foundry:
+    """The Foundry of the working directory, opened when it is first asked for. Raises ConfigError."""
+    global _current  # noqa: PLW0603 - one a process: doit's task creators take no arguments
+    if _current is None:
+        _current = open_foundry(Path())
+    return _current
+
+
+def opened() -> Foundry | None:
+    """The Foundry if it was opened."""
+    return _current
+
+
+def request(names: Sequence[str]) -> None:
+    """What the command line names; narrowed tasks such as ``build:2.22.2.0@4.18`` exist only when named."""
+    global _requested  # noqa: PLW0603 - as above
+    _requested = tuple(names)
+
+
+def requested() -> tuple[str, ...]:
+    """What the command line names."""
+    return _requested

@@ -1,0 +1,150 @@
+"""What every stage works with: the configuration, the states, podman, the addresses.
+
+One `Foundry` a run. Roots come from the working directory.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from tasks.core import config as configuration
+from tasks.core import profile as profiles
+from tasks.core.cells import Cell
+from tasks.core.config import Config
+from tasks.core.files import read_json
+from tasks.core.keys import CellKey
+from tasks.core.state import States, force_build
+from tasks.stages.journal import DONE, Journal
+from tasks.stages.schedule import Schedule
+
+if TYPE_CHECKING:
+    from tasks.services.images import LocalImages
+    from tasks.services.podman import Engine
+    from tasks.services.sandbox.make import Sandbox
+
+
+PULLED = "engine/pulled.json"
+
+
+@dataclass
+class Foundry:
+    """The one object that stages are given."""
+
+    config: Config
+    states: States
+    schedule: Schedule = field(default_factory=Schedule)
+    journal: Journal = field(default_factory=Journal)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _sandbox: Sandbox | None = None
+    _addresses: Mapping[str, str] | None = None
+    _engine: Engine | None = None
+    _images: LocalImages | None = None
+
+    @property
+    def root(self) -> Path:
+        """The checkout."""
+        return self.config.root
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The profile's settings on top of the defaults."""
+        return self.config.settings
+
+    def cell_folder(self, cell: Cell) -> Path:
+        """The cell's folder, absolute."""
+        return self.root / self.states.cell_folder(cell)
+
+    def source_folder(self, driver: str) -> Path:
+        """The driver's source folder, absolute."""
+        return self.root / self.states.source_folder(driver)
+
+    def key(self, cell: Cell) -> CellKey | str:
+        """The cell's key as of now, or why there is none."""
+        return self.states.current_key(cell)
+
+    @property
+    def sandbox(self) -> Sandbox | None:
+        """The sandbox that this profile's services are part of, if it has one."""
+        if self.settings.get("services") != "sandbox":
+            return None
+        from tasks.services.sandbox.setup import sandbox_of
+
+        with self._lock:
+            if self._sandbox is None:
+                self._sandbox = sandbox_of(self.config)
+            return self._sandbox
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """``name → host:port`` of services that have no name in DNS; starts them when they are down."""
+        with self._lock:
+            if self._addresses is None:
+                sandbox = self.sandbox
+                if sandbox is not None:
+                    sandbox.ensure_running()
+                self._addresses = sandbox.addresses() if sandbox is not None else {}
+            return self._addresses
+
+    @property
+    def engine(self) -> Engine:
+        """podman, with the registry addresses of this profile."""
+        from tasks.services.podman import Engine
+
+        with self._lock:
+            if self._engine is None:
+                self._engine = Engine(self.root / self.config.build / "engine" / "engine.json", self.addresses)
+                self._engine.remove_leftovers()
+            return self._engine
+
+    @property
+    def images(self) -> LocalImages:
+        """Toolkits and bases in podman's local store."""
+        from tasks.services.images import LocalImages
+
+        with self._lock:
+            if self._images is None:
+                self._images = LocalImages(self.engine, self.root / self.config.build / PULLED)
+            return self._images
+
+    def sweep(self) -> None:
+        """Remove images that runs of ours pulled and no pending cell needs any more."""
+        pulled = read_json(self.root / self.config.build / PULLED)
+        if not pulled or self.settings["keep_toolkits"]:
+            return
+        compiled = {name for name, entry in self.journal.entries.items() if entry.state == DONE}
+        needed = {
+            state.cell.toolkit for state in self.states.cells.values()
+            if not state.module_done and f"module:{state.cell.name}" not in compiled
+        }
+        for reference in pulled:
+            if reference not in needed:
+                self.images.drop(reference)
+
+    def stop(self) -> None:
+        """End every command and container of this run; for a process that is about to exit."""
+        from tasks.services.process import stop_all
+
+        stop_all()
+        if self._engine is not None:
+            self._engine.stop_containers()
+
+    def resolve(self, url: str) -> str:
+        """The URL with the host that really serves it in this profile."""
+        parts = urlsplit(url)
+        address = self.addresses.get(parts.hostname or "")
+        return urlunsplit(parts._replace(netloc=address)) if address else url
+
+
+def open_foundry(root: Path, *, announce: bool = True) -> Foundry:
+    """Read the configuration below `root`; raises ConfigError. Says which profile applies, on stderr."""
+    profile = profiles.resolve(root)
+    if announce:
+        print(f"profile {profile.name}: {profile.why}", file=sys.stderr)
+    config = configuration.load(root, profile)
+    return Foundry(config, States(config, force=force_build()))

@@ -1,0 +1,138 @@
+"""Stage image: the cell's module in a small OCI image with the same bytes every time."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tasks.core.cells import Cell
+from tasks.core.errors import FoundryError
+from tasks.core.files import read_json, scratch, sha256_file
+from tasks.core.keys import CellKey
+from tasks.core.labels import KEY_LABEL, created
+from tasks.core.records import input_facts, output_facts, write_record
+from tasks.core.state import CellState
+from tasks.formats.oci import Image, read_archive, write_archive
+from tasks.stages import module
+from tasks.stages.context import Foundry
+
+RECORD = "image.json"
+ARCHIVE = "image.oci.tar"
+LOG = "image.log"
+PLATFORMS = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m → OCI architecture
+
+
+def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
+    """The files that the stage depends on, relative to the root."""
+    family = cell.family
+    return [str(foundry.states.cell_folder(cell) / module.RECORD), family["containerfile"], *family["licenses"]]
+
+
+def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
+    """Build the image from the cell's outputs: ``image.oci.tar`` and ``image.json``.
+
+    Raises FoundryError: module outputs that are not what the record says, a base
+    that its registry no longer has, a build that fails, a label that is not true.
+    """
+    folder = foundry.cell_folder(cell)
+    log = folder / LOG
+    (folder / RECORD).unlink(missing_ok=True)
+    log.unlink(missing_ok=True)
+    base = foundry.config.locks[cell.family.name]["base"]
+    package = foundry.config.locks[cell.family.name]["packages"][cell.driver]
+    labels = {**key.labels, KEY_LABEL: key.key}
+    reference = base_reference(base["name"], base["digest"])
+    timestamp = created(package, base)
+    with scratch(folder, "image") as work:
+        _stage_context(foundry, cell, work / "context")
+        foundry.images.need(reference, log)
+        _build(foundry, cell, work, _arguments(cell, reference, labels, timestamp), log)
+        made = read_archive(work / "built.tar")
+        _check(cell, made, labels)
+        write_archive(made, work / ARCHIVE, f"{foundry.settings['image_repository']}:{cell.tag}", timestamp)
+        (work / ARCHIVE).replace(folder / ARCHIVE)
+    write_record(folder / RECORD, "image", {
+        "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
+        "key": key.key, "key_inputs": key.parts, "inputs": input_facts(foundry.root, file_deps(foundry, cell)),
+        "outputs": output_facts(folder, [ARCHIVE]), "tag": cell.tag, "digest": made.digest,
+        "config_digest": made.config_digest, "diff_ids": list(made.diff_ids), "size": made.size,
+        "labels": dict(made.labels), "tools": {"podman": foundry.engine.version()},
+    })
+
+
+def adopt(foundry: Foundry, state: CellState) -> None:
+    """Record a published cell: an ``image.json`` that names no local file."""
+    cell, row, key = state.cell, state.row, state.key
+    if row is None or key is None:
+        raise FoundryError(f"{cell.name} is not in the ledger", reason="not-published")
+    write_record(foundry.cell_folder(cell) / RECORD, "image", {
+        "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
+        "key": key.key, "key_inputs": key.parts, "inputs": {}, "outputs": {},
+        "tag": row["tags"][0], "digest": row["digest"], "adopted": True,
+    })
+
+
+def base_reference(name: str, digest: str) -> str:
+    """``registry/repository@sha256:…`` of a base that is named with a tag."""
+    repository, colon, tag = name.rpartition(":")
+    return f"{repository if colon and '/' not in tag else name}@{digest}"
+
+
+def _stage_context(foundry: Foundry, cell: Cell, context: Path) -> None:
+    """The build context: settled names and modes, contents as the module's record says."""
+    folder = foundry.cell_folder(cell)
+    record = read_json(folder / module.RECORD)
+    if not isinstance(record, dict):
+        raise FoundryError(f"{cell.name} has no module yet", reason="module-missing")
+    modules = context / "opt/lib/modules" / cell.kernel
+    licenses = context / "licenses"
+    modules.mkdir(parents=True)
+    licenses.mkdir()
+    for name, fact in record["outputs"].items():
+        if sha256_file(folder / name) != fact["sha256"]:
+            raise FoundryError(
+                f"{name} of {cell.name} is not what was built", reason="module-changed",
+                hint="remove the file and build again",
+            )
+        shutil.copyfile(folder / name, modules / Path(name).name)
+    for file in cell.family["licenses"]:
+        shutil.copyfile(foundry.root / file, licenses / Path(file).name)
+    for path in context.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _arguments(cell: Cell, base: str, labels: dict[str, str], timestamp: int) -> list[str]:
+    """Everything that decides the image's bytes, besides the context and the Containerfile."""
+    return [
+        "--layers=false", "--omit-history", "--identity-label=false", "--format=oci", f"--timestamp={timestamp}",
+        f"--platform=linux/{PLATFORMS[cell.arch]}", f"--build-arg=BASE={base}", f"--build-arg=KERNEL={cell.kernel}",
+        *(f"--label={name}={value}" for name, value in sorted(labels.items())),
+    ]
+
+
+def _build(foundry: Foundry, cell: Cell, work: Path, arguments: list[str], log: Path) -> None:
+    engine = foundry.engine
+    identity = work / "id"
+    engine.call(
+        "build", "--quiet", "--pull=never", "--network=none", f"--iidfile={identity}", *arguments,
+        f"--file={foundry.root / cell.family['containerfile']}", str(work / "context"),
+        starts=True, log=log, reason="image-build-failed", hint="read the log",
+    )
+    built = identity.read_text(encoding="utf-8").strip()
+    try:
+        engine.call("save", "--quiet", "--format=oci-archive", f"--output={work / 'built.tar'}", built, log=log)
+    finally:
+        engine.remove_image(built)
+
+
+def _check(cell: Cell, made: Image, labels: dict[str, str]) -> None:
+    """What the image says of itself is what was asked for."""
+    wrong = [name for name, value in labels.items() if made.labels.get(name) != value]
+    wrong += [name for name, value in made.labels.items() if not value.strip()]
+    if wrong:
+        raise FoundryError(f"the image of {cell.name} has wrong labels: {', '.join(wrong)}", reason="label-wrong")
+    if made.architecture != PLATFORMS[cell.arch]:
+        raise FoundryError(
+            f"the image of {cell.name} is for {made.architecture}, not {cell.arch}", reason="image-wrong-platform"
+        )
+
