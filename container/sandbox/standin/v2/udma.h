@@ -1,0 +1,1 @@
+../udma/udma.h
