@@ -12,7 +12,16 @@ demo: setup
 	@$(BIN)/doit profile sandbox
 	@$(BIN)/doit sandbox:up
 	@$(BIN)/doit build:2.22.2.0
-	@$(BIN)/python -m tasks.commands.demo
+	@echo
+	@$(BIN)/doit status
+	@echo
+	@echo "What to try next (. $(BIN)/activate puts doit on your path):"
+	@echo "  doit build:2.22.2.0                  nothing to do: nothing changed"
+	@echo "  touch container/build-module.sh      and again: still nothing; then change it"
+	@echo "  doit list                            every task, what is pending first"
+	@echo "  doit build                           the other drivers of build-matrix.json"
+	@echo "  podman load -i build/sandbox/cells/<cell>/image.oci.tar"
+	@echo "  doit sandbox:down                    stops the sandbox's services"
 
 test: setup lint
 	@$(BIN)/python -m pytest

@@ -14,11 +14,11 @@ def task_fetch() -> Iterator[Task]:
     one = foundry()
     for driver, source in one.states.sources.items():
         folder = one.states.source_folder(driver)
+        state, reason = source.shown(source.fetch_done)
         yield stage_task(
             "fetch", driver, fetch, [driver, source.family],
             doc=f"package of {source.family['title']} {driver}, verified",
-            done=source.fetch_done, state="done" if source.fetch_done else "pending",
-            reason="up to date" if source.fetch_done else "not fetched yet",
+            done=source.fetch_done, state=state, reason=reason,
             file_dep=[f"config/drivers/{source.family.name}.yaml"],
             targets=[str(folder / PACKAGE), str(folder / RECORD)], log=folder / LOG,
         )

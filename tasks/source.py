@@ -13,12 +13,12 @@ from tasks.stages.source import RECORD, TAR, source
 def task_source() -> Iterator[Task]:
     """Unpack driver sources, read-only."""
     one = foundry()
-    for driver, state in one.states.sources.items():
+    for driver, known in one.states.sources.items():
         folder = one.states.source_folder(driver)
+        state, reason = known.shown(known.source_done)
         yield stage_task(
-            "source", driver, source, [driver, state.family],
-            doc=f"pristine sources of {state.family['title']} {driver}",
-            done=state.source_done, state="done" if state.source_done else "pending",
-            reason=state.reason or "up to date",
+            "source", driver, source, [driver, known.family],
+            doc=f"pristine sources of {known.family['title']} {driver}",
+            done=known.source_done, state=state, reason=reason,
             file_dep=[str(folder / PACKAGE)], targets=[str(folder / RECORD), str(folder / TAR)],
         )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
 
-from tasks import session
-from tasks.commands.loader import catalogue_hint
+from tasks.commands.loader import warn_of_gaps
 
 _ORDER = {"failed": 0, "pending": 1, "": 2, "done": 3, "built": 3, "published": 4}
 
@@ -26,7 +24,6 @@ class List(DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
     )
 
     def _execute(self, quiet: bool, pos_args: list[str]) -> int:
-        one = session.foundry()
         rows = [(_state(task), task) for task in self.task_list if not pos_args or _wanted(task, pos_args)]
         groups = _group_states(self.task_list)
         rows = [(groups.get(task.name, state), task) for state, task in rows]
@@ -37,10 +34,7 @@ class List(DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
             reason = (task.meta or {}).get("reason", "") or task.doc or ""
             lines.append(task.name if quiet else f"{state or '-':<10}{task.name:<{width}}  {reason}".rstrip())
         self.outstream.write("\n".join(lines) + ("\n" if lines else ""))
-        for gap in one.states.plan.gaps:
-            print(f"warning: {gap.fault.render()}", file=sys.stderr)
-        if one.states.plan.gaps or not one.states.plan.cells:
-            print(f"hint: {catalogue_hint()}", file=sys.stderr)
+        warn_of_gaps()
         return 0
 
 

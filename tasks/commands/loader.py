@@ -41,7 +41,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
 
 def _refuse_gaps(names: list[str]) -> None:
     one = session.foundry()
-    faults = gaps_in_the_way(names, one.states.plan.gaps)
+    faults = gaps_in_the_way(names, one.states.plan)
     if faults:
         raise ConfigError(faults, hint=catalogue_hint())
 
@@ -52,3 +52,12 @@ def catalogue_hint() -> str:
     if one.settings.get("services") == "sandbox":
         return "run `doit sandbox:up`"
     return f"add them to {one.settings['catalogue']} (driver-toolkit/README.md says how), or try `make demo`"
+
+
+def warn_of_gaps() -> None:
+    """Say on stderr what the matrix wants in vain; for commands that only show things."""
+    plan = session.foundry().states.plan
+    for fault in plan.gap_faults():
+        print(f"warning: {fault.render()}", file=sys.stderr)
+    if plan.gaps or not plan.cells:
+        print(f"hint: {catalogue_hint()}", file=sys.stderr)

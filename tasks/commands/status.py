@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
 
 from tasks import session
-from tasks.commands.loader import catalogue_hint
-from tasks.core.state import BUILT, FAILED, PENDING, PUBLISHED, CellState
+from tasks.commands.loader import warn_of_gaps
+from tasks.core.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
 from tasks.core.versions import version_key
 
 
@@ -31,13 +30,9 @@ class Status(DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
         if json:
             self.outstream.write(as_json(states))
             return 0
-        for line in table(states):
+        for line in table(states, session.foundry().states):
             self.outstream.write(line + "\n")
-        plan = session.foundry().states.plan
-        for gap in plan.gaps:
-            print(f"warning: {gap.fault.render()}", file=sys.stderr)
-        if plan.gaps or not plan.cells:
-            print(f"hint: {catalogue_hint()}", file=sys.stderr)
+        warn_of_gaps()
         return 0
 
 
@@ -46,8 +41,8 @@ def as_json(states: list[CellState]) -> str:
     return json.dumps([_row(state) for state in states], indent=2) + "\n"
 
 
-def table(states: list[CellState]) -> list[str]:
-    """Rows are releases, columns drivers; then a line for each cell that is not published or built."""
+def table(states: list[CellState], known: States) -> list[str]:
+    """Rows are releases, columns drivers; then a line for each cell: why it is pending, or where its image is."""
     drivers = list(dict.fromkeys(state.cell.driver for state in states))
     by_place = {(state.cell.driver, release): state for state in states for release in state.cell.releases}
     releases = sorted({release for _, release in by_place}, key=version_key)
@@ -58,11 +53,17 @@ def table(states: list[CellState]) -> list[str]:
         lines.append(release.ljust(12) + "".join((cell.state if cell else "-").ljust(width) for cell in cells).rstrip())
     count = {name: sum(1 for state in states if state.state == name) for name in (PUBLISHED, BUILT, PENDING, FAILED)}
     lines.append("")
-    lines += [
-        f"{state.state:<10}{state.cell.name}  {state.reason}" for state in states if state.state in (PENDING, FAILED)
-    ]
+    lines += [f"{state.state:<10}{state.cell.name}  {_detail(state, known)}" for state in states]
     lines.append(f"{len(states)} cells: " + ", ".join(f"{number} {name}" for name, number in count.items()))
     return lines
+
+
+def _detail(state: CellState, known: States) -> str:
+    image = state.image or {}
+    if state.state == BUILT:
+        archive = known.cell_folder(state.cell) / "image.oci.tar"
+        return f"{image['digest'][:19]}  {image['size'] / 1e6:.2f} MB  {archive}"
+    return str((state.row or image)["digest"])[:19] if state.state == PUBLISHED else state.reason
 
 
 def _row(state: CellState) -> dict[str, Any]:

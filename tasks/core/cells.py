@@ -63,6 +63,12 @@ class Plan:
     by_driver: Mapping[str, tuple[Cell, ...]]
     families: Mapping[str, Family]
     gaps: tuple[Gap, ...]
+    catalogue: str
+
+    def gap_faults(self, gaps: Iterable[Gap] | None = None) -> list[Fault]:
+        """The gaps as faults; one for all where the catalogue is empty."""
+        faults = [gap.fault for gap in (self.gaps if gaps is None else gaps)]
+        return [Fault(self.catalogue, "", "has no release yet")] if faults and not self.cells else faults
 
     def narrowed(self, driver: str, release: str) -> tuple[Cell, ...]:
         """The driver's cells that serve a release (``4.18.15``) or any of a minor (``4.18``)."""
@@ -94,7 +100,10 @@ def make_plan(config: Config) -> Plan:
         driver: tuple(_cells(driver, families[driver], releases[driver], index))
         for driver in sorted(releases, key=version_key)
     }
-    return Plan(tuple(cell for cells in by_driver.values() for cell in cells), by_driver, families, tuple(gaps))
+    return Plan(
+        tuple(cell for cells in by_driver.values() for cell in cells), by_driver, families, tuple(gaps),
+        config.settings["catalogue"],
+    )
 
 
 def _index(config: Config) -> _Kernels:

@@ -53,7 +53,14 @@ class SourceState:
     family: Family
     fetch_done: bool
     source_done: bool
+    needed: bool
     reason: str
+
+    def shown(self, done: bool) -> tuple[str, str]:
+        """State and reason of one of the two stages."""
+        if done:
+            return "done", "up to date"
+        return (PENDING, self.reason) if self.needed else ("done", "not needed: no pending cell")
 
 
 def force_build(environ: Mapping[str, str] = os.environ) -> bool:
@@ -163,9 +170,10 @@ class States:
 
     def _source(self, driver: str, family: Family) -> SourceState:
         lock = self.config.locks[family.name]["packages"].get(driver)
+        needed = any(not self.cells[cell.name].module_done for cell in self.plan.by_driver[driver])
         folder = self.config.root / self.source_folder(driver)
         if lock is None:
-            return SourceState(driver, family, False, False, "not fetched yet")
+            return SourceState(driver, family, False, False, needed, "not fetched yet")
         content = lock["content_sha256"]
         fetched = read_record(folder / "fetch.json", "fetch")
         source = read_record(folder / "source.json", "source")
@@ -174,7 +182,7 @@ class States:
         )
         source_done = _matches(source, content, folder) and (folder / "tree").is_dir()
         reason = "" if source_done else "not unpacked yet" if fetch_done else "not fetched yet"
-        return SourceState(driver, family, fetch_done, source_done, reason)
+        return SourceState(driver, family, fetch_done, source_done, needed, reason)
 
 
 def _matches(record: Record | None, content: str, folder: Path) -> bool:

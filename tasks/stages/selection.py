@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-from tasks.core.cells import Cell, Gap, Plan
+from tasks.core.cells import Cell, Plan
 from tasks.core.errors import ConfigError, Fault
 from tasks.core.versions import minor_of
 
@@ -57,10 +57,10 @@ def unknown_names(names: Sequence[str], tasks: Iterable[str], targets: Iterable[
     return faults
 
 
-def gaps_in_the_way(names: Sequence[str], gaps: Sequence[Gap]) -> list[Fault]:
+def gaps_in_the_way(names: Sequence[str], plan: Plan) -> list[Fault]:
     """The faults of the matrix that concern what is to be built."""
     wanted = [name.partition(":")[2] for name in names if name.split(":")[0] in _NEEDS_CELLS]
-    return [gap.fault for gap in gaps if any(_concerns(rest, gap.driver) for rest in wanted)]
+    return plan.gap_faults(gap for gap in plan.gaps if any(_concerns(rest, gap.driver) for rest in wanted))
 
 
 def _concerns(rest: str, driver: str) -> bool:
