@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, Fault
+from tasks.core.labels import template_faults
 from tasks.core.patches import Patch
 from tasks.core.profile import Profile
 from tasks.core.schema import Verdicts
@@ -81,8 +82,8 @@ class _Reader:
     verdicts: Verdicts
     faults: list[Fault] = field(default_factory=list)
 
-    def document(self, file: str, schema: str, *, default: Any = None) -> Any:
-        """The checked document, or `default` when it is missing and that is allowed, or when it is faulty."""
+    def document(self, file: str, schema: str, *, default: Any = None, lenient: bool = False) -> Any:
+        """The checked document; `default` when it is missing and that is allowed, or faulty and not `lenient`."""
         try:
             content = (self.root / file).read_bytes()
         except FileNotFoundError:
@@ -99,7 +100,7 @@ class _Reader:
             return default
         faults = self.verdicts.check(schema, document, content, file)
         self.faults += faults
-        return default if faults else document
+        return default if faults and not lenient else document
 
 
 def load(root: Path, profile: Profile) -> Config:
@@ -114,7 +115,7 @@ def load(root: Path, profile: Profile) -> Config:
     wants = _wants(reader, settings, families)
     locks = {
         name: reader.document(f"{settings['locks']}/{name}.json", "lock", default={"schema": 1, "packages": {}})
-        for name in families if settings.get("locks")
+        for name in _family_names(root) if settings.get("locks")
     }
     reader.faults += _catalogue_faults(settings.get("catalogue", ""), catalogue)
     if reader.faults:
@@ -136,38 +137,49 @@ def _profile_document(reader: _Reader, profile: Profile) -> Any:
 
 def _families(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, Family]:
     families = {}
-    for path in sorted((reader.root / "config" / "drivers").glob("*.yaml")):
-        file = f"config/drivers/{path.name}"
+    for name in _family_names(reader.root):
+        file = f"config/drivers/{name}.yaml"
         data = reader.document(file, "family")
         if data is None:
             continue
-        merged = _merge(data, settings.get("families", {}).get(path.stem, {}))
+        merged = _merge(data, settings.get("families", {}).get(name, {}))
+        reader.faults += template_faults(merged["labels"], file)
         patches = tuple(Patch.from_config(entry) for entry in merged.get("patches", []))
         ids = [patch.id for patch in patches]
         for twice in sorted({name for name in ids if ids.count(name) > 1}):
             reader.faults.append(Fault(file, "$.patches", f"two patches have the id {twice!r}"))
-        families[path.stem] = Family(path.stem, merged, patches)
+        families[name] = Family(name, merged, patches)
     return families
+
+
+def _family_names(root: Path) -> list[str]:
+    return sorted(path.stem for path in (root / "config" / "drivers").glob("*.yaml"))
 
 
 def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, Family]) -> list[Want]:
     wants: list[Want] = []
     owners: dict[str, tuple[str, str]] = {}
     for file in settings.get("matrix", []):
-        for index, entry in enumerate(reader.document(file, "matrix", default=None) or []):
+        before = len(reader.faults)
+        entries = reader.document(file, "matrix", lenient=True)
+        faulty = {fault.path.split(".")[0] for fault in reader.faults[before:]}
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
+            place = f"$[{index}]"
+            if not isinstance(entry, dict):
+                continue
             family = entry.get("family", settings.get("default_family", ""))
-            where = (file, f"$[{index}]")
-            if family not in families:
-                known = ", ".join(sorted(families)) or "none"
-                reader.faults.append(Fault(file, f"$[{index}].family", f"unknown family {family!r}; known: {known}"))
+            if family not in _family_names(reader.root):
+                known = ", ".join(_family_names(reader.root)) or "none"
+                reader.faults.append(Fault(file, f"{place}.family", f"unknown family {family!r}; known: {known}"))
                 continue
-            owner, at = owners.setdefault(entry["driver"], (family, f"{file} $[{index}]"))
+            if place in faulty or family not in families:
+                continue
+            owner, at = owners.setdefault(entry["driver"], (family, f"{file} {place}"))
             if owner != family:
-                reader.faults.append(
-                    Fault(file, f"$[{index}].driver", f"{entry['driver']} is already of family {owner} ({at})")
-                )
+                message = f"{entry['driver']} is already of family {owner} ({at})"
+                reader.faults.append(Fault(file, f"{place}.driver", message))
                 continue
-            wants.append(Want(entry["driver"], family, tuple(entry["ocp_versions"]), where))
+            wants.append(Want(entry["driver"], family, tuple(entry["ocp_versions"]), (file, place)))
     return wants
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tasks.core.cells import Cell
 from tasks.core.errors import Fault, FoundryError
+
+if TYPE_CHECKING:
+    from tasks.core.cells import Cell
 
 KEY_LABEL = "kmod-foundry.key"
 

@@ -1,0 +1,221 @@
+"""Driver packages: from a repository's address to one verified RPM.
+
+The chain: ``repomd.xml`` gives the digest of the primary list, that gives the
+digest of the file, the file's signature is the vendor's, the header says the
+version that was asked for, and the content is the one that is locked. Vendors
+re-sign, so the digest of a whole file may differ from one month to the next
+while the content does not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from tasks.core.errors import FoundryError
+from tasks.core.files import scratch, sha256_bytes
+from tasks.formats import repodata, rpm
+from tasks.formats.repodata import RepoPackage
+from tasks.formats.rpm import Package
+from tasks.services import gpg, http
+from tasks.services.gpg import SignatureFacts
+
+_SHOWN_VERSIONS = 5
+_STALE = ("digest-mismatch", "http-404", "file-missing")  # what a repository that changes under a reader looks like
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What a repository offered when it was asked; `repomd_sha256` tells one answer from another."""
+
+    packages: tuple[RepoPackage, ...] = field(repr=False)
+    repomd_sha256: str
+
+
+@dataclass(frozen=True)
+class FetchedPackage:
+    """A verified package file: its header, where it came from, hex SHA-256 and bytes of the file, who signed it."""
+
+    package: Package
+    href: str
+    url: str
+    file_sha256: str
+    size: int
+    signature: SignatureFacts
+
+
+def list_packages(base_url: str, *, log: Path | None = None) -> Repository:
+    """All packages of the repository at `base_url` (the folder that holds ``repodata/``).
+
+    Raises FoundryError ``repodata-malformed``, ``repodata-too-large``, ``digest-mismatch``
+    and what `tasks.services.http.get` raises.
+    """
+    try:
+        return _list(base_url, log)
+    except FoundryError as error:
+        if error.reason not in _STALE:
+            raise
+    return _list(base_url, log)  # it may have been published anew between the two requests
+
+
+def fetch_package(
+    base_url: str,
+    *,
+    package_names: Sequence[str],
+    version: str,
+    arch: str = "noarch",
+    key_file: Path,
+    fingerprint: str,
+    dest: Path,
+    locked_content_sha256: str | None,
+    log: Path | None = None,
+    repository: Repository | None = None,
+) -> FetchedPackage:
+    """Fetch one version of a driver's package to `dest`, which appears only once everything is verified.
+
+    `package_names` are the names that the driver has had. `repository` saves asking again when
+    it was just listed; where it turns out stale, the repository is asked again.
+
+    Raises FoundryError ``driver-unknown``, ``driver-ambiguous``, ``digest-mismatch``,
+    ``rpm-damaged``, ``rpm-mislabelled``, ``lock-mismatch``, the ``signature-*`` of
+    `tasks.services.gpg.verify`, and what `list_packages` raises.
+    """
+    with scratch(dest.parent, dest.name) as folder:
+        file = folder / "package.rpm"
+        offered, url = _obtain(base_url, package_names, version, arch, file, log, repository)
+        data = rpm.read_bytes(file)
+        package = rpm.parse_package(data)
+        signature = verify_signature(data, package, key_file, fingerprint, log=log)
+        _check_label(package, package_names, version, arch, offered)
+        _check_lock(package, locked_content_sha256)
+        os.replace(file, dest)
+    return FetchedPackage(package, offered.href, url, offered.sha256, len(data), signature)
+
+
+def verify_signature(
+    data: bytes, package: Package, key_file: Path, fingerprint: str, *, log: Path | None = None
+) -> SignatureFacts:
+    """Check the vendor's signature over header and payload of the RPM file `data`.
+
+    A signature over both is preferred. One over the header alone, all that rpm has made
+    by default since 4.14, is enough where the header holds the payload's SHA-256, which
+    reading the package has compared. Raises what `tasks.services.gpg.verify` raises.
+    """
+    start, end = package.header_range
+    if package.signature:
+        return gpg.verify(data[start:], package.signature, key_file, fingerprint, log=log)
+    if package.header_signature and package.payload_sha256:
+        return gpg.verify(data[start:end], package.header_signature, key_file, fingerprint, log=log)
+    why = "only its header is signed, not its payload" if package.header_signature else "it has no signature"
+    raise FoundryError(
+        f"the package {package.nevra} can't be trusted: {why}", reason="signature-missing",
+        hint="use a repository whose packages are signed",
+    )
+
+
+def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorts versions as rpm does: numbers by value and above letters, ``~`` below the end of the version.
+
+    `sorted` needs the end as a part of its own, hence the last element.
+    """
+    parts = re.findall(r"~|\^|[0-9]+|[A-Za-z]+", version)
+    return (*(_part(part) for part in parts), (1, 0, ""))
+
+
+def _part(part: str) -> tuple[int, int, str]:
+    if part == "~":
+        return (0, 0, "")
+    if part == "^":
+        return (2, 0, "")
+    return (4, int(part), "") if part.isdigit() else (3, 0, part)
+
+
+def _list(base_url: str, log: Path | None) -> Repository:
+    raw = http.get(_join(base_url, "repodata/repomd.xml"), max_bytes=repodata.MAX_REPOMD, log=log)
+    primary = repodata.parse_repomd(raw).primary
+    url = _join(base_url, primary.href)
+    limit = min(primary.size or repodata.MAX_PRIMARY, repodata.MAX_PRIMARY)
+    sent = http.get(url, max_bytes=limit, log=log)
+    _expect(sent, primary.sha256, primary.size, url, log)
+    opened = repodata.open_primary(sent, primary)
+    _expect(opened, primary.open_sha256, primary.open_size, f"{url}, decompressed,", log)
+    return Repository(repodata.parse_primary(opened), sha256_bytes(raw))
+
+
+def _expect(data: bytes, sha256: str | None, size: int | None, what: str, log: Path | None) -> None:
+    if (size is not None and len(data) != size) or (sha256 is not None and sha256_bytes(data) != sha256):
+        raise FoundryError(
+            f"{http.shown(what)} is not what repomd.xml says", reason="digest-mismatch", log=log,
+            hint="the repository is being changed, or damaged: try again later",
+        )
+
+
+def _obtain(
+    base_url: str, names: Sequence[str], version: str, arch: str, file: Path, log: Path | None,
+    repository: Repository | None,
+) -> tuple[RepoPackage, str]:
+    """Download the file that the repository offers for a version; asks anew once when a given list is stale."""
+    offered = _choose(repository or list_packages(base_url, log=log), names, version, arch)
+    try:
+        return offered, _download(base_url, offered, file, log)
+    except FoundryError as error:
+        if repository is None or error.reason not in _STALE:
+            raise
+    offered = _choose(list_packages(base_url, log=log), names, version, arch)
+    return offered, _download(base_url, offered, file, log)
+
+
+def _download(base_url: str, offered: RepoPackage, file: Path, log: Path | None) -> str:
+    url = _join(base_url, offered.href)
+    if offered.size > rpm.MAX_FILE:
+        raise FoundryError(f"{http.shown(url)} has {offered.size} bytes", reason="rpm-too-large")
+    size = http.download(url, file, sha256=offered.sha256, max_bytes=offered.size, log=log)
+    if size != offered.size:
+        raise FoundryError(f"{http.shown(url)} has {size} bytes, not {offered.size}", reason="digest-mismatch", log=log)
+    return http.shown(url)
+
+
+def _choose(repository: Repository, names: Sequence[str], version: str, arch: str) -> RepoPackage:
+    mine = [package for package in repository.packages if package.name in names and package.arch == arch]
+    found = list(dict.fromkeys(package for package in mine if package.version == version))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise FoundryError(
+            f"the repository has {len(found)} packages of version {version}: "
+            + ", ".join(sorted(package.href for package in found)),
+            reason="driver-ambiguous", hint="ask the vendor which one is meant",
+        )
+    versions = sorted({package.version for package in mine}, key=version_key, reverse=True)
+    newest = ", ".join(versions[:_SHOWN_VERSIONS])
+    more = f" and {len(versions) - _SHOWN_VERSIONS} older ones" if len(versions) > _SHOWN_VERSIONS else ""
+    raise FoundryError(
+        f"the repository has no {' or '.join(names)} {version} for {arch}", reason="driver-unknown",
+        hint=f"it has {newest}{more}" if versions else "it has no version of it at all: check name and address",
+    )
+
+
+def _check_label(package: Package, names: Sequence[str], version: str, arch: str, offered: RepoPackage) -> None:
+    if package.name not in names or package.version != version or package.arch != arch:
+        raise FoundryError(
+            f"{offered.href} was offered as {offered.name} {version} ({arch}) but is {package.nevra}",
+            reason="rpm-mislabelled", hint="the repository is wrong: don't use the file, tell the vendor",
+        )
+
+
+def _check_lock(package: Package, locked: str | None) -> None:
+    if locked is not None and package.content_sha256 != locked.lower():
+        raise FoundryError(
+            f"the content of {package.nevra} changed: it is {package.content_sha256}, locked is {locked}",
+            reason="lock-mismatch",
+            hint=f"to accept the new content, remove version {package.version} from the driver's lock file"
+            " and run `doit toolkit`",
+        )
+
+
+def _join(base_url: str, href: str) -> str:
+    return f"{base_url.rstrip('/')}/{quote(href, safe='/%+~^:@!$&()*,;=')}"

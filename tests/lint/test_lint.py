@@ -1,0 +1,77 @@
+"""The linters are tests: what they say fails the suite, and none may be missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+MOST_LINES = 300
+
+
+def tracked(*patterns: str) -> list[str]:
+    done = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in done.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def clean(*argv: str) -> None:
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ruff() -> None:
+    clean(str(BIN / "ruff"), "check", ".")
+
+
+def test_mypy() -> None:
+    clean(str(BIN / "mypy"))
+
+
+def test_shellcheck() -> None:
+    scripts = [name for name in tracked() if _shell(ROOT / name)]
+    assert scripts
+    clean(str(BIN / "shellcheck"), *scripts)
+
+
+def test_yamllint() -> None:
+    files = tracked("*.yaml", "*.yml")
+    assert files
+    clean(str(BIN / "yamllint"), "--strict", *files)
+
+
+@pytest.mark.parametrize("name", tracked("tasks/*.py", "dodo.py"))
+def test_files_fit_a_head(name: str) -> None:
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def test_front_door_is_small() -> None:
+    assert len((ROOT / "dodo.py").read_text(encoding="utf-8").splitlines()) < 60
+
+
+@pytest.mark.parametrize("folder, forbidden", [
+    ("core", ("doit", "tasks.formats", "tasks.services", "tasks.stages", "tasks.commands", "tasks.session")),
+    ("formats", ("doit", "tasks.services", "tasks.stages", "tasks.commands", "tasks.session")),
+    ("services", ("doit", "tasks.stages", "tasks.commands", "tasks.session")),
+    ("stages", ("doit", "tasks.commands", "tasks.session")),
+])
+def test_imports_go_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
+    wrong = []
+    for name in tracked(f"tasks/{folder}/*.py", f"tasks/{folder}/**/*.py"):
+        for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if words[:1] in (["import"], ["from"]) and any(
+                words[1] == module or words[1].startswith(f"{module}.") for module in forbidden
+            ):
+                wrong.append(f"{name}: {line.strip()}")
+    assert not wrong
+
+
+def _shell(path: Path) -> bool:
+    if path.suffix not in ("", ".sh") or not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(32).startswith((b"#!/bin/sh", b"#!/usr/bin/env bash", b"#!/bin/bash"))

@@ -1,0 +1,145 @@
+"""Configuration: everything is checked, all faults are shown at once with file and path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.core import config
+from tasks.core.cells import make_plan
+from tasks.core.errors import EXIT_CONFIG, ConfigError
+from tasks.core.profile import Profile, resolve
+from tests.unit.conftest import CATALOGUE, NEW, OLD, Checkout, entry
+
+LOCAL = Profile("local", "test")
+
+
+def load(checkout: Checkout) -> config.Config:
+    return config.load(checkout.root, LOCAL)
+
+
+def faults(checkout: Checkout) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        load(checkout)
+    assert raised.value.exit_code == EXIT_CONFIG
+    return [fault.render() for fault in raised.value.faults]
+
+
+def test_the_matrix_as_users_have_it(checkout: Checkout) -> None:
+    plan = make_plan(load(checkout))
+    assert [(cell.kernel, cell.releases) for cell in plan.cells] == [
+        (OLD, ("4.16.30", "4.16.48")), (NEW, ("4.18.15",)),
+    ]
+    assert plan.gaps == ()
+
+
+def test_a_cell_has_the_toolkit_of_the_lowest_release_with_its_kernel(checkout: Checkout) -> None:
+    before = make_plan(load(checkout)).cells
+    checkout.write("driver-toolkit/driver-toolkit.json", [*CATALOGUE, entry("4.16.50", "f", OLD)])
+    after = make_plan(load(checkout)).cells
+    assert [cell.toolkit for cell in before] == [cell.toolkit for cell in after]
+    assert after[0].toolkit_digest == "sha256:" + "a" * 64
+    assert after[0].releases == ("4.16.30", "4.16.48", "4.16.50")
+
+
+def test_all_faults_of_all_files_at_once(checkout: Checkout) -> None:
+    checkout.write("build-matrix.json", [
+        {"driver": "../x", "ocp_versions": ["4.16"]},
+        {"driver": "2.1", "ocp_versions": ["4"], "familly": "neuron"},
+        {"driver": "2.2", "family": "nobody", "ocp_versions": ["4.16"]},
+    ])
+    checkout.write("driver-toolkit/driver-toolkit.json", [{"version": "4.16.1", "arch": "x86_64"}])
+    checkout.write("config/locks/neuron.json", "{")
+    checkout.edit("config/drivers/neuron.yaml", "strip: debug", "strip: everything")
+    found = "\n".join(faults(checkout))
+    assert "build-matrix.json: $[0].driver: '../x'" in found
+    assert "build-matrix.json: $[1]: Additional properties are not allowed ('familly' was unexpected)" in found
+    assert "build-matrix.json: $[1].ocp_versions[0]: '4'" in found
+    assert "driver-toolkit/driver-toolkit.json: $[0]: 'dtk' is a required property" in found
+    assert "build-matrix.json: $[2].family: unknown family 'nobody'" in found
+    assert "config/locks/neuron.json: is not JSON" in found
+    assert "config/drivers/neuron.yaml: $.strip: 'everything' is not one of ['debug', 'none']" in found
+
+
+def test_unknown_family_names_the_known_ones(checkout: Checkout) -> None:
+    checkout.write("build-matrix.json", [{"driver": "2.2", "family": "nobody", "ocp_versions": ["4.16"]}])
+    assert faults(checkout) == ["build-matrix.json: $[0].family: unknown family 'nobody'; known: neuron"]
+
+
+def test_one_driver_name_belongs_to_one_family(checkout: Checkout) -> None:
+    text = (checkout.root / "config/drivers/neuron.yaml").read_text(encoding="utf-8")
+    checkout.write("config/drivers/other.yaml", text)
+    checkout.write("build-matrix.json", [
+        {"driver": "2.2", "ocp_versions": ["4.16"]}, {"driver": "2.2", "family": "other", "ocp_versions": ["4.18"]},
+    ])
+    assert faults(checkout) == ["build-matrix.json: $[1].driver: 2.2 is already of family neuron (build-matrix.json $[0])"]
+
+
+@pytest.mark.parametrize("driver", ["../x", "a/b", "a=b", "a b", "", "..", "-n", "x" * 65, "1..2"])
+def test_drivers_that_could_be_no_file_or_task(checkout: Checkout, driver: str) -> None:
+    checkout.write("build-matrix.json", [{"driver": driver, "ocp_versions": ["4.16"]}])
+    assert all(line.startswith("build-matrix.json: $[0].driver") for line in faults(checkout))
+
+
+def test_yaml_faults_have_a_place(checkout: Checkout) -> None:
+    checkout.write("config/profiles/local.yaml", "a: [1\nb: 2\n")
+    [fault] = faults(checkout)
+    assert fault.startswith("config/profiles/local.yaml: is not YAML")
+    assert "line 2" in fault
+
+
+def test_unknown_profile_names_the_known_ones(checkout: Checkout) -> None:
+    with pytest.raises(ConfigError, match="there is no profile 'x' .*local"):
+        config.load(checkout.root, Profile("x", "test"))
+
+
+def test_a_release_twice_in_the_catalogue(checkout: Checkout) -> None:
+    checkout.write("driver-toolkit/driver-toolkit.json", [CATALOGUE[0], CATALOGUE[0]])
+    assert faults(checkout) == ["driver-toolkit/driver-toolkit.json: $[1]: 4.16.30 x86_64 is already at $[0]"]
+
+
+def test_gaps_are_named(checkout: Checkout) -> None:
+    checkout.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16", "4.99", "4.18.99"]}])
+    plan = make_plan(load(checkout))
+    assert [fault.render() for fault in plan.gap_faults()] == [
+        "build-matrix.json: $[0].ocp_versions[1]: driver-toolkit/driver-toolkit.json has no release 4.99",
+        "build-matrix.json: $[0].ocp_versions[2]: driver-toolkit/driver-toolkit.json has no release 4.18.99",
+    ]
+
+
+def test_entries_without_kernel_stay_readable(checkout: Checkout) -> None:
+    checkout.write("driver-toolkit/driver-toolkit.json", [entry("4.16.30", "a", None), *CATALOGUE[2:]])
+    plan = make_plan(load(checkout))
+    assert [fault.message for fault in plan.gap_faults()] == [
+        "the kernel of release 4.16.30 is not in driver-toolkit/driver-toolkit.json yet"
+    ]
+    assert len(plan.cells) == 1
+
+
+def test_good_files_are_not_checked_twice(checkout: Checkout) -> None:
+    load(checkout)
+    kept = checkout.root / "build/local/verdicts.json"
+    assert len(json.loads(kept.read_text(encoding="utf-8"))) == 6
+    before = kept.stat().st_mtime_ns
+    load(checkout)
+    assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("environ, name", [
+    ({"KMOD_PROFILE": "ecr", "GITHUB_ACTIONS": "true"}, "ecr"),
+    ({"GITHUB_ACTIONS": "true", "AWS_PROFILE": "x"}, "github"),
+    ({"AWS_PROFILE": "x"}, "ecr"), ({"KMOD_ECR_REPOSITORY_NAME": "x"}, "ecr"), ({}, "local"),
+])
+def test_profiles_first_that_applies(tmp_path: Path, environ: dict[str, str], name: str) -> None:
+    assert resolve(tmp_path, {"HOME": str(tmp_path), **environ}).name == name
+
+
+def test_profiles_chosen_and_from_files(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path)}
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/config").write_text("")
+    assert resolve(tmp_path, environ).name == "ecr"
+    (tmp_path / ".kmod-profile").write_text("sandbox\n")
+    assert resolve(tmp_path, environ).name == "sandbox"
