@@ -120,7 +120,7 @@ class Engine:
 
     def remove_image(self, reference: str) -> None:
         """Remove an image from the local store; nothing happens when it is not there or still in use."""
-        self.call("image", "rm", "--force", reference, check=False)
+        self.call("image", "rm", reference, check=False)
 
     @property
     def label(self) -> str:
