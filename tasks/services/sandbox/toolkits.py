@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +85,7 @@ def choose_kernels(listing: str, flavour: str, count: int) -> list[str]:
 
 def build_toolkits(engine: Engine, kernels: Sequence[str], recipes: Path, work: Path, log: Path) -> list[Toolkit]:
     """Build and push one toolkit a kernel; removes the local images again."""
-    _build(engine, recipes / "Containerfile.toolchain-debian", recipes, _TOOLCHAIN, {"BASE": DEBIAN}, log)
+    _build(engine, recipes, _TOOLCHAIN, {"BASE": DEBIAN}, log, target="toolchain")
     try:
         with ThreadPoolExecutor(max_workers=2) as pool:
             return list(pool.map(lambda kernel: _toolkit(engine, kernel, recipes, work, log), kernels))
@@ -125,16 +124,15 @@ def _toolkit(engine: Engine, kernel: str, recipes: Path, work: Path, log: Path) 
     image = f"{_PREFIX}/driver-toolkit:{tag}"
     own_log = log.with_name(f"toolkit-{tag}.log")
     own_log.unlink(missing_ok=True)
-    with scratch(work, "toolkit") as context:
-        shutil.copy(recipes / "install-kernel.sh", context)
-        arguments = {"BASE": _TOOLCHAIN, "KERNEL": kernel}
-        _build(engine, recipes / "Containerfile.debian", context, image, arguments, own_log)
+    _build(engine, recipes, image, {"BASE": DEBIAN, "KERNEL": kernel}, own_log)
     return Toolkit(kernel, push(engine, image, f"driver-toolkit:{tag}", work, own_log))
 
 
-def _build(engine: Engine, recipe: Path, context: Path, image: str, arguments: dict[str, str], log: Path) -> None:
+def _build(engine: Engine, recipes: Path, image: str, arguments: dict[str, str], log: Path, target: str = "") -> None:
     engine.call(
         "build", "--quiet", "--pull=never", "--network=host", "--layers=true", "--force-rm", f"--tag={image}",
-        *(f"--build-arg={name}={value}" for name, value in arguments.items()), f"--file={recipe}", str(context),
+        *([f"--target={target}"] if target else []),
+        *(f"--build-arg={name}={value}" for name, value in arguments.items()),
+        f"--file={recipes / 'Containerfile.debian'}", str(recipes),
         starts=True, log=log, reason="toolkit-build-failed", hint="read the log",
     )
