@@ -16,12 +16,15 @@ def task_module() -> Iterator[Task]:
     for name, state in one.states.cells.items():
         cell = state.cell
         folder = one.states.cell_folder(cell)
+        source = one.states.sources[cell.driver]
+        # A module that is done does not make its sources be fetched again.
+        inert = state.adopted or (state.module_done and not (source.fetch_done and source.source_done))
         targets = [str(folder / file) for file in (module.RECORD, *module.module_names(cell))]
         yield stage_task(
             "module", name, run_module, [cell],
             doc=f"{cell.driver} for {cell.kernel}", done=state.module_done,
             state=state.state if state.adopted else "done" if state.module_done else "pending",
             reason="up to date" if state.module_done and not state.adopted else state.reason,
-            file_dep=() if state.adopted else module.file_deps(one, cell),
+            file_dep=() if inert else module.file_deps(one, cell),
             targets=() if state.adopted else targets, log=folder / module.LOG,
         )

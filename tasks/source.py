@@ -20,5 +20,6 @@ def task_source() -> Iterator[Task]:
             "source", driver, source, [driver, known.family],
             doc=f"pristine sources of {known.family['title']} {driver}",
             done=known.source_done, state=state, reason=reason,
-            file_dep=[str(folder / PACKAGE)], targets=[str(folder / RECORD), str(folder / TAR)],
+            file_dep=[str(folder / PACKAGE)] if known.fetch_done or not known.source_done else (),
+            targets=[str(folder / RECORD), str(folder / TAR)],
         )

@@ -60,7 +60,7 @@ class SourceState:
         """State and reason of one of the two stages."""
         if done:
             return "done", "up to date"
-        return (PENDING, self.reason) if self.needed else ("done", "not needed: no pending cell")
+        return (PENDING, self.reason or "its settings changed") if self.needed else ("done", "not needed")
 
 
 def force_build(environ: Mapping[str, str] = os.environ) -> bool:

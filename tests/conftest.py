@@ -1,0 +1,76 @@
+"""Fixtures on real parts: the sandbox, clones of the project, and one clone in which everything is built."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.clone import ROOT, AccessLogs, Clone
+
+MATRIX = [
+    {"driver": "2.16.7.0", "ocp_versions": ["4.16", "4.17"]},
+    {"driver": "2.22.2.0", "ocp_versions": ["4.16.30", "4.17", "4.18.16"]},
+]
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """The sandbox, up: the checkout's own (or the one that KMOD_SANDBOX names), so that it is made once."""
+    folder = Path(os.environ.get("KMOD_SANDBOX", ROOT / "build" / "sandbox" / "services")).absolute()
+    clone = Clone(tmp_path_factory.mktemp("sandbox") / "clone", folder)
+    was_up = (folder / "state.json").exists()
+    done = clone.doit("sandbox:up")
+    assert done.code == 0, done.text
+    yield clone
+    if not was_up:
+        assert clone.doit("sandbox:down").code == 0
+
+
+@pytest.fixture(scope="session")
+def kernels(services: Clone) -> list[str]:
+    """The sandbox's kernels, oldest first."""
+    catalogue = json.loads((services.build / "driver-toolkit.json").read_text(encoding="utf-8"))
+    return list(dict.fromkeys(entry["kernel"] for entry in catalogue))
+
+
+@pytest.fixture(scope="session")
+def new_clone(services: Clone, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]:
+    """Makes clones that know the sandbox's catalogue, base and key, and keep toolkits (pulling takes time)."""
+
+    def make() -> Clone:
+        clone = Clone(tmp_path_factory.mktemp("clone") / "kmod", services.services)
+        clone.copy_state(services, "driver-toolkit.json", "locks", "keys")
+        clone.write("build-matrix.json", MATRIX)
+        clone.edit("config/defaults.yaml", "keep_toolkits: false", "keep_toolkits: true")
+        return clone
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def built(new_clone: Callable[[], Clone]) -> Clone:
+    """A clone in which all cells of MATRIX are built. Never changed: copy it."""
+    clone = new_clone()
+    done = clone.doit("build")
+    assert done.code == 0, done.text
+    return clone
+
+
+@pytest.fixture
+def copied(built: Clone, new_clone: Callable[[], Clone]) -> Iterator[Clone]:
+    """A fresh clone with the built one's ``build/`` carried over; gone after the test."""
+    clone = new_clone()
+    clone.copy_state(built, "cells", "sources", "locks", "engine", "verdicts.json")
+    yield clone
+    shutil.rmtree(clone.root, ignore_errors=True)
+
+
+@pytest.fixture
+def access(services: Clone) -> AccessLogs:
+    """Counts the requests that the servers see."""
+    return AccessLogs(services.services)

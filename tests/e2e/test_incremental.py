@@ -1,0 +1,229 @@
+"""What is redone after a change: one test a line of the table in docs/incremental.md.
+
+Counted are compile containers, image builds and all processes and connections
+of the run, and the requests in the servers' access logs; never task states.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.harness.clone import AccessLogs, Clone, Run
+
+OLD, NEW = "2.16.7.0", "2.22.2.0"
+
+
+def nothing(run: Run, access: AccessLogs) -> None:
+    """No process, no connection, and the servers saw nothing."""
+    assert run.code == 0, run.text
+    assert run.processes == []
+    assert run.connections == []
+    assert access.new() == []
+
+
+def test_nothing_changed(copied: Clone, access: AccessLogs) -> None:
+    """`build/` was carried to a fresh clone in another folder; there is no doit database to delete."""
+    nothing(copied.doit("build"), access)
+    assert not list(copied.root.rglob(".doit.db*"))
+
+
+def test_all_files_touched(copied: Clone, access: AccessLogs) -> None:
+    for path in copied.root.rglob("*"):
+        if not path.is_symlink():
+            os.utime(path, (2_000_000_000, 2_000_000_000))
+    nothing(copied.doit("build"), access)
+
+
+def test_a_fresh_clone_with_the_ledger_alone(
+    built: Clone, new_clone: Callable[[], Clone], kernels: list[str], access: AccessLogs
+) -> None:
+    clone = new_clone()
+    clone.copy_state(built, "locks")
+    for driver in (OLD, NEW):
+        rows = [
+            {"kernel": row["kernel"], "arch": row["arch"], "key": row["key"], "digest": row["digest"],
+             "tags": [row["image"]], "releases": row["releases"]}
+            for row in built.status().values() if row["driver"] == driver
+        ]
+        clone.write(f"build/sandbox/release/{driver}/images.json",
+                    {"schema": 1, "driver": driver, "family": "neuron", "cells": rows})
+    nothing(clone.doit("build"), access)
+    assert {row["state"] for row in clone.status().values()} == {"published"}
+    record = clone.record(f"{NEW}-{kernels[0]}", "image")
+    assert record["adopted"] is True
+    assert record["outputs"] == {}
+
+
+def test_a_release_that_shares_a_kernel(copied: Clone, kernels: list[str], access: AccessLogs) -> None:
+    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    shared = next(entry for entry in catalogue if entry["kernel"] == kernels[0])
+    other = {**shared, "version": "4.16.99", "dtk": shared["dtk"][:-64] + "0" * 64}
+    copied.write("build/sandbox/driver-toolkit.json", [*catalogue, other])
+    nothing(copied.doit("build"), access)
+    assert "4.16.99" in copied.doit("status").out
+    assert "4.16.99" in copied.status()[f"{OLD}-{kernels[0]}"]["releases"]
+
+
+def test_a_release_with_a_new_kernel(copied: Clone, kernels: list[str]) -> None:
+    matrix = json.loads((copied.root / "build-matrix.json").read_text())
+    matrix[0]["ocp_versions"].append("4.19")
+    copied.write("build-matrix.json", matrix)
+    run = copied.doit("build")
+    assert run.code == 0, run.text
+    assert run.compiled == [kernels[2]]
+    assert run.imaged == 1
+
+
+def test_a_patch_that_covers_some_cells(copied: Clone, kernels: list[str]) -> None:
+    series = ".".join(kernels[2].split(".")[:2])
+    copied.edit("config/drivers/neuron.yaml", "patches:\n", (
+        "patches:\n  - id: some-kernels\n    why: a test\n"
+        f'    drivers: ">=2.20"\n    kernels: ">={series}"\n'
+        "    edits: [{file: neuron_module.c, find: MODULE_LICENSE, replace: MODULE_LICENSE, matches: 1}]\n"
+    ))
+    run = copied.doit("build")
+    assert run.code == 0, run.text
+    assert run.compiled == [kernels[2]]
+    applied = {entry["patch"] for entry in copied.record(f"{NEW}-{kernels[2]}", "module")["patches"]}
+    assert applied == {"some-kernels", "rhel-9.4-guard"}
+
+
+def images_alone(copied: Clone, access: AccessLogs, built: Clone) -> None:
+    """All images anew, no compile, no toolkit."""
+    access.new()
+    run = copied.doit("build")
+    assert run.code == 0, run.text
+    assert run.compiled == []
+    assert run.imaged == len(built.status())
+    assert not [line for line in access.new() if "driver-toolkit" in line]
+
+
+def test_the_containerfile(copied: Clone, access: AccessLogs, built: Clone) -> None:
+    copied.edit("container/Containerfile", "COPY licenses", "COPY --chmod=0444 licenses")
+    images_alone(copied, access, built)
+
+
+def test_a_licence(copied: Clone, access: AccessLogs, built: Clone) -> None:
+    copied.edit("container/licenses/GPL-2.0.txt", "Version 2", "Version  2")
+    images_alone(copied, access, built)
+
+
+def test_a_label(copied: Clone, access: AccessLogs, built: Clone) -> None:
+    copied.edit("config/profiles/sandbox.yaml", "vendor: kmod-foundry", "vendor: someone")
+    images_alone(copied, access, built)
+    assert copied.record(next(iter(copied.status())), "image")["labels"]["vendor"] == "someone"
+
+
+def test_the_base_digest(copied: Clone, access: AccessLogs, built: Clone, services: Clone, kernels: list[str]) -> None:
+    """A node image of the sandbox serves as another base: it exists in the registry."""
+    lock = json.loads((copied.build / "locks/neuron.json").read_text())
+    digest = node_digest(services, kernels[0])
+    lock["base"]["name"], lock["base"]["digest"] = "registry.sandbox.internal/node:x", digest
+    copied.write("build/sandbox/locks/neuron.json", lock)
+    images_alone(copied, access, built)
+
+
+def node_digest(services: Clone, kernel: str) -> str:
+    from urllib.request import Request, urlopen
+
+    state = json.loads((services.services / "state.json").read_text())
+    tag = kernel.replace("+", "_")
+    url = f"http://127.0.0.1:{state['registry']['port']}/v2/node/manifests/{tag}"
+    accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+    with urlopen(Request(url, headers={"Accept": accept})) as answer:
+        return str(answer.headers["Docker-Content-Digest"])
+
+
+def test_the_build_script(copied: Clone, kernels: list[str]) -> None:
+    copied.edit("container/build-module.sh", "set -eu\n", "set -eu\n# changed\n")
+    run = copied.doit("build")
+    assert run.code == 0, run.text
+    assert run.compiled == sorted([*kernels, *kernels[:2]])
+    assert run.imaged == 5  # the key is a label
+
+
+def test_the_toolkit_digest(copied: Clone, kernels: list[str], services: Clone) -> None:
+    """The cells of one kernel get the toolkit of another, which the gate or the compile must refuse."""
+    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    toolkits = {entry["kernel"]: entry["dtk"] for entry in catalogue}
+    for entry in catalogue:
+        if entry["kernel"] == kernels[0]:
+            entry["dtk"] = toolkits[kernels[1]]
+    copied.write("build/sandbox/driver-toolkit.json", catalogue)
+    run = copied.doit("build")
+    assert run.code == 1
+    assert run.compiled == [kernels[0], kernels[0]]
+    assert "has no build tree for kernel" in run.text
+    states = copied.status()
+    assert {name for name, row in states.items() if row["state"] == "failed"} == {
+        f"{OLD}-{kernels[0]}", f"{NEW}-{kernels[0]}"
+    }
+
+
+def test_the_packages_content(copied: Clone, services: Clone, kernels: list[str], tmp_path: Path) -> None:
+    """Another package of the same version: refused as long as the lock says otherwise, then built."""
+    from tasks.services.sandbox.standin import build_repository
+
+    def modify(version: str, tree: Path) -> None:
+        with (tree / "neuron_module.c").open("a") as stream:
+            stream.write("/* changed */\n")
+
+    shutil.copytree(services.services / "web/keys", tmp_path / "keys")
+    repository = build_repository(
+        tmp_path / "yum", [NEW], source=copied.root / "container/sandbox/standin", log=tmp_path / "log", modify=modify
+    )
+    url = f"file://{repository.folder}/"
+    copied.edit("config/profiles/sandbox.yaml", "      url: http://web.sandbox.internal/yum/", f"      url: {url}")
+    shutil.rmtree(copied.build / "sources" / NEW)
+    lock = copied.build / "locks/neuron.json"
+    (copied.cell(f"{NEW}-{kernels[0]}") / "neuron.ko").unlink()
+    run = copied.doit("build")
+    assert run.code == 1
+    assert run.compiled == []
+    assert "lock" in run.text
+    document = json.loads(lock.read_text())
+    del document["packages"][NEW]
+    copied.write("build/sandbox/locks/neuron.json", document)
+    run = copied.doit("build")
+    assert run.code == 0, run.text
+    assert run.compiled == sorted(kernels)
+
+
+def test_a_deleted_module(copied: Clone, built: Clone, kernels: list[str]) -> None:
+    cell = f"{NEW}-{kernels[1]}"
+    (copied.cell(cell) / "neuron.ko").unlink()
+    run = copied.doit("build")
+    assert run.code == 0, run.text
+    assert run.compiled == [kernels[1]]
+    assert run.imaged == 0
+    for stage in ("module", "image"):
+        assert copied.record(cell, stage) == built.record(cell, stage)
+    assert (copied.cell(cell) / "neuron.ko").read_bytes() == (built.cell(cell) / "neuron.ko").read_bytes()
+
+
+def test_a_deleted_image(copied: Clone, built: Clone, kernels: list[str]) -> None:
+    cell = f"{NEW}-{kernels[1]}"
+    (copied.cell(cell) / "image.oci.tar").unlink()
+    run = copied.doit("build")
+    assert (run.code, run.compiled, run.imaged) == (0, [], 1)
+    assert (copied.cell(cell) / "image.oci.tar").read_bytes() == (built.cell(cell) / "image.oci.tar").read_bytes()
+
+
+def test_force_build(copied: Clone, built: Clone, kernels: list[str]) -> None:
+    run = copied.doit(f"image:{NEW}-{kernels[0]}", FORCE_BUILD="true")
+    assert (run.code, run.compiled, run.imaged) == (0, [kernels[0]], 1)
+    assert copied.record(f"{NEW}-{kernels[0]}", "image")["digest"] == (
+        built.record(f"{NEW}-{kernels[0]}", "image")["digest"]
+    )
+
+
+def test_sources_that_were_cleared_away_are_not_fetched_again(copied: Clone, access: AccessLogs) -> None:
+    for path in (copied.build / "sources").rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
+    shutil.rmtree(copied.build / "sources")
+    nothing(copied.doit("build"), access)

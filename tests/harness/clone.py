@@ -1,0 +1,160 @@
+"""A clone of the project in a folder of its own, and runs of doit in it that are watched.
+
+A run's processes and connections are counted by an audit hook inside Python
+(tests/harness/audit), the servers' side by their access logs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+AUDIT = Path(__file__).parent / "audit"
+TIMEOUT = 900
+_UNSET = ("KMOD_PROFILE", "GITHUB_ACTIONS", "FORCE_BUILD", "KMOD_ECR_REPOSITORY_NAME", "AWS_PROFILE", "PYTHONPATH")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of doit and what it did."""
+
+    code: int
+    out: str
+    err: str
+    processes: list[list[str]] = field(repr=False)
+    connections: list[str] = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """Everything that a user saw."""
+        return self.out + self.err
+
+    def podman(self, verb: str) -> list[list[str]]:
+        """The podman commands of one verb."""
+        return [argv for argv in self.processes if argv[0] == "podman" and verb in argv[1:3]]
+
+    @property
+    def compiled(self) -> list[str]:
+        """The kernels that were compiled for, one for each compile container."""
+        return sorted(
+            word.removeprefix("--env=KERNEL=") for argv in self.podman("run") for word in argv
+            if word.startswith("--env=KERNEL=")
+        )
+
+    @property
+    def imaged(self) -> int:
+        """How many images were built."""
+        return len(self.podman("build"))
+
+
+class Clone:
+    """The tracked files of the project, copied; the profile is `sandbox`, its services are shared."""
+
+    def __init__(self, folder: Path, services: Path) -> None:
+        self.root = folder
+        self.services = services
+        self.extra: dict[str, str] = {}
+        names = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True,
+            check=True, text=True,
+        ).stdout.split("\0")
+        for name in filter(None, names):
+            if name.startswith("tests/") or not (ROOT / name).is_file():
+                continue
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """The environment of a run: nothing of the caller's that would change the profile."""
+        kept = {name: value for name, value in os.environ.items() if name not in _UNSET}
+        return {
+            **kept, "KMOD_PROFILE": "sandbox", "KMOD_SANDBOX": str(self.services),
+            "PYTHONPATH": f"{self.root}{os.pathsep}{AUDIT}", "PYTHONDONTWRITEBYTECODE": "1", **self.extra, **changes,
+        }
+
+    def command(self, *args: str) -> list[str]:
+        """The argument list of ``doit <args>``."""
+        return [sys.executable, "-m", "doit", *args]
+
+    def doit(self, *args: str, **changes: str) -> Run:
+        """Run doit to its end."""
+        audit = self.root / ".audit"
+        audit.unlink(missing_ok=True)
+        done = subprocess.run(
+            self.command(*args), cwd=self.root, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+            env=self.environment(KMOD_TEST_AUDIT=str(audit), **changes),
+        )
+        lines = audit.read_text(encoding="utf-8").splitlines() if audit.exists() else []
+        events = [json.loads(line) for line in lines]
+        return Run(
+            done.returncode, done.stdout, done.stderr, [what for kind, what in events if kind == "process"],
+            [what for kind, what in events if kind == "connection"],
+        )
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """``doit status --json`` by cell name."""
+        done = self.doit("status", "--json")
+        assert done.code == 0, done.text
+        return {f"{row['driver']}-{row['kernel']}": row for row in json.loads(done.out)}
+
+    def copy_state(self, other: Clone, *names: str) -> None:
+        """Take parts of another clone's ``build/sandbox``."""
+        for name in names:
+            source, dest = other.build / name, self.build / name
+            dest.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, dest, symlinks=True, dirs_exist_ok=True)
+            elif source.exists():
+                shutil.copy2(source, dest)
+
+    @property
+    def build(self) -> Path:
+        """``build/sandbox``."""
+        return self.root / "build" / "sandbox"
+
+    def cell(self, name: str) -> Path:
+        """A cell's folder."""
+        return self.build / "cells" / name
+
+    def record(self, cell: str, stage: str) -> dict[str, Any]:
+        """A cell's record."""
+        found: dict[str, Any] = json.loads((self.cell(cell) / f"{stage}.json").read_text(encoding="utf-8"))
+        return found
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace a text in a file; it must be there."""
+        path = self.root / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {name}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def write(self, name: str, value: object) -> None:
+        """Write a text, or any other value as JSON."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value if isinstance(value, str) else json.dumps(value, indent=2), encoding="utf-8")
+
+
+class AccessLogs:
+    """How many requests the sandbox's servers saw since the last look."""
+
+    def __init__(self, services: Path) -> None:
+        self.files = [services / "registry.log", services / "web-access.log"]
+        self.seen = [0, 0]
+        self.new()
+
+    def new(self) -> list[str]:
+        """The lines since the last look."""
+        fresh: list[str] = []
+        for index, path in enumerate(self.files):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+            fresh += [line for line in lines[self.seen[index]:] if "HTTP/" in line]
+            self.seen[index] = len(lines)
+        return fresh
