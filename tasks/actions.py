@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,10 @@ def stage_task(
 ) -> Task:
     """A task of one stage. A stage that is done doesn't insist on inputs that were cleared away."""
     root = foundry().root
-    present = [path for path in file_dep if not done or (root / path).exists()]
+    present = [path for path in file_dep if not done or os.path.exists(os.path.join(root, path))]
     return {
         "name": name, "doc": doc, "actions": [(perform, [f"{stage}:{name}", work, arguments, log])],
-        "file_dep": present, "targets": list(targets), "setup": list(setup), "uptodate": [done],
+        "file_dep": list(file_dep), "targets": list(targets), "setup": list(setup), "uptodate": [done],
         "clean": True, "meta": {"state": state, "reason": reason},
     }
 

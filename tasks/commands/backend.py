@@ -63,8 +63,8 @@ class RecordBackend:
         one = opened()
         if stage not in _FOLDERS or one is None:
             return {}
-        path: Path = one.root / one.config.build / _FOLDERS[stage] / name / f"{stage}.json"
-        record = read_json(path)
+        path = os.path.join(one.root, one.config.build, _FOLDERS[stage], name, f"{stage}.json")
+        record = read_json(Path(path))
         inputs = record.get("inputs") if isinstance(record, dict) else None
         return inputs if isinstance(inputs, dict) else {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Config:
     catalogue: tuple[Mapping[str, Any], ...]
     verdicts: Verdicts
 
-    @property
+    @cached_property
     def build(self) -> Path:
         """``build/<profile>``, relative to the root."""
         return Path("build") / self.profile.name

@@ -75,6 +75,15 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path)
 
 
+def remove_stale(folder: Path) -> None:
+    """Remove what killed runs left in a stage's folder: temporary names, all of which begin with a dot."""
+    for path in folder.glob(".*"):
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def scratch(parent: Path, prefix: str) -> Iterator[Path]:
     """A temporary folder inside `parent` that is gone when the block ends, however it ends."""

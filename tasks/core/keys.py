@@ -52,7 +52,7 @@ class FileHashes:
 
     def get(self, path: str) -> str:
         """The hash of a file, given relative to the root; OSError when it can't be read."""
-        full = self.root / path
+        full = os.path.join(self.root, path)
         stat = os.stat(full)
         mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         known = self._known.get(path)

@@ -38,7 +38,7 @@ def outputs_missing(record: Record, folder: Path) -> str:
     """The first output that is not there or has another size; empty when all are whole."""
     for name, fact in record["outputs"].items():
         try:
-            size = os.stat(folder / name).st_size
+            size = os.stat(os.path.join(folder, name)).st_size
         except OSError:
             return str(name)
         if size != fact["size"]:

@@ -75,6 +75,7 @@ class States:
         self.config = config
         self.force = force
         self.hashes = FileHashes(config.root)
+        self._folders: dict[str, Path] = {}
 
     @cached_property
     def plan(self) -> Plan:
@@ -96,7 +97,10 @@ class States:
 
     def cell_folder(self, cell: Cell) -> Path:
         """``build/<profile>/cells/<driver>-<kernel>``, relative to the root."""
-        return self.config.build / "cells" / cell.name
+        folder = self._folders.get(cell.name)
+        if folder is None:
+            folder = self._folders[cell.name] = self.config.build / "cells" / cell.name
+        return folder
 
     def source_folder(self, driver: str) -> Path:
         """``build/<profile>/sources/<driver>``, relative to the root."""

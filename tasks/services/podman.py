@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import pretty_json, read_json, scratch, sha256_bytes, write_atomic
-from tasks.services.process import Completed, run
+from tasks.services.process import Completed, run, run_even_when_stopping
 
 # A hard limit that every confined machine seen so far grants its containers.
 _MODEST_ULIMITS = ("nofile=1024:1024", "nproc=4096:4096")
@@ -134,24 +134,25 @@ class Engine:
         self._containers.add(name)
         try:
             yield name
-        except BaseException:
-            self._remove_containers([name])
+        except Exception:
+            self.remove_containers([name])
             raise
         finally:
             self._containers.discard(name)
 
-    def stop_containers(self) -> None:
-        """Remove the containers of this run; for a process that is about to exit."""
-        self._remove_containers(list(self._containers))
+    def containers(self) -> list[str]:
+        """The containers that are at work in this run."""
+        return sorted(self._containers)
 
     def remove_leftovers(self) -> None:
         """Remove containers that a killed run of this checkout left; only under the run's lock."""
         done = self.call("ps", "--all", "--quiet", f"--filter=label={self.label}", check=False)
-        self._remove_containers(done.stdout.split())
+        self.remove_containers(done.stdout.split())
 
-    def _remove_containers(self, names: Sequence[str]) -> None:
+    def remove_containers(self, names: Sequence[str]) -> None:
+        """Stop and remove containers at once; works for a run that is being stopped, too."""
         if names:
-            self.call("rm", "--force", "--ignore", "--time=0", *names, check=False)
+            run_even_when_stopping(self.command("rm", "--force", "--ignore", "--time=0", *names), self.environment())
 
     def version(self) -> str:
         """The version of podman, such as ``4.3.1``."""

@@ -23,8 +23,10 @@ from typing import IO
 from tasks.core.errors import FoundryError, OutsideError
 
 _GRACE_SECONDS = 5.0
+_CLEANUP_SECONDS = 60.0
 _running: set[subprocess.Popen[bytes]] = set()
 _running_lock = threading.Lock()
+_stopping = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ def run(
         finally:
             with _running_lock:
                 _running.discard(process)
+        _refuse_when_stopping()
     finally:
         if sink is not None:
             sink.close()
@@ -103,6 +106,15 @@ def run(
     return done
 
 
+def run_even_when_stopping(argv: Sequence[str], env: Mapping[str, str]) -> None:
+    """Run a short command that cleans up, also after `stop_all`; how it ends does not matter."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            list(argv), env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, timeout=_CLEANUP_SECONDS, check=False, start_new_session=True,
+        )
+
+
 def failure_sentence(done: Completed) -> str:
     """One sentence on a command that failed, with the last line that it printed."""
     code = done.returncode
@@ -113,16 +125,26 @@ def failure_sentence(done: Completed) -> str:
 
 
 def stop_all() -> None:
-    """End every command that is still running; for a process about to exit."""
+    """End every command that is still running and start no other; for a process about to exit.
+
+    Threads that wait for a command get a KeyboardInterrupt, so that they clean up behind themselves.
+    """
+    _stopping.set()
     with _running_lock:
         processes = list(_running)
     for process in processes:
         _end(process)
 
 
+def _refuse_when_stopping() -> None:
+    if _stopping.is_set():
+        raise KeyboardInterrupt
+
+
 def _start(
     argv: Sequence[str], sink: IO[bytes] | None, env: Mapping[str, str] | None, cwd: Path | None
 ) -> subprocess.Popen[bytes]:
+    _refuse_when_stopping()
     output: int | IO[bytes] = subprocess.PIPE if sink is None else sink
     errors: int | IO[bytes] = subprocess.PIPE if sink is None else subprocess.STDOUT
     try:

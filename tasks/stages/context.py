@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 
 PULLED = "engine/pulled.json"
+_CLEANUP_SECONDS = 15.0
 
 
 @dataclass
@@ -127,12 +129,16 @@ class Foundry:
                 self.images.drop(reference)
 
     def stop(self) -> None:
-        """End every command and container of this run; for a process that is about to exit."""
+        """End every command and container of this run and let the stages clean up; for a process about to exit."""
         from tasks.services.process import stop_all
 
+        names = self._engine.containers() if self._engine is not None else []
         stop_all()
-        if self._engine is not None:
-            self._engine.stop_containers()
+        if names and self._engine is not None:
+            self._engine.remove_containers(names)
+        deadline = time.monotonic() + _CLEANUP_SECONDS
+        while self.journal.running() and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def resolve(self, url: str) -> str:
         """The URL with the host that really serves it in this profile."""

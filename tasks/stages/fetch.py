@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.core.config import Family
 from tasks.core.errors import ConfigError, Fault
-from tasks.core.files import pretty_json, read_json, write_atomic
+from tasks.core.files import pretty_json, read_json, remove_stale, write_atomic
 from tasks.core.records import output_facts, write_record
 from tasks.stages.context import Foundry
 
@@ -25,7 +25,7 @@ PACKAGE = "package.rpm"
 RECORD = "fetch.json"
 LOG = "fetch.log"
 
-_repositories: dict[str, Repository] = {}
+_repositories: dict[str, Repository] = {}  # by base URL, as listed in this run
 _repositories_lock = threading.Lock()
 
 
@@ -42,6 +42,7 @@ def fetch(foundry: Foundry, driver: str, family: Family) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG
     log.unlink(missing_ok=True)
+    remove_stale(folder)
     record = folder / RECORD
     record.unlink(missing_ok=True)
     key_file = folder / "signing-key.asc"
@@ -74,15 +75,14 @@ def pinned_fingerprint(foundry: Foundry, family: Family) -> str:
     """The full fingerprint that must have signed the package; ConfigError when there is none."""
     signing = family["signing"]
     if "fingerprint_file" in signing:
-        path = foundry.root / signing["fingerprint_file"]
+        path = foundry.root / str(signing["fingerprint_file"])
         try:
             return path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             fault = Fault(f"config/drivers/{family.name}.yaml", "$.signing.fingerprint_file",
                           f"{signing['fingerprint_file']} does not exist")
             raise ConfigError([fault], hint="run `doit sandbox:up`") from None
-    fingerprint: str = signing["fingerprint"]
-    return fingerprint
+    return str(signing["fingerprint"])
 
 
 def _repository(base_url: str, log: Path) -> Repository:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
-from tasks.core.files import read_json, scratch, sha256_file
+from tasks.core.files import read_json, remove_stale, scratch, sha256_file
 from tasks.core.keys import CellKey
 from tasks.core.labels import KEY_LABEL, created
 from tasks.core.records import input_facts, output_facts, write_record
@@ -38,6 +38,7 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     log = folder / LOG
     (folder / RECORD).unlink(missing_ok=True)
     log.unlink(missing_ok=True)
+    remove_stale(folder)
     base = foundry.config.locks[cell.family.name]["base"]
     package = foundry.config.locks[cell.family.name]["packages"][cell.driver]
     labels = {**key.labels, KEY_LABEL: key.key}

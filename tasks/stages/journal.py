@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.core.errors import EXIT_TASK_FAILED, FoundryError
 
-DONE, DOING, FAILED, BLOCKED = "done", "doing", "failed", "blocked"
+DONE, DOING, FAILED, BLOCKED, INTERRUPTED = "done", "doing", "failed", "blocked", "interrupted"
 
 
 @dataclass
@@ -47,6 +47,9 @@ class Journal:
             entry.state, entry.error = FAILED, error
         except OSError as error:
             entry.state, entry.error = FAILED, from_os(error)
+        except BaseException:
+            entry.state = INTERRUPTED
+            raise
         finally:
             entry.seconds = time.monotonic() - entry.started
         return entry

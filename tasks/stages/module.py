@@ -16,7 +16,7 @@ from typing import Any
 from tasks.core import patches
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
-from tasks.core.files import read_json, remove_tree, sha256_bytes
+from tasks.core.files import read_json, remove_stale, remove_tree, sha256_bytes
 from tasks.core.keys import BUILD_SCRIPT, CellKey
 from tasks.core.records import input_facts, output_facts, write_record
 from tasks.services.process import shell_line
@@ -53,6 +53,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     (folder / RECORD).unlink(missing_ok=True)
     log.unlink(missing_ok=True)
     remove_tree(work)
+    remove_stale(folder)
     try:
         applied = _patched_copy(foundry, cell, work / "src")
         foundry.images.need(cell.toolkit, log)
@@ -149,14 +150,14 @@ def _run_arguments(foundry: Foundry, cell: Cell, work: Path, jobs: int) -> list[
 
 
 def _gate(cell: Cell, modules: Path, symvers: bytes, log: Path) -> dict[str, Any]:
-    from tasks.formats import gate
+    from tasks.formats.gate import check
     from tasks.formats.symvers import parse
 
     exported = parse(symvers)
     findings: dict[str, Any] = {}
     for module in cell.family["modules"]:
         name = Path(module["file"]).name
-        report = gate.check(
+        report = check(
             modules / name, kernel=cell.kernel, expected_name=module["name"], symvers=exported, arch=cell.arch,
             modversions=None,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.core.config import Family
 from tasks.core.errors import FoundryError
-from tasks.core.files import canonical_json, remove_tree, scratch, sha256_bytes, sha256_file
+from tasks.core.files import canonical_json, remove_stale, remove_tree, scratch, sha256_bytes, sha256_file
 from tasks.core.records import input_facts, output_facts, write_record
 from tasks.stages.context import Foundry
 from tasks.stages.fetch import PACKAGE
@@ -31,6 +31,7 @@ def source(foundry: Foundry, driver: str, family: Family) -> None:
     folder = foundry.source_folder(driver)
     record = folder / RECORD
     record.unlink(missing_ok=True)
+    remove_stale(folder)
     rpm = folder / PACKAGE
     package = read_package(rpm)
     with scratch(folder, "unpack") as work:

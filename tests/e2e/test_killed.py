@@ -1,0 +1,105 @@
+"""`kill -9` in mid-run, at each stage: what was finished is not repeated, what was half-written is."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.harness.clone import Clone
+
+DRIVER = "2.22.2.0"
+
+
+def when(clone: Clone, ready: Callable[[], bool], *args: str, number: int = signal.SIGKILL) -> int:
+    """Start doit, send the signal as soon as `ready` holds; returns the exit code."""
+    process = subprocess.Popen(
+        clone.command(*args), cwd=clone.root, env=clone.environment(), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    return process.wait(60)
+
+
+@pytest.mark.parametrize("stage", ["fetch", "source", "module", "image"])
+def test_killed(stage: str, copied: Clone, built: Clone, kernels: list[str]) -> None:
+    done, other = f"{DRIVER}-{kernels[0]}", f"{DRIVER}-{kernels[1]}"
+    source = copied.build / "sources" / DRIVER
+    for path in [source, *source.rglob("*")]:
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
+    marks: dict[str, Callable[[], bool]] = {
+        "fetch": lambda: (source / "fetch.log").exists() or (source / "package.rpm").exists(),
+        "source": lambda: any(source.glob(".unpack.*")) or (source / "source.json").exists(),
+        "module": lambda: "compiler" in names(copied.cell(other) / "work/out"),
+        "image": lambda: any(copied.cell(other).glob(".image.*")),
+    }
+    if stage in ("fetch", "source"):
+        shutil.rmtree(source)
+    (copied.cell(other) / "neuron.ko").unlink()
+    (copied.cell(other) / "image.json").unlink()
+    before = copied.record(done, "image")
+    assert when(copied, marks[stage], "build") == -signal.SIGKILL
+    run = copied.doit("build")
+    assert run.code == 0, run.text
+    assert set(run.compiled) <= {kernels[1]}
+    assert run.imaged <= 1
+    if stage == "module":
+        assert run.compiled == [kernels[1]]
+    if stage == "image":
+        assert (run.compiled, run.imaged) == ([], 1)
+    assert copied.record(done, "image") == before
+    for name in ("module", "image"):
+        assert copied.record(other, name) == built.record(other, name)
+    left = [path.name for path in [*copied.cell(other).iterdir(), *source.iterdir()]]
+    assert not [name for name in left if name.startswith(".") or name == "work"]
+    listed = subprocess.run(["podman", "ps", "--all", "--format={{.Names}}"], capture_output=True, text=True, check=True)
+    assert not [line for line in listed.stdout.splitlines() if line.startswith("kmod-foundry-")]
+    assert copied.doit("build").processes == []
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(number: int, copied: Clone, kernels: list[str]) -> None:
+    """No container and no temporary folder stays, the exit code is 130, the next run ends the work."""
+    cell = f"{DRIVER}-{kernels[1]}"
+    (copied.cell(cell) / "neuron.ko").unlink()
+    compiling = copied.cell(cell) / "work/out"
+    assert when(copied, lambda: "compiler" in names(compiling), "build", number=number) == 130
+    listed = subprocess.run(["podman", "ps", "--all", "--format={{.Names}}"], capture_output=True, text=True, check=True)
+    assert not [line for line in listed.stdout.splitlines() if line.startswith("kmod-foundry-")]
+    assert not (copied.cell(cell) / "work").exists()
+    run = copied.doit("build")
+    assert (run.code, run.compiled) == (0, [kernels[1]])
+
+
+def test_two_runs_at_once(copied: Clone, kernels: list[str]) -> None:
+    """The second says that it waits, and finds nothing left to do."""
+    cell = f"{DRIVER}-{kernels[1]}"
+    (copied.cell(cell) / "neuron.ko").unlink()
+    first = subprocess.Popen(
+        copied.command("build"), cwd=copied.root, env=copied.environment(), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while "compiler" not in names(copied.cell(cell) / "work/out"):
+        assert first.poll() is None
+        time.sleep(0.01)
+    second = copied.doit("build")
+    assert first.wait(60) == 0
+    assert second.code == 0
+    assert f"another run is at work here (process {first.pid}); waiting" in second.err
+    assert second.processes == []
+
