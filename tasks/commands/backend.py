@@ -9,6 +9,7 @@ nothing that was finished, and copied or freshly cloned records count at once.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class RecordBackend:
 
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
         self.name = name
-        self._inputs: dict[str, dict[str, str]] = {}
+        self._inputs: dict[str, Mapping[str, str]] = {}
 
     def get(self, task_id: str, dependency: str) -> Any:
         """The hash that the task's record has for an input; None for everything else."""
@@ -42,7 +43,7 @@ class RecordBackend:
 
     def set(self, task_id: str, dependency: str, value: Any) -> None:
         """Nothing to do: the stage wrote its record. What was read before is out of date."""
-        self._inputs.pop(task_id, None)
+        self._forget(task_id)
 
     def in_(self, task_id: str) -> bool:
         """True when the task has a record."""
@@ -50,6 +51,7 @@ class RecordBackend:
 
     def remove(self, task_id: str) -> None:
         """Never deletes a record: a failure today does not undo what was finished before."""
+        self._forget(task_id)
 
     def remove_all(self) -> None:
         """As `remove`."""
@@ -57,12 +59,21 @@ class RecordBackend:
     def dump(self) -> None:
         """Nothing to write."""
 
+    def _forget(self, task_id: str) -> None:
+        self._inputs.pop(task_id, None)
+        one = opened()
+        if one is not None:
+            one.states.inputs.pop(task_id, None)
+
     @staticmethod
-    def _read(task_id: str) -> dict[str, str]:
+    def _read(task_id: str) -> Mapping[str, str]:
         stage, _, name = task_id.partition(":")
         one = opened()
         if stage not in _FOLDERS or one is None:
             return {}
+        known = one.states.inputs.get(task_id)
+        if known is not None:
+            return known
         path = os.path.join(one.root, one.config.build, _FOLDERS[stage], name, f"{stage}.json")
         record = read_json(Path(path))
         inputs = record.get("inputs") if isinstance(record, dict) else None

@@ -20,9 +20,12 @@ from tasks.core.profile import Profile
 from tasks.core.schema import Verdicts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Family:
-    """One driver family with the profile's changes merged in (schemas/family.schema.json)."""
+    """One driver family with the profile's changes merged in (schemas/family.schema.json).
+
+    Hashed by identity, so that what follows from a family alone can be found out once.
+    """
 
     name: str
     data: Mapping[str, Any]
@@ -108,9 +111,9 @@ def load(root: Path, profile: Profile) -> Config:
     """Read and check everything; raises ConfigError with every fault of every file."""
     verdicts = Verdicts(root / "schemas", root / "build" / profile.name / "verdicts.json")
     reader = _Reader(root, verdicts)
-    defaults = reader.document("config/defaults.yaml", "defaults")
+    defaults = reader.document("config/defaults.yaml", "defaults", lenient=True)
     changes = _profile_document(reader, profile)
-    settings = _merge(defaults or {}, changes or {})
+    settings = _usable(_merge(_mapping(defaults), _mapping(changes)))
     families = _families(reader, settings)
     catalogue = reader.document(settings["catalogue"], "catalogue", default=[]) if settings.get("catalogue") else []
     wants = _wants(reader, settings, families)
@@ -133,7 +136,17 @@ def _profile_document(reader: _Reader, profile: Profile) -> Any:
         message = f"there is no profile {profile.name!r} ({profile.why}); there are {', '.join(known)}"
         reader.faults.append(Fault("config/profiles", "", message))
         return {}
-    return reader.document(file, "profile")
+    return reader.document(file, "profile", lenient=True)
+
+
+def _mapping(document: Any) -> Mapping[str, Any]:
+    return document if isinstance(document, dict) else {}
+
+
+def _usable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without the values of a wrong type (they are faults already), so that the other files are checked too."""
+    kinds = {"matrix": list, "catalogue": str, "locks": str, "default_family": str, "families": dict}
+    return {name: value for name, value in settings.items() if isinstance(value, kinds.get(name, object))}
 
 
 def _families(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, Family]:

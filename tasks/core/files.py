@@ -60,7 +60,8 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
 def read_json(path: Path) -> Any | None:
     """The parsed file, or None when there is no file or it is not whole JSON."""
     try:
-        return json.loads(path.read_bytes())
+        with open(path, "rb", buffering=0) as stream:
+            return json.loads(stream.read())
     except (OSError, ValueError):
         return None
 

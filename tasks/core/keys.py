@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tasks.core.cells import Cell
-from tasks.core.config import Config
+from tasks.core.config import Config, Family
 from tasks.core.files import canonical_json, sha256_bytes, sha256_file
 from tasks.core.labels import make_labels
-from tasks.core.patches import applying
+from tasks.core.patches import Patch, applying
 
 BUILD_SCRIPT = "container/build-module.sh"
 
@@ -74,7 +75,7 @@ def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
     labels = make_labels(cell, package, base, config.settings)
     image = {
         "containerfile": hashes.get(cell.family["containerfile"]),
-        "licenses": _hash({Path(file).name: hashes.get(file) for file in cell.family["licenses"]}),
+        "licenses": _licenses_hash(tuple((file, hashes.get(file)) for file in cell.family["licenses"])),
         "base": base["digest"], "labels": _hash(labels), "platform": f"linux/{cell.arch}",
     }
     parts = module | image
@@ -91,14 +92,37 @@ def _module_parts(cell: Cell, package: Mapping[str, Any], hashes: FileHashes) ->
     family = cell.family
     return {
         "package": package["content_sha256"],
-        "patches": _hash([patch.as_key() for patch in applying(family.patches, cell.driver, cell.kernel)]),
+        "patches": _patches_hash(applying(family.patches, cell.driver, cell.kernel)),
         "build_script": hashes.get(BUILD_SCRIPT),
         "toolkit": cell.toolkit_digest,
         "kernel": cell.kernel,
-        "make": _hash([family.source_root(cell.driver), family.data.get("make", {})]),
-        "modules": _hash(family["modules"]),
+        "make": _make_hash(family, cell.driver),
+        "modules": _modules_hash(family),
         "strip": family.data.get("strip", "debug"),
     }
+
+
+# What many cells share is hashed once.
+
+
+@lru_cache(maxsize=1024)
+def _licenses_hash(licenses: tuple[tuple[str, str], ...]) -> str:
+    return _hash({Path(file).name: content for file, content in licenses})
+
+
+@lru_cache(maxsize=1024)
+def _patches_hash(patches: tuple[Patch, ...]) -> str:
+    return _hash([patch.as_key() for patch in patches])
+
+
+@lru_cache(maxsize=1024)
+def _make_hash(family: Family, driver: str) -> str:
+    return _hash([family.source_root(driver), family.data.get("make", {})])
+
+
+@lru_cache(maxsize=1024)
+def _modules_hash(family: Family) -> str:
+    return _hash(family["modules"])
 
 
 def _hash(value: object) -> str:

@@ -75,6 +75,7 @@ class States:
         self.config = config
         self.force = force
         self.hashes = FileHashes(config.root)
+        self.inputs: dict[str, Mapping[str, str]] = {}  # of the cells' records, by doit's task name, as first read
         self._folders: dict[str, Path] = {}
 
     @cached_property
@@ -148,6 +149,7 @@ class States:
         module = read_record(folder / "module.json", "module")
         module_why = self._why(module, key.module, key, folder)
         image_why = self._why(image, key.key, key, folder)
+        self.inputs |= {f"{r['stage']}:{cell.name}": r["inputs"] for r in (module, image) if r is not None}
         if not image_why and not module_why:
             return CellState(cell, key, BUILT, "up to date", True, True, image, row)
         why = module_why or image_why

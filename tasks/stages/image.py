@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
@@ -12,9 +13,11 @@ from tasks.core.keys import CellKey
 from tasks.core.labels import KEY_LABEL, created
 from tasks.core.records import input_facts, output_facts, write_record
 from tasks.core.state import CellState
-from tasks.formats.oci import Image, read_archive, write_archive
 from tasks.stages import module
 from tasks.stages.context import Foundry
+
+if TYPE_CHECKING:
+    from tasks.formats.oci import Image
 
 RECORD = "image.json"
 ARCHIVE = "image.oci.tar"
@@ -34,6 +37,8 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     Raises FoundryError: module outputs that are not what the record says, a base
     that its registry no longer has, a build that fails, a label that is not true.
     """
+    from tasks.formats.oci import read_archive, write_archive
+
     folder = foundry.cell_folder(cell)
     log = folder / LOG
     (folder / RECORD).unlink(missing_ok=True)

@@ -19,8 +19,6 @@ from tasks.core.errors import FoundryError
 from tasks.core.files import read_json, remove_stale, remove_tree, sha256_bytes
 from tasks.core.keys import BUILD_SCRIPT, CellKey
 from tasks.core.records import input_facts, output_facts, write_record
-from tasks.services.process import shell_line
-from tasks.stages.compile_log import first_error
 from tasks.stages.context import Foundry
 from tasks.stages.source import RECORD as SOURCE_RECORD
 from tasks.stages.source import TAR, TREE, tree_sha256
@@ -107,6 +105,9 @@ def _patched_copy(foundry: Foundry, cell: Cell, dest: Path) -> list[dict[str, An
 
 
 def _compile(foundry: Foundry, cell: Cell, work: Path, log: Path) -> None:
+    from tasks.services.process import shell_line
+    from tasks.stages.compile_log import first_error
+
     for name in ("build", "out"):
         (work / name).mkdir()
     timeout = float(foundry.settings["compile_timeout"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -50,6 +49,8 @@ def unknown_names(names: Sequence[str], tasks: Iterable[str], targets: Iterable[
             if not any(fnmatchcase(task, name) for task in known):
                 faults.append(Fault("", "", f"no task fits {name!r}; `doit list` shows all"))
             continue
+        import difflib
+
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
         faults.append(Fault("", "", f"there is no task {name!r}; " + (
             f"did you mean {', '.join(near)}?" if near else "`doit list` shows all"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import tarfile
 from pathlib import Path
 
 from tasks.core.config import Family
@@ -75,6 +74,8 @@ def tree_sha256(tree: Path) -> str:
 
 def write_tar(tree: Path, dest: Path, prefix: str, mtime: int) -> None:
     """A tar of a tree with the same bytes wherever and whenever it is made (sorted, root's, one time)."""
+    import tarfile
+
     with tarfile.open(dest, "w", format=tarfile.GNU_FORMAT) as tar:
         for path in [tree, *sorted(tree.rglob("*"))]:
             relative = path.relative_to(tree).as_posix()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.services.podman import Engine
 from tests.harness.clone import Clone
 
 DRIVER = "2.22.2.0"
@@ -63,9 +64,15 @@ def test_killed(stage: str, copied: Clone, built: Clone, kernels: list[str]) -> 
         assert copied.record(other, name) == built.record(other, name)
     left = [path.name for path in [*copied.cell(other).iterdir(), *source.iterdir()]]
     assert not [name for name in left if name.startswith(".") or name == "work"]
-    listed = subprocess.run(["podman", "ps", "--all", "--format={{.Names}}"], capture_output=True, text=True, check=True)
-    assert not [line for line in listed.stdout.splitlines() if line.startswith("kmod-foundry-")]
+    assert containers(copied) == []
     assert copied.doit("build").processes == []
+
+
+def containers(clone: Clone) -> list[str]:
+    """The containers of the clone, running or not."""
+    label = Engine(clone.build / "engine" / "engine.json").label
+    argv = ["podman", "ps", "--all", f"--filter=label={label}", "--format={{.Names}}"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
 
 
 def names(folder: Path) -> set[str]:
@@ -79,8 +86,7 @@ def test_interrupted(number: int, copied: Clone, kernels: list[str]) -> None:
     (copied.cell(cell) / "neuron.ko").unlink()
     compiling = copied.cell(cell) / "work/out"
     assert when(copied, lambda: "compiler" in names(compiling), "build", number=number) == 130
-    listed = subprocess.run(["podman", "ps", "--all", "--format={{.Names}}"], capture_output=True, text=True, check=True)
-    assert not [line for line in listed.stdout.splitlines() if line.startswith("kmod-foundry-")]
+    assert containers(copied) == []
     assert not (copied.cell(cell) / "work").exists()
     run = copied.doit("build")
     assert (run.code, run.compiled) == (0, [kernels[1]])

@@ -74,7 +74,9 @@ def test_one_driver_name_belongs_to_one_family(checkout: Checkout) -> None:
     checkout.write("build-matrix.json", [
         {"driver": "2.2", "ocp_versions": ["4.16"]}, {"driver": "2.2", "family": "other", "ocp_versions": ["4.18"]},
     ])
-    assert faults(checkout) == ["build-matrix.json: $[1].driver: 2.2 is already of family neuron (build-matrix.json $[0])"]
+    assert faults(checkout) == [
+        "build-matrix.json: $[1].driver: 2.2 is already of family neuron (build-matrix.json $[0])"
+    ]
 
 
 @pytest.mark.parametrize("driver", ["../x", "a/b", "a=b", "a b", "", "..", "-n", "x" * 65, "1..2"])
@@ -91,7 +93,7 @@ def test_yaml_faults_have_a_place(checkout: Checkout) -> None:
 
 
 def test_unknown_profile_names_the_known_ones(checkout: Checkout) -> None:
-    with pytest.raises(ConfigError, match="there is no profile 'x' .*local"):
+    with pytest.raises(ConfigError, match=r"there is no profile 'x' .*local"):
         config.load(checkout.root, Profile("x", "test"))
 
 

@@ -1,0 +1,89 @@
+"""Toolkits: pulled only when a cell must be compiled, once for all drivers, removed when nobody needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.harness.clone import AccessLogs, Clone
+from tests.harness.store import cold_store
+
+
+def images(store: dict[str, str]) -> list[str]:
+    done = subprocess.run(
+        ["podman", "images", "--format={{.Repository}}"], capture_output=True, text=True, check=True,
+        env={**os.environ, **store},
+    )
+    return done.stdout.split()
+
+
+def manifests(lines: list[str]) -> list[str]:
+    """The toolkits whose manifests the registry was asked for with GET."""
+    return sorted(
+        line.split("/v2/driver-toolkit/manifests/")[1].split()[0].strip('"') for line in lines
+        if "GET /v2/driver-toolkit/manifests/" in line
+    )
+
+
+def test_two_drivers_over_three_kernels(
+    new_clone: Callable[[], Clone], kernels: list[str], access: AccessLogs, tmp_path: Path
+) -> None:
+    clone = new_clone()
+    clone.edit("config/defaults.yaml", "keep_toolkits: true", "keep_toolkits: false")
+    clone.write("build-matrix.json", [
+        {"driver": driver, "ocp_versions": ["4.16", "4.17", "4.18", "4.19"]} for driver in ("2.16.7.0", "2.22.2.0")
+    ])
+    catalogue = json.loads((clone.build / "driver-toolkit.json").read_text())
+    digests = sorted({entry["dtk"].partition("@")[2] for entry in catalogue})
+    with cold_store(tmp_path / "store") as store:
+        clone.extra = store
+        access.new()
+        run = clone.doit("build:2.16.7.0")
+        assert run.code == 0, run.text
+        assert run.compiled == sorted(kernels)
+        assert manifests(access.new()) == digests
+        assert images(store).count("registry.sandbox.internal/driver-toolkit") == 3, "2.22.2.0 still needs them"
+        run = clone.doit("build")
+        assert run.code == 0, run.text
+        assert run.compiled == sorted(kernels)
+        assert manifests(access.new()) == [], "each was pulled once for both drivers"
+        assert images(store) == [], "nobody needs them any more"
+        run = clone.doit("build")
+        assert (run.code, run.processes, access.new()) == (0, [], []), "nothing pending pulls none"
+
+
+def test_a_toolkit_of_a_user_is_left_alone(copied: Clone, kernels: list[str], tmp_path: Path) -> None:
+    """What was in the store before the run is not removed after it."""
+    copied.edit("config/defaults.yaml", "keep_toolkits: true", "keep_toolkits: false")
+    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    toolkit = next(entry["dtk"] for entry in catalogue if entry["kernel"] == kernels[0])
+    state = json.loads((copied.services / "state.json").read_text())
+    address = f"127.0.0.1:{state['registry']['port']}"
+    conf = tmp_path / "registries.conf"
+    conf.write_text(f'[[registry]]\nprefix = "registry.sandbox.internal"\nlocation = "{address}"\ninsecure = true\n')
+    (copied.build / "engine/pulled.json").unlink(missing_ok=True)
+    with cold_store(tmp_path / "store") as store:
+        environment = {**os.environ, **store, "CONTAINERS_REGISTRIES_CONF": str(conf)}
+        subprocess.run(["podman", "pull", "--quiet", toolkit], check=True, env=environment, capture_output=True)
+        copied.extra = store
+        (copied.cell(f"2.22.2.0-{kernels[0]}") / "neuron.ko").unlink()
+        run = copied.doit("build")
+        assert (run.code, run.compiled) == (0, [kernels[0]]), run.text
+        assert images(store) == ["registry.sandbox.internal/driver-toolkit"]
+
+
+def test_a_toolkit_that_the_registry_no_longer_has(copied: Clone, kernels: list[str]) -> None:
+    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    for entry in catalogue:
+        if entry["kernel"] == kernels[0]:
+            entry["dtk"] = entry["dtk"][:-64] + "0" * 64
+    copied.write("build/sandbox/driver-toolkit.json", catalogue)
+    (copied.cell(f"2.22.2.0-{kernels[1]}") / "neuron.ko").unlink()
+    run = copied.doit("build")
+    assert run.code == 1
+    assert run.compiled == [kernels[1]], "the other cells are built all the same"
+    assert "still in its registry" in run.text
+    assert "Traceback" not in run.text

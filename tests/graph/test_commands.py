@@ -1,0 +1,207 @@
+"""The commands as users type them, without network and container: exit codes, sentences, JSON, narrowing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.unit.conftest import CATALOGUE, LOCK, NEW, OLD, ROOT, Checkout
+
+BLOCKED = {"AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_CONFIG_FILE": "/nonexistent"}
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+class Project(Checkout):
+    """A checkout in which doit can be run."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        for name in ("dodo.py", "pyproject.toml"):
+            self.write(name, (ROOT / name).read_text(encoding="utf-8"))
+
+    def doit(self, *args: str, **environ: str) -> Done:
+        clean = {name: value for name, value in os.environ.items()
+                 if name not in ("KMOD_PROFILE", "GITHUB_ACTIONS", "FORCE_BUILD")}
+        done = subprocess.run(
+            [sys.executable, "-m", "doit", *args], cwd=self.root, capture_output=True, text=True, check=False,
+            env={**clean, **BLOCKED, "KMOD_PROFILE": "local", "PYTHONPATH": str(ROOT), **environ}, timeout=60,
+        )
+        assert "Traceback" not in done.stderr + done.stdout
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_list_shows_every_task_pending_first(project: Project) -> None:
+    done = project.doit("list")
+    assert done.code == 0
+    rows = [line.split() for line in done.out.splitlines()]
+    names = [row[1] for row in rows]
+    for stage in ("module", "image"):
+        assert {f"{stage}:2.22.2.0-{OLD}", f"{stage}:2.22.2.0-{NEW}"} <= set(names)
+    assert {"fetch:2.22.2.0", "source:2.22.2.0", "build:2.22.2.0", "build", "sandbox:up"} <= set(names)
+    order = {"failed": 0, "pending": 1, "-": 2, "done": 3}
+    states = [order[row[0]] for row in rows]
+    assert states == sorted(states)
+
+
+def test_what_ships_lists_and_says_what_to_do(project: Project) -> None:
+    project.write("driver-toolkit/driver-toolkit.json", [])
+    (project.root / "config/locks/neuron.json").unlink()
+    listed = project.doit("list")
+    assert listed.code == 0
+    assert "make demo" in listed.err
+    built = project.doit("build")
+    assert built.code == 2
+    assert "has no release yet" in built.err
+    assert "make demo" in built.err
+
+
+def test_status_json_is_alone_on_stdout(project: Project) -> None:
+    done = project.doit("status", "--json")
+    rows = json.loads(done.out)
+    assert done.code == 0
+    assert [set(row) for row in rows] == [{
+        "driver", "family", "kernel", "arch", "releases", "state", "reason", "key", "digest", "image",
+    }] * 2
+    assert rows[0]["releases"] == ["4.16.30", "4.16.48"]
+    assert (rows[0]["state"], rows[0]["reason"]) == ("pending", "not built yet")
+
+
+def test_status_is_a_table_of_drivers_and_releases(project: Project) -> None:
+    done = project.doit("status")
+    lines = [line.split() for line in done.out.splitlines()]
+    assert ["release", "2.22.2.0"] in lines
+    assert ["4.16.48", "pending"] in lines
+    assert "2 cells: 0 published, 0 built, 2 pending, 0 failed" in done.out
+
+
+@pytest.mark.parametrize("stage", ["fetch:2.22.2.0", "source:2.22.2.0", f"module:2.22.2.0-{OLD}",
+                                   f"image:2.22.2.0-{OLD}"])
+def test_info_shows_file_dep_and_targets(project: Project, stage: str) -> None:
+    done = project.doit("info", stage)
+    assert "file_dep" in done.out
+    assert "targets" in done.out
+    assert "build/local/" in done.out
+
+
+@pytest.mark.parametrize("name, kernels", [
+    ("build:2.22.2.0", [OLD, NEW]), ("build:2.22.2.0@4.16", [OLD]), ("build:2.22.2.0@4.18", [NEW]),
+    ("build:2.22.2.0@4.18.15", [NEW]), ("build:2.22.2.0@4.16.48", [OLD]),
+])
+def test_narrowing(project: Project, name: str, kernels: list[str]) -> None:
+    done = project.doit("info", name)
+    for kernel in (OLD, NEW):
+        assert (f"image:2.22.2.0-{kernel}" in done.out) is (kernel in kernels)
+
+
+@pytest.mark.parametrize("args, sentence", [
+    (("build:9.9",), "there is no task 'build:9.9'"),
+    (("buidl",), "did you mean build"),
+    (("build:2.22.2.0@4.99",), "the matrix wants no release 4.99 of 2.22.2.0; it wants 4.16, 4.16.30"),
+    (("build:2.22.2.0@4.18.16",), "wants no release 4.18.16"),
+    (("build:1.0@4.18",), "no driver 1.0 in the matrix; there are 2.22.2.0"),
+    (("image:9*",), "no task fits 'image:9*'"),
+    (("info", "module:x"), "there is no task 'module:x'"),
+    (("sandbox:up",), "the profile local has no sandbox"),
+    (("profile", "nowhere"), "there is no profile 'nowhere'; there are ecr, github, local, sandbox"),
+])
+def test_names_that_exist_nowhere(project: Project, args: tuple[str, ...], sentence: str) -> None:
+    done = project.doit(*args)
+    assert done.code == 2
+    assert sentence in done.err + done.out
+
+
+def test_wildcards_select(project: Project) -> None:
+    done = project.doit("list", "-q")
+    assert f"image:2.22.2.0-{OLD}" in done.out.splitlines()
+
+
+def test_all_faults_exit_2_for_every_command(project: Project) -> None:
+    project.write("build-matrix.json", [{"driver": "../x", "ocp_versions": []}])
+    project.edit("config/defaults.yaml", "parallel: 0", "parallel: many")
+    for command in ("list", "status", "build", "info", "run"):
+        done = project.doit(command, *(["build"] if command == "info" else []))
+        assert done.code == 2, command
+        assert "build-matrix.json: $[0].driver" in done.err
+        assert "build-matrix.json: $[0].ocp_versions" in done.err
+        assert "config/defaults.yaml: $.parallel" in done.err
+
+
+def test_the_first_line_says_profile_and_why(project: Project) -> None:
+    assert project.doit("list").err.splitlines()[0] == "profile local: KMOD_PROFILE is set"
+    done = project.doit("list", KMOD_PROFILE="", GITHUB_ACTIONS="true")
+    assert done.err.splitlines()[0] == "profile github: GITHUB_ACTIONS is set"
+
+
+def test_profile_shows_and_chooses(project: Project) -> None:
+    assert project.doit("profile", KMOD_PROFILE="").out.startswith("local: ")
+    assert project.doit("profile", "sandbox", KMOD_PROFILE="").out.startswith("sandbox: chosen for this checkout")
+    assert (project.root / ".kmod-profile").read_text() == "sandbox\n"
+    assert "KMOD_PROFILE is set, which goes before" in project.doit("profile", "sandbox").err
+
+
+def test_gaps_stop_what_they_concern_and_nothing_else(project: Project) -> None:
+    project.write("build-matrix.json", [
+        {"driver": "2.22.2.0", "ocp_versions": ["4.16"]}, {"driver": "2.28.0.0", "ocp_versions": ["4.16", "4.99"]},
+    ])
+    done = project.doit("build")
+    assert done.code == 2
+    assert "build-matrix.json: $[1].ocp_versions[1]: driver-toolkit/driver-toolkit.json has no release 4.99" in done.err
+    assert "warning: build-matrix.json: $[1].ocp_versions[1]" in project.doit("list").err
+    assert project.doit("info", "build:2.22.2.0").code != 2
+
+
+def test_published_cells_are_shown_as_such(project: Project) -> None:
+    row = json.loads(project.doit("status", "--json").out)[0]
+    cells = [{"kernel": OLD, "arch": "x86_64", "key": row["key"], "digest": "sha256:" + "f" * 64, "tags": ["t"],
+              "releases": ["4.16.30"]}]
+    project.write("build/local/release/2.22.2.0/images.json",
+                  {"schema": 1, "driver": "2.22.2.0", "family": "neuron", "cells": cells})
+    rows = json.loads(project.doit("status", "--json").out)
+    assert [row["state"] for row in rows] == ["published", "pending"]
+    assert rows[0]["digest"] == "sha256:" + "f" * 64
+    done = project.doit(f"image:2.22.2.0-{OLD}")
+    assert done.code == 0
+    assert json.loads((project.root / f"build/local/cells/2.22.2.0-{OLD}/image.json").read_text())["adopted"] is True
+
+
+def test_a_newer_ledger_is_refused(project: Project) -> None:
+    project.write("build/local/release/2.22.2.0/images.json", {"schema": 99})
+    done = project.doit("list")
+    assert done.code == 2
+    assert "newer than this version" in done.err
+
+
+def test_a_repository_that_is_down_is_outside(project: Project) -> None:
+    """Nothing listens there: exit code 3, the dependants are blocked, the sentence names the address."""
+    project.edit("config/drivers/neuron.yaml", "https://yum.repos.neuron.amazonaws.com/", "http://127.0.0.1:9/")
+    project.write("config/locks/neuron.json", {**LOCK, "packages": {}})
+    done = project.doit("build")
+    assert done.code == 3
+    assert "127.0.0.1:9" in done.out
+    assert "blocked" in done.out
+    assert not list((project.root / "build/local/sources/2.22.2.0").glob("*.rpm"))
+
+
+def test_an_entry_without_kernel_is_pending_not_lost(project: Project) -> None:
+    project.write("driver-toolkit/driver-toolkit.json",
+                  [{name: value for name, value in CATALOGUE[0].items() if name != "kernel"}, *CATALOGUE[1:]])
+    done = project.doit("list")
+    assert done.code == 0
+    assert "the kernel of release 4.16.30 is not in driver-toolkit/driver-toolkit.json yet" in done.err

@@ -1,0 +1,98 @@
+"""The engine on machines of several kinds, played by a wrapper that refuses what such a machine refuses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tasks.core.errors import OutsideError
+from tasks.services.podman import Engine, EngineSettings
+
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
+
+
+class Machine:
+    """A PATH on which `podman` is a wrapper around the real one."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder / "bin"
+        self.folder.mkdir()
+        self.log = folder / "log"
+        self.state = folder / "engine.json"
+        self.monkeypatch = monkeypatch
+        monkeypatch.setenv("PATH", f"{self.folder}:{os.environ['PATH']}")
+
+    def refuse(self, *, unless: str, say: str) -> None:
+        """A podman that starts containers only when its arguments hold `unless`."""
+        real = shutil.which("podman", path=os.environ["PATH"].partition(":")[2])
+        wrapper = self.folder / "podman"
+        wrapper.write_text(
+            f'#!/bin/sh\necho "$*" >> {self.log}\n'
+            f'case "$*" in *" run "*|"run "*)\n'
+            f'  case "$*" in *{unless}*) ;; *) echo "{say}" >&2; exit 126 ;; esac ;;\nesac\n'
+            f'exec {real} "$@"\n'
+        )
+        wrapper.chmod(0o755)
+
+    def runs(self) -> int:
+        """How many containers were tried."""
+        return sum(1 for line in self.log.read_text().splitlines() if "--rootfs" in line) if self.log.exists() else 0
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def test_it_finds_settings_with_which_a_container_starts(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.refuse(unless="nofile=1024:1024", say="setrlimit RLIMIT_NOFILE: Operation not permitted")
+    engine = Engine(machine.state)
+    assert engine.settings().start_args == LIMITS
+    assert "this machine needs" in capsys.readouterr().err
+    tried = machine.runs()
+    assert tried > 0
+    assert Engine(machine.state).settings() == engine.settings()
+    assert machine.runs() == tried, "found out once"
+
+
+def test_a_plain_machine_needs_nothing(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """A podman that starts whatever it is asked to (the limits are added behind the engine's back)."""
+    real = shutil.which("podman", path=os.environ["PATH"].partition(":")[2])
+    wrapper = machine.folder / "podman"
+    wrapper.write_text(
+        f'#!/bin/sh\nif [ "$1" = run ]; then shift; exec {real} --runtime=runc run {" ".join(LIMITS)} "$@"; fi\n'
+        f'exec {real} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    engine = Engine(machine.state)
+    assert engine.settings() == EngineSettings()
+    assert capsys.readouterr().err == ""
+
+
+def test_another_machine_is_found_out_anew(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`build/` may be carried to a machine with other limits, another podman, another kernel."""
+    machine.refuse(unless="nofile=1024:1024", say="no")
+    Engine(machine.state).settings()
+    tried = machine.runs()
+    monkeypatch.setenv("CONTAINERS_CONF", "")
+    Engine(machine.state).settings()
+    assert machine.runs() > tried
+
+
+def test_no_settings_help(machine: Machine) -> None:
+    machine.refuse(unless="never-this", say="cgroups in hybrid mode not supported")
+    with pytest.raises(OutsideError, match=r"can't start a container .*hybrid") as raised:
+        Engine(machine.state).settings()
+    assert raised.value.reason == "podman-cannot-start"
+    assert raised.value.exit_code == 3
+    assert not machine.state.exists()
+
+
+def test_podman_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OutsideError, match="podman is not installed") as raised:
+        Engine(tmp_path / "engine.json").settings()
+    assert raised.value.exit_code == 3
