@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,7 @@ def stage_task(
     setup: Sequence[str] = (),
     log: Path | None = None,
 ) -> Task:
-    """A task of one stage. A stage that is done doesn't insist on inputs that were cleared away."""
-    root = foundry().root
-    present = [path for path in file_dep if not done or os.path.exists(os.path.join(root, path))]
+    """A task of one stage."""
     return {
         "name": name, "doc": doc, "actions": [(perform, [f"{stage}:{name}", work, arguments, log])],
         "file_dep": list(file_dep), "targets": list(targets), "setup": list(setup), "uptodate": [done],

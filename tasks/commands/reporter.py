@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from tasks.session import foundry, opened
+from tasks.stages.context import DEFAULT_VERBOSITY
 from tasks.stages.journal import DONE, FAILED, Entry
 
 _STAGES = ("fetch", "source", "module", "image")
@@ -50,7 +51,7 @@ class FoundryReporter:
 
     def execute_task(self, task: Any) -> None:
         """A task begins."""
-        if task.actions and _stage(task.name):
+        if task.actions and _stage(task.name) and self._verbosity() > 0:
             why = (task.meta or {}).get("reason", "")
             self._line(f"  {_verb(task.name)} {_rest(task.name)}" + (f"  ({why})" if why else ""))
 
@@ -60,7 +61,9 @@ class FoundryReporter:
             self.finished += 1
             entry = foundry().journal.entries.get(task.name)
             took = f"  {entry.seconds:.1f} s" if entry else ""
-            self._line(f"  done {task.name}{took}  [{self.finished}/{self.total}, {self.left()} left]")
+            self._show_log(entry)
+            if self._verbosity() > 0:
+                self._line(f"  done {task.name}{took}  [{self.finished}/{self.total}, {self.left()} left]")
 
     def add_failure(self, task: Any, fail: Any) -> None:
         """A task failed, or could not be tried because of another one."""
@@ -75,6 +78,7 @@ class FoundryReporter:
             self._line(f"  blocked {task.name}: needs {note}" if fail.get_name() == "UnmetDependency" else
                        f"  FAILED {task.name}: {note}")
             return
+        self._show_log(entry)
         self._line(f"  FAILED {task.name}: {entry.error.render()}")
 
     def skip_uptodate(self, task: Any) -> None:
@@ -111,6 +115,17 @@ class FoundryReporter:
     def left(self) -> int:
         """How many tasks are still to come."""
         return max(0, self.total - self.finished)
+
+    @staticmethod
+    def _verbosity() -> int:
+        one = opened()
+        return one.verbosity if one is not None else DEFAULT_VERBOSITY
+
+    def _show_log(self, entry: Entry | None) -> None:
+        if self._verbosity() <= DEFAULT_VERBOSITY or entry is None or entry.log is None or not entry.log.exists():
+            return
+        for line in entry.log.read_text(encoding="utf-8", errors="replace").splitlines():
+            self._line(f"    {line}")
 
     def _line(self, text: str) -> None:
         if self.live is not None:

@@ -17,14 +17,22 @@ from doit.cmd_run import Run as DoitRun
 from tasks import session
 from tasks.core.errors import EXIT_INTERRUPTED, EXIT_TASK_FAILED
 from tasks.core.profile import resolve
+from tasks.stages.context import DEFAULT_VERBOSITY
 
 _MOST_CELLS_AT_ONCE = 8
+_opt_verbosity = {
+    "name": "verbosity", "short": "v", "long": "verbosity", "type": int, "default": None,
+    "help": "0: failures and the table alone; 1: a line an event (default); 2: the logs of the stages, too",
+}
 
 
 class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
     """doit's run with this project's defaults, lock, interruption and exit codes."""
 
     name = "run"
+    cmd_options = tuple(
+        _opt_verbosity if option["name"] == "verbosity" else option for option in DoitRun.cmd_options
+    )
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Run the tasks; returns 0, 1, 2, 3 or 130 as `docs/commands.md` says."""
@@ -46,6 +54,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         one = session.foundry()
         slots = num_process or int(one.settings["parallel"]) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
         one.schedule.expect((), slots)
+        one.verbosity = DEFAULT_VERBOSITY if verbosity is None else int(verbosity)
         result = super()._execute(
             outfile, verbosity, always, continue_, reporter, slots, "thread", single, auto_delayed_regex,
             force_verbosity, failure_verbosity, pdb,

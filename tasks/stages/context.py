@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 PULLED = "engine/pulled.json"
+DEFAULT_VERBOSITY = 1
 _CLEANUP_SECONDS = 15.0
 
 
@@ -42,6 +43,7 @@ class Foundry:
     states: States
     schedule: Schedule = field(default_factory=Schedule)
     journal: Journal = field(default_factory=Journal)
+    verbosity: int = DEFAULT_VERBOSITY
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _sandbox: Sandbox | None = None
     _addresses: Mapping[str, str] | None = None

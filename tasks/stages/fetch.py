@@ -116,6 +116,7 @@ def _lock(foundry: Foundry, family: Family, driver: str, entry: dict[str, Any]) 
         fcntl.flock(handle, fcntl.LOCK_EX)
         document = read_json(path) or {"schema": 1, "packages": {}}
         if document["packages"].get(driver) != entry:
+            foundry.journal.warn(f"{driver} is now locked in {foundry.config.lock_path(family.name)}: keep that file")
             document["packages"][driver] = entry
             write_atomic(path, pretty_json(document))
         foundry.config.locks[family.name]["packages"][driver] = entry
