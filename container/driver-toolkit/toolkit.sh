@@ -3,8 +3,11 @@
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
+update() {
+    apt-get -q -o Acquire::Retries=3 -o Acquire::Languages=none update
+}
+
 install_packages() {
-    apt-get -q -o Acquire::Retries=3 update
     apt-get -q -o Acquire::Retries=3 -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Use-Pty=0 \
         install --yes --no-install-recommends "$@"
 }
@@ -18,25 +21,34 @@ clean() {
 
 case $1 in
 toolchain)
+    update
     install_packages gcc make libc6-dev kmod binutils bc libelf1 ca-certificates xz-utils
     clean
     ;;
 kernel)
     kernel=$2
-    install_packages "linux-headers-$kernel"
-    # Unpacked, not installed: its dependencies would bring a boot loader's tools.
-    work=$(mktemp -d)
-    chmod 755 "$work"
-    cd "$work"
-    apt-get -q -o Acquire::Retries=3 -o APT::Sandbox::User=root download "linux-image-$kernel"
-    mkdir root
-    dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -x -C root \
-        --wildcards "./boot/vmlinu*-$kernel" "./boot/config-$kernel" '*/modules.*'
     modules=/lib/modules/$kernel
+    update
+    # Headers and image are unpacked, not installed: newer headers depend on the image, and the image brings
+    # an initramfs and its tools. What else the headers need is installed.
+    needed=$(apt-cache show --no-all-versions "linux-headers-$kernel" \
+        | sed -n 's/^Depends: //p' | tr ',' '\n' | sed 's/^ *//; s/[ (|].*//' | grep -v '^linux-image-')
+    # shellcheck disable=SC2086 # a list of words
+    install_packages $needed
+    work=$(mktemp -d)
+    cd "$work"
+    apt-get -q -o Acquire::Retries=3 -o APT::Sandbox::User=root \
+        download "linux-headers-$kernel" "linux-image-$kernel"
+    mkdir headers image
+    dpkg-deb -x ./linux-headers-*.deb headers
+    dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -x -C image \
+        --wildcards "./boot/vmlinu*-$kernel" "./boot/config-$kernel" '*/modules.*'
     mkdir -p "$modules"
-    cp "root/boot/vmlinu"*"-$kernel" "$modules/vmlinuz"
-    cp "root/boot/config-$kernel" "$modules/config"
-    find root -name 'modules.*' -exec cp {} "$modules/" \;
+    cp -a headers/usr/src/. /usr/src/
+    cp -a headers/lib/modules/"$kernel"/. "$modules/"
+    cp image/boot/vmlinu*-"$kernel" "$modules/vmlinuz"
+    cp "image/boot/config-$kernel" "$modules/config"
+    find image -name 'modules.*' -exec cp {} "$modules/" \;
     cd /
     rm -rf "$work"
     clean
@@ -44,7 +56,6 @@ kernel)
     test -e "$modules/build/Module.symvers"
     ;;
 release)
-    . /etc/os-release
     version=$(cat /etc/debian_version)
     printf '{"KERNEL_VERSION": "%s", "RT_KERNEL_VERSION": "%s", "RHEL_VERSION": "", "DEBIAN_VERSION": "%s"}\n' \
         "$2" "$3" "$version" > /etc/driver-toolkit-release.json

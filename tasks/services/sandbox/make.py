@@ -1,29 +1,32 @@
-"""The sandbox as a whole: what is missing is made, what is down is started.
-
-Each part is remembered in ``made.json`` with a hash of its inputs, written when
-the part is whole; so a second `up` is free, a killed one goes on where it was,
-and a changed stand-in touches no toolkit.
-"""
+"""The sandbox as a whole: what is missing is made, what is down is started."""
 
 from __future__ import annotations
 
-import fcntl
 import platform
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.core.files import canonical_json, pretty_json, read_json, sha256_bytes, sha256_file, write_atomic
+from tasks.core.files import pretty_json, read_json, remove_tree, scratch, sha256_file, write_atomic
 from tasks.core.versions import version_key
 from tasks.services.podman import Engine
-from tasks.services.sandbox import images, toolkits
+from tasks.services.process import stop_all
+from tasks.services.sandbox import debian, images, standin, toolkits
 from tasks.services.sandbox.daemons import Daemons
-from tasks.services.sandbox.standin import build_repository
+from tasks.services.sandbox.localstore import LocalStore
+from tasks.services.sandbox.lock import locked, user_lock
+from tasks.services.sandbox.made import Made
 
-_NAMES = {"registry": "registry.sandbox.internal", "web": "web.sandbox.internal"}
+# A change of these changes what they make.
+_PARTS = {"archive": ("debian.py", "images.py"), "repository": ("standin.py",), "releases": ("images.py",)}
+_CODE = Path("tasks/services/sandbox")
+_WORKERS = 3  # two toolkits and the RPM repository
 
 
 @dataclass(frozen=True)
@@ -40,130 +43,192 @@ class Sandbox:
 
     def __init__(self, folder: Path, project: Path, plan: SandboxPlan, output: Path) -> None:
         self.folder = folder.absolute()
-        self.project = project
+        self.project = project.absolute()
         self.plan = plan
         self.output = output
-        self.daemons = Daemons(self.folder, project)
         self.arch = platform.machine()
+        self.daemons = Daemons(self.folder, self.project)
+        self.made = Made(self.folder / "made.json", self.daemons.registry_storage)
+        self.work = self.folder / "work"
 
     def up(self, log: Path) -> None:
-        """Make what is missing, start the services, write catalogue, lock and key."""
+        """Make what is missing, start the services, write catalogue, lock and key.
+
+        Two at once don't collide: the second waits for the first. Raises
+        OutsideError and FoundryError; whatever ends it, the next one goes on.
+        """
+        log = log.absolute()
         log.parent.mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        with locked(self.folder / "lock"):
             self.daemons.ensure_running()
-            repository = self._part("repository", self._repository_inputs(), lambda: self._repository(log))
-            base = self._part("base", self._files("container/sandbox"), lambda: self._base(log))
-            kits = self._part("toolkits", self._toolkit_inputs(), lambda: self._toolkits(log))
-            inputs = [kits, dict(self.plan.releases), self._files("container/sandbox")]
-            releases = self._part("releases", inputs, lambda: self._releases(kits, log))
-            self._finish(log)
-            self._write(repository, base, releases)
+            missing = self.missing()
+            if missing:
+                print(f"sandbox: making {', '.join(missing)} (log: {log})", file=sys.stderr)
+            self._write(self._make(log) if missing else self._results())
 
     def ensure_running(self) -> None:
         """Start the services if they are down; makes nothing."""
-        if len(self.daemons.running()) < len(_NAMES):
-            with self._alone():
-                self.daemons.ensure_running()
+        self.daemons.ensure_running()
 
     def down(self) -> None:
         """Stop the services; what was made stays."""
         self.daemons.down()
 
     def running(self) -> bool:
-        """True when all services are up."""
-        return len(self.daemons.running()) == len(_NAMES)
+        """Whether all services are up."""
+        return self.daemons.running()
 
     def addresses(self) -> dict[str, str]:
-        """Name → ``127.0.0.1:port`` of what is up."""
-        return {_NAMES[name]: service.address for name, service in self.daemons.running().items()}
+        """Name → ``127.0.0.1:port`` of the services."""
+        return self.daemons.addresses()
 
-    # -- the parts -----------------------------------------------------------
+    # -- what there is and what is missing -----------------------------------
 
-    def _part(self, name: str, inputs: object, make: Callable[[], Any]) -> Any:
-        made_file = self.folder / "made.json"
-        made = read_json(made_file) or {}
-        wanted = sha256_bytes(canonical_json(inputs))
-        known = made.get(name)
-        if known and known["inputs"] == wanted:
-            return known["result"]
-        print(f"sandbox: making the {name}", file=sys.stderr)
-        result = make()
-        write_atomic(made_file, pretty_json({**made, name: {"inputs": wanted, "result": result}}))
+    def _inputs(self, part: str) -> object:
+        code = {name: sha256_file(self.project / _CODE / name) for name in _PARTS[part]}
+        match part:
+            case "repository":
+                return [code, _files(self.project / "container/sandbox/standin"), self.plan.versions]
+            case "archive":
+                recipes = [
+                    *(self.project / "container/driver-toolkit").iterdir(), *self._recipes("debian", "base"),
+                    self.project / "container/sandbox/archive.sh",
+                ]
+                return [code, _hashes(recipes), debian.SUITE, self.arch, self.plan.kernels]
+            case _:
+                raise ValueError(part)
+
+    def _release_inputs(self, kits: list[dict[str, str]]) -> object:
+        code = {name: sha256_file(self.project / _CODE / name) for name in _PARTS["releases"]}
+        return [code, _hashes(self._recipes("node", "release")), kits, dict(self.plan.releases)]
+
+    def _recipes(self, *names: str) -> list[Path]:
+        return [self.project / "container/sandbox" / f"Containerfile.{name}" for name in names]
+
+    def _results(self) -> dict[str, Any]:
+        """What is made and still valid, by part; None for what is not."""
+        results = {part: self.made.known(part, self._inputs(part)) for part in ("repository", "archive")}
+        kits = results["archive"]["toolkits"] if results["archive"] else []
+        return {**results, "releases": self.made.known("releases", self._release_inputs(kits))}
+
+    def missing(self) -> list[str]:
+        """The parts that an `up` would make."""
+        results = self._results()
+        return [part for part in _PARTS if results[part] is None]
+
+    # -- making --------------------------------------------------------------
+
+    def _make(self, log: Path) -> dict[str, Any]:
+        remove_tree(self.work)
+        engine = Engine(self.folder / "engine" / "engine.json", self.addresses())
+        store = LocalStore(engine, self.work)
+        # Inputs are read once: who edits a file meanwhile gets what was there, and the next `up` sees the change.
+        inputs = {part: self._inputs(part) for part in ("repository", "archive")}
+        try:
+            with store.cleaned(), _pool() as pool:
+                make = partial(self._repository, log.with_name("standin.log"))
+                repository = pool.submit(self._part, "repository", inputs["repository"], make)
+                archive = self._part("archive", inputs["archive"], partial(self._archive, pool, store, log))
+                kits = archive["toolkits"]
+                releases = self._part(
+                    "releases", self._release_inputs(kits), partial(self._releases, kits, store, log))
+                return {"repository": repository.result(), "archive": archive, "releases": releases}
+        finally:
+            remove_tree(self.work)
+
+    def _part(self, part: str, inputs: object, make: Callable[[], Any]) -> Any:
+        started = time.monotonic()
+        known = self.made.known(part, inputs)
+        if known is not None:
+            return known
+        result = self.made.part(part, inputs, make)
+        print(f"sandbox: {part} made in {time.monotonic() - started:.0f} s", file=sys.stderr)
         return result
 
-    def _repository(self, log: Path) -> dict[str, str]:
-        built = build_repository(
-            self.folder / "web" / "yum", self.plan.versions, source=self.project / "container/sandbox/standin", log=log
+    def _repository(self, log: Path) -> dict[str, object]:
+        built = standin.build_repository(
+            self.daemons.web_root / "yum", self.plan.versions,
+            source=self.project / "container/sandbox/standin", log=log,
         )
-        return {"key_file": str(built.key_file.relative_to(self.folder)), "fingerprint": built.fingerprint}
+        names = [built.key_file, built.folder / "repodata/repomd.xml"]
+        return {
+            "key_file": str(built.key_file.relative_to(self.folder)), "fingerprint": built.fingerprint,
+            "files": [str(name.relative_to(self.folder)) for name in names],
+        }
 
-    def _base(self, log: Path) -> dict[str, object]:
-        engine = self._engine(log)
-        return images.build_base(engine, self.project / "container/sandbox", self.folder, log).as_lock()
-
-    def _toolkits(self, log: Path) -> list[dict[str, str]]:
-        engine = self._engine(log)
-        kernels = toolkits.find_kernels(engine, self.arch, self.plan.kernels, log)
-        recipes = self.project / "container/driver-toolkit"
-        built = toolkits.build_toolkits(engine, kernels, recipes, self.folder, log)
-        return [{"kernel": kit.kernel, "reference": kit.reference} for kit in built]
-
-    def _releases(self, kits: list[dict[str, str]], log: Path) -> list[dict[str, str]]:
-        engine = self._engine(log, debian=False)
+    def _archive(self, pool: ThreadPoolExecutor, store: LocalStore, log: Path) -> dict[str, object]:
+        """Everything that Debian's archive is needed for: the toolkits and the base image."""
         recipes = self.project / "container/sandbox"
-        nodes = [images.build_node(engine, kit["kernel"], recipes, self.folder, log) for kit in kits]
-        found = []
+        toolkit_recipes = self.project / "container/driver-toolkit"
+        shared = LocalStore(store.engine, self.work, shared=True)
+        with locked(user_lock()), scratch(self.work, "survey") as out, shared.cleaned():
+            archive = debian.survey(shared, debian.make_debian(shared, recipes, log), recipes, out, log)
+            kernels = debian.choose_kernels(archive.kernels, self.arch, self.plan.kernels)
+            base = pool.submit(images.build_base, store, archive, recipes, log.with_name("base.log"))
+            toolkits.build_toolchain(shared, archive, toolkit_recipes, log)
+            references = list(pool.map(
+                lambda kernel: toolkits.build_toolkit(shared, archive, kernel, toolkit_recipes, log), kernels))
+            made_base = base.result()
+        base_reference = f"{str(made_base['name']).partition(':')[0]}@{made_base['digest']}"
+        return {
+            "base": made_base,
+            "toolkits": [
+                {"kernel": kernel, "reference": reference}
+                for kernel, reference in zip(kernels, references, strict=True)
+            ],
+            "images": [base_reference, *references],
+        }
+
+    def _releases(self, kits: list[dict[str, str]], store: LocalStore, log: Path) -> dict[str, object]:
+        recipes = self.project / "container/sandbox"
+        nodes = [images.build_node(store, kit["kernel"], recipes, log) for kit in kits]
+        entries = []
         for version in sorted(self.plan.releases, key=version_key):
             index = self.plan.releases[version]
-            kit, node = kits[index], nodes[index]
-            payload = images.build_release(engine, version, kit["reference"], node, recipes, self.folder, log)
-            found.append({
+            kit = kits[index]
+            payload = images.build_release(store, version, self.arch, kit["reference"], nodes[index], recipes, log)
+            entries.append({
                 "version": version, "arch": self.arch, "dtk": kit["reference"], "kernel": kit["kernel"],
                 "payload": payload, "node_kernel": kit["kernel"],
             })
-        return found
+        return {"catalogue": entries, "images": [*nodes, *(entry["payload"] for entry in entries)]}
 
-    def _engine(self, log: Path, *, debian: bool = True) -> Engine:
-        engine = Engine(self.folder / "engine" / "engine.json", self.addresses())
-        if debian:
-            toolkits.import_debian(engine, self.folder, log)
-        return engine
+    # -- what others read ----------------------------------------------------
 
-    def _finish(self, log: Path) -> None:
-        """The Debian image has served its purpose."""
-        marker = self.folder / "made.json"
-        made = read_json(marker) or {}
-        if not made.get("clean"):
-            self._engine(log, debian=False).remove_image(toolkits.DEBIAN)
-            write_atomic(marker, pretty_json({**made, "clean": True}))
-
-    def _write(self, repository: dict[str, str], base: dict[str, object], releases: list[dict[str, str]]) -> None:
-        _write_if_new(self.output / "driver-toolkit.json", pretty_json(releases))
+    def _write(self, known: Mapping[str, Any]) -> None:
+        repository, catalogue = known["repository"], known["releases"]["catalogue"]
+        _write_if_new(self.output / "driver-toolkit.json", pretty_json(catalogue))
         _write_if_new(self.output / "keys/neuron.asc", (self.folder / repository["key_file"]).read_bytes())
         _write_if_new(self.output / "keys/neuron.fingerprint", f"{repository['fingerprint']}\n".encode())
         lock = self.output / "locks/neuron.json"
         document = read_json(lock) or {"schema": 1, "packages": {}}
-        _write_if_new(lock, pretty_json({**document, "base": base}))
-        nodes = [{"version": entry["version"], "payload": entry["payload"], "metadata": {}} for entry in releases]
-        _write_if_new(self.folder / "web/graph.json", pretty_json(nodes))
+        _write_if_new(lock, pretty_json({**document, "base": known["archive"]["base"]}))
+        docker_arch = {"x86_64": "amd64", "aarch64": "arm64"}[self.arch]
+        graph = [{"version": one["version"], "arch": docker_arch, "payload": one["payload"]} for one in catalogue]
+        _write_if_new(self.daemons.releases, pretty_json(graph))
 
-    def _repository_inputs(self) -> object:
-        return [self._files("container/sandbox/standin"), self.plan.versions]
 
-    def _toolkit_inputs(self) -> object:
-        return [self._files("container/driver-toolkit"), self.plan.kernels, toolkits.SUITE, self.arch]
+@contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads that wait for commands; an interruption ends the commands, so that the threads end too."""
+    with ThreadPoolExecutor(max_workers=_WORKERS) as pool:
+        try:
+            yield pool
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not isinstance(error, Exception):
+                stop_all()
+            raise
 
-    def _files(self, folder: str) -> dict[str, str]:
-        root = self.project / folder
-        paths = root.rglob("*") if folder.endswith("standin") else root.iterdir()
-        return {str(path.relative_to(root)): sha256_file(path) for path in sorted(paths) if path.is_file()}
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+def _files(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): sha256_file(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def _hashes(paths: list[Path]) -> dict[str, str]:
+    return {path.name: sha256_file(path) for path in sorted(paths)}
 
 
 def _write_if_new(path: Path, data: bytes) -> None:
