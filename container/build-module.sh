@@ -20,6 +20,20 @@ fi
 cp "$kernel_build/Module.symvers" "$out/Module.symvers"
 "${CC:-gcc}" --version | sed -n 1p > "$out/compiler"
 
+# pahole's threads order the types of a module's BTF differently from run to run: it gets one.
+if command -v pahole > /dev/null 2>&1; then
+    cat > /tmp/pahole <<'END'
+#!/bin/sh
+for argument do
+    shift
+    case $argument in -j* | --jobs*) ;; *) set -- "$@" "$argument" ;; esac
+done
+exec pahole "$@"
+END
+    chmod 755 /tmp/pahole
+    set -- PAHOLE=/tmp/pahole "$@"
+fi
+
 cp -R /foundry/src/. "$work"
 cd "$work"
 make -C "$kernel_build" M="$work" -j "$JOBS" "$@" modules
