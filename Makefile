@@ -56,4 +56,6 @@ requirements: setup
 
 clean:
 	@[ ! -x $(BIN)/doit ] || KMOD_PROFILE=sandbox $(BIN)/doit sandbox:down
+	@# the driver sources in it are read-only
+	@[ ! -d build ] || chmod -R u+w build
 	rm -rf build $(VENV)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
@@ -43,16 +44,23 @@ def _state(task: Any) -> str:
 
 
 def _wanted(task: Any, names: list[str]) -> bool:
-    return any(task.name == name or task.name.startswith(f"{name}:") for name in names)
+    return any(fnmatchcase(task.name, name) or task.name.startswith(f"{name}:") for name in names)
 
 
 def _group_states(tasks: list[Any]) -> dict[str, str]:
-    """A group is pending as long as anything in it is."""
-    states = {task.name: _state(task) for task in tasks}
+    """A group is pending as long as anything in it, or in a group in it, is."""
+    by_name = {task.name: task for task in tasks}
     groups: dict[str, str] = {}
-    for task in tasks:
+
+    def state(name: str) -> str:
+        task = by_name[name]
         if task.actions or not task.task_dep:
-            continue
-        members = {states.get(name) or groups.get(name, "") for name in task.task_dep}
-        groups[task.name] = min(members - {""}, key=lambda state: _ORDER.get(state, 2), default="done")
+            return _state(task)
+        if name not in groups:
+            members = {state(member) for member in task.task_dep} - {""}
+            groups[name] = min(members, key=lambda one: _ORDER.get(one, 2), default="")
+        return groups[name]
+
+    for task in tasks:
+        state(task.name)
     return groups

@@ -9,9 +9,9 @@ from doit.cmd_base import DodoTaskLoader
 
 from tasks import session
 from tasks.core.errors import ConfigError, FoundryError
-from tasks.stages.selection import gaps_in_the_way, unknown_names
+from tasks.stages.selection import faults_in_the_way, refuse_unknown
 
-_NAMES_TASKS = {"run", "info", "list", "clean", "forget"}
+_NAMES_TASKS = {"run", "info", "list", "clean"}
 
 
 class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
@@ -27,31 +27,36 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
 
     def _load(self, cmd: Any, pos_args: list[str]) -> list[Any]:
         session.request(pos_args)
-        tasks: list[Any] = super().load_tasks(cmd, pos_args)
+        try:
+            tasks: list[Any] = super().load_tasks(cmd, pos_args)
+        except ConfigError as error:
+            raise _with_hint(error) from error
         if cmd.get_name() not in _NAMES_TASKS:
             return tasks
+        one = session.foundry()
         targets = [target for task in tasks for target in task.targets] if pos_args else []
-        faults = unknown_names(pos_args, [task.name for task in tasks], targets)
-        if faults:
-            raise ConfigError(faults)
+        refuse_unknown(pos_args, one.states.plan, [task.name for task in tasks], targets)
         if cmd.get_name() == "run":
-            _refuse_gaps(pos_args or list(cmd.sel_tasks or ()))
+            faults = faults_in_the_way(pos_args or list(cmd.sel_tasks or ()), one.states.plan, one.config)
+            if faults:
+                raise ConfigError(faults, hint=catalogue_hint())
         return tasks
 
 
-def _refuse_gaps(names: list[str]) -> None:
-    one = session.foundry()
-    faults = gaps_in_the_way(names, one.states.plan)
-    if faults:
-        raise ConfigError(faults, hint=catalogue_hint())
+def _with_hint(error: ConfigError) -> ConfigError:
+    one = session.opened()
+    empty = one is not None and not error.hint and any(
+        fault.file == one.settings["catalogue"] and not fault.path for fault in error.faults
+    )
+    return ConfigError(error.faults, hint=catalogue_hint()) if empty else error
 
 
 def catalogue_hint() -> str:
-    """What to do when the catalogue lacks releases."""
+    """What to do when the catalogue lacks releases, or a lock its base."""
     one = session.foundry()
     if one.settings.get("services") == "sandbox":
         return "run `doit sandbox:up`"
-    return f"add them to {one.settings['catalogue']} (driver-toolkit/README.md says how), or try `make demo`"
+    return "README.md says how to fill the catalogue and the lock (or try `make demo`)"
 
 
 def warn_of_gaps() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from tasks.core.errors import EXIT_CONFIG
-from tasks.core.profile import CHOICE_FILE, resolve
+from tasks.core.errors import EXIT_CONFIG, UsageError
+from tasks.core.profile import CHOICE_FILE, names, resolve
 
 
 class ProfileCommand(Command):  # type: ignore[misc]  # reason: doit has no types
@@ -23,13 +23,17 @@ class ProfileCommand(Command):  # type: ignore[misc]  # reason: doit has no type
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 2 for a profile that does not exist."""
         root = Path()
-        known = sorted(path.stem for path in (root / "config" / "profiles").glob("*.yaml"))
+        known = names(root)
         if args:
             if args[0] not in known or len(args) > 1:
                 print(f"error: there is no profile {' '.join(args)!r}; there are {', '.join(known)}", file=sys.stderr)
                 return EXIT_CONFIG
             (root / CHOICE_FILE).write_text(f"{args[0]}\n", encoding="utf-8")
-        now = resolve(root)
+        try:
+            now = resolve(root)
+        except UsageError as error:
+            print(f"error: {error.render()}", file=sys.stderr)
+            return error.exit_code
         print(f"{now.name}: {now.why}")
         if args and now.name != args[0]:
             print(f"note: {now.why}, which goes before this checkout's choice", file=sys.stderr)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.session import foundry, opened
 from tasks.stages.context import DEFAULT_VERBOSITY
-from tasks.stages.journal import DONE, FAILED, Entry
+from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
 
 _STAGES = ("fetch", "source", "module", "image")
 
@@ -144,17 +144,21 @@ def summary(entries: list[Entry], current: int, warnings: list[str]) -> list[str
         lines.append("")
         for entry in rows:
             what = entry.error.message.splitlines()[0] if entry.error else entry.note
-            log = (entry.error.log if entry.error and entry.error.log else entry.log) or ""
+            log = (entry.error.log if entry.error else None) or entry.log
+            log = log if log is not None and log.exists() else None
+            state = INTERRUPTED if entry.state == DOING else entry.state
             took = f"{entry.seconds:7.1f} s" if entry.seconds else " " * 9
-            lines.append(f"  {entry.state:<8}{entry.name:<{width}}  {took}  {what or log}".rstrip())
+            lines.append(f"  {state:<12}{entry.name:<{width}}  {took}  {what or log or ''}".rstrip())
             if what and log:
-                lines.append(f"{'':<{width + 23}}log: {log}")
-    count = {state: sum(1 for entry in rows if entry.state == state) for state in (DONE, FAILED, "blocked")}
+                lines.append(f"{'':<{width + 27}}log: {log}")
+    count = {state: sum(1 for entry in rows if entry.state == state) for state in (DONE, FAILED, BLOCKED)}
+    interrupted = len(rows) - sum(count.values())
     lines.append(
-        f"{count[DONE]} done, {current} up to date, {count[FAILED]} failed, {count['blocked']} blocked"
-        if rows else f"nothing to do: {current} up to date" if current else "nothing to do"
+        f"{count[DONE]} done, {current} up to date, {count[FAILED]} failed, {count[BLOCKED]} blocked"
+        + (f", {interrupted} interrupted" if interrupted else "")
+        if rows else "" if entries else f"nothing to do: {current} up to date"
     )
-    return lines
+    return lines if lines[-1] else lines[:-1]
 
 
 class _Live:

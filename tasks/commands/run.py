@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from doit.cmd_run import Run as DoitRun
+from doit.cmdparse import CmdParseError
 
 from tasks import session
-from tasks.core.errors import EXIT_INTERRUPTED, EXIT_TASK_FAILED
+from tasks.core.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, UsageError
 from tasks.core.profile import resolve
 from tasks.stages.context import DEFAULT_VERBOSITY
 
@@ -40,6 +41,12 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         try:
             with _alone():
                 return int(super().execute(params, args))
+        except UsageError as error:
+            print(f"error: {error.render()}", file=sys.stderr)
+            return error.exit_code
+        except CmdParseError as error:
+            print(f"error: {error}\n  hint: options of `doit run` go before the tasks' names", file=sys.stderr)
+            return EXIT_CONFIG
         except KeyboardInterrupt:
             one = session.opened()
             if one is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
 
 from tasks import session
 from tasks.commands.loader import warn_of_gaps
+from tasks.core.errors import EXIT_CONFIG
 from tasks.core.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
 from tasks.core.versions import version_key
 
@@ -25,7 +27,10 @@ class Status(DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
          "help": "a JSON list, alone on stdout"},
     )
 
-    def _execute(self, json: bool) -> int:
+    def _execute(self, json: bool, pos_args: list[str]) -> int:
+        if pos_args:
+            print(f"error: status takes no tasks, but got {' '.join(pos_args)}", file=sys.stderr)
+            return EXIT_CONFIG
         states = list(session.foundry().states.cells.values())
         if json:
             self.outstream.write(as_json(states))
@@ -47,14 +52,16 @@ def table(states: list[CellState], known: States) -> list[str]:
     by_place = {(state.cell.driver, release): state for state in states for release in state.cell.releases}
     releases = sorted({release for _, release in by_place}, key=version_key)
     width = max([len(PUBLISHED), *(len(driver) for driver in drivers)], default=0) + 2
-    lines = ["release".ljust(12) + "".join(driver.ljust(width) for driver in drivers)] if drivers else []
+    lines = [("release".ljust(12) + "".join(driver.ljust(width) for driver in drivers)).rstrip()] if drivers else []
     for release in releases:
         cells = (by_place.get((driver, release)) for driver in drivers)
         lines.append(release.ljust(12) + "".join((cell.state if cell else "-").ljust(width) for cell in cells).rstrip())
     count = {name: sum(1 for state in states if state.state == name) for name in (PUBLISHED, BUILT, PENDING, FAILED)}
     lines.append("")
-    lines += [f"{state.state:<10}{state.cell.name}  {_detail(state, known)}" for state in states]
-    lines.append(f"{len(states)} cells: " + ", ".join(f"{number} {name}" for name, number in count.items()))
+    longest = max((len(state.cell.name) for state in states), default=0)
+    lines += [f"{state.state:<10}{state.cell.name:<{longest}}  {_detail(state, known)}" for state in states]
+    unit = "cell" if len(states) == 1 else "cells"
+    lines.append(f"{len(states)} {unit}: " + ", ".join(f"{number} {name}" for name, number in count.items()))
     return lines
 
 

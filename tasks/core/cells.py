@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -52,6 +53,7 @@ class Gap:
     """A release that the matrix wants of a driver and that the catalogue can't give."""
 
     driver: str
+    release: str
     fault: Fault
 
 
@@ -71,10 +73,10 @@ class Plan:
         return [Fault(self.catalogue, "", "has no release yet")] if faults and not self.cells else faults
 
     def narrowed(self, driver: str, release: str) -> tuple[Cell, ...]:
-        """The driver's cells that serve a release (``4.18.15``) or any of a minor (``4.18``)."""
+        """The cells that serve a release (``4.18.15``) or any of a minor (``4.18``); both may be patterns."""
         return tuple(
-            cell for cell in self.by_driver.get(driver, ())
-            if any(release in (have, minor_of(have)) for have in cell.releases)
+            cell for name, cells in self.by_driver.items() if fnmatchcase(name, driver) for cell in cells
+            if any(fnmatchcase(have, release) or fnmatchcase(minor_of(have), release) for have in cell.releases)
         )
 
 
@@ -128,11 +130,11 @@ def _gather(
         entries = index.by_want.get(release, ())
         place = f"{path}.ocp_versions[{number}]"
         if not entries:
-            yield Gap(want.driver, Fault(file, place, f"{catalogue} has no release {release}"))
+            yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release}"))
         for entry in entries:
             if "kernel" not in entry:
                 message = f"the kernel of release {entry['version']} is not in {catalogue} yet"
-                yield Gap(want.driver, Fault(file, place, message))
+                yield Gap(want.driver, entry["version"], Fault(file, place, message))
                 continue
             cells[entry["kernel"], entry["arch"]].add(entry["version"])
 

@@ -77,6 +77,15 @@ class Fault:
         return ": ".join(part for part in (self.file, self.path, self.message) if part)
 
 
+class UsageError(FoundryError):
+    """The command line asks for something that does not exist."""
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, reason="usage", hint=hint)
+
+
 class ConfigError(FoundryError):
     """The configuration is wrong; holds every fault that was found, not just the first."""
 

@@ -62,7 +62,7 @@ def make_labels(
     for name, value in labels.items():
         if not value.strip():
             raise FoundryError(
-                f"the label {name} of {cell.name} would be empty", reason="label-empty",
-                hint="the lock or the family file lacks the fact that it shows",
+                f"the label {name} of driver {cell.driver} would be empty: the lock lacks what it shows",
+                reason="label-empty",
             )
     return labels

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.core.errors import UsageError
+
 CHOICE_FILE = ".kmod-profile"
 _AWS_VARIABLES = ("KMOD_ECR_REPOSITORY_NAME", "AWS_ACCESS_KEY_ID", "AWS_PROFILE")
 
@@ -24,7 +26,20 @@ class Profile:
 
 
 def resolve(root: Path, environ: Mapping[str, str] = os.environ) -> Profile:
-    """The profile of this run; whether a file of that name exists is checked by the configuration."""
+    """The profile of this run; UsageError when there is no such profile."""
+    found = _first(root, environ)
+    known = names(root)
+    if found.name not in known:
+        raise UsageError(f"there is no profile {found.name!r} ({found.why}); there are {', '.join(known) or 'none'}")
+    return found
+
+
+def names(root: Path) -> list[str]:
+    """The profiles that there are: the names of the files in config/profiles."""
+    return sorted(path.stem for path in (root / "config" / "profiles").glob("*.yaml"))
+
+
+def _first(root: Path, environ: Mapping[str, str]) -> Profile:
     if name := environ.get("KMOD_PROFILE", "").strip():
         return Profile(name, "KMOD_PROFILE is set")
     if environ.get("GITHUB_ACTIONS"):

@@ -79,7 +79,8 @@ def _json_path(parts: Any) -> str:
 def _sentence(error: Any) -> str:
     message: str = error.message
     if error.validator == "pattern":
-        message = f"{error.instance!r} does not have the form {error.validator_value}"
+        form = error.schema.get("description", f"the form {error.validator_value}")
+        message = f"{error.instance!r} is not {form}"
     elif error.validator == "not":
         message = f"{error.instance!r} must not contain '..'"
     return message if len(message) <= 300 else message[:297] + "..."  # noqa: PLR2004 - a line, not a page

@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.core.cells import Cell, Plan, make_plan
 from tasks.core.config import Config, Family
-from tasks.core.errors import ConfigError, Fault
+from tasks.core.errors import ConfigError, Fault, FoundryError
 from tasks.core.files import canonical_json, read_json, sha256_bytes
 from tasks.core.keys import CellKey, FileHashes, cell_key, changed_parts
 from tasks.core.ledger import ledger_path, read_ledger
@@ -60,7 +60,7 @@ class SourceState:
         """State and reason of one of the two stages."""
         if done:
             return "done", "up to date"
-        return (PENDING, self.reason or "its settings changed") if self.needed else ("done", "not needed")
+        return (PENDING, self.reason or "its settings changed") if self.needed else ("", "not needed")
 
 
 def force_build(environ: Mapping[str, str] = os.environ) -> bool:
@@ -87,7 +87,15 @@ class States:
     def cells(self) -> Mapping[str, CellState]:
         """By cell name, in the order of the plan. ConfigError lists every faulty ledger."""
         ledgers = self._ledgers()
-        states = {cell.name: self._cell(cell, ledgers[cell.driver]) for cell in self.plan.cells}
+        states: dict[str, CellState] = {}
+        faults: list[Fault] = []
+        for cell in self.plan.cells:
+            try:
+                states[cell.name] = self._cell(cell, ledgers[cell.driver])
+            except FoundryError as error:
+                faults.append(Fault(str(self.config.lock_path(cell.family.name)), "$.base", error.message))
+        if faults:
+            raise ConfigError(faults)
         self.config.verdicts.keep()
         return states
 

@@ -212,8 +212,8 @@ def _check_lock(package: Package, locked: str | None) -> None:
         raise FoundryError(
             f"the content of {package.nevra} changed: it is {package.content_sha256}, locked is {locked}",
             reason="lock-mismatch",
-            hint=f"to accept the new content, remove version {package.version} from the driver's lock file"
-            " and run `doit toolkit`",
+            hint=f"to accept the new content, remove version {package.version} from the family's lock file"
+            " (`locks` in config/) and build again",
         )
 
 

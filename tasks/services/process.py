@@ -67,12 +67,13 @@ def run(
     takes longer than `timeout` seconds or (with `check`) exits non-zero.
     """
     started = time.monotonic()
-    sink = None
+    sink, begin = None, 0
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         sink = log.open("ab")
         sink.write(f"$ {shell_line(argv, secrets)}\n".encode())
         sink.flush()
+        begin = sink.tell()
     try:
         process = _start(argv, sink, env, cwd)
         try:
@@ -101,7 +102,8 @@ def run(
     )
     if check and done.returncode != 0:
         raise FoundryError(
-            failure_sentence(done), reason=reason, hint=hint, log=log, replay=shell_line(argv, secrets)
+            failure_sentence(done, _tail(log, begin, secrets)),
+            reason=reason, hint=hint, log=log, replay=shell_line(argv, secrets),
         )
     return done
 
@@ -115,13 +117,23 @@ def run_even_when_stopping(argv: Sequence[str], env: Mapping[str, str]) -> None:
         )
 
 
-def failure_sentence(done: Completed) -> str:
+def failure_sentence(done: Completed, printed: str = "") -> str:
     """One sentence on a command that failed, with the last line that it printed."""
     code = done.returncode
     how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
     words = [word for word in done.argv[:3] if not word.startswith("-")]
-    last = (done.stderr.strip() or done.stdout.strip()).rsplit("\n", 1)[-1][:300]
+    last = (done.stderr.strip() or done.stdout.strip() or printed.strip()).rsplit("\n", 1)[-1][:300]
     return f"{' '.join(words[:2])} {how}" + (f": {last}" if last else "")
+
+
+def _tail(log: Path | None, begin: int, secrets: Sequence[str]) -> str:
+    """The end of what a command printed to its log, from byte `begin` on."""
+    if log is None:
+        return ""
+    with log.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(begin, size - 2000))
+        return _hide(stream.read().decode(errors="replace"), secrets)
 
 
 def stop_all() -> None:

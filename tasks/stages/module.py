@@ -164,7 +164,8 @@ def _gate(cell: Cell, modules: Path, symvers: bytes, log: Path) -> dict[str, Any
         )
         findings[name] = report.to_json()
         with log.open("a", encoding="utf-8") as stream:
-            stream.write(f"gate {name}: {findings[name]}\n")
+            for finding in report.findings:
+                stream.write(f"gate {name}: {'ok' if finding.ok else 'REFUSED'} {finding.rule}: {finding.detail}\n")
         report.require()
     return findings
 

@@ -4,66 +4,90 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
-from tasks.core.cells import Cell, Plan
-from tasks.core.errors import ConfigError, Fault
+from tasks.core.cells import Cell, Gap, Plan
+from tasks.core.config import Config
+from tasks.core.errors import ConfigError, Fault, UsageError
 from tasks.core.versions import minor_of
 
 _NARROWED = re.compile(r"build:(?P<driver>[^@]+)@(?P<release>.+)$")
-_NEEDS_CELLS = ("build", "module", "image", "fetch", "source")
+_NEEDS_ALL = ("build", "module", "image", "fetch", "source")
 
 
 def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:
-    """The cells of ``build:<driver>@<minor or release>``; none for any other name.
+    """The cells of ``build:<driver>@<minor or release>``, patterns allowed; none for any other name.
 
-    Raises ConfigError for a driver or release that the matrix does not want.
+    Raises UsageError for a driver or release that the matrix does not want, and
+    ConfigError where the catalogue has no release at all.
     """
     match = _NARROWED.match(name)
     if match is None:
         return ()
+    if not plan.cells:
+        raise ConfigError(plan.gap_faults() or [Fault(plan.catalogue, "", "has no release yet")])
     driver, release = match.group("driver"), match.group("release")
-    if driver not in plan.by_driver:
-        raise ConfigError([Fault("", "", f"{name}: no driver {driver} in the matrix; there are "
-                                         f"{', '.join(plan.by_driver) or 'none'}")])
+    drivers = [known for known in plan.by_driver if fnmatchcase(known, driver)]
+    if not drivers:
+        raise UsageError(_no_driver(driver, plan))
     cells = plan.narrowed(driver, release)
     if not cells:
-        releases = {have for cell in plan.by_driver[driver] for have in cell.releases}
-        known = sorted(releases | {minor_of(have) for have in releases})
-        raise ConfigError([Fault("", "", f"{name}: the matrix wants no release {release} of {driver}; it wants "
-                                         f"{', '.join(known) or 'none'}")])
+        releases = {have for known in drivers for cell in plan.by_driver[known] for have in cell.releases}
+        wanted = sorted(releases | {minor_of(have) for have in releases})
+        raise UsageError(f"the matrix wants no release {release} of {driver}; it wants {', '.join(wanted) or 'none'}")
     return cells
 
 
-def unknown_names(names: Sequence[str], tasks: Iterable[str], targets: Iterable[str]) -> list[Fault]:
-    """The names on a command line that are no task, no target and no pattern that fits one."""
-    from fnmatch import fnmatchcase
-
+def refuse_unknown(names: Sequence[str], plan: Plan, tasks: Iterable[str], targets: Iterable[str]) -> None:
+    """UsageError for the first name that is no task, no target and no pattern that fits one."""
     known, files = set(tasks), set(targets)
-    faults = []
     for name in names:
         if name.startswith("-"):
-            break  # options of a task follow
+            return  # options of a task follow
         if name in known or name in files:
             continue
         if "*" in name:
             if not any(fnmatchcase(task, name) for task in known):
-                faults.append(Fault("", "", f"no task fits {name!r}; `doit list` shows all"))
+                raise UsageError(f"no task fits {name!r}", hint="`doit list` shows all")
             continue
-        import difflib
-
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-        faults.append(Fault("", "", f"there is no task {name!r}; " + (
-            f"did you mean {', '.join(near)}?" if near else "`doit list` shows all"
-        )))
-    return faults
+        raise UsageError(_no_task(name, plan, known), hint="`doit list` shows all")
 
 
-def gaps_in_the_way(names: Sequence[str], plan: Plan) -> list[Fault]:
-    """The faults of the matrix that concern what is to be built."""
-    wanted = [name.partition(":")[2] for name in names if name.split(":")[0] in _NEEDS_CELLS]
-    return plan.gap_faults(gap for gap in plan.gaps if any(_concerns(rest, gap.driver) for rest in wanted))
+def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[Fault]:
+    """What of the matrix, the catalogue and the locks is wrong for what is to be built."""
+    wanted = [name.partition(":")[2] for name in names if name.split(":")[0] in _NEEDS_ALL]
+    faults = plan.gap_faults(gap for gap in plan.gaps if any(_concerns(rest, gap) for rest in wanted))
+    families = {
+        family.name for driver, family in plan.families.items()
+        if plan.by_driver[driver] and any(_of_driver(rest, driver) for rest in wanted)
+    }
+    return faults + [
+        Fault(str(config.lock_path(name)), "$.base", "the base image is not locked yet")
+        for name in sorted(families) if config.locks[name].get("base") is None
+    ]
 
 
-def _concerns(rest: str, driver: str) -> bool:
-    """True when the part of a task's name after the stage means the driver, or everything."""
-    return not rest or "*" in rest or rest == driver or rest.startswith((f"{driver}@", f"{driver}-"))
+def _concerns(rest: str, gap: Gap) -> bool:
+    """True when the part of a task's name after the stage asks for what the gap lacks."""
+    driver, at, release = rest.partition("@")
+    if at:
+        return fnmatchcase(gap.driver, driver) and release in (gap.release, minor_of(gap.release))
+    return not rest or fnmatchcase(gap.driver, rest)
+
+
+def _of_driver(rest: str, driver: str) -> bool:
+    name = rest.partition("@")[0]
+    return not rest or fnmatchcase(driver, name) or name.startswith(f"{driver}-") or "*" in name
+
+
+def _no_driver(driver: str, plan: Plan) -> str:
+    return f"there is no driver {driver} in the matrix; there are {', '.join(plan.by_driver) or 'none'}"
+
+
+def _no_task(name: str, plan: Plan, known: Iterable[str]) -> str:
+    import difflib
+
+    if name.startswith("build:"):
+        return _no_driver(name.partition(":")[2], plan)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"there is no task {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "")

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.services.podman import Engine
-from tasks.services.sandbox.daemons import Daemons
-from tests.harness.clone import ROOT, Clone
+from tests.harness.clone import Clone, registry_port
 
 INIT = """\
 #!/bin/sh
@@ -28,7 +27,7 @@ poweroff -f
 @pytest.mark.parametrize("index", [0, -1])
 def test_the_kernel_loads_it(index: int, built: Clone, kernels: list[str], tmp_path: Path) -> None:
     kernel = kernels[index]
-    port = Daemons(built.services, ROOT).running()["registry"].port
+    port = registry_port(built.services)
     engine = Engine(tmp_path / "engine.json", {"registry.sandbox.internal": f"127.0.0.1:{port}"})
     catalogue = json.loads((built.build / "driver-toolkit.json").read_text())
     toolkit = next(entry["dtk"] for entry in catalogue if entry["kernel"] == kernel)

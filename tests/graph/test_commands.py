@@ -58,6 +58,7 @@ def test_list_shows_every_task_pending_first(project: Project) -> None:
     order = {"failed": 0, "pending": 1, "-": 2, "done": 3}
     states = [order[row[0]] for row in rows]
     assert states == sorted(states)
+    assert ["pending", "build"] in [row[:2] for row in rows]
 
 
 def test_what_ships_lists_and_says_what_to_do(project: Project) -> None:
@@ -102,7 +103,8 @@ def test_info_shows_file_dep_and_targets(project: Project, stage: str) -> None:
 
 @pytest.mark.parametrize("name, kernels", [
     ("build:2.22.2.0", [OLD, NEW]), ("build:2.22.2.0@4.16", [OLD]), ("build:2.22.2.0@4.18", [NEW]),
-    ("build:2.22.2.0@4.18.15", [NEW]), ("build:2.22.2.0@4.16.48", [OLD]),
+    ("build:2.22.2.0@4.18.15", [NEW]), ("build:2.22.2.0@4.16.48", [OLD]), ("build:*@4.16.30", [OLD]),
+    ("build:2.22.2.0@4.1*", [OLD, NEW]),
 ])
 def test_narrowing(project: Project, name: str, kernels: list[str]) -> None:
     done = project.doit("info", name)
@@ -111,11 +113,15 @@ def test_narrowing(project: Project, name: str, kernels: list[str]) -> None:
 
 
 @pytest.mark.parametrize("args, sentence", [
-    (("build:9.9",), "there is no task 'build:9.9'"),
+    (("build:9.9",), "there is no driver 9.9 in the matrix; there are 2.22.2.0"),
+    (("build:2.22.2.0@5*",), "the matrix wants no release 5*"),
+    (("build:2.22.2.0", "-n", "2"), "options of `doit run` go before the tasks' names"),
+    (("ignore", "build"), "there is no database here"),
+    (("status", "x"), "status takes no tasks"),
     (("buidl",), "did you mean build"),
     (("build:2.22.2.0@4.99",), "the matrix wants no release 4.99 of 2.22.2.0; it wants 4.16, 4.16.30"),
     (("build:2.22.2.0@4.18.16",), "wants no release 4.18.16"),
-    (("build:1.0@4.18",), "no driver 1.0 in the matrix; there are 2.22.2.0"),
+    (("build:1.0@4.18",), "there is no driver 1.0 in the matrix; there are 2.22.2.0"),
     (("image:9*",), "no task fits 'image:9*'"),
     (("info", "module:x"), "there is no task 'module:x'"),
     (("sandbox:up",), "the profile local has no sandbox"),
@@ -164,7 +170,19 @@ def test_gaps_stop_what_they_concern_and_nothing_else(project: Project) -> None:
     assert done.code == 2
     assert "build-matrix.json: $[1].ocp_versions[1]: driver-toolkit/driver-toolkit.json has no release 4.99" in done.err
     assert "warning: build-matrix.json: $[1].ocp_versions[1]" in project.doit("list").err
-    assert project.doit("info", "build:2.22.2.0").code != 2
+    assert project.doit("build:2.28.0.0@4.99").code == 2
+    project.edit("config/drivers/neuron.yaml", "https://yum.repos.neuron.amazonaws.com/", "http://127.0.0.1:9/")
+    for name in ("build:2.22.2.0", "build:2.28.0.0@4.16"):
+        assert project.doit(name).code == 3, "it gets as far as the repository, where nobody listens"
+
+
+def test_a_lock_without_base_is_found_before_any_work(project: Project) -> None:
+    project.write("config/locks/neuron.json", {"schema": 1, "packages": {}})
+    done = project.doit("build")
+    assert done.code == 2
+    assert "config/locks/neuron.json: $.base: the base image is not locked yet" in done.err
+    assert "README.md says how" in done.err
+    assert project.doit("list").code == 0
 
 
 def test_published_cells_are_shown_as_such(project: Project) -> None:

@@ -142,6 +142,12 @@ class Clone:
         path.write_text(value if isinstance(value, str) else json.dumps(value, indent=2), encoding="utf-8")
 
 
+def registry_port(services: Path) -> int:
+    """The port of the sandbox's registry."""
+    state = json.loads((services / "state.json").read_text(encoding="utf-8"))
+    return int(state["registry"]["port"])
+
+
 class AccessLogs:
     """How many requests the sandbox's servers saw since the last look."""
 

@@ -11,8 +11,7 @@ from tasks.core.errors import FoundryError
 from tasks.formats.gate import check
 from tasks.formats.symvers import Export, parse
 from tasks.services.podman import Engine
-from tasks.services.sandbox.daemons import Daemons
-from tests.harness.clone import ROOT, Clone
+from tests.harness.clone import Clone, registry_port
 from tests.integration.gatecases import Case, cases
 
 CASES = {case.name: case for case in cases()}
@@ -22,7 +21,7 @@ class Toolkits:
     """The sandbox's toolkits, to run commands in."""
 
     def __init__(self, services: Clone, folder: Path) -> None:
-        port = Daemons(services.services, ROOT).running()["registry"].port
+        port = registry_port(services.services)
         self.engine = Engine(folder / "engine.json", {"registry.sandbox.internal": f"127.0.0.1:{port}"})
         catalogue = json.loads((services.build / "driver-toolkit.json").read_text(encoding="utf-8"))
         self.references = {entry["kernel"]: entry["dtk"] for entry in catalogue}

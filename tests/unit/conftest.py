@@ -23,7 +23,7 @@ def entry(version: str, digest: str, kernel: str | None) -> dict[str, Any]:
 CATALOGUE = [
     entry("4.16.30", "a", OLD), entry("4.16.48", "b", OLD), entry("4.18.15", "c", NEW), entry("4.18.16", "d", NEW),
 ]
-LOCK = {
+LOCK: dict[str, Any] = {
     "schema": 1,
     "base": {
         "name": "public.ecr.aws/docker/library/busybox:stable-musl", "digest": "sha256:" + "e" * 64,

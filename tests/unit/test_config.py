@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from tasks.core import config
 from tasks.core.cells import make_plan
-from tasks.core.errors import EXIT_CONFIG, ConfigError
+from tasks.core.errors import EXIT_CONFIG, ConfigError, UsageError
 from tasks.core.profile import Profile, resolve
-from tests.unit.conftest import CATALOGUE, NEW, OLD, Checkout, entry
+from tasks.core.state import States
+from tests.unit.conftest import CATALOGUE, LOCK, NEW, OLD, Checkout, entry
 
 LOCAL = Profile("local", "test")
 
@@ -79,6 +79,25 @@ def test_one_driver_name_belongs_to_one_family(checkout: Checkout) -> None:
     ]
 
 
+@pytest.mark.parametrize("group, field", [
+    ("repository", "url: https://yum"), ("repository", "packages: ["), ("signing", "key_url:"),
+    ("signing", "fingerprint:"), ("source", "root:"), ("base", "name: public"),
+])
+def test_a_family_needs_all_its_fields(checkout: Checkout, group: str, field: str) -> None:
+    path = checkout.root / "config/drivers/neuron.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(line for line in lines if not line.strip().startswith(field)), encoding="utf-8")
+    assert any(line.startswith(f"config/drivers/neuron.yaml: $.{group}") for line in faults(checkout))
+
+
+def test_a_lock_without_what_a_label_shows(checkout: Checkout) -> None:
+    base = {name: value for name, value in LOCK["base"].items() if name != "busybox"}
+    checkout.write("config/locks/neuron.json", {**LOCK, "base": base})
+    with pytest.raises(ConfigError, match=r"config/locks/neuron\.json: \$\.base: the label busybox\.version") as raised:
+        _ = States(load(checkout)).cells
+    assert len(raised.value.faults) == 1
+
+
 @pytest.mark.parametrize("driver", ["../x", "a/b", "a=b", "a b", "", "..", "-n", "x" * 65, "1..2"])
 def test_drivers_that_could_be_no_file_or_task(checkout: Checkout, driver: str) -> None:
     checkout.write("build-matrix.json", [{"driver": driver, "ocp_versions": ["4.16"]}])
@@ -92,9 +111,11 @@ def test_yaml_faults_have_a_place(checkout: Checkout) -> None:
     assert "line 2" in fault
 
 
-def test_unknown_profile_names_the_known_ones(checkout: Checkout) -> None:
-    with pytest.raises(ConfigError, match=r"there is no profile 'x' .*local"):
-        config.load(checkout.root, Profile("x", "test"))
+@pytest.mark.parametrize("name", ["x", "../x", "."])
+def test_unknown_profile_names_the_known_ones(checkout: Checkout, name: str) -> None:
+    with pytest.raises(UsageError, match=r"there is no profile .*local") as raised:
+        resolve(checkout.root, {"KMOD_PROFILE": name})
+    assert raised.value.exit_code == EXIT_CONFIG
 
 
 def test_a_release_twice_in_the_catalogue(checkout: Checkout) -> None:
@@ -134,11 +155,12 @@ def test_good_files_are_not_checked_twice(checkout: Checkout) -> None:
     ({"GITHUB_ACTIONS": "true", "AWS_PROFILE": "x"}, "github"),
     ({"AWS_PROFILE": "x"}, "ecr"), ({"KMOD_ECR_REPOSITORY_NAME": "x"}, "ecr"), ({}, "local"),
 ])
-def test_profiles_first_that_applies(tmp_path: Path, environ: dict[str, str], name: str) -> None:
-    assert resolve(tmp_path, {"HOME": str(tmp_path), **environ}).name == name
+def test_profiles_first_that_applies(checkout: Checkout, environ: dict[str, str], name: str) -> None:
+    assert resolve(checkout.root, {"HOME": str(checkout.root), **environ}).name == name
 
 
-def test_profiles_chosen_and_from_files(tmp_path: Path) -> None:
+def test_profiles_chosen_and_from_files(checkout: Checkout) -> None:
+    tmp_path = checkout.root
     environ = {"HOME": str(tmp_path)}
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws/config").write_text("")
