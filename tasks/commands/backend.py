@@ -16,6 +16,7 @@ from typing import Any
 from doit.dependency import FileChangedChecker
 
 from tasks.core.files import read_json, sha256_file
+from tasks.core.keys import FileHashes
 from tasks.session import opened
 
 _FOLDERS = {"fetch": "sources", "source": "sources", "module": "cells", "image": "cells"}
@@ -84,20 +85,12 @@ class ContentChecker(FileChangedChecker):  # type: ignore[misc]  # reason: doit 
     """A file is changed when its SHA-256 is; time stamps decide nothing."""
 
     def __init__(self) -> None:
-        self._hashes: dict[str, tuple[tuple[int, int, int], str]] = {}
+        self._hashes = FileHashes(Path())
 
     def check_modified(self, file_path: str, file_stat: os.stat_result, state: str) -> bool:
         """True when the content differs from what the record says."""
-        return self._hash(file_path, file_stat) != state
+        return self._hashes.get(file_path) != state
 
     def get_state(self, dep: str, current_state: str | None) -> str:
         """The content's hash."""
-        return self._hash(dep, os.stat(dep))
-
-    def _hash(self, path: str, stat: os.stat_result) -> str:
-        mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        known = self._hashes.get(path)
-        if known is None or known[0] != mark:
-            known = (mark, sha256_file(path))
-            self._hashes[path] = known
-        return known[1]
+        return self._hashes.get(dep)

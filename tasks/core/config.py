@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, Fault
-from tasks.core.labels import template_faults
 from tasks.core.patches import Patch
 from tasks.core.profile import Profile
 from tasks.core.schema import Verdicts
+from tasks.core.templates import template_faults
 
 
 @dataclass(frozen=True, eq=False)

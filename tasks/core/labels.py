@@ -6,33 +6,15 @@ is a fault of the configuration, an empty value an error before anything is buil
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.core.errors import Fault, FoundryError
-
-if TYPE_CHECKING:
-    from tasks.core.cells import Cell
+from tasks.core.cells import Cell
+from tasks.core.errors import FoundryError
+from tasks.core.templates import fill
 
 KEY_LABEL = "kmod-foundry.key"
-
-_FIELD = re.compile(r"\{([a-z_]*)\}")
-FIELDS = frozenset({
-    "driver", "kernel", "arch", "tag", "family", "created", "source_url", "base_name", "base_digest",
-    "busybox_version", "busybox_source", "busybox_source_backup", "package_name", "package_url", "package_license",
-})
-
-
-def template_faults(labels: Mapping[str, str], file: str) -> list[Fault]:
-    """The label templates that name a field which does not exist."""
-    known = ", ".join(sorted(FIELDS))
-    return [
-        Fault(file, f"$.labels[{name!r}]", f"unknown field {{{field}}}; known: {known}")
-        for name, template in labels.items()
-        for field in _FIELD.findall(template) if field not in FIELDS
-    ]
 
 
 def created(package: Mapping[str, Any], base: Mapping[str, Any]) -> int:
@@ -57,7 +39,7 @@ def make_labels(
     }
     templates: Mapping[str, str] = cell.family["labels"]
     labels = {
-        name: _FIELD.sub(lambda match: str(facts[match.group(1)]), template) for name, template in templates.items()
+        name: fill(template, facts) for name, template in templates.items()
     }
     for name, value in labels.items():
         if not value.strip():

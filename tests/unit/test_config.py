@@ -63,6 +63,12 @@ def test_all_faults_of_all_files_at_once(checkout: Checkout) -> None:
     assert "config/drivers/neuron.yaml: $.strip: 'everything' is not one of ['debug', 'none']" in found
 
 
+def test_a_label_with_an_unknown_field(checkout: Checkout) -> None:
+    checkout.edit("config/drivers/neuron.yaml", 'kernel-version: "{kernel}"', 'kernel-version: "{kernle}"')
+    [fault] = faults(checkout)
+    assert fault.startswith("config/drivers/neuron.yaml: $.labels['kernel-version']: unknown field {kernle}; known: ")
+
+
 def test_unknown_family_names_the_known_ones(checkout: Checkout) -> None:
     checkout.write("build-matrix.json", [{"driver": "2.2", "family": "nobody", "ocp_versions": ["4.16"]}])
     assert faults(checkout) == ["build-matrix.json: $[0].family: unknown family 'nobody'; known: neuron"]

@@ -1,0 +1,77 @@
+"""Stage module: what the compile may do, what becomes of a failure, and that others go on."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.harness.clone import Clone
+
+DRIVER = "2.22.2.0"
+CHECKS = """\
+set -eu
+if touch /foundry/src/mark 2> /dev/null; then echo "foundry: the sources can be written" >&2; exit 9; fi
+if touch /foundry/build-module.sh 2> /dev/null; then echo "foundry: the script can be written" >&2; exit 9; fi
+grep -q '^CapEff:[[:space:]]*0000000000000000$' /proc/self/status || { echo "foundry: it has rights" >&2; exit 9; }
+grep -q '^NoNewPrivs:[[:space:]]*1$' /proc/self/status || { echo "foundry: it can gain rights" >&2; exit 9; }
+[ "$(ls /sys/class/net)" = lo ] || { echo "foundry: it has a network" >&2; exit 9; }
+"""
+
+
+def test_the_compile_is_confined(copied: Clone, kernels: list[str]) -> None:
+    """No network, no rights, nothing of ours can be written: said by the script itself, inside."""
+    copied.edit("container/build-module.sh", "set -eu\n", CHECKS)
+    run = copied.doit(f"module:{DRIVER}-{kernels[0]}")
+    assert run.code == 0, run.text
+    assert run.compiled == [kernels[0]]
+
+
+def test_a_compile_error(copied: Clone, kernels: list[str]) -> None:
+    """The compiler's first error, a log, a line that replays it, and the other cells all the same."""
+    copied.edit("config/drivers/neuron.yaml", "patches:\n", (
+        "patches:\n  - id: breaks\n    why: a test\n    drivers: \">=2.20\"\n    kernels: \"<6.2\"\n"
+        "    edits: [{file: neuron_module.c, find: module_init(, replace: module_init((, matches: 1}]\n"
+    ))
+    (copied.cell(f"{DRIVER}-{kernels[2]}") / "neuron.ko").unlink()
+    run = copied.doit(f"build:{DRIVER}")
+    assert run.code == 1
+    assert run.compiled == sorted(kernels)
+    cell = f"{DRIVER}-{kernels[0]}"
+    assert f"{cell} does not compile: neuron_module.c:" in run.out
+    assert "error:" in run.out
+    assert f"log: build/sandbox/cells/{cell}/build.log" in run.out
+    assert "Traceback" not in run.text
+    states = copied.status()
+    assert {states[f"{DRIVER}-{kernel}"]["state"] for kernel in kernels[:2]} == {"failed"}
+    assert states[cell]["reason"].startswith("compile-failed: ")
+    assert states[f"{DRIVER}-{kernels[2]}"]["state"] == "built"
+    replay = next(line.split("replay: ")[1] for line in run.out.splitlines() if "replay: podman" in line)
+    out = copied.cell(cell) / "work/out"
+    for path in out.iterdir():
+        path.unlink()
+    done = subprocess.run(
+        ["sh", "-c", replay], cwd=copied.root, env=copied.environment(), capture_output=True, text=True, check=False,
+    )
+    assert done.returncode != 0
+    assert "neuron_module.c" in done.stderr + done.stdout
+    copied.edit("config/drivers/neuron.yaml", "replace: module_init((,", "replace: module_init(,")
+    run = copied.doit(f"build:{DRIVER}")
+    assert run.code == 0, run.text
+    assert not (copied.cell(cell) / "failure.json").exists()
+
+
+def test_a_patch_that_does_not_fit(copied: Clone, kernels: list[str]) -> None:
+    copied.edit("config/drivers/neuron.yaml", "        matches: 2\n", "        matches: 7\n")
+    run = copied.doit(f"build:{DRIVER}")
+    assert (run.code, run.compiled) == (1, [])
+    assert "2 times, expected 7" in run.out
+    assert {row["state"] for row in copied.status().values() if row["driver"] == DRIVER} == {"failed"}
+
+
+def test_sources_changed_by_hand(copied: Clone, kernels: list[str]) -> None:
+    path = copied.build / "sources" / DRIVER / "tree/neuron_module.c"
+    path.chmod(0o644)
+    path.write_text(path.read_text() + "\n")
+    (copied.cell(f"{DRIVER}-{kernels[0]}") / "neuron.ko").unlink()
+    run = copied.doit(f"build:{DRIVER}")
+    assert (run.code, run.compiled) == (1, [])
+    assert "were changed by hand" in run.out
