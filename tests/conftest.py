@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,15 +28,26 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """The sandbox, up: the checkout's own (or the one that KMOD_SANDBOX names), so that it is made once."""
+    """The sandbox, up: the checkout's own (or the one that KMOD_SANDBOX names), so that it is made once.
+
+    Afterwards nothing is left running.
+    """
     folder = Path(os.environ.get("KMOD_SANDBOX", ROOT / "build" / "sandbox" / "services")).absolute()
     clone = Clone(tmp_path_factory.mktemp("sandbox") / "clone", folder)
-    was_up = (folder / "state.json").exists()
     done = clone.doit("sandbox:up")
     assert done.code == 0, done.text
     yield clone
-    if not was_up:
-        assert clone.doit("sandbox:down").code == 0
+    assert clone.doit("sandbox:down").code == 0
+    remove_pulled()
+
+
+def remove_pulled() -> None:
+    """The sandbox's images that the tests' builds pulled and kept."""
+    argv = ["podman", "images", "--format={{.Repository}}@{{.Digest}}"]
+    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
+    pulled = [name for name in listed if name.startswith("registry.sandbox.internal/")]
+    if pulled:
+        subprocess.run(["podman", "image", "rm", *pulled], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")
