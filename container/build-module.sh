@@ -4,7 +4,7 @@
 # Mounted: /foundry/src (the cell's patched copy, read-only), /foundry/out (results).
 # Environment: KERNEL, MODULES (paths of the .ko below the source), JOBS, STRIP (debug|none), INSTALL_DIR;
 # further arguments are handed to make.
-# Leaves in /foundry/out: modules/<path>, depmod/<depmod's files>, Module.symvers, compiler.
+# Leaves in /foundry/out: modules/<name>, depmod/<depmod's files>, compiler.
 set -eu
 
 work=/foundry/work
@@ -16,8 +16,6 @@ if [ ! -e "$kernel_build/Makefile" ]; then
     exit 3
 fi
 
-# Taken before anything of the driver runs, so that the gate compares with what the kernel really exports.
-cp "$kernel_build/Module.symvers" "$out/Module.symvers"
 "${CC:-gcc}" --version | sed -n 1p > "$out/compiler"
 
 # pahole's threads order the types of a module's BTF differently from run to run: it gets one.

@@ -4,6 +4,10 @@
 # Fedora and RHEL: see README.md; this script then only says what is missing.
 set -eu
 
+case $(uname -m) in
+    x86_64) qemu="qemu-system-x86" ;;
+    *) qemu="qemu-system-arm" ;;
+esac
 # command that shows that a package is there -> package
 wanted="
 podman:podman
@@ -19,7 +23,7 @@ rpmsign:rpm
 createrepo_c:createrepo-c
 mmdebstrap:mmdebstrap
 skopeo:skopeo
-qemu-system-$(uname -m):qemu-system-x86
+qemu-system-$(uname -m):$qemu
 cpio:cpio
 gcc:gcc
 git:git
@@ -50,7 +54,8 @@ if ! command -v apt-get > /dev/null 2>&1; then
 fi
 sudo=""
 if [ "$(id -u)" -ne 0 ]; then
-    if sudo -n true 2> /dev/null; then
+    # without a terminal, only a sudo that asks no password
+    if command -v sudo > /dev/null 2>&1 && { [ -t 0 ] || sudo -n true 2> /dev/null; }; then
         sudo="sudo"
     else
         echo "missing on this machine: $missing" >&2

@@ -41,7 +41,6 @@ class FoundryReporter:
             return
         compiles = [name.partition(":")[2] for name in pending if name.startswith("module:")]
         one.schedule.expect(compiles, one.schedule.slots)
-        one.schedule.need_toolkit(state.cell for state in one.states.cells.values() if not state.module_done)
         if sys.stderr.isatty() and sys.stdout.isatty():
             self.live = _Live(self)
             self.live.start()

@@ -37,10 +37,11 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Run the tasks; returns 0, 1, 2, 3 or 130 as `docs/commands.md` says."""
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
         try:
             with _alone():
-                return int(super().execute(params, args))
+                return self._interruptible(params, args)
         except UsageError as error:
             print(f"error: {error.render()}", file=sys.stderr)
             return error.exit_code
@@ -48,11 +49,17 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
             print(f"error: {error}\n  hint: options of `doit run` go before the tasks' names", file=sys.stderr)
             return EXIT_CONFIG
         except KeyboardInterrupt:
+            return _say_interrupted()  # while it waited for another run
+
+    def _interruptible(self, params: Any, args: list[str]) -> int:
+        """The run itself; when it is interrupted, everything has stopped before the lock goes."""
+        try:
+            return int(super().execute(params, args))
+        except KeyboardInterrupt:
             one = session.opened()
             if one is not None:
                 one.stop()
-            print("interrupted; what was finished stays, run again to go on", file=sys.stderr)
-            return EXIT_INTERRUPTED
+            return _say_interrupted()
 
     def _execute(self, outfile: Any, verbosity: Any = None, always: bool = False, continue_: bool = False,
                  reporter: Any = "console", num_process: int = 0, par_type: str = "thread", single: bool = False,
@@ -61,6 +68,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         one = session.foundry()
         slots = num_process or int(one.settings["parallel"]) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
         one.schedule.expect((), slots)
+        one.schedule.need_toolkit(state.cell for state in one.states.cells.values() if not state.module_done)
         one.verbosity = DEFAULT_VERBOSITY if verbosity is None else int(verbosity)
         result = super()._execute(
             outfile, verbosity, always, continue_, reporter, slots, "thread", single, auto_delayed_regex,
@@ -68,6 +76,11 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         )
         one.sweep()
         return one.journal.exit_code() or (EXIT_TASK_FAILED if result else 0)
+
+
+def _say_interrupted() -> int:
+    print("interrupted; what was finished stays, run again to go on", file=sys.stderr)
+    return EXIT_INTERRUPTED
 
 
 @contextmanager

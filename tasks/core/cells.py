@@ -1,16 +1,16 @@
 """From matrix and catalogue to cells: a pure function, no network.
 
 A cell is one (driver, kernel); the releases that share a kernel share the cell.
-Its toolkit is the one of the *lowest* release of the whole catalogue that has
-the kernel, so that a release added later changes no cell
-(docs/decisions/0003-toolkit-of-a-cell.md).
+Its toolkit is the one that it was last built in, if the catalogue still has it
+for the kernel, else that of the *lowest* such release of the whole catalogue:
+a release added later changes no cell (docs/decisions/0003-toolkit-of-a-cell.md).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,7 @@ class Cell:
     arch: str
     releases: tuple[str, ...]
     toolkit: str
+    toolkits: tuple[str, ...] = ()
 
     @cached_property
     def name(self) -> str:
@@ -46,6 +47,13 @@ class Cell:
     def toolkit_digest(self) -> str:
         """``sha256:…`` of the toolkit."""
         return self.toolkit.rpartition("@")[2]
+
+    def compiled_in(self, digest: str) -> Cell:
+        """The cell with the toolkit of that digest, if the catalogue has one such for the kernel; else as it is."""
+        for reference in self.toolkits if digest else ():
+            if reference.endswith(f"@{digest}") and reference != self.toolkit:
+                return replace(self, toolkit=reference)
+        return self
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,8 @@ class _Kernels:
     """The catalogue, indexed for look-ups by minor and by release."""
 
     by_want: Mapping[str, Sequence[Mapping[str, Any]]]
-    toolkits: Mapping[tuple[str, str], str]
+    arches: tuple[str, ...]
+    toolkits: Mapping[tuple[str, str], Sequence[str]]
 
 
 def make_plan(config: Config) -> Plan:
@@ -111,15 +120,15 @@ def make_plan(config: Config) -> Plan:
 def _index(config: Config) -> _Kernels:
     arches = set(config.settings["arch"])
     by_want: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    toolkits: dict[tuple[str, str], str] = {}
+    toolkits: dict[tuple[str, str], list[str]] = defaultdict(list)
     for entry in sorted(config.catalogue, key=lambda entry: version_key(entry["version"])):
         if entry["arch"] not in arches:
             continue
         by_want[entry["version"]].append(entry)
         by_want[minor_of(entry["version"])].append(entry)
         if "kernel" in entry:
-            toolkits.setdefault((entry["kernel"], entry["arch"]), entry["dtk"])
-    return _Kernels(by_want, toolkits)
+            toolkits[entry["kernel"], entry["arch"]].append(entry["dtk"])
+    return _Kernels(by_want, tuple(config.settings["arch"]), toolkits)
 
 
 def _gather(
@@ -129,6 +138,10 @@ def _gather(
     for number, release in enumerate(want.releases):
         entries = index.by_want.get(release, ())
         place = f"{path}.ocp_versions[{number}]"
+        have = {entry["arch"] for entry in entries}
+        for arch in index.arches if entries else ():
+            if arch not in have:
+                yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release} for {arch}"))
         if not entries:
             yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release}"))
         for entry in entries:
@@ -144,4 +157,5 @@ def _cells(
 ) -> Iterable[Cell]:
     for kernel, arch in sorted(kernels, key=lambda pair: (version_key(pair[0]), pair)):
         releases = tuple(sorted(kernels[kernel, arch], key=version_key))
-        yield Cell(driver, family, kernel, arch, releases, index.toolkits[kernel, arch])
+        toolkits = tuple(dict.fromkeys(index.toolkits[kernel, arch]))
+        yield Cell(driver, family, kernel, arch, releases, toolkits[0], toolkits)

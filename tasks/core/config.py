@@ -7,7 +7,8 @@ all files are shown at once (ConfigError, exit code 2).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -113,7 +114,7 @@ def load(root: Path, profile: Profile) -> Config:
     reader = _Reader(root, verdicts)
     defaults = reader.document("config/defaults.yaml", "defaults", lenient=True)
     changes = _profile_document(reader, profile)
-    settings = _usable(_merge(_mapping(defaults), _mapping(changes)))
+    settings = _usable(_merge(_mapping(defaults), _mapping(changes)), reader.faults)
     families = _families(reader, settings)
     catalogue = reader.document(settings["catalogue"], "catalogue", default=[]) if settings.get("catalogue") else []
     wants = _wants(reader, settings, families)
@@ -136,14 +137,16 @@ def _mapping(document: Any) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _usable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Without the values of a wrong type (they are faults already), so that the other files are checked too."""
-    kinds = {"matrix": list, "catalogue": str, "locks": str, "default_family": str, "families": dict}
-    return {name: value for name, value in settings.items() if isinstance(value, kinds.get(name, object))}
+def _usable(settings: dict[str, Any], faults: Sequence[Fault]) -> dict[str, Any]:
+    """Without the values that are faulty, so that the other files can be checked too."""
+    faulty = {re.split(r"[.\[]", fault.path.removeprefix("$."))[0] for fault in faults}
+    return {name: value for name, value in settings.items() if name not in faulty}
 
 
 def _families(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, Family]:
     families = {}
+    for name in sorted(settings.get("families", {}).keys() - set(_family_names(reader.root))):
+        reader.faults.append(Fault("config", f"$.families.{name}", f"there is no config/drivers/{name}.yaml"))
     for name in _family_names(reader.root):
         file = f"config/drivers/{name}.yaml"
         data = reader.document(file, "family")
@@ -151,12 +154,26 @@ def _families(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, Family]
             continue
         merged = _merge(data, settings.get("families", {}).get(name, {}))
         reader.faults += template_faults(merged["labels"], file)
+        reader.faults += _file_faults(reader.root, merged, file)
         patches = tuple(Patch.from_config(entry) for entry in merged.get("patches", []))
         ids = [patch.id for patch in patches]
         for twice in sorted({name for name in ids if ids.count(name) > 1}):
             reader.faults.append(Fault(file, "$.patches", f"two patches have the id {twice!r}"))
         families[name] = Family(name, merged, patches)
     return families
+
+
+def _file_faults(root: Path, family: Mapping[str, Any], file: str) -> list[Fault]:
+    """Files that a family names and that are not there, and names that would overwrite each other in the image."""
+    named = [("containerfile", family["containerfile"]), *(("licenses", name) for name in family["licenses"])]
+    faults = [
+        Fault(file, f"$.{where}", f"{name} does not exist") for where, name in named if not (root / name).is_file()
+    ]
+    for where, names in (("licenses", family["licenses"]), ("modules", [one["file"] for one in family["modules"]])):
+        last = [Path(name).name for name in names]
+        twice = sorted({name for name in last if last.count(name) > 1})
+        faults += [Fault(file, f"$.{where}", f"two files are called {name}") for name in twice]
+    return faults
 
 
 def _family_names(root: Path) -> list[str]:

@@ -14,7 +14,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
+
+from tasks.core.errors import FoundryError
 
 _CHUNK = 1 << 20
 
@@ -70,6 +73,9 @@ def remove_tree(path: Path) -> None:
     """Remove a folder even where its parts are read-only; nothing happens if it is not there."""
     if not os.path.lexists(path):
         return
+    if path.is_symlink():
+        path.unlink()
+        return
     for folder, _, _ in os.walk(path):
         with suppress(OSError):
             os.chmod(folder, 0o755)
@@ -83,6 +89,23 @@ def remove_stale(folder: Path) -> None:
             remove_tree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def regular_files(folder: Path) -> list[Path]:
+    """The files of a folder that code we don't trust wrote into: plain, with one name each, no links.
+
+    Raises FoundryError (``output-unsafe``) for anything else, the folder itself included.
+    """
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else [folder]:
+        stat = os.lstat(path)
+        if not S_ISREG(stat.st_mode) or stat.st_nlink != 1:
+            raise FoundryError(
+                f"the build left {path.name}, which is no plain file", reason="output-unsafe",
+                hint="look at what the driver's Makefile does",
+            )
+        found.append(path)
+    return found
 
 
 @contextmanager

@@ -86,7 +86,7 @@ class States:
     @cached_property
     def cells(self) -> Mapping[str, CellState]:
         """By cell name, in the order of the plan. ConfigError lists every faulty ledger."""
-        ledgers = self._ledgers()
+        ledgers = self._ledgers
         states: dict[str, CellState] = {}
         faults: list[Fault] = []
         for cell in self.plan.cells:
@@ -123,6 +123,7 @@ class States:
         """The key as of now: `fetch` may have locked the package since the run began."""
         return cell_key(cell, self.config, self.hashes)
 
+    @cached_property
     def _ledgers(self) -> dict[str, Mapping[tuple[str, str], Mapping[str, Any]]]:
         ledgers, faults = {}, list[Fault]()
         hint = ""
@@ -138,36 +139,42 @@ class States:
         return ledgers
 
     def _cell(self, cell: Cell, ledger: Mapping[tuple[str, str], Mapping[str, Any]]) -> CellState:
-        key = self.current_key(cell)
         row = ledger.get((cell.kernel, cell.arch))
-        if isinstance(key, str):
-            return CellState(cell, None, PENDING, key, False, False, row=row)
         folder = self.config.root / self.cell_folder(cell)
         image = read_record(folder / "image.json", "image")
+        module = read_record(folder / "module.json", "module")
+        cell = cell.compiled_in(_toolkit_of(row, image, module))
+        key = self.current_key(cell)
+        if isinstance(key, str):
+            return CellState(cell, None, PENDING, key, False, False, row=row)
         if not self.force:
             if row is not None and row["key"] == key.key:
                 return CellState(cell, key, PUBLISHED, "in the ledger", True, True, image, row)
             if image is not None and image.get("adopted") and image["key"] == key.key:
                 return CellState(cell, key, PUBLISHED, "adopted from the ledger", True, True, image, row)
-        return self._unpublished(cell, key, folder, image, row)
-
-    def _unpublished(
-        self, cell: Cell, key: CellKey, folder: Path, image: Record | None, row: Mapping[str, Any] | None
-    ) -> CellState:
-        module = read_record(folder / "module.json", "module")
         module_why = self._why(module, key.module, key, folder)
         image_why = self._why(image, key.key, key, folder)
         self.inputs |= {f"{r['stage']}:{cell.name}": r["inputs"] for r in (module, image) if r is not None}
-        if not image_why and not module_why:
-            return CellState(cell, key, BUILT, "up to date", True, True, image, row)
-        why = module_why or image_why
-        if image is None and row is not None and not self.force:
-            why = f"published, but changed since: {changed_parts(row.get('key_inputs', {}), key.parts)}"
-        failure = read_json(folder / FAILURE_FILE)
-        state = PENDING
-        if isinstance(failure, dict) and failure.get("key") == key.key:
-            state, why = FAILED, f"{failure.get('reason')}: {failure.get('message')}"
+        state, why = self._unpublished(key, module_why or image_why, folder, image is None, row)
         return CellState(cell, key, state, why, not module_why, not image_why, image, row)
+
+    def _unpublished(
+        self, key: CellKey, why: str, folder: Path, no_image: bool, row: Mapping[str, Any] | None
+    ) -> tuple[str, str]:
+        """State and reason of a cell that is not published with its current key."""
+        if not why:
+            return BUILT, "up to date"
+        failure = read_json(folder / FAILURE_FILE)
+        if isinstance(failure, dict) and failure.get("key") == key.key:
+            return FAILED, f"{failure.get('reason')}: {failure.get('message')}"
+        if no_image and row is not None and not self.force:
+            changed = changed_parts(row["key_inputs"], key.parts) if "key_inputs" in row else "its key"
+            return PENDING, f"published, but changed since: {changed}"
+        return PENDING, why
+
+    def again(self, cell: Cell) -> CellState:
+        """The cell's state as of now: since the run began its package may have been locked."""
+        return self._cell(cell, self._ledgers[cell.driver])
 
     def _why(self, record: Record | None, wanted: str, key: CellKey, folder: Path) -> str:
         """Why a stage has to run again; empty when it is done."""
@@ -197,6 +204,17 @@ class States:
         source_done = _matches(source, content, folder) and (folder / "tree").is_dir()
         reason = "" if source_done else "not unpacked yet" if fetch_done else "not fetched yet"
         return SourceState(driver, family, fetch_done, source_done, needed, reason)
+
+
+def _toolkit_of(row: Mapping[str, Any] | None, *records: Record | None) -> str:
+    """The digest of the toolkit that a cell was published or built with; empty when that is not known."""
+    for known in (row, *records):
+        if known is None:
+            continue
+        digest = known.get("key_inputs", {}).get("toolkit") or str(known.get("toolkit", "")).rpartition("@")[2]
+        if digest:
+            return str(digest)
+    return ""
 
 
 def _matches(record: Record | None, content: str, folder: Path) -> bool:

@@ -65,7 +65,7 @@ def check_container(engine: Engine, folder: Path) -> list[Check]:
     if shutil.which("podman") is None:
         return []
     try:
-        return [Check("container", True, f"starts with {engine.settings().describe()}")]
+        return [Check("container", True, f"starts with {engine.find_out_again().describe()}")]
     except FoundryError as error:
         return [Check("container", False, error.message, error.hint)]
 

@@ -46,9 +46,14 @@ class LocalImages:
         with lock:
             if reference not in self._pulled:
                 return
-            self.engine.remove_image(reference)
             self._present.discard(reference)
-            self._remember(reference, pulled=False)
+            if self.engine.remove_image(reference) or not self.engine.has_image(reference):
+                self._remember(reference, pulled=False)
+
+    def need_again(self, reference: str, log: Path) -> None:
+        """As `need`, for an image that somebody else removed since."""
+        self._present.discard(reference)
+        self.need(reference, log)
 
     def pulled(self) -> list[str]:
         """What runs of ours have pulled and not yet removed."""

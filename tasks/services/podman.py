@@ -11,36 +11,20 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import platform
-import resource
-import shutil
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.files import pretty_json, read_json, scratch, sha256_bytes, write_atomic
+from tasks.core.files import pretty_json, read_json, sha256_bytes, write_atomic
+from tasks.services.probe import EngineSettings, find_out, machine
 from tasks.services.process import Completed, run, run_even_when_stopping
 
-# A hard limit that every confined machine seen so far grants its containers.
-_MODEST_ULIMITS = ("nofile=1024:1024", "nproc=4096:4096")
-_PROBE_TIMEOUT = 120.0
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """Arguments for `podman` itself and for its `run` and `build`."""
-
-    global_args: tuple[str, ...] = ()
-    start_args: tuple[str, ...] = ()
-
-    def describe(self) -> str:
-        """What was chosen, for people."""
-        chosen = " ".join((*self.global_args, *self.start_args))
-        return chosen or "podman's own settings"
+# What registries say of a manifest that they do not have (distribution specification, MANIFEST_UNKNOWN).
+_GONE = ("manifest unknown", "not found", "MANIFEST_UNKNOWN")
 
 
 @dataclass
@@ -65,7 +49,7 @@ class Engine:
         """
         with self._lock:
             if self._settings is None:
-                self._settings = self._remembered() or self._find_out()
+                self._settings = self._remembered() or self._found_out()
             return self._settings
 
     def call(
@@ -79,10 +63,14 @@ class Engine:
         reason: str = "podman-failed",
         stdin: bytes = b"",
     ) -> Completed:
-        """``podman <args>``; with `starts`, the settings for starting containers follow the verb."""
+        """``podman <args>``; with `starts`, the settings for starting containers follow the verb.
+
+        A build is given time to end when the run is being stopped: podman leaves
+        its working container behind when it is killed.
+        """
         return run(
             self.command(*args, starts=starts), log=log, timeout=timeout, check=check,
-            env=self.environment(), hint=hint, reason=reason, stdin=stdin,
+            env=self.environment(), hint=hint, reason=reason, stdin=stdin, patient=args[0] == "build",
         )
 
     def command(self, *args: str, starts: bool = False) -> list[str]:
@@ -112,15 +100,33 @@ class Engine:
         return done.returncode == 0
 
     def pull(self, reference: str, *, log: Path | None = None) -> None:
-        """Pull an image by digest; FoundryError when the registry doesn't have it."""
-        self.call(
-            "pull", "--quiet", reference, log=log, reason="image-pull-failed",
-            hint=f"is {reference} still in its registry, and are the credentials right? (`doit doctor`)",
-        )
+        """Pull an image by digest.
 
-    def remove_image(self, reference: str) -> None:
-        """Remove an image from the local store; nothing happens when it is not there or still in use."""
-        self.call("image", "rm", reference, check=False)
+        Raises FoundryError when the registry doesn't have it, OutsideError when
+        the registry can't be reached or refuses.
+        """
+        try:
+            self.call(
+                "pull", "--quiet", reference, log=log, reason="image-pull-failed",
+                hint=f"is {reference} still in its registry?",
+            )
+        except FoundryError as error:
+            if any(word in error.message for word in _GONE):
+                raise
+            raise OutsideError(
+                error.message, reason=error.reason, log=error.log, replay=error.replay, retry=True,
+                hint="is the registry reachable, and has podman credentials for it (`podman login`)?",
+            ) from error
+
+    def remove_image(self, reference: str) -> bool:
+        """Remove an image from the local store, also while a run is being stopped; False when it is still there."""
+        return run_even_when_stopping(self.command("image", "rm", reference), self.environment())
+
+    def find_out_again(self) -> EngineSettings:
+        """As `settings`, but with a container that really starts now."""
+        self.state.unlink(missing_ok=True)
+        self._settings = None
+        return self.settings()
 
     @property
     def label(self) -> str:
@@ -134,20 +140,39 @@ class Engine:
         self._containers.add(name)
         try:
             yield name
-        except Exception:
+        except BaseException:
             self.remove_containers([name])
             raise
         finally:
             self._containers.discard(name)
+
+    @contextmanager
+    def temporary_image(self, purpose: str) -> Iterator[str]:
+        """A name for an image that is gone when the block ends, however it ends."""
+        name = f"{self._own_images}:{os.getpid()}-{next(self._numbers)}-{sha256_bytes(purpose.encode())[:8]}"
+        try:
+            yield name
+        finally:
+            self.remove_image(name)
+
+    @property
+    def _own_images(self) -> str:
+        """The repository of this checkout's temporary images."""
+        return f"localhost/kmod-foundry-build-{self.label.rpartition('=')[2]}"
 
     def containers(self) -> list[str]:
         """The containers that are at work in this run."""
         return sorted(self._containers)
 
     def remove_leftovers(self) -> None:
-        """Remove containers that a killed run of this checkout left; only under the run's lock."""
+        """Remove containers and images that a killed run of this checkout left; only under the run's lock."""
         done = self.call("ps", "--all", "--quiet", f"--filter=label={self.label}", check=False)
         self.remove_containers(done.stdout.split())
+        listed = self.call(
+            "images", "--format={{.Repository}}:{{.Tag}}", f"--filter=reference={self._own_images}", check=False
+        )
+        for name in listed.stdout.split():
+            self.remove_image(name)
 
     def remove_containers(self, names: Sequence[str]) -> None:
         """Stop and remove containers at once; works for a run that is being stopped, too."""
@@ -162,35 +187,18 @@ class Engine:
 
     def _remembered(self) -> EngineSettings | None:
         kept = read_json(self.state)
-        if not isinstance(kept, dict) or kept.get("machine") != _machine():
+        if not isinstance(kept, dict) or kept.get("machine") != machine():
             return None
         return EngineSettings(tuple(kept["global_args"]), tuple(kept["start_args"]))
 
-    def _find_out(self) -> EngineSettings:
-        if shutil.which("podman") is None:
-            raise OutsideError(
-                "podman is not installed", reason="tool-missing",
-                hint="run `doit doctor`: it prints the command that installs it",
-            )
-        failures: list[str] = []
-        with scratch(self.state.parent, "probe") as folder:
-            storage = _storage_args(failures)
-            for runtime, limits, cgroups in itertools.product((None, "runc", "crun"), (False, True), (False, True)):
-                if runtime and shutil.which(runtime) is None:
-                    continue
-                settings = _candidate(storage, runtime, limits, cgroups)
-                if _starts(folder, settings, failures):
-                    self._remember(settings)
-                    return settings
-        raise OutsideError(
-            f"podman can't start a container on this machine: {failures[-1] if failures else 'no reason given'}",
-            reason="podman-cannot-start",
-            hint="`doit doctor` shows what was tried; on Debian `apt-get install runc` often helps",
-        )
+    def _found_out(self) -> EngineSettings:
+        settings = find_out(self.state.parent)
+        self._remember(settings)
+        return settings
 
     def _remember(self, settings: EngineSettings) -> None:
         write_atomic(self.state, pretty_json({
-            "machine": _machine(), "global_args": settings.global_args, "start_args": settings.start_args,
+            "machine": machine(), "global_args": settings.global_args, "start_args": settings.start_args,
         }))
         if settings != EngineSettings():
             print(f"podman: this machine needs {settings.describe()}", file=sys.stderr)
@@ -208,61 +216,3 @@ def registries_conf(registries: Mapping[str, str]) -> str:
             f"[[registry]]\nprefix = {json.dumps(name)}\nlocation = {json.dumps(address)}\ninsecure = true\n"
         )
     return "\n".join(parts)
-
-
-def _machine() -> str:
-    """A hash over what the verdict depends on: podman, kernel, user, limits, storage settings."""
-    podman = shutil.which("podman") or ""
-    stat = os.stat(podman) if podman else None
-    limits = [resource.getrlimit(kind) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)]
-    facts = [
-        podman, stat and stat.st_size, stat and stat.st_mtime_ns, platform.release(), os.getuid(), limits,
-        os.environ.get("CONTAINERS_CONF"), os.environ.get("CONTAINERS_STORAGE_CONF"), shutil.which("runc"),
-        shutil.which("crun"),
-    ]
-    return sha256_bytes(repr(facts).encode())
-
-
-def _candidate(storage: tuple[str, ...], runtime: str | None, limits: bool, cgroups: bool) -> EngineSettings:
-    global_args = (*storage, *((f"--runtime={runtime}",) if runtime else ()))
-    start: list[str] = []
-    if limits:
-        for limit in _MODEST_ULIMITS:
-            start += ["--ulimit", limit]
-    if cgroups:
-        global_args = (*global_args, "--cgroup-manager=cgroupfs")
-    return EngineSettings(global_args, tuple(start))
-
-
-def _storage_args(failures: list[str]) -> tuple[str, ...]:
-    for args in ((), ("--storage-driver=vfs",)):
-        done = run(["podman", *args, "info", "--format", "{{.Store.GraphDriverName}}"], check=False,
-                   timeout=_PROBE_TIMEOUT)
-        if done.returncode == 0:
-            return args
-        failures.append(done.stderr.strip()[-300:])
-    return ()
-
-
-def _starts(folder: Path, settings: EngineSettings, failures: list[str]) -> bool:
-    """Start a real container on a root that borrows this machine's /usr: no image is needed."""
-    root = _probe_root(folder)
-    done = run(
-        ["podman", *settings.global_args, "run", *settings.start_args, "--rm", "--network=none",
-         "--security-opt=label=disable", "--volume=/usr:/usr:ro", "--rootfs", str(root), "/usr/bin/true"],
-        check=False, timeout=_PROBE_TIMEOUT,
-    )
-    if done.returncode != 0:
-        failures.append(done.stderr.strip()[-300:])
-    return done.returncode == 0
-
-
-def _probe_root(folder: Path) -> Path:
-    root = folder.absolute() / "root"
-    for name in ("usr", "proc", "sys", "dev", "etc", "tmp"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-    for name in ("bin", "sbin", "lib", "lib64"):
-        with suppress(FileExistsError):
-            (root / name).symlink_to(f"usr/{name}")
-    return root
-

@@ -24,7 +24,7 @@ from tasks.core.errors import FoundryError, OutsideError
 
 _GRACE_SECONDS = 5.0
 _CLEANUP_SECONDS = 60.0
-_running: set[subprocess.Popen[bytes]] = set()
+_running: dict[subprocess.Popen[bytes], bool] = {}  # → whether it is patient
 _running_lock = threading.Lock()
 _stopping = threading.Event()
 
@@ -57,11 +57,14 @@ def run(
     check: bool = True,
     hint: str = "",
     reason: str = "command-failed",
+    patient: bool = False,
 ) -> Completed:
     """Run a command to its end.
 
     With `log`, the command line and all it prints are appended there and
     `Completed.stdout`/`.stderr` stay empty. `env` is added to the environment.
+    A `patient` command is not asked to end by `stop_all`, only killed when it
+    takes too long.
 
     Raises OutsideError when the program is not installed, FoundryError when it
     takes longer than `timeout` seconds or (with `check`) exits non-zero.
@@ -75,21 +78,21 @@ def run(
         sink.flush()
         begin = sink.tell()
     try:
-        process = _start(argv, sink, env, cwd)
+        process = _start(argv, sink, env, cwd, patient)
         try:
             out, err = process.communicate(stdin, timeout=timeout)
         except subprocess.TimeoutExpired as error:
-            _end(process)
+            _end([process])
             raise FoundryError(
                 f"{argv[0]} took longer than {timeout:.0f} s and was stopped",
                 reason="timeout", hint=hint, log=log, replay=shell_line(argv, secrets), retry=True,
             ) from error
         except BaseException:
-            _end(process)
+            _end([process])
             raise
         finally:
             with _running_lock:
-                _running.discard(process)
+                _running.pop(process, None)
         _refuse_when_stopping()
     finally:
         if sink is not None:
@@ -108,13 +111,15 @@ def run(
     return done
 
 
-def run_even_when_stopping(argv: Sequence[str], env: Mapping[str, str]) -> None:
-    """Run a short command that cleans up, also after `stop_all`; how it ends does not matter."""
+def run_even_when_stopping(argv: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Run a short command that cleans up, also after `stop_all`; True when it succeeded."""
     with suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(
+        done = subprocess.run(
             list(argv), env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, timeout=_CLEANUP_SECONDS, check=False, start_new_session=True,
         )
+        return done.returncode == 0
+    return False
 
 
 def failure_sentence(done: Completed, printed: str = "") -> str:
@@ -143,9 +148,8 @@ def stop_all() -> None:
     """
     _stopping.set()
     with _running_lock:
-        processes = list(_running)
-    for process in processes:
-        _end(process)
+        processes = dict(_running)
+    _end(list(processes), patient=[process for process, patient in processes.items() if patient])
 
 
 def _refuse_when_stopping() -> None:
@@ -154,7 +158,7 @@ def _refuse_when_stopping() -> None:
 
 
 def _start(
-    argv: Sequence[str], sink: IO[bytes] | None, env: Mapping[str, str] | None, cwd: Path | None
+    argv: Sequence[str], sink: IO[bytes] | None, env: Mapping[str, str] | None, cwd: Path | None, patient: bool
 ) -> subprocess.Popen[bytes]:
     _refuse_when_stopping()
     output: int | IO[bytes] = subprocess.PIPE if sink is None else sink
@@ -170,16 +174,28 @@ def _start(
             reason="tool-missing", hint="run `doit doctor`: it names the package to install",
         ) from error
     with _running_lock:
-        _running.add(process)
+        _running[process] = patient
+    if _stopping.is_set():  # since the check above
+        _end([process])
+        raise KeyboardInterrupt
     return process
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(
+    processes: Sequence[subprocess.Popen[bytes]], patient: Sequence[subprocess.Popen[bytes]] = ()
+) -> None:
+    """Ask all process groups but the patient ones to end, wait for all, then kill what is left."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
+        for process in processes:
+            if number == signal.SIGTERM and process in patient:
+                continue
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+        if all(process.returncode is not None for process in processes):
             return
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, read_json, write_atomic
 from tasks.core.keys import CellKey
-from tasks.core.state import FAILURE_FILE
+from tasks.core.state import FAILURE_FILE, CellState
 from tasks.stages import image, module
 from tasks.stages.context import Foundry
+from tasks.stages.journal import from_os
 
 TIMES_FILE = "times.json"
 
@@ -23,25 +25,41 @@ def run_module(foundry: Foundry, cell: Cell) -> None:
         foundry.images.drop(cell.toolkit)
 
 
+def _done_meanwhile(foundry: Foundry, state: CellState, stage: str) -> bool:
+    """True when the stage turns out to be done: its key was not known when the run began, but is now."""
+    if foundry.states.cells[state.cell.name].key is not None:
+        return False
+    if state.adopted:
+        if stage == "image":
+            image.adopt(foundry, state)
+        return True
+    return state.module_done if stage == "module" else state.module_done and state.image_done
+
+
 def run_image(foundry: Foundry, cell: Cell) -> None:
     """Stage image."""
     _run(foundry, cell, "image", lambda key: image.image(foundry, cell, key))
 
 
 def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], None]) -> None:
+    state = foundry.states.again(cell)
+    key = state.key
+    if key is None:
+        raise FoundryError(f"{cell.name} can't be built: {state.reason}", reason="key-unknown")
+    if _done_meanwhile(foundry, state, stage):
+        return
     folder = foundry.cell_folder(cell)
     failure = folder / FAILURE_FILE
-    key = foundry.key(cell)
-    if isinstance(key, str):
-        raise FoundryError(f"{cell.name} can't be built: {key}", reason="key-unknown")
     failure.unlink(missing_ok=True)
     started = time.monotonic()
     try:
         work(key)
-    except FoundryError as error:
-        fact = {"stage": stage, "key": key.key, "reason": error.reason, "message": error.message}
-        write_atomic(failure, pretty_json(fact))
-        raise
+    except (FoundryError, OSError) as problem:
+        error = problem if isinstance(problem, FoundryError) else from_os(problem)
+        with suppress(OSError):  # on a full disk the failure itself is what matters
+            fact = {"stage": stage, "key": key.key, "reason": error.reason, "message": error.message}
+            write_atomic(failure, pretty_json(fact))
+        raise error from problem
     times = read_json(folder / TIMES_FILE) or {}
     times[stage] = round(time.monotonic() - started, 3)
     write_atomic(folder / TIMES_FILE, pretty_json(times))

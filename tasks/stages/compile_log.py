@@ -16,6 +16,15 @@ _PATTERNS = (
 _ENOSPC = "No space left on device"
 
 
+def last_line(log: Path) -> str:
+    """The last line of a log."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
 def first_error(log: Path) -> str:
     """The first error in a log, one line without the build's own folder; empty when there is none."""
     try:

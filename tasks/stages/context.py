@@ -18,6 +18,7 @@ from tasks.core import config as configuration
 from tasks.core import profile as profiles
 from tasks.core.cells import Cell
 from tasks.core.config import Config
+from tasks.core.errors import FoundryError
 from tasks.core.files import read_json
 from tasks.core.keys import CellKey
 from tasks.core.state import States, force_build
@@ -44,6 +45,8 @@ class Foundry:
     schedule: Schedule = field(default_factory=Schedule)
     journal: Journal = field(default_factory=Journal)
     verbosity: int = DEFAULT_VERBOSITY
+    exports: dict[str, bytes] = field(default_factory=dict)
+    exports_lock: threading.Lock = field(default_factory=threading.Lock)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _sandbox: Sandbox | None = None
     _addresses: Mapping[str, str] | None = None
@@ -126,9 +129,12 @@ class Foundry:
             state.cell.toolkit for state in self.states.cells.values()
             if not state.module_done and f"module:{state.cell.name}" not in compiled
         }
-        for reference in pulled:
-            if reference not in needed:
-                self.images.drop(reference)
+        try:
+            for reference in pulled:
+                if reference not in needed:
+                    self.images.drop(reference)
+        except FoundryError as error:
+            self.journal.warn(f"images that are no longer needed could not be removed: {error.message}")
 
     def stop(self) -> None:
         """End every command and container of this run and let the stages clean up; for a process about to exit."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.config import Family
-from tasks.core.errors import ConfigError, Fault
+from tasks.core.errors import ConfigError, Fault, FoundryError
 from tasks.core.files import pretty_json, read_json, remove_stale, write_atomic
 from tasks.core.records import output_facts, write_record
 from tasks.stages.context import Foundry
@@ -114,7 +114,10 @@ def _lock(foundry: Foundry, family: Family, driver: str, entry: dict[str, Any]) 
     guard.parent.mkdir(parents=True, exist_ok=True)
     with guard.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        document = read_json(path) or {"schema": 1, "packages": {}}
+        document = read_json(path) if path.exists() else {"schema": 1, "packages": {}}
+        if not isinstance(document, dict) or not isinstance(document.get("packages"), dict):
+            raise FoundryError(f"{path} was changed to something that is no lock", reason="lock-unreadable",
+                               hint="correct it and run again")
         if document["packages"].get(driver) != entry:
             foundry.journal.warn(f"{driver} is now locked in {foundry.config.lock_path(family.name)}: keep that file")
             document["packages"][driver] = entry

@@ -50,7 +50,7 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     reference = base_reference(base["name"], base["digest"])
     timestamp = created(package, base)
     with scratch(folder, "image") as work:
-        _stage_context(foundry, cell, work / "context")
+        _stage_context(foundry, cell, key, work / "context")
         foundry.images.need(reference, log)
         _build(foundry, cell, work, _arguments(cell, reference, labels, timestamp), log)
         made = read_archive(work / "built.tar")
@@ -84,12 +84,13 @@ def base_reference(name: str, digest: str) -> str:
     return f"{repository if colon and '/' not in tag else name}@{digest}"
 
 
-def _stage_context(foundry: Foundry, cell: Cell, context: Path) -> None:
+def _stage_context(foundry: Foundry, cell: Cell, key: CellKey, context: Path) -> None:
     """The build context: settled names and modes, contents as the module's record says."""
     folder = foundry.cell_folder(cell)
     record = read_json(folder / module.RECORD)
-    if not isinstance(record, dict):
-        raise FoundryError(f"{cell.name} has no module yet", reason="module-missing")
+    if not isinstance(record, dict) or record.get("key") != key.module:
+        raise FoundryError(f"{cell.name} has no module of today's inputs yet", reason="module-missing",
+                           hint=f"run `doit module:{cell.name}`")
     modules = context / "opt/lib/modules" / cell.kernel
     licenses = context / "licenses"
     modules.mkdir(parents=True)
@@ -117,18 +118,15 @@ def _arguments(cell: Cell, base: str, labels: dict[str, str], timestamp: int) ->
 
 
 def _build(foundry: Foundry, cell: Cell, work: Path, arguments: list[str], log: Path) -> None:
+    """Build under a name of our own: the same image may be somebody else's, too, under another name."""
     engine = foundry.engine
-    identity = work / "id"
-    engine.call(
-        "build", "--quiet", "--pull=never", "--network=none", f"--iidfile={identity}", *arguments,
-        f"--file={foundry.root / cell.family['containerfile']}", str(work / "context"),
-        starts=True, log=log, reason="image-build-failed", hint="read the log",
-    )
-    built = identity.read_text(encoding="utf-8").strip()
-    try:
-        engine.call("save", "--quiet", "--format=oci-archive", f"--output={work / 'built.tar'}", built, log=log)
-    finally:
-        engine.remove_image(built)
+    with engine.temporary_image(cell.name) as name:
+        engine.call(
+            "build", "--quiet", "--pull=never", "--network=none", "--http-proxy=false", f"--tag={name}", *arguments,
+            f"--file={foundry.root / cell.family['containerfile']}", str(work / "context"),
+            starts=True, log=log, reason="image-build-failed", hint="read the log",
+        )
+        engine.call("save", "--quiet", "--format=oci-archive", f"--output={work / 'built.tar'}", name, log=log)
 
 
 def _check(cell: Cell, made: Image, labels: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from tasks.core.errors import EXIT_TASK_FAILED, FoundryError
 
+_LONGEST = 300
 DONE, DOING, FAILED, BLOCKED, INTERRUPTED = "done", "doing", "failed", "blocked", "interrupted"
 
 
@@ -80,7 +82,8 @@ class Journal:
 def from_os(error: OSError) -> FoundryError:
     """A full disk and the like, as one sentence."""
     name = f" ({error.filename})" if error.filename else ""
-    sentence = f"{error.strerror or error}{name}"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    sentence = f"{error.strerror or error}{name}"[:_LONGEST]
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or os.strerror(errno.ENOSPC) in sentence:  # shutil gathers its errors as texts
         return FoundryError(sentence, reason="no-space", hint="free some space and run again")
     return FoundryError(sentence, reason="os-error", hint="is the folder there and writable?")

@@ -11,22 +11,34 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.core import patches
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
-from tasks.core.files import read_json, remove_stale, remove_tree, sha256_bytes
+from tasks.core.files import read_json, regular_files, remove_stale, remove_tree, sha256_bytes
 from tasks.core.keys import BUILD_SCRIPT, CellKey
 from tasks.core.records import input_facts, output_facts, write_record
 from tasks.stages.context import Foundry
 from tasks.stages.source import RECORD as SOURCE_RECORD
 from tasks.stages.source import TAR, TREE, tree_sha256
 
+if TYPE_CHECKING:
+    from tasks.services.process import Completed
+
 RECORD = "module.json"
 LOG = "build.log"
 DEPMOD = "depmod"
 WORK = "work"
+
+# podman-run(1): exit codes of podman itself, not of what it ran.
+_PODMAN_ITSELF = (125, 126, 127)
+# No network, no rights, nothing of the caller's environment.
+_CONFINED = (
+    "--rm", "--pull=never", "--network=none", "--cap-drop=all", "--user=0", "--workdir=/", "--http-proxy=false",
+    "--security-opt=no-new-privileges", "--security-opt=label=disable",
+)
+_EXPORTS = 'cat "/lib/modules/$1/build/Module.symvers" 2>/dev/null || cat "/usr/src/kernels/$1/Module.symvers"'
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
@@ -55,11 +67,12 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     try:
         applied = _patched_copy(foundry, cell, work / "src")
         foundry.images.need(cell.toolkit, log)
+        exports = kernel_exports(foundry, cell, log)
         _compile(foundry, cell, work, log)
-        symvers = (work / "out/Module.symvers").read_bytes()
-        gate = _gate(cell, work / "out/modules", symvers, log)
-        compiler = (work / "out/compiler").read_text(encoding="utf-8").strip()
-        outputs = _move_out(cell, work / "out", folder)
+        out = _checked_output(cell, work / "out")
+        gate = _gate(cell, out / "modules", exports, log)
+        compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
+        outputs = _move_out(cell, out, folder)
     except FoundryError:
         raise
     except BaseException:
@@ -70,7 +83,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> None:
         "key": key.module, "key_inputs": key.module_parts,
         "inputs": input_facts(foundry.root, file_deps(foundry, cell)), "outputs": outputs,
         "toolkit": cell.toolkit, "patches": applied, "patches_inert": inert_patches(cell), "gate": gate,
-        "compiler": compiler, "symvers_sha256": sha256_bytes(symvers),
+        "compiler": compiler, "symvers_sha256": sha256_bytes(exports),
     })
     remove_tree(work)
 
@@ -106,27 +119,73 @@ def _patched_copy(foundry: Foundry, cell: Cell, dest: Path) -> list[dict[str, An
 
 def _compile(foundry: Foundry, cell: Cell, work: Path, log: Path) -> None:
     from tasks.services.process import shell_line
-    from tasks.stages.compile_log import first_error
+    from tasks.stages.compile_log import first_error, last_line
 
     for name in ("build", "out"):
         (work / name).mkdir()
     timeout = float(foundry.settings["compile_timeout"])
     jobs = foundry.schedule.begin_compile(cell.name)
     try:
-        with foundry.engine.container(cell.name) as name:
-            arguments = _run_arguments(foundry, cell, work, jobs)
-            done = foundry.engine.call(
-                "run", f"--name={name}", *arguments, starts=True, log=log, timeout=timeout, check=False
-            )
+        arguments = _run_arguments(foundry, cell, work, jobs)
+        done = _run(foundry, cell, arguments, log, timeout)
     finally:
         foundry.schedule.end_compile()
+    replay = shell_line(foundry.engine.command("run", *arguments, starts=True))
+    if done.returncode in _PODMAN_ITSELF:
+        raise FoundryError(
+            f"podman could not run the compile of {cell.name}: {last_line(log)}",
+            reason="podman-failed", log=log, replay=replay, hint="run `doit doctor`",
+        )
     if done.returncode != 0:
-        replay = shell_line(foundry.engine.command("run", *arguments, starts=True))
         raise FoundryError(
             f"{cell.name} does not compile: {first_error(log) or f'exit code {done.returncode}, no error in the log'}",
             reason="compile-failed", log=log, replay=replay,
             hint="read the log, or replay the compile in the toolkit",
         )
+
+
+def _run(foundry: Foundry, cell: Cell, arguments: list[str], log: Path, timeout: float) -> Completed:
+    """Run the compile; once more where somebody else removed the toolkit meanwhile."""
+    for attempt in (1, 2):
+        with foundry.engine.container(cell.name) as name:
+            done = foundry.engine.call(
+                "run", f"--name={name}", *arguments, starts=True, log=log, timeout=timeout, check=False
+            )
+        if done.returncode not in _PODMAN_ITSELF or foundry.engine.has_image(cell.toolkit) or attempt == 2:  # noqa: PLR2004
+            break
+        foundry.images.need_again(cell.toolkit, log)
+    return done
+
+
+def kernel_exports(foundry: Foundry, cell: Cell, log: Path) -> bytes:
+    """The toolkit's own Module.symvers, read in a container in which nothing of the driver runs; once a toolkit."""
+    with foundry.exports_lock:
+        if cell.toolkit not in foundry.exports:
+            with foundry.engine.container(f"exports {cell.name}") as name:
+                done = foundry.engine.call(
+                    "run", f"--name={name}", *_CONFINED, f"--label={foundry.engine.label}",
+                    "--entrypoint=/bin/sh", cell.toolkit, "-c", _EXPORTS, "sh", cell.kernel,
+                    starts=True, check=False,
+                )
+            if done.returncode != 0 or not done.stdout:
+                raise FoundryError(
+                    f"the toolkit of {cell.name} has no build tree for kernel {cell.kernel}",
+                    reason="toolkit-without-kernel", log=log,
+                    hint=f"is {cell.toolkit} the toolkit of that kernel? Correct the catalogue",
+                )
+            foundry.exports[cell.toolkit] = done.stdout.encode()
+        return foundry.exports[cell.toolkit]
+
+
+def _checked_output(cell: Cell, out: Path) -> Path:
+    """The output folder, after a look at what the driver's own code may have put there."""
+    for folder in (out / "modules", out / DEPMOD):
+        for path in regular_files(folder):
+            if folder.name == DEPMOD and not path.name.startswith("modules."):
+                raise FoundryError(f"the build of {cell.name} left {path.name} among depmod's files",
+                                   reason="output-unsafe")
+    regular_files(out / "compiler")
+    return out
 
 
 def _run_arguments(foundry: Foundry, cell: Cell, work: Path, jobs: int) -> list[str]:
@@ -141,8 +200,7 @@ def _run_arguments(foundry: Foundry, cell: Cell, work: Path, jobs: int) -> list[
         ((work / "build").absolute(), "/foundry/work", "rw"), ((work / "out").absolute(), "/foundry/out", "rw"),
     ]
     return [
-        "--rm", "--pull=never", "--network=none", "--cap-drop=all", "--user=0", "--workdir=/",
-        "--security-opt=no-new-privileges", "--security-opt=label=disable", f"--label={foundry.engine.label}",
+        *_CONFINED, f"--label={foundry.engine.label}",
         *(f"--env={name}={value}" for name, value in environment.items()),
         *(f"--volume={source}:{target}:{mode}" for source, target, mode in mounts),
         "--entrypoint=/bin/sh", cell.toolkit, "/foundry/build-module.sh",
@@ -150,11 +208,11 @@ def _run_arguments(foundry: Foundry, cell: Cell, work: Path, jobs: int) -> list[
     ]
 
 
-def _gate(cell: Cell, modules: Path, symvers: bytes, log: Path) -> dict[str, Any]:
+def _gate(cell: Cell, modules: Path, exports: bytes, log: Path) -> dict[str, Any]:
     from tasks.formats.gate import check
     from tasks.formats.symvers import parse
 
-    exported = parse(symvers)
+    exported = parse(exports)
     findings: dict[str, Any] = {}
     for module in cell.family["modules"]:
         name = Path(module["file"]).name

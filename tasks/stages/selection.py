@@ -32,6 +32,9 @@ def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:
         raise UsageError(_no_driver(driver, plan))
     cells = plan.narrowed(driver, release)
     if not cells:
+        gaps = [gap for gap in plan.gaps if _concerns(name.partition(":")[2], gap)]
+        if gaps:
+            raise ConfigError(plan.gap_faults(gaps))
         releases = {have for known in drivers for cell in plan.by_driver[known] for have in cell.releases}
         wanted = sorted(releases | {minor_of(have) for have in releases})
         raise UsageError(f"the matrix wants no release {release} of {driver}; it wants {', '.join(wanted) or 'none'}")
@@ -55,7 +58,9 @@ def refuse_unknown(names: Sequence[str], plan: Plan, tasks: Iterable[str], targe
 
 def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[Fault]:
     """What of the matrix, the catalogue and the locks is wrong for what is to be built."""
-    wanted = [name.partition(":")[2] for name in names if name.split(":")[0] in _NEEDS_ALL]
+    wanted = [
+        name.partition(":")[2] for name in names if any(fnmatchcase(stage, name.split(":")[0]) for stage in _NEEDS_ALL)
+    ]
     faults = plan.gap_faults(gap for gap in plan.gaps if any(_concerns(rest, gap) for rest in wanted))
     families = {
         family.name for driver, family in plan.families.items()
@@ -71,7 +76,8 @@ def _concerns(rest: str, gap: Gap) -> bool:
     """True when the part of a task's name after the stage asks for what the gap lacks."""
     driver, at, release = rest.partition("@")
     if at:
-        return fnmatchcase(gap.driver, driver) and release in (gap.release, minor_of(gap.release))
+        asked = (gap.release, minor_of(gap.release))
+        return fnmatchcase(gap.driver, driver) and any(fnmatchcase(one, release) for one in asked)
     return not rest or fnmatchcase(gap.driver, rest)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.services.podman import Engine
-from tests.harness.clone import ROOT, Clone, Run
+from tests.harness.clone import ROOT, Clone, Run, registry_port
 
 DRIVER = "2.22.2.0"
 
@@ -49,8 +49,7 @@ def clone_for(folder: Path, services: Clone, releases: Sequence[str]) -> Clone:
 @contextmanager
 def images_present(folder: Path, services: Clone) -> Iterator[Engine]:
     """The sandbox's toolkits and base in podman's store; those that were not there before are removed again."""
-    state = json.loads((services.services / "state.json").read_text(encoding="utf-8"))
-    addresses = {f"{name}.sandbox.internal": f"127.0.0.1:{service['port']}" for name, service in state.items()}
+    addresses = {"registry.sandbox.internal": f"127.0.0.1:{registry_port(services.services)}"}
     engine = Engine(folder / "engine" / "engine.json", addresses)
     catalogue = json.loads((services.build / "driver-toolkit.json").read_text(encoding="utf-8"))
     missing = [name for name in {entry["dtk"] for entry in catalogue} | {base(services)} if not engine.has_image(name)]

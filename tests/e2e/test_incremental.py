@@ -68,6 +68,26 @@ def test_a_release_that_shares_a_kernel(copied: Clone, kernels: list[str], acces
     assert "4.16.99" in copied.status()[f"{OLD}-{kernels[0]}"]["releases"]
 
 
+def test_a_lower_release_that_shares_a_kernel(copied: Clone, kernels: list[str], access: AccessLogs) -> None:
+    """It sorts before the release that the cell was built for, and has a toolkit of its own."""
+    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    shared = next(entry for entry in catalogue if entry["kernel"] == kernels[1])
+    other = {**shared, "version": "4.16.1", "dtk": shared["dtk"][:-64] + "0" * 64}
+    copied.write("build/sandbox/driver-toolkit.json", [other, *catalogue])
+    nothing(copied.doit("build"), access)
+    assert "4.16.1" in copied.status()[f"{OLD}-{kernels[1]}"]["releases"]
+
+
+def test_records_and_ledger_count_although_the_lock_came_late(copied: Clone, kernels: list[str]) -> None:
+    """The lock was not kept: the package is fetched and locked again, and nothing is compiled."""
+    lock = json.loads((copied.build / "locks/neuron.json").read_text())
+    copied.write("build/sandbox/locks/neuron.json", {**lock, "packages": {}})
+    run = copied.doit("build")
+    assert run.code == 0, run.text
+    assert (run.compiled, run.imaged) == ([], 0)
+    assert {row["state"] for row in copied.status().values()} == {"built"}
+
+
 def test_a_release_with_a_new_kernel(copied: Clone, kernels: list[str]) -> None:
     matrix = json.loads((copied.root / "build-matrix.json").read_text())
     matrix[0]["ocp_versions"].append("4.19")

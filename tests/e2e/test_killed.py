@@ -92,6 +92,45 @@ def test_interrupted(number: int, copied: Clone, kernels: list[str]) -> None:
     assert (run.code, run.compiled) == (0, [kernels[1]])
 
 
+def test_interrupted_while_an_image_is_built(copied: Clone, built: Clone, kernels: list[str]) -> None:
+    """No working container and no half-made image stays in podman's store."""
+    cell = f"{DRIVER}-{kernels[1]}"
+    (copied.cell(cell) / "image.json").unlink()
+    assert when(copied, lambda: any(copied.cell(cell).glob(".image.*/context/licenses/*")), "build",
+                number=signal.SIGTERM) == 130
+    argv = ["podman", "ps", "--all", "--external", "--format={{.Image}} {{.Status}}"]
+    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert not [line for line in listed.splitlines() if "sandbox.internal/busybox" in line]
+    argv = ["podman", "images", "--format={{.Repository}}"]
+    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert "kmod-foundry-build" not in listed
+    assert not [path for path in copied.cell(cell).iterdir() if path.name.startswith(".")]
+    assert copied.doit("build").code == 0
+    assert copied.record(cell, "image") == built.record(cell, "image")
+
+
+def test_the_second_waits_until_an_interrupted_first_has_stopped(copied: Clone, kernels: list[str]) -> None:
+    cell = f"{DRIVER}-{kernels[1]}"
+    (copied.cell(cell) / "neuron.ko").unlink()
+    first = subprocess.Popen(
+        copied.command("build"), cwd=copied.root, env=copied.environment(), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while "compiler" not in names(copied.cell(cell) / "work/out"):
+        assert first.poll() is None
+        time.sleep(0.01)
+    second = subprocess.Popen(
+        copied.command("build"), cwd=copied.root, env=copied.environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )
+    time.sleep(1)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(60) == 130
+    printed = second.communicate(timeout=120)[0]
+    assert second.returncode == 0, printed
+    assert copied.doit("build").processes == []
+
+
 def test_two_runs_at_once(copied: Clone, kernels: list[str]) -> None:
     """The second says that it waits, and finds nothing left to do."""
     cell = f"{DRIVER}-{kernels[1]}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
+
+import pytest
 
 from tests.harness.clone import Clone
 
@@ -23,6 +26,24 @@ def test_the_compile_is_confined(copied: Clone, kernels: list[str]) -> None:
     run = copied.doit(f"module:{DRIVER}-{kernels[0]}")
     assert run.code == 0, run.text
     assert run.compiled == [kernels[0]]
+
+
+@pytest.mark.parametrize("evil", [
+    "ln -s /etc/passwd /foundry/out/depmod/modules.evil", "ln /foundry/out/compiler /foundry/out/depmod/modules.evil",
+    "rm /foundry/out/compiler && ln -s /etc/passwd /foundry/out/compiler", "touch /foundry/out/depmod/evil",
+    "rm -r /foundry/out/depmod && ln -s /etc /foundry/out/depmod",
+])
+def test_the_outputs_are_not_trusted(evil: str, copied: Clone, kernels: list[str], tmp_path: Path) -> None:
+    """What runs in the container may write what it likes into its output folder."""
+    with (copied.root / "container/build-module.sh").open("a") as script:
+        script.write(f"{evil}\n")
+    cell = f"{DRIVER}-{kernels[0]}"
+    before = Path("/etc/passwd").stat()
+    run = copied.doit(f"module:{cell}")
+    assert run.code == 1
+    assert "plain file" in run.out or "among depmod's files" in run.out
+    assert not (copied.cell(cell) / "module.json").exists()
+    assert Path("/etc/passwd").stat().st_mode == before.st_mode
 
 
 def test_a_compile_error(copied: Clone, kernels: list[str]) -> None:

@@ -176,6 +176,21 @@ def test_gaps_stop_what_they_concern_and_nothing_else(project: Project) -> None:
         assert project.doit(name).code == 3, "it gets as far as the repository, where nobody listens"
 
 
+@pytest.mark.parametrize("name", ["build*", "b*", "build:2.22.2.0@4.1*", "build:2.22.2.0@4.1?", "build:2.22.2.0@4.17"])
+def test_patterns_do_not_hide_gaps(project: Project, name: str) -> None:
+    project.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16", "4.17"]}])
+    done = project.doit(name)
+    assert done.code == 2
+    assert "driver-toolkit/driver-toolkit.json has no release 4.17" in done.err
+
+
+def test_an_arch_that_the_catalogue_lacks_is_a_gap(project: Project) -> None:
+    project.edit("config/defaults.yaml", "arch: [x86_64]", "arch: [x86_64, aarch64]")
+    done = project.doit("build")
+    assert done.code == 2
+    assert "has no release 4.16 for aarch64" in done.err
+
+
 def test_a_lock_without_base_is_found_before_any_work(project: Project) -> None:
     project.write("config/locks/neuron.json", {"schema": 1, "packages": {}})
     done = project.doit("build")

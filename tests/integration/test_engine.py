@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import OutsideError
-from tasks.services.podman import Engine, EngineSettings
+from tasks.services.podman import Engine
+from tasks.services.probe import EngineSettings
 
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
 

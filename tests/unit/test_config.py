@@ -63,6 +63,26 @@ def test_all_faults_of_all_files_at_once(checkout: Checkout) -> None:
     assert "config/drivers/neuron.yaml: $.strip: 'everything' is not one of ['debug', 'none']" in found
 
 
+@pytest.mark.parametrize("text, fault", [
+    ("families: {neuron: 3}", "config/profiles/local.yaml: $.families.neuron: 3 is not of type 'object'"),
+    ("families: {neuron: {labels: 3}}", "config/profiles/local.yaml: $.families.neuron.labels: 3"),
+    ("families: {neuron: {patches: [1]}}", "config/profiles/local.yaml: $.families.neuron.patches[0]: 1"),
+    ("matrix: [3]", "config/profiles/local.yaml: $.matrix[0]: 3"),
+    ("families: {nouron: {strip: none}}", "config: $.families.nouron: there is no config/drivers/nouron.yaml"),
+    ("families: {neuron: {containerfile: none}}", "config/drivers/neuron.yaml: $.containerfile: none does not exist"),
+    ("families: {neuron: {repository: {url: 'https://u:p@mirror/'}}}", "config/profiles/local.yaml: $.families.neuron"),
+])
+def test_a_profile_with_faults(checkout: Checkout, text: str, fault: str) -> None:
+    checkout.write("config/profiles/local.yaml", text)
+    assert any(line.startswith(fault) for line in faults(checkout)), faults(checkout)
+
+
+def test_two_licences_of_one_name(checkout: Checkout) -> None:
+    checkout.write("container/other/GPL-2.0.txt", "another")
+    checkout.edit("config/drivers/neuron.yaml", "licenses:\n", "licenses:\n  - container/other/GPL-2.0.txt\n")
+    assert faults(checkout) == ["config/drivers/neuron.yaml: $.licenses: two files are called GPL-2.0.txt"]
+
+
 def test_a_label_with_an_unknown_field(checkout: Checkout) -> None:
     checkout.edit("config/drivers/neuron.yaml", 'kernel-version: "{kernel}"', 'kernel-version: "{kernle}"')
     [fault] = faults(checkout)

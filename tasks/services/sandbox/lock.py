@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +13,16 @@ from pathlib import Path
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock for the block; waits while another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(handle)
 
 
 def user_lock() -> Path:
     """The file to lock for what all checkouts of this user share on this machine: podman's store."""
-    return Path(tempfile.gettempdir(), f"kmod-foundry-{os.getuid()}.lock")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(runtime) if runtime else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return folder / "kmod-foundry" / "store.lock"
