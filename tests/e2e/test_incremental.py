@@ -167,7 +167,7 @@ def test_the_build_script(copied: Clone, kernels: list[str]) -> None:
 
 
 def test_the_toolkit_digest(copied: Clone, kernels: list[str], services: Clone) -> None:
-    """The cells of one kernel get the toolkit of another, which the gate or the compile must refuse."""
+    """The cells of one kernel get the toolkit of another, which has no build tree for it: seen before a compile."""
     catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
     toolkits = {entry["kernel"]: entry["dtk"] for entry in catalogue}
     for entry in catalogue:
@@ -176,7 +176,7 @@ def test_the_toolkit_digest(copied: Clone, kernels: list[str], services: Clone) 
     copied.write("build/sandbox/driver-toolkit.json", catalogue)
     run = copied.doit("build")
     assert run.code == 1
-    assert run.compiled == [kernels[0], kernels[0]]
+    assert run.compiled == []
     assert "has no build tree for kernel" in run.text
     states = copied.status()
     assert {name for name, row in states.items() if row["state"] == "failed"} == {
