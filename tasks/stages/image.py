@@ -52,7 +52,14 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     with scratch(folder, "image") as work:
         _stage_context(foundry, cell, key, work / "context")
         foundry.images.need(reference, log)
-        _build(foundry, cell, work, _arguments(cell, reference, labels, timestamp), log)
+        arguments = _arguments(cell, reference, labels, timestamp)
+        try:
+            _build(foundry, cell, work, arguments, log)
+        except FoundryError:
+            if foundry.engine.has_image(reference):
+                raise
+            foundry.images.need_again(reference, log)  # somebody else removed the base meanwhile
+            _build(foundry, cell, work, arguments, log)
         made = read_archive(work / "built.tar")
         _check(cell, made, labels)
         write_archive(made, work / ARCHIVE, f"{foundry.settings['image_repository']}:{cell.tag}", timestamp)
