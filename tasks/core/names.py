@@ -7,11 +7,6 @@ import re
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9._-]")
 TAG_LIMIT = 128  # OCI distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
 
-# What a driver version, a kernel and a release may look like; also in the schemas.
-# They become file, task and tag names: no `/`, no `=`, no blank, never `..`.
-DRIVER = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+~-]*$")
-KERNEL = re.compile(r"[0-9]+\.[0-9]+[0-9A-Za-z._+~-]*$")
-
 
 def cell_name(driver: str, kernel: str) -> str:
     """The name of a cell: of its folder and of its tasks."""

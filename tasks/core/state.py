@@ -119,10 +119,6 @@ class States:
         """What a fetched package depends on besides the lock: where it comes from and who signs it."""
         return sha256_bytes(canonical_json([driver, family["repository"], family["signing"]]))
 
-    def current_key(self, cell: Cell) -> CellKey | str:
-        """The key as of now: `fetch` may have locked the package since the run began."""
-        return cell_key(cell, self.config, self.hashes)
-
     @cached_property
     def _ledgers(self) -> dict[str, Mapping[tuple[str, str], Mapping[str, Any]]]:
         ledgers, faults = {}, list[Fault]()
@@ -144,7 +140,7 @@ class States:
         image = read_record(folder / "image.json", "image")
         module = read_record(folder / "module.json", "module")
         cell = cell.compiled_in(_toolkit_of(row, image, module))
-        key = self.current_key(cell)
+        key = cell_key(cell, self.config, self.hashes)
         if isinstance(key, str):
             return CellState(cell, None, PENDING, key, False, False, row=row)
         if not self.force:

@@ -117,7 +117,7 @@ def verify_signature(
     )
 
 
-def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
+def rpm_version_key(version: str) -> tuple[tuple[int, int, str], ...]:
     """Sorts versions as rpm does: numbers by value and above letters, ``~`` below the end of the version.
 
     `sorted` needs the end as a part of its own, hence the last element.
@@ -190,7 +190,7 @@ def _choose(repository: Repository, names: Sequence[str], version: str, arch: st
             + ", ".join(sorted(package.href for package in found)),
             reason="driver-ambiguous", hint="ask the vendor which one is meant",
         )
-    versions = sorted({package.version for package in mine}, key=version_key, reverse=True)
+    versions = sorted({package.version for package in mine}, key=rpm_version_key, reverse=True)
     newest = ", ".join(versions[:_SHOWN_VERSIONS])
     more = f" and {len(versions) - _SHOWN_VERSIONS} older ones" if len(versions) > _SHOWN_VERSIONS else ""
     raise FoundryError(

@@ -20,7 +20,6 @@ from tasks.core.cells import Cell
 from tasks.core.config import Config
 from tasks.core.errors import FoundryError
 from tasks.core.files import read_json
-from tasks.core.keys import CellKey
 from tasks.core.state import States, force_build
 from tasks.stages.journal import DONE, Journal
 from tasks.stages.schedule import Schedule
@@ -70,10 +69,6 @@ class Foundry:
     def source_folder(self, driver: str) -> Path:
         """The driver's source folder, absolute."""
         return self.root / self.states.source_folder(driver)
-
-    def key(self, cell: Cell) -> CellKey | str:
-        """The cell's key as of now, or why there is none."""
-        return self.states.current_key(cell)
 
     @property
     def sandbox(self) -> Sandbox | None:
@@ -155,10 +150,9 @@ class Foundry:
         return urlunsplit(parts._replace(netloc=address)) if address else url
 
 
-def open_foundry(root: Path, *, announce: bool = True) -> Foundry:
+def open_foundry(root: Path) -> Foundry:
     """Read the configuration below `root`; raises ConfigError. Says which profile applies, on stderr."""
     profile = profiles.resolve(root)
-    if announce:
-        print(f"profile {profile.name}: {profile.why}", file=sys.stderr)
+    print(f"profile {profile.name}: {profile.why}", file=sys.stderr)
     config = configuration.load(root, profile)
     return Foundry(config, States(config, force=force_build()))

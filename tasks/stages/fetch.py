@@ -7,7 +7,6 @@ match it.
 
 from __future__ import annotations
 
-import fcntl
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from tasks.core.config import Family
 from tasks.core.errors import ConfigError, Fault, FoundryError
 from tasks.core.files import pretty_json, read_json, remove_stale, write_atomic
 from tasks.core.records import output_facts, write_record
+from tasks.services.lock import locked
 from tasks.stages.context import Foundry
 
 if TYPE_CHECKING:
@@ -110,10 +110,7 @@ def _lock(foundry: Foundry, family: Family, driver: str, entry: dict[str, Any]) 
     """Add the version to the lock file, beside whatever another run or an editor put there meanwhile."""
     path = foundry.root / foundry.config.lock_path(family.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    guard = foundry.root / foundry.config.build / f".lock-{family.name}"
-    guard.parent.mkdir(parents=True, exist_ok=True)
-    with guard.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with locked(foundry.root / foundry.config.build / f".lock-{family.name}"):
         document = read_json(path) if path.exists() else {"schema": 1, "packages": {}}
         if not isinstance(document, dict) or not isinstance(document.get("packages"), dict):
             raise FoundryError(f"{path} was changed to something that is no lock", reason="lock-unreadable",

@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.core import config
 from tasks.core.cells import Cell
-from tasks.core.keys import CellKey
+from tasks.core.keys import CellKey, cell_key
 from tasks.core.labels import KEY_LABEL
 from tasks.core.profile import Profile
 from tasks.core.records import input_facts, output_facts, read_record, write_record
@@ -53,7 +53,7 @@ def fill(clone: Clone) -> int:
     for driver in one.states.plan.families:
         _fill_source(one, driver)
     for cell in one.states.plan.cells:
-        key = one.key(cell)
+        key = cell_key(cell, loaded, one.states.hashes)
         if isinstance(key, str):
             raise RuntimeError(f"{cell.name} has no key: {key}")
         _fill_cell(one, cell, key)

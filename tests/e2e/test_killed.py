@@ -109,16 +109,21 @@ def test_interrupted_while_an_image_is_built(copied: Clone, built: Clone, kernel
     assert copied.record(cell, "image") == built.record(cell, "image")
 
 
-def test_the_second_waits_until_an_interrupted_first_has_stopped(copied: Clone, kernels: list[str]) -> None:
-    cell = f"{DRIVER}-{kernels[1]}"
-    (copied.cell(cell) / "neuron.ko").unlink()
-    first = subprocess.Popen(
-        copied.command("build"), cwd=copied.root, env=copied.environment(), stdout=subprocess.DEVNULL,
+def compiling(clone: Clone, cell: str) -> subprocess.Popen[bytes]:
+    """A run that is in the middle of compiling the cell."""
+    (clone.cell(cell) / "neuron.ko").unlink()
+    run = subprocess.Popen(
+        clone.command("build"), cwd=clone.root, env=clone.environment(), stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while "compiler" not in names(copied.cell(cell) / "work/out"):
-        assert first.poll() is None
+    while "compiler" not in names(clone.cell(cell) / "work/out"):
+        assert run.poll() is None
         time.sleep(0.01)
+    return run
+
+
+def test_the_second_waits_until_an_interrupted_first_has_stopped(copied: Clone, kernels: list[str]) -> None:
+    first = compiling(copied, f"{DRIVER}-{kernels[1]}")
     second = subprocess.Popen(
         copied.command("build"), cwd=copied.root, env=copied.environment(), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
@@ -133,15 +138,7 @@ def test_the_second_waits_until_an_interrupted_first_has_stopped(copied: Clone, 
 
 def test_two_runs_at_once(copied: Clone, kernels: list[str]) -> None:
     """The second says that it waits, and finds nothing left to do."""
-    cell = f"{DRIVER}-{kernels[1]}"
-    (copied.cell(cell) / "neuron.ko").unlink()
-    first = subprocess.Popen(
-        copied.command("build"), cwd=copied.root, env=copied.environment(), stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while "compiler" not in names(copied.cell(cell) / "work/out"):
-        assert first.poll() is None
-        time.sleep(0.01)
+    first = compiling(copied, f"{DRIVER}-{kernels[1]}")
     second = copied.doit("build")
     assert first.wait(60) == 0
     assert second.code == 0

@@ -14,7 +14,7 @@ import pytest
 from tasks.core.errors import FoundryError
 from tasks.formats import rpm
 from tasks.services import packages
-from tasks.services.packages import FetchedPackage, version_key
+from tasks.services.packages import FetchedPackage, rpm_version_key
 from tests.unit import rpmtools
 from tests.unit.rpmtools import Key, Server, body, serve, signing_key, status, truncated
 
@@ -255,7 +255,7 @@ def test_metadata_that_is_published_meanwhile(server: Server, made: Made, dest: 
 
 def test_versions_sort_as_rpm_sorts_them() -> None:
     ordered = ["1.0~rc1", "1.0~rc2", "1.0", "1.0^git1", "1.0a", "1.0.1", "1.0.10", "1.2", "1.10", "2"]
-    assert sorted(set(ordered), key=version_key) == ordered
+    assert sorted(set(ordered), key=rpm_version_key) == ordered
     for lower, higher in itertools.pairwise(ordered):
         said = rpmtools.command("rpm", "--eval", f"%{{lua:print(rpm.vercmp('{lower}', '{higher}'))}}")
         assert said.strip() == "-1", (lower, higher)

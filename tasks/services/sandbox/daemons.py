@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import pretty_json, read_json, write_atomic
-from tasks.services.sandbox.lock import locked
+from tasks.services.lock import locked
 
 REGISTRY = "registry.sandbox.internal"
 WEB = "web.sandbox.internal"

@@ -15,12 +15,12 @@ from typing import Any
 
 from tasks.core.files import pretty_json, read_json, remove_tree, scratch, sha256_file, write_atomic
 from tasks.core.versions import version_key
+from tasks.services.lock import locked, user_lock
 from tasks.services.podman import Engine
 from tasks.services.process import stop_all
 from tasks.services.sandbox import debian, images, standin, toolkits
 from tasks.services.sandbox.daemons import Daemons
 from tasks.services.sandbox.localstore import LocalStore
-from tasks.services.sandbox.lock import locked, user_lock
 from tasks.services.sandbox.made import Made
 
 # A change of these changes what they make.
