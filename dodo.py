@@ -8,6 +8,7 @@ from tasks.image import task_image
 from tasks.module import task_module
 from tasks.sandbox import task_sandbox
 from tasks.source import task_source
+from tasks.toolkit import task_toolkit
 
 DOIT_CONFIG = {
     "default_tasks": ["build"],
@@ -20,4 +21,5 @@ DOIT_CONFIG = {
 
 __all__ = [
     "DOIT_CONFIG", "task_build", "task_fetch", "task_image", "task_module", "task_sandbox", "task_source",
+    "task_toolkit",
 ]

@@ -1,4 +1,4 @@
-"""`doit doctor`: what is missing on this machine, and the command that mends it."""
+"""`doit doctor`: what is missing on this machine or in the credentials, and the command that mends it."""
 
 from __future__ import annotations
 
@@ -8,48 +8,69 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from tasks.core.config import load
-from tasks.core.errors import EXIT_CONFIG, EXIT_OUTSIDE, ConfigError, UsageError
-from tasks.core.profile import Profile, resolve
-from tasks.services.checks import Check, run_checks
+from tasks import session
+from tasks.core.errors import EXIT_CONFIG, EXIT_OUTSIDE, ConfigError, FoundryError, UsageError
+from tasks.core.profile import resolve
+from tasks.services import checks
+from tasks.services.checks import Check
 from tasks.services.podman import Engine
+from tasks.stages.context import Foundry
+from tasks.stages.readiness import base_references, toolkit_references
 
 _CONFIGURATION = "config"
+_SEPARATOR = 11
 
 
 class Doctor(Command):  # type: ignore[misc]  # reason: doit has no types
-    """Check tools, a container that really starts, space and clock."""
+    """Check configuration, tools, a container that really starts, space, clock, and access to registries."""
 
     name = "doctor"
-    doc_purpose = "say what is missing on this machine, and the command that mends it"
+    doc_purpose = "say what is missing on this machine or in the credentials, and the command that mends it"
     doc_usage = ""
     doc_description = None
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 3 when something is missing outside, 2 when only the configuration is wrong."""
-        root = Path()
         try:
-            profile = resolve(root)
+            profile = resolve(Path())
         except UsageError as error:
             print(f"error: {error.render()}", file=sys.stderr)
             return error.exit_code
-        engine = Engine(root / "build" / profile.name / "engine" / "engine.json")
-        checks = [_configuration(root, profile), *run_checks(engine, root)]
-        for check in checks:
-            print(f"{'ok' if check.ok else 'MISSING':<8}{check.name:<11}{check.detail}")
-            if check.mend and not check.ok:
-                print(f"{'':<8}{'':<11}mend: {check.mend}")
-        missing = [check.name for check in checks if not check.ok]
-        if missing:
-            print(f"missing: {', '.join(missing)}", file=sys.stderr)
-        if missing == [_CONFIGURATION]:
-            return EXIT_CONFIG
-        return EXIT_OUTSIDE if missing else 0
+        foundry: Foundry | None = None
+        try:
+            foundry = session.foundry()
+            found = [Check(_CONFIGURATION, True, f"profile {profile.name}: {profile.why}")]
+        except ConfigError as error:
+            found = [Check(_CONFIGURATION, False, error.message, "correct the files")]
+        found += _machine(foundry, Path("build") / profile.name)
+        found += _access(foundry) if foundry is not None else []
+        return _show(found)
 
 
-def _configuration(root: Path, profile: Profile) -> Check:
+def _machine(foundry: Foundry | None, build: Path) -> list[Check]:
+    sandbox = foundry is not None and foundry.settings.get("services") == "sandbox"
+    found = checks.check_tools((*checks.BUILD_TOOLS, *(checks.SANDBOX_TOOLS if sandbox else ())))
+    found += checks.check_container(Engine(build / "engine" / "engine.json"), anew=True)
+    return found + checks.check_space(Path()) + checks.check_clock()
+
+
+def _access(foundry: Foundry) -> list[Check]:
+    """Asks the registries that toolkits and bases come from."""
     try:
-        load(root, profile)
-    except ConfigError as error:
-        return Check(_CONFIGURATION, False, error.message, "correct the files")
-    return Check(_CONFIGURATION, True, f"profile {profile.name}: {profile.why}")
+        reads = [*toolkit_references(foundry), *base_references(foundry)]
+        return checks.check_access(foundry.registry, reads)
+    except FoundryError as error:  # services of the sandbox that don't start, a ledger that can't be read
+        return [Check("registry", False, error.message, error.hint, error.reason)]
+
+
+def _show(found: list[Check]) -> int:
+    for check in found:
+        print(f"{'ok' if check.ok else 'MISSING':<8}{check.name:<{_SEPARATOR}}{check.detail}")
+        if check.mend and not check.ok:
+            print(f"{'':<8}{'':<{_SEPARATOR}}mend: {check.mend}")
+    missing = [check.name for check in found if not check.ok]
+    if missing:
+        print(f"missing: {', '.join(missing)}", file=sys.stderr)
+    if missing == [_CONFIGURATION]:
+        return EXIT_CONFIG
+    return EXIT_OUTSIDE if missing else 0

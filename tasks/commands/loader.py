@@ -10,6 +10,7 @@ from doit.cmd_base import DodoTaskLoader
 from tasks import session
 from tasks.core.errors import ConfigError, FoundryError
 from tasks.stages.selection import faults_in_the_way, refuse_unknown
+from tasks.stages.toolkit import unread_toolkits
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
 
@@ -52,8 +53,10 @@ def _with_hint(error: ConfigError) -> ConfigError:
 
 
 def catalogue_hint() -> str:
-    """What to do when the catalogue lacks releases, or a lock its base."""
+    """What to do when the catalogue lacks releases or their kernels, or a lock its base."""
     one = session.foundry()
+    if unread_toolkits(one.config):
+        return "run `doit toolkit`: it reads the kernels that the catalogue lacks"
     if one.settings.get("services") == "sandbox":
         return "run `doit sandbox:up`"
     return "README.md says how to fill the catalogue and the lock (or try `make demo`)"

@@ -14,8 +14,11 @@ from typing import Any
 from tasks.session import foundry, opened
 from tasks.stages.context import DEFAULT_VERBOSITY
 from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
+from tasks.stages.readiness import require
 
-_STAGES = ("fetch", "source", "module", "image")
+_VERBS = {
+    "toolkit": "reading", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
+}
 
 
 class FoundryReporter:
@@ -32,7 +35,10 @@ class FoundryReporter:
         self.live: _Live | None = None
 
     def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
-        """Count what is to be done and tell the schedule what will compile."""
+        """Count what is to be done, tell the schedule what will compile, look whether it can be done at all.
+
+        Raises OutsideError when it can't: the run ends before any work.
+        """
         names = _closure(tasks, selected)
         pending = [name for name in names if _pending(tasks[name])]
         self.total = len(pending)
@@ -41,6 +47,7 @@ class FoundryReporter:
             return
         compiles = [name.partition(":")[2] for name in pending if name.startswith("module:")]
         one.schedule.expect(compiles, one.schedule.slots)
+        require(one, pending)
         if sys.stderr.isatty() and sys.stdout.isatty():
             self.live = _Live(self)
             self.live.start()
@@ -209,13 +216,11 @@ def _pending(task: Any) -> bool:
 
 
 def _stage(name: str) -> bool:
-    return name.partition(":")[0] in _STAGES
+    return name.partition(":")[0] in _VERBS
 
 
 def _verb(name: str) -> str:
-    return {"fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging"}.get(
-        name.partition(":")[0], "running"
-    )
+    return _VERBS.get(name.partition(":")[0], "running")
 
 
 def _rest(name: str) -> str:

@@ -16,7 +16,7 @@ from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdParseError
 
 from tasks import session
-from tasks.core.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, UsageError
+from tasks.core.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, FoundryError
 from tasks.core.profile import resolve
 from tasks.stages.context import DEFAULT_VERBOSITY
 
@@ -42,7 +42,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         try:
             with _alone():
                 return self._interruptible(params, args)
-        except UsageError as error:
+        except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)
             return error.exit_code
         except CmdParseError as error:

@@ -80,6 +80,14 @@ def _row(state: CellState) -> dict[str, Any]:
     return {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
         "releases": list(cell.releases), "state": state.state, "reason": state.reason,
+        "code": state.why.code, "changed": list(state.why.changed), "failure": _failure(state),
         "key": state.key.key if state.key else None, "digest": digest if current else None,
         "image": cell.tag if current else None,
     }
+
+
+def _failure(state: CellState) -> dict[str, Any] | None:
+    """Of a failed cell: the stage, what went wrong, what to do, the log, the command to replay."""
+    if state.failure is None:
+        return None
+    return {name: state.failure.get(name, "") for name in ("stage", "message", "hint", "log", "replay", "retry")}

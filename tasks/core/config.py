@@ -155,7 +155,8 @@ def _families(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, Family]
         merged = _merge(data, settings.get("families", {}).get(name, {}))
         reader.faults += template_faults(merged["labels"], file)
         reader.faults += _file_faults(reader.root, merged, file)
-        patches = tuple(Patch.from_config(entry) for entry in merged.get("patches", []))
+        entries = [*merged.get("patches", []), *merged.get("additional_patches", [])]
+        patches = tuple(Patch.from_config(entry) for entry in entries)
         ids = [patch.id for patch in patches]
         for twice in sorted({name for name in ids if ids.count(name) > 1}):
             reader.faults.append(Fault(file, "$.patches", f"two patches have the id {twice!r}"))

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
@@ -38,9 +38,9 @@ def canonical_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def pretty_json(value: object) -> bytes:
-    """JSON for people: sorted keys, two blanks, a newline at the end."""
-    return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+def pretty_json(value: object, *, sort: bool = True) -> bytes:
+    """JSON for people: sorted keys (unless they have an order of their own), two blanks, a newline at the end."""
+    return (json.dumps(value, sort_keys=sort, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -67,6 +67,16 @@ def read_json(path: Path) -> Any | None:
             return json.loads(stream.read())
     except (OSError, ValueError):
         return None
+
+
+def append_to(log: Path) -> Callable[[str], None]:
+    """A function that appends lines to a file."""
+    def write(line: str) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    return write
 
 
 def remove_tree(path: Path) -> None:

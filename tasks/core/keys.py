@@ -8,7 +8,7 @@ frozen by tests/unit/golden: whoever changes it rebuilds every user's library.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from tasks.core.files import canonical_json, sha256_bytes, sha256_file
 from tasks.core.labels import make_labels
 from tasks.core.patches import Patch, applying
 
+NOT_FETCHED = "not fetched yet"
 BUILD_SCRIPT = "container/build-module.sh"
 
 # What people call the parts of a key.
@@ -70,7 +71,7 @@ def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
     if base is None:
         return "the base image is not locked yet"
     if package is None:
-        return "not fetched yet"
+        return NOT_FETCHED
     module = _module_parts(cell, package, hashes)
     labels = make_labels(cell, package, base, config.settings)
     image = {
@@ -82,10 +83,14 @@ def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
     return CellKey(_hash({"schema": 1, **parts}), _hash({"schema": 1, **module}), module, parts, labels)
 
 
-def changed_parts(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Which parts of a key differ, as words: ``the build script, the toolkit``; empty when none does."""
-    names = [name for name in sorted(now.keys() | before.keys()) if before.get(name) != now.get(name)]
-    return ", ".join(PART_NAMES.get(name, name) for name in names)
+def changed_parts(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """Which parts of a key differ, sorted: ``("build_script", "toolkit")``."""
+    return tuple(name for name in sorted(now.keys() | before.keys()) if before.get(name) != now.get(name))
+
+
+def part_words(parts: Iterable[str]) -> str:
+    """Parts of a key as words: ``the build script, the toolkit``."""
+    return ", ".join(PART_NAMES.get(name, name) for name in parts)
 
 
 def _module_parts(cell: Cell, package: Mapping[str, Any], hashes: FileHashes) -> Parts:

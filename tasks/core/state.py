@@ -17,7 +17,7 @@ from tasks.core.cells import Cell, Plan, make_plan
 from tasks.core.config import Config, Family
 from tasks.core.errors import ConfigError, Fault, FoundryError
 from tasks.core.files import canonical_json, read_json, sha256_bytes
-from tasks.core.keys import CellKey, FileHashes, cell_key, changed_parts
+from tasks.core.keys import NOT_FETCHED, CellKey, FileHashes, cell_key, changed_parts, part_words
 from tasks.core.ledger import ledger_path, read_ledger
 from tasks.core.records import Record, outputs_missing, read_record
 
@@ -27,17 +27,39 @@ _TRUE = {"1", "true", "yes", "on"}
 
 
 @dataclass(frozen=True)
+class Why:
+    """Why something is as it is: a slug for machines, words for people, the parts of the key that changed."""
+
+    code: str
+    text: str
+    changed: tuple[str, ...] = ()
+
+
+_CURRENT = Why("up-to-date", "up to date")
+_NOT_BUILT = Why("not-built", "not built yet")
+_IN_LEDGER = Why("published", "in the ledger")
+_ADOPTED = Why("adopted", "adopted from the ledger")
+_FORCED = Why("forced", "FORCE_BUILD is set")
+
+
+@dataclass(frozen=True)
 class CellState:
-    """What is known of a cell before a run."""
+    """What is known of a cell before a run. `failure` is what `failure.json` says of a cell that failed."""
 
     cell: Cell
     key: CellKey | None
     state: str
-    reason: str
+    why: Why
     module_done: bool
     image_done: bool
     image: Record | None = None
     row: Mapping[str, Any] | None = None
+    failure: Mapping[str, Any] | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why the cell is in its state, in words."""
+        return self.why.text
 
     @property
     def adopted(self) -> bool:
@@ -142,55 +164,54 @@ class States:
         cell = cell.compiled_in(_toolkit_of(row, image, module))
         key = cell_key(cell, self.config, self.hashes)
         if isinstance(key, str):
-            return CellState(cell, None, PENDING, key, False, False, row=row)
+            code = "not-fetched" if key == NOT_FETCHED else "base-not-locked"
+            return CellState(cell, None, PENDING, Why(code, key), False, False, row=row)
         if not self.force:
             if row is not None and row["key"] == key.key:
-                return CellState(cell, key, PUBLISHED, "in the ledger", True, True, image, row)
+                return CellState(cell, key, PUBLISHED, _IN_LEDGER, True, True, image, row)
             if image is not None and image.get("adopted") and image["key"] == key.key:
-                return CellState(cell, key, PUBLISHED, "adopted from the ledger", True, True, image, row)
+                return CellState(cell, key, PUBLISHED, _ADOPTED, True, True, image, row)
         module_why = self._why(module, key.module, key, folder)
         image_why = self._why(image, key.key, key, folder)
         self.inputs |= {f"{r['stage']}:{cell.name}": r["inputs"] for r in (module, image) if r is not None}
-        state, why = self._unpublished(key, module_why or image_why, folder, image is None, row)
-        return CellState(cell, key, state, why, not module_why, not image_why, image, row)
+        why = module_why or image_why
+        failure = self._failure(key, folder) if why is not None else None
+        if failure is not None:
+            why = Why(str(failure.get("reason")), f"{failure.get('reason')}: {failure.get('message')}")
+        elif why is not None and image is None and row is not None and not self.force:
+            why = _changed_since(row, key)
+        state = FAILED if failure is not None else PENDING if why is not None else BUILT
+        return CellState(
+            cell, key, state, why or _CURRENT, module_why is None, image_why is None, image, row, failure
+        )
 
-    def _unpublished(
-        self, key: CellKey, why: str, folder: Path, no_image: bool, row: Mapping[str, Any] | None
-    ) -> tuple[str, str]:
-        """State and reason of a cell that is not published with its current key."""
-        if not why:
-            return BUILT, "up to date"
+    @staticmethod
+    def _failure(key: CellKey, folder: Path) -> Mapping[str, Any] | None:
+        """What the last try with the same key failed of."""
         failure = read_json(folder / FAILURE_FILE)
-        if isinstance(failure, dict) and failure.get("key") == key.key:
-            return FAILED, f"{failure.get('reason')}: {failure.get('message')}"
-        if no_image and row is not None and not self.force:
-            changed = changed_parts(row["key_inputs"], key.parts) if "key_inputs" in row else "its key"
-            return PENDING, f"published, but changed since: {changed}"
-        return PENDING, why
+        return failure if isinstance(failure, dict) and failure.get("key") == key.key else None
 
     def again(self, cell: Cell) -> CellState:
         """The cell's state as of now: since the run began its package may have been locked."""
         return self._cell(cell, self._ledgers[cell.driver])
 
-    def _why(self, record: Record | None, wanted: str, key: CellKey, folder: Path) -> str:
-        """Why a stage has to run again; empty when it is done."""
+    def _why(self, record: Record | None, wanted: str, key: CellKey, folder: Path) -> Why | None:
+        """Why a stage has to run again; None when it is done."""
         if self.force:
-            return "FORCE_BUILD is set"
+            return _FORCED
         if record is None or record.get("adopted"):
-            return "not built yet"
+            return _NOT_BUILT
         if record["key"] != wanted:
-            before = record["key_inputs"]
-            changed = changed_parts(before, key.module_parts if wanted == key.module else key.parts)
-            return f"changed: {changed}" if changed else "the form of the key changed"
+            return _changed("changed", record["key_inputs"], key.module_parts if wanted == key.module else key.parts)
         missing = outputs_missing(record, folder)
-        return f"missing: {missing}" if missing else ""
+        return Why("output-missing", f"missing: {missing}") if missing else None
 
     def _source(self, driver: str, family: Family) -> SourceState:
         lock = self.config.locks[family.name]["packages"].get(driver)
         needed = any(not self.cells[cell.name].module_done for cell in self.plan.by_driver[driver])
         folder = self.config.root / self.source_folder(driver)
         if lock is None:
-            return SourceState(driver, family, False, False, needed, "not fetched yet")
+            return SourceState(driver, family, False, False, needed, NOT_FETCHED)
         content = lock["content_sha256"]
         fetched = read_record(folder / "fetch.json", "fetch")
         source = read_record(folder / "source.json", "source")
@@ -198,8 +219,21 @@ class States:
             fetched and fetched["key"] == self.fetch_key(driver, family)
         )
         source_done = _matches(source, content, folder) and (folder / "tree").is_dir()
-        reason = "" if source_done else "not unpacked yet" if fetch_done else "not fetched yet"
+        reason = "" if source_done else "not unpacked yet" if fetch_done else NOT_FETCHED
         return SourceState(driver, family, fetch_done, source_done, needed, reason)
+
+
+def _changed(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> Why:
+    parts = changed_parts(before, now)
+    if not parts:
+        return Why("key-form", "the form of the key changed")
+    return Why("changed", f"{what}: {part_words(parts)}", parts)
+
+
+def _changed_since(row: Mapping[str, Any], key: CellKey) -> Why:
+    """Of a cell that is in the ledger with another key."""
+    what = "published, but changed since"
+    return _changed(what, row["key_inputs"], key.parts) if "key_inputs" in row else Why("changed", f"{what}: its key")
 
 
 def _toolkit_of(row: Mapping[str, Any] | None, *records: Record | None) -> str:

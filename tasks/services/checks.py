@@ -1,29 +1,40 @@
-"""What a machine must have: tools, a container that starts, space, a clock.
+"""What a machine must have: tools, a container that starts, space, a clock, access to registries.
 
-Each check is a function that returns a Check; adding one is adding a function
-to `ALL`.
+`doit doctor` shows all of it; a run looks before it begins its work. Each check
+is a function that returns its findings; adding one is adding a function.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.errors import FoundryError
+from tasks.core.errors import FoundryError, OutsideError
+from tasks.core.references import Reference
 from tasks.services.podman import Engine
+from tasks.services.registry.client import Registry
 
 _MIN_FREE = 5 << 30  # bytes: a toolkit is 1-2 GB, and two are at work at once
 _OLDEST_PLAUSIBLE = 1_750_000_000  # June 2025: a clock before it can't verify today's signatures
 
-# Tool → package, by OS family. What the sandbox needs besides is in container/sandbox/system-packages.sh.
-_TOOLS = {
+BUILD_TOOLS = ("podman", "gpgv")
+# What the sandbox needs besides; the tests need more (container/sandbox/system-packages.sh).
+SANDBOX_TOOLS = ("gpg", "rpmbuild", "rpmsign", "createrepo_c", "docker-registry")
+# Tool → package, by OS family.
+_PACKAGES = {
     "podman": {"debian": "podman", "fedora": "podman"},
     "gpgv": {"debian": "gpgv", "fedora": "gnupg2"},
+    "gpg": {"debian": "gpg", "fedora": "gnupg2"},
+    "rpmbuild": {"debian": "rpm", "fedora": "rpm-build"},
+    "rpmsign": {"debian": "rpm", "fedora": "rpm-sign"},
+    "createrepo_c": {"debian": "createrepo-c", "fedora": "createrepo_c"},
+    "docker-registry": {"debian": "docker-registry", "fedora": "docker-distribution"},
 }
 _INSTALL = {"debian": "apt-get install --no-install-recommends", "fedora": "dnf install"}
+_REFUSALS = ("registry-unauthorized", "registry-denied", "credentials-unreadable", "registry-auth")
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,11 @@ class Check:
     ok: bool
     detail: str
     mend: str = ""
+    reason: str = "missing"
+
+    def error(self) -> OutsideError:
+        """The finding as an error: before work starts it ends the run."""
+        return OutsideError(f"{self.name}: {self.detail}", reason=self.reason, hint=self.mend or "run `doit doctor`")
 
 
 def os_family(release: str) -> str:
@@ -48,45 +64,66 @@ def os_family(release: str) -> str:
     return "fedora" if words & {"fedora", "rhel", "centos"} else ""
 
 
-def check_tools(engine: Engine, folder: Path) -> list[Check]:
-    """The programs that every profile needs."""
+def check_tools(names: Iterable[str]) -> list[Check]:
+    """Programs that must be on the path."""
     release = Path("/etc/os-release")
     family = os_family(release.read_text(encoding="utf-8") if release.exists() else "")
     found = []
-    for tool, packages in _TOOLS.items():
+    for tool in names:
         path = shutil.which(tool)
-        command = f"{_INSTALL[family]} {packages[family]}" if family else f"install the package that has {tool}"
-        found.append(Check(tool, path is not None, path or "not installed", "" if path else command))
+        command = f"{_INSTALL[family]} {_PACKAGES[tool][family]}" if family else f"install the package that has {tool}"
+        found.append(Check(tool, path is not None, path or "not installed", "" if path else command, "tool-missing"))
     return found
 
 
-def check_container(engine: Engine, folder: Path) -> list[Check]:
-    """A container that really starts, with the settings that this machine needs."""
+def check_container(engine: Engine, *, anew: bool) -> list[Check]:
+    """A container that really starts, with the settings that this machine needs; tried again where `anew`."""
     if shutil.which("podman") is None:
         return []
     try:
-        return [Check("container", True, f"starts with {engine.find_out_again().describe()}")]
+        settings = engine.find_out_again() if anew else engine.settings()
+        return [Check("container", True, f"starts with {settings.describe()}")]
     except FoundryError as error:
-        return [Check("container", False, error.message, error.hint)]
+        return [Check("container", False, error.message, error.hint, error.reason)]
 
 
-def check_space(engine: Engine, folder: Path) -> list[Check]:
+def check_space(folder: Path) -> list[Check]:
     """Room for builds below the checkout."""
     free = shutil.disk_usage(folder).free
     detail = f"{free / (1 << 30):.1f} GiB free"
-    return [Check("space", free >= _MIN_FREE, detail, "" if free >= _MIN_FREE else "free at least 5 GiB")]
+    return [Check("space", free >= _MIN_FREE, detail, "" if free >= _MIN_FREE else "free at least 5 GiB", "no-space")]
 
 
-def check_clock(engine: Engine, folder: Path) -> list[Check]:
+def check_clock() -> list[Check]:
     """A clock that is not years behind: signatures and tokens have dates."""
     ok = time.time() > _OLDEST_PLAUSIBLE
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return [Check("clock", ok, now, "" if ok else "set the clock (timedatectl set-ntp true)")]
+    return [Check("clock", ok, now, "" if ok else "set the clock (timedatectl set-ntp true)", "clock")]
 
 
-ALL: Sequence[Callable[[Engine, Path], list[Check]]] = (check_tools, check_container, check_space, check_clock)
+def check_access(registry_of: Callable[[str], Registry], reads: Sequence[Reference]) -> list[Check]:
+    """One image of each repository that is read: can it be read, and with whose credentials."""
+    found = []
+    for reference in {one.name: one for one in reads}.values():
+        try:
+            registry = registry_of(reference.host)
+            credential = registry.credentials.find(reference.host, reference.repository)
+            whose = f"credentials of {credential.source}" if credential else "no credentials"
+            detail = f"{reference.name} can be read ({whose}; looked in {_places(registry)})"
+            if not registry.has_manifest(reference.repository, reference.digest or reference.tag):
+                detail = f"{reference.name} answers ({whose}), but has no {reference.digest or reference.tag}"
+                found.append(Check("registry", False, detail, "correct the catalogue or the lock", "image-missing"))
+                continue
+            found.append(Check("registry", True, detail))
+        except FoundryError as error:
+            found.append(Check("registry", False, error.message, error.hint, error.reason))
+    return found
 
 
-def run_checks(engine: Engine, folder: Path) -> list[Check]:
-    """All findings, in order."""
-    return [check for function in ALL for check in function(engine, folder)]
+def refusals(checks: Iterable[Check]) -> list[Check]:
+    """Those findings on access that every image of a repository would meet: credentials missing or refused."""
+    return [check for check in checks if not check.ok and check.reason in _REFUSALS]
+
+
+def _places(registry: Registry) -> str:
+    return ", ".join(registry.credentials.places(registry.host))

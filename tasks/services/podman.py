@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,11 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.files import pretty_json, read_json, sha256_bytes, write_atomic
+from tasks.core.files import pretty_json, read_json, remove_tree, sha256_bytes, write_atomic
+from tasks.core.references import parse_reference
 from tasks.services.probe import EngineSettings, find_out, machine
 from tasks.services.process import Completed, run, run_even_when_stopping
+from tasks.services.registry.credentials import Credentials, auth_document
 
 # What registries say of a manifest that they do not have (distribution specification, MANIFEST_UNKNOWN).
+_AUTH_PREFIX = "auth-"
 _GONE = ("manifest unknown", "not found", "MANIFEST_UNKNOWN")
 
 
@@ -32,11 +36,13 @@ class Engine:
     """podman with the settings that this machine takes.
 
     `state` is where the verdict is kept; `registries` maps a registry name to
-    the loopback address where it is served (see `registries_conf`).
+    the loopback address where it is served (see `registries_conf`); `credentials`
+    are handed to podman for each pull, and for that alone.
     """
 
     state: Path
     registries: Mapping[str, str] = field(default_factory=dict)
+    credentials: Credentials | None = None
     _containers: set[str] = field(default_factory=set)
     _settings: EngineSettings | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -106,10 +112,11 @@ class Engine:
         the registry can't be reached or refuses.
         """
         try:
-            self.call(
-                "pull", "--quiet", reference, log=log, reason="image-pull-failed",
-                hint=f"is {reference} still in its registry?",
-            )
+            with self._auth_file(reference) as options:
+                self.call(
+                    "pull", "--quiet", *options, reference, log=log, reason="image-pull-failed",
+                    hint=f"is {reference} still in its registry?",
+                )
         except FoundryError as error:
             if any(word in error.message for word in _GONE):
                 raise
@@ -117,6 +124,22 @@ class Engine:
                 error.message, reason=error.reason, log=error.log, replay=error.replay, retry=True,
                 hint="is the registry reachable, and has podman credentials for it (`podman login`)?",
             ) from error
+
+    @contextmanager
+    def _auth_file(self, reference: str) -> Iterator[list[str]]:
+        """Options that give podman the credentials for an image, in a file that only this user can read."""
+        image = parse_reference(reference)
+        credential = self.credentials.find(image.host, image.repository) if self.credentials is not None else None
+        if credential is None:
+            yield []
+            return
+        folder = self.state.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_AUTH_PREFIX) as private:
+            file = Path(private) / "auth.json"
+            hosts = [image.host, *filter(None, [self.registries.get(image.host)])]
+            write_atomic(file, auth_document(credential, hosts), mode=0o600)
+            yield [f"--authfile={file.absolute()}"]
 
     def remove_image(self, reference: str) -> bool:
         """Remove an image from the local store, also while a run is being stopped; False when it is still there."""
@@ -173,6 +196,8 @@ class Engine:
         )
         for name in listed.stdout.split():
             self.remove_image(name)
+        for folder in self.state.parent.glob(f"{_AUTH_PREFIX}*"):
+            remove_tree(folder)
 
     def remove_containers(self, names: Sequence[str]) -> None:
         """Stop and remove containers at once; works for a run that is being stopped, too."""

@@ -57,7 +57,10 @@ def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], Non
     except (FoundryError, OSError) as problem:
         error = problem if isinstance(problem, FoundryError) else from_os(problem)
         with suppress(OSError):  # on a full disk the failure itself is what matters
-            fact = {"stage": stage, "key": key.key, "reason": error.reason, "message": error.message}
+            fact = {
+                "stage": stage, "key": key.key, "reason": error.reason, "message": error.message, "hint": error.hint,
+                "log": str(error.log or ""), "replay": error.replay, "retry": error.retry,
+            }
             write_atomic(failure, pretty_json(fact))
         raise error from problem
     times = read_json(folder / TIMES_FILE) or {}

@@ -19,7 +19,7 @@ from tasks.core import profile as profiles
 from tasks.core.cells import Cell
 from tasks.core.config import Config
 from tasks.core.errors import FoundryError
-from tasks.core.files import read_json
+from tasks.core.files import append_to, read_json
 from tasks.core.state import States, force_build
 from tasks.stages.journal import DONE, Journal
 from tasks.stages.schedule import Schedule
@@ -27,6 +27,8 @@ from tasks.stages.schedule import Schedule
 if TYPE_CHECKING:
     from tasks.services.images import LocalImages
     from tasks.services.podman import Engine
+    from tasks.services.registry.client import Registry
+    from tasks.services.registry.credentials import Credentials
     from tasks.services.sandbox.make import Sandbox
 
 
@@ -51,6 +53,7 @@ class Foundry:
     _addresses: Mapping[str, str] | None = None
     _engine: Engine | None = None
     _images: LocalImages | None = None
+    _credentials: Credentials | None = None
 
     @property
     def root(self) -> Path:
@@ -100,7 +103,8 @@ class Foundry:
 
         with self._lock:
             if self._engine is None:
-                self._engine = Engine(self.root / self.config.build / "engine" / "engine.json", self.addresses)
+                state = self.root / self.config.build / "engine" / "engine.json"
+                self._engine = Engine(state, self.addresses, self.credentials)
                 self._engine.remove_leftovers()
             return self._engine
 
@@ -113,6 +117,23 @@ class Foundry:
             if self._images is None:
                 self._images = LocalImages(self.engine, self.root / self.config.build / PULLED)
             return self._images
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials that this run has for registries."""
+        from tasks.services.registry.credentials import Credentials
+
+        with self._lock:
+            if self._credentials is None:
+                self._credentials = Credentials()
+            return self._credentials
+
+    def registry(self, host: str, log: Path | None = None) -> Registry:
+        """The registry of that name, where this profile has it; attempts that fail are noted in `log`."""
+        from tasks.services.registry.client import Registry
+
+        note = append_to(log) if log is not None else lambda _: None
+        return Registry(host, self.credentials, address=self.addresses.get(host, ""), note=note)
 
     def sweep(self) -> None:
         """Remove images that runs of ours pulled and no pending cell needs any more."""

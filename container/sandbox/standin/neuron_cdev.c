@@ -182,6 +182,7 @@ static const struct file_operations ncdev_fops = {
 	.mmap = ncdev_mmap,
 	.poll = ncdev_poll,
 /* @since 2.28.0.0 */
+	.llseek = no_llseek,
 	.get_unmapped_area = ncdev_get_unmapped_area,
 /* @end */
 };

@@ -1,0 +1,1 @@
+"""Registries over their own protocol: small reads, credentials, uploads."""

@@ -1,0 +1,239 @@
+"""Reading from a registry: manifests, blobs, and layers window by window.
+
+Protocol: OCI distribution specification 1.1. One `Registry` a host; safe to use
+from several threads. Layers are asked for in growing ranges, so that what is
+not wanted is not sent; a server that knows no ranges is read and cut off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from tasks.core.errors import FoundryError, OutsideError
+from tasks.core.references import DOCKER_HUB
+from tasks.formats.manifest import ACCEPT, MAX_MANIFEST
+from tasks.services.registry.auth import UNAUTHORIZED, Authorizer
+from tasks.services.registry.credentials import Credentials
+from tasks.services.transport import (
+    LOOPBACK,
+    NOT_FOUND,
+    OK,
+    Again,
+    Attempt,
+    Patience,
+    answer,
+    new_session,
+    persist,
+    refuse,
+)
+
+if TYPE_CHECKING:
+    import requests
+
+T = TypeVar("T")
+Note = Callable[[str], None]
+FORBIDDEN = 403
+_REDIRECTS = (301, 302, 303, 307, 308)
+_MOST_REDIRECTS = 5
+_MAX_REASON = 1 << 16  # bytes of an error's body
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A manifest as the registry has it; `digest` is that of the bytes."""
+
+    data: bytes = field(repr=False)
+    media_type: str
+    digest: str
+
+
+class Registry:
+    """One registry. `address` is where it is served when that is not where its name says (``host:port``)."""
+
+    def __init__(
+        self, host: str, credentials: Credentials, *, address: str = "", patience: Patience | None = None,
+        note: Note = lambda _: None,
+    ) -> None:
+        self.host = host
+        self.credentials = credentials
+        self.patience = patience or Patience()
+        self.note = note
+        served = address or ("registry-1.docker.io" if host == DOCKER_HUB else host)
+        self.hostname = urlsplit(f"//{served}").hostname or ""
+        scheme = "http" if self.hostname in LOOPBACK else "https"
+        self.base = f"{scheme}://{served}/v2/"
+        self._local = threading.local()
+        self.auth = Authorizer(scheme, lambda repository: credentials.find(host, repository), self._session)
+
+    def manifest(self, repository: str, reference: str) -> Fetched:
+        """The manifest of a tag or digest, its digest checked.
+
+        Raises FoundryError ``image-missing``, ``digest-mismatch``; OutsideError when the registry
+        can't be reached (``http-…``) or refuses (``registry-unauthorized``, ``registry-denied``).
+        """
+        def read(attempt: Attempt, response: requests.Response) -> Fetched:
+            data = whole(attempt, response, MAX_MANIFEST)
+            digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+            expected = reference if ":" in reference else response.headers.get("Docker-Content-Digest", digest)
+            if digest != expected:
+                raise FoundryError(
+                    f"{self.host}/{repository}: the manifest {expected} arrives as {digest}",
+                    reason="digest-mismatch", hint="the registry, or something before it, is damaged",
+                )
+            return Fetched(data, response.headers.get("Content-Type", ""), digest)
+
+        accept = {"Accept": ", ".join(ACCEPT)}
+        url = f"{self.base}{repository}/manifests/{reference}"
+        return self.ask("GET", url, pull_scope(repository), read, headers=accept, what=f"{repository} {reference}")
+
+    def has_manifest(self, repository: str, reference: str) -> bool:
+        """Whether the registry has a tag or digest; False only when it says that it has not."""
+        return self.ask(
+            "HEAD", f"{self.base}{repository}/manifests/{reference}", pull_scope(repository),
+            lambda _, response: response.status_code == OK, headers={"Accept": ", ".join(ACCEPT)},
+            accept=(OK, NOT_FOUND), what=f"{repository} {reference}",
+        )
+
+    def blob(self, repository: str, digest: str, max_bytes: int) -> bytes:
+        """A whole blob, its digest checked; errors as of `manifest`."""
+        def read(attempt: Attempt, response: requests.Response) -> bytes:
+            data = whole(attempt, response, max_bytes)
+            check_digest(digest, hashlib.sha256(data).hexdigest(), f"{self.host}/{repository}")
+            return data
+
+        return self.ask("GET", self.blob_url(repository, digest), pull_scope(repository), read,
+                        what=f"{repository} {digest}")
+
+    def blob_url(self, repository: str, digest: str) -> str:
+        """Where a blob is."""
+        return f"{self.base}{repository}/blobs/{digest}"
+
+    def ask(
+        self, method: str, url: str, scope: str, read: Callable[[Attempt, requests.Response], T], *,
+        headers: Mapping[str, str] | None = None, accept: tuple[int, ...] = (OK,), what: str = "",
+        data: bytes | Callable[[], object] | None = None,
+    ) -> T:
+        """One request, with credentials as the registry asks for them; `read` makes the value of the answer.
+
+        A redirect is followed without credentials when it leads elsewhere. Repeated
+        as `persist` does; a caller whose request must not be repeated gives a
+        `patience` without retries.
+        """
+        def once(attempt: Attempt) -> T:
+            for _ in range(3):  # as it is; with a token; with a new one in place of one that has ended
+                sent = self.auth.header(scope)
+                with self._answer(attempt, method, {**(headers or {}), **sent}, data) as response:
+                    if response.status_code in accept:
+                        return read(attempt, response)
+                    if response.status_code == UNAUTHORIZED and self.auth.learn(attempt, response, scope, sent):
+                        continue
+                    self._refuse(attempt, response, scope, what or url)
+            raise attempt.fault("the registry asks for credentials without end", "registry-auth")
+
+        return persist(url, self.patience, once, self.note)
+
+    @contextmanager
+    def _answer(
+        self, attempt: Attempt, method: str, headers: Mapping[str, str], data: bytes | Callable[[], object] | None
+    ) -> Iterator[requests.Response]:
+        """The answer after redirects; `Authorization` goes to the registry's own origin alone."""
+        body = data() if callable(data) else data
+        for _ in range(_MOST_REDIRECTS + 1):
+            own = _origin(attempt.url) == _origin(self.base)
+            sent = headers if own else {name: value for name, value in headers.items() if name != "Authorization"}
+            session = self._session(urlsplit(attempt.url).hostname or "")
+            with answer(session, attempt, method, headers=sent, follow=False, data=body) as response:
+                target = response.headers.get("Location", "")
+                if response.status_code not in _REDIRECTS or not target or method not in ("GET", "HEAD"):
+                    yield response
+                    return
+                attempt = replace(attempt, url=_safe(attempt, urljoin(attempt.url, target)))
+        raise attempt.fault("it is redirected without end", "http-redirect")
+
+    def _session(self, host: str) -> requests.Session:
+        """One session a thread and host; no credentials from elsewhere (netrc) come into it."""
+        sessions: dict[str, requests.Session] = self._local.__dict__.setdefault("sessions", {})
+        if host not in sessions:
+            sessions[host] = new_session(host)
+            sessions[host].auth = lambda request: request
+        return sessions[host]
+
+    def _refuse(self, attempt: Attempt, response: requests.Response, scope: str, what: str) -> None:
+        """Raise what an answer means that is none of those asked for."""
+        status, said = response.status_code, _reason(response)
+        if status == NOT_FOUND:
+            raise FoundryError(
+                f"{self.host} has no {what}{said}", reason="image-missing",
+                hint="it may have been removed, or be hidden from these credentials",
+            )
+        if status in (UNAUTHORIZED, FORBIDDEN):
+            repository = scope.split(":")[1] if ":" in scope else ""
+            found = self.credentials.find(self.host, repository)
+            tried = f"with the credentials of {found.source}" if found else "without credentials, and none were found"
+            raise OutsideError(
+                f"{self.host} refuses {what} {tried}{said}",
+                reason="registry-unauthorized" if status == UNAUTHORIZED else "registry-denied",
+                hint=f"looked in {', '.join(self.credentials.places(self.host))}; or run `podman login {self.host}`",
+            )
+        refuse(attempt, response, said.removeprefix(": "))
+
+
+def pull_scope(repository: str) -> str:
+    """The scope of reading a repository, in the words of the token specification."""
+    return f"repository:{repository}:pull"
+
+
+def whole(attempt: Attempt, response: requests.Response, max_bytes: int) -> bytes:
+    """The body of an answer, if it has at most `max_bytes`."""
+    data = bytearray()
+    while chunk := response.raw.read1(1 << 16, decode_content=False):
+        data += chunk
+        if len(data) > max_bytes:
+            raise attempt.fault(f"it has more than the {max_bytes} bytes allowed", "http-too-large")
+        if attempt.late:
+            raise attempt.fault("it takes too long", "http-timeout", retry=True)
+    stated = response.headers.get("Content-Length", "")
+    if stated.isdecimal() and int(stated) != len(data):
+        raise Again(attempt.fault(f"{len(data)} of {stated} bytes arrived", "http-truncated", retry=True))
+    return bytes(data)
+
+
+def check_digest(digest: str, found: str, what: str) -> None:
+    """Compare ``sha256:…`` with a hex digest; FoundryError ``digest-mismatch``."""
+    if digest != f"sha256:{found}":
+        raise FoundryError(f"{what}: {digest} arrives as sha256:{found}", reason="digest-mismatch",
+                           hint="the registry, or something before it, is damaged")
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+def _safe(attempt: Attempt, target: str) -> str:
+    """A redirect's target, if it is one to follow."""
+    try:
+        parts = urlsplit(target)
+        fits = bool(parts.hostname) and (parts.scheme == "https" or parts.scheme == urlsplit(attempt.url).scheme)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise attempt.fault("it is redirected to something unsafe or unknown", "http-redirect")
+    return target
+
+
+def _reason(response: requests.Response) -> str:
+    """``: CODE message`` of an error's body (distribution specification, "Error Codes"); empty when it has none."""
+    try:
+        first = json.loads(response.raw.read(_MAX_REASON, decode_content=True))["errors"][0]
+        said = f"{first['code']} {first.get('message') or ''}".strip()
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # whatever a server puts there
+        return ""
+    return f": {said[:200]}" if said.isprintable() else ""

@@ -1,0 +1,180 @@
+"""HTTP exchanges: time limits, attempts again when that can help, faults as sentences.
+
+What downloads (`tasks.services.http`) and registries (`tasks.services.registry`)
+have in common. Nothing here reads a body.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+from tasks.core.errors import FoundryError, OutsideError
+
+if TYPE_CHECKING:
+    import requests
+
+T = TypeVar("T")
+TOTAL_SECONDS = 900.0  # for one URL, all attempts together
+OK, NOT_FOUND, TOO_MANY, SERVER_FAULT = 200, 404, 429, 500
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_FIRST_WAIT = 0.5  # seconds, doubled with each attempt
+_LONGEST_WAIT = 30.0  # seconds, also when a server asks for more
+_REDIRECTS = 5
+
+
+class Again(Exception):
+    """An attempt failed in a way that another may not; `wait` is what the server asks for, in seconds."""
+
+    def __init__(self, final: OutsideError, wait: float = 0.0) -> None:
+        super().__init__(final.message)
+        self.final, self.wait = final, wait
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait: for a connection, between two bytes, for everything, all in seconds; and attempts more."""
+
+    connect: float = 10.0
+    read: float = 60.0
+    total: float = TOTAL_SECONDS
+    retries: int = 3
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a URL, with what is left of the time."""
+
+    url: str
+    patience: Patience
+    deadline: float  # of time.monotonic()
+
+    def fault(self, why: str, reason: str, *, retry: bool = False, hint: str = "") -> OutsideError:
+        """The error that says what is wrong with the URL."""
+        return OutsideError(f"{shown(self.url)}: {why}", reason=reason, retry=retry, hint=hint)
+
+    @property
+    def timeout(self) -> tuple[float, float]:
+        """For connecting and between two bytes, never more than is left."""
+        left = max(0.1, self.deadline - time.monotonic())
+        return min(self.patience.connect, left), min(self.patience.read, left)
+
+    @property
+    def late(self) -> bool:
+        """True when the time for all attempts is over."""
+        return time.monotonic() > self.deadline
+
+
+def persist(url: str, patience: Patience, work: Callable[[Attempt], T], note: Callable[[str], None]) -> T:
+    """What `work` returns, tried again with growing pauses while it raises `Again` and there is time.
+
+    `note` is told of each attempt that failed.
+    """
+    deadline = time.monotonic() + patience.total
+    for number in range(patience.retries + 1):
+        try:
+            return work(Attempt(url, patience, deadline))
+        except Again as again:
+            note(again.final.message)
+            wait = _pause(number, again.wait)
+            if number == patience.retries or time.monotonic() + wait > deadline:
+                raise again.final from again.__cause__
+            time.sleep(wait)
+        except FoundryError as error:
+            note(error.message)
+            raise
+    raise AssertionError("unreachable")
+
+
+def new_session(host: str) -> requests.Session:
+    """A session for one host: no content decoding, and no proxy for loopback."""
+    import requests
+
+    session = requests.Session()
+    session.max_redirects = _REDIRECTS
+    session.trust_env = host not in LOOPBACK  # a proxy can't reach this machine
+    session.headers["Accept-Encoding"] = "identity"
+    session.headers["User-Agent"] = "kmod-foundry"
+    return session
+
+
+@contextmanager
+def answer(
+    session: requests.Session, attempt: Attempt, method: str = "GET", *, headers: Mapping[str, str] | None = None,
+    follow: bool = True, **more: object,
+) -> Iterator[requests.Response]:
+    """The server's answer, whatever its status, its body not read yet. What goes wrong below becomes our errors."""
+    import requests
+    from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
+
+    try:
+        with session.request(
+            method, attempt.url, headers=dict(headers or {}), stream=True, timeout=attempt.timeout,
+            allow_redirects=follow, **more,  # type: ignore[arg-type]
+        ) as response:
+            if attempt.url.startswith("https:") and not response.url.startswith("https:"):
+                raise attempt.fault("it is redirected from https to http", "http-redirect")
+            yield response
+    except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
+        raise Again(attempt.fault("the server does not answer", "http-timeout", retry=True)) from error
+    except (requests.TooManyRedirects, requests.exceptions.InvalidSchema) as error:
+        raise attempt.fault("it is redirected without end or to something unknown", "http-redirect") from error
+    except ProtocolError as error:
+        raise Again(attempt.fault("the answer is cut off", "http-truncated", retry=True)) from error
+    except (requests.ConnectionError, HTTPError) as error:
+        why = f"the server can't be reached{_cause(error)}"
+        raise Again(attempt.fault(why, "http-unreachable", retry=True, hint="check the network")) from error
+    except (requests.RequestException, ValueError) as error:
+        raise attempt.fault(f"it can't be fetched ({type(error).__name__})", "http-failed") from error
+
+
+def refuse(attempt: Attempt, response: requests.Response, detail: str = "") -> NoReturn:
+    """Raise what a status other than success means: Again for 429 and 5xx, else OutsideError ``http-<status>``."""
+    status = response.status_code
+    why = f"the server answers {status} {response.reason or ''}".rstrip()
+    final = attempt.fault(f"{why}: {detail}" if detail else why, f"http-{status}")
+    if status == TOO_MANY or status >= SERVER_FAULT:
+        final.retry = True
+        raise Again(final, _retry_after(response.headers.get("Retry-After", "")))
+    if status == NOT_FOUND:
+        final.hint = "check the address; the server has no such file"
+    raise final
+
+
+def shown(url: str) -> str:
+    """The URL as it may be printed: without user, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(a URL that can't be read)"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _pause(number: int, asked: float) -> float:
+    jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads the load, keeps no secret
+    return min(_LONGEST_WAIT, max(asked, _FIRST_WAIT * (1 << number) * jitter))
+
+
+def _retry_after(text: str) -> float:
+    """Seconds that a Retry-After header asks for, given as a number or a date; 0 when it says nothing."""
+    if text.strip().isdecimal():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _cause(error: BaseException | None) -> str:
+    """The system's word on what happened, found down the chain of exceptions; it holds no URL."""
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return f" ({error.strerror})"
+        error = error.__cause__ or error.__context__
+    return ""

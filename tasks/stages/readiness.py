@@ -1,0 +1,65 @@
+"""Before work starts: what the machine and its credentials lack, said before anything is fetched or compiled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+
+from tasks.core.references import Reference, parse_reference
+from tasks.services import checks
+from tasks.stages.context import Foundry
+from tasks.stages.image import base_reference
+
+
+def base_references(foundry: Foundry) -> list[Reference]:
+    """The locked base images of the families that the matrix wants."""
+    found = []
+    for family in {family.name: family for family in foundry.states.plan.families.values()}.values():
+        base = foundry.config.locks[family.name].get("base")
+        if base is not None:
+            found.append(parse_reference(base_reference(base["name"], base["digest"])))
+    return found
+
+
+def toolkit_references(foundry: Foundry) -> list[Reference]:
+    """The toolkits of all cells."""
+    return [parse_reference(cell.toolkit) for cell in foundry.states.plan.cells]
+
+
+def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str] = os.environ) -> None:
+    """OutsideError for the first thing without which the pending tasks can't be done.
+
+    `pending` are names of tasks. In GitHub Actions, where tools are given, only credentials are looked at.
+    """
+    names = list(pending)
+    builds = [name.partition(":")[2] for name in names if name.startswith(("module:", "image:"))]
+    found: list[checks.Check] = []
+    if "GITHUB_ACTIONS" not in environ:
+        fetches = any(name.startswith("fetch:") for name in names)
+        found += checks.check_tools([*(["podman"] if builds else []), *(["gpgv"] if fetches else [])])
+        found += checks.check_space(foundry.root) + checks.check_clock()
+        _raise_first(found)
+        found += checks.check_container(foundry.engine, anew=False) if builds else []
+    _raise_first(found)
+    if builds and shutil.which("podman") is not None:
+        access = checks.check_access(lambda host: foundry.registry(host, None), _to_pull(foundry, builds))
+        _raise_first(checks.refusals(access))
+
+
+def _raise_first(found: Sequence[checks.Check]) -> None:
+    for check in found:
+        if not check.ok:
+            raise check.error()
+
+
+def _to_pull(foundry: Foundry, cells: Iterable[str]) -> list[Reference]:
+    """One image of each repository from which something has to be pulled; what is here already is not asked for."""
+    states = [foundry.states.cells[name] for name in dict.fromkeys(cells)]
+    wanted = {state.cell.toolkit for state in states if not state.module_done}
+    found: dict[str, Reference] = {}
+    for text in sorted(wanted):
+        reference = parse_reference(text)
+        if reference.name not in found and not foundry.engine.has_image(text):
+            found[reference.name] = reference
+    return list(found.values())

@@ -1,0 +1,329 @@
+"""A real registry on loopback, with the ways to log in that registries have, and a front that counts and disturbs."""
+
+from __future__ import annotations
+
+import base64
+import crypt
+import gzip
+import hashlib
+import http.client
+import io
+import json
+import shutil
+import socket
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+import zstandard
+
+USER, PASSWORD = "robot", "s3cret-canary"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+_START_SECONDS = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def real_registry(folder: Path, auth: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """Debian's docker-registry; yields ``127.0.0.1:port``."""
+    port = free_port()
+    config = {
+        "version": "0.1", "log": {"level": "error"}, "storage": {
+            "filesystem": {"rootdirectory": str(folder / "storage")}, "delete": {"enabled": True}},
+        "http": {"addr": f"127.0.0.1:{port}", "secret": "x"}, **({"auth": auth} if auth else {}),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "config.json"
+    file.write_text(json.dumps(config))
+    with (folder / "registry.log").open("wb") as log:
+        process = subprocess.Popen(["docker-registry", "serve", str(file)], stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + _START_SECONDS
+            while True:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                assert process.poll() is None and time.monotonic() < deadline, (folder / "registry.log").read_text()
+                time.sleep(0.02)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def htpasswd(folder: Path) -> dict[str, Any]:
+    """The registry's setting for basic auth with one user."""
+    folder.mkdir(parents=True, exist_ok=True)
+    hashed = crypt.crypt(PASSWORD, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16))
+    (folder / "htpasswd").write_text(f"{USER}:{hashed}\n")
+    return {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
+
+
+@dataclass
+class Issuer:
+    """A token server as the token specification has it; counts what it is asked, and by whom."""
+
+    folder: Path
+    life: int = 300  # seconds
+    anonymous: tuple[str, ...] = ()
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    url: str = ""
+
+    def setting(self) -> dict[str, Any]:
+        return {"token": {"realm": f"{self.url}/token", "service": "test-registry", "issuer": "test-issuer",
+                          "rootcertbundle": str(self.folder / "cert.pem")}}
+
+    def token(self, scopes: Sequence[str]) -> str:
+        """A JWT signed with RS256, its certificate in ``x5c``; by openssl."""
+        certificate = "".join((self.folder / "cert.pem").read_text().splitlines()[1:-1])
+        now = int(time.time())
+        access = [{"type": kind, "name": name, "actions": actions.split(",")}
+                  for kind, name, actions in (scope.split(":") for scope in scopes)]
+        claims = {"iss": "test-issuer", "sub": USER, "aud": "test-registry", "exp": now + self.life, "nbf": now - 10,
+                  "iat": now, "jti": str(time.monotonic_ns()), "access": access}
+        head = {"typ": "JWT", "alg": "RS256", "x5c": [certificate]}
+        signed = b".".join(_base64url(json.dumps(part).encode()) for part in (head, claims))
+        done = subprocess.run(["openssl", "dgst", "-sha256", "-sign", str(self.folder / "key.pem")], input=signed,
+                              capture_output=True, check=True)
+        return (signed + b"." + _base64url(done.stdout)).decode()
+
+
+@contextmanager
+def token_issuer(folder: Path, **settings: Any) -> Iterator[Issuer]:
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=issuer",
+                    "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
+                   check=True, capture_output=True)
+    issuer = Issuer(folder, **settings)
+    basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            scopes = parse_qs(urlsplit(self.path).query).get("scope", [])
+            self._answer(scopes, self.headers.get("Authorization", "") == f"Basic {basic}")
+
+        def do_POST(self) -> None:
+            form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self._answer(form.get("scope", []), form.get("refresh_token") == [PASSWORD])
+
+        def _answer(self, scopes: list[str], known: bool) -> None:
+            issuer.asked.append((" ".join(scopes), "user" if known else "anyone"))
+            fits = known or ("Authorization" not in self.headers and all(
+                scope.split(":")[1] in issuer.anonymous for scope in scopes))
+            document = {"token": issuer.token(scopes), "expires_in": issuer.life} if fits else {"details": "no"}
+            send(self, 200 if fits else 401, json.dumps(document).encode())
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with _serving(Handler) as port:
+        issuer.url = f"http://127.0.0.1:{port}"
+        yield issuer
+
+
+@dataclass
+class Front:
+    """A server before a registry that counts bytes and notes requests; `faults` answer the next fitting requests.
+
+    With `elsewhere`, blobs are given by a redirect to another origin, which knows no credentials.
+    """
+
+    upstream: str
+    address: str = ""
+    elsewhere: str = ""
+    no_ranges: bool = False
+    requests: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
+    elsewhere_requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    sent: int = 0
+    faults: list[tuple[str, Callable[[BaseHTTPRequestHandler], None]]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, part: str) -> int:
+        return sum(part in path for _, path, _ in self.requests)
+
+
+@contextmanager
+def front(upstream: str, *, redirects: bool = False, no_ranges: bool = False) -> Iterator[Front]:
+    one = Front(upstream, no_ranges=no_ranges)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _pass(self) -> None:
+            path = self.path
+            one.requests.append((self.command, path, dict(self.headers)))
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length) if length else None
+            for index, (part, fault) in enumerate(one.faults):
+                if part in f"{self.command} {path}":
+                    del one.faults[index]
+                    fault(self)
+                    return
+            if redirects and self.command == "GET" and "/blobs/sha256:" in path:
+                send(self, 307, b"", Location=f"http://{one.elsewhere}{path}?X-Signature=canary-signature")
+                return
+            _forward(self, one, body, {})
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _pass
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    class Elsewhere(Handler):
+        def do_GET(self) -> None:
+            one.elsewhere_requests.append((self.path, dict(self.headers)))
+            basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+            self.path = self.path.partition("?")[0]
+            _forward(self, one, None, {"Authorization": f"Basic {basic}"})
+
+    with _serving(Handler) as port, _serving(Elsewhere) as other:
+        one.address, one.elsewhere = f"127.0.0.1:{port}", f"127.0.0.1:{other}"
+        yield one
+
+
+def _forward(handler: BaseHTTPRequestHandler, one: Front, body: bytes | None, more: Mapping[str, str]) -> None:
+    upstream = http.client.HTTPConnection(one.upstream, timeout=60)
+    headers = {name: value for name, value in handler.headers.items() if name.lower() not in ("host", "connection")}
+    if one.no_ranges:
+        headers.pop("Range", None)
+    upstream.request(handler.command, handler.path, body, {**headers, **more})
+    response = upstream.getresponse()
+    handler.send_response_only(response.status)
+    for name, value in response.getheaders():
+        if name.lower() not in ("connection", "transfer-encoding", "date"):
+            handler.send_header(name, value.replace(one.upstream, one.address))
+    handler.end_headers()
+    handler.close_connection = False
+    try:
+        while chunk := response.read(4096):
+            handler.wfile.write(chunk)
+            with one.lock:
+                one.sent += len(chunk)
+    except OSError:
+        handler.close_connection = True
+    finally:
+        upstream.close()
+
+
+def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
+    handler.send_response_only(status)
+    handler.send_header("Content-Length", str(len(body)))
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+# -- images ------------------------------------------------------------------
+
+
+def tar_of(files: Mapping[str, bytes]) -> bytes:
+    """A tar of regular files; whiteouts are files too."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return sink.getvalue()
+
+
+def compressed(data: bytes, kind: str) -> bytes:
+    if kind == "gzip":
+        return gzip.compress(data, mtime=0)
+    return zstandard.ZstdCompressor().compress(data) if kind == "zstd" else data
+
+
+@dataclass
+class Pusher:
+    """Puts images into a registry by the protocol's simplest way."""
+
+    address: str
+    repository: str
+    auth: tuple[str, str] | None = None
+    token: str = ""
+
+    def blob(self, data: bytes) -> dict[str, Any]:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        begun = self._ask("POST", f"http://{self.address}/v2/{self.repository}/blobs/uploads/")
+        where = begun.headers["Location"]
+        where = where if where.startswith("http") else f"http://{self.address}{where}"
+        self._ask("PUT", f"{where}{'&' if '?' in where else '?'}digest={digest}", data,
+                  {"Content-Type": "application/octet-stream"})
+        return {"digest": digest, "size": len(data)}
+
+    def manifest(self, document: Mapping[str, Any], tag: str = "") -> dict[str, Any]:
+        data = json.dumps(document).encode()
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        url = f"http://{self.address}/v2/{self.repository}/manifests/{tag or digest}"
+        self._ask("PUT", url, data, {"Content-Type": document["mediaType"]})
+        return {"mediaType": document["mediaType"], "digest": digest, "size": len(data)}
+
+    def image(
+        self, layers: Sequence[bytes], *, labels: Mapping[str, str] | None = None, arch: str = "amd64", tag: str = "",
+    ) -> dict[str, Any]:
+        """An image of layers as stored; the descriptor of its manifest."""
+        config = {"architecture": arch, "os": "linux", "config": {"Labels": dict(labels or {})},
+                  "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(x).hexdigest()}" for x in layers]}}
+        document = {
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "config": {"mediaType": OCI_CONFIG, **self.blob(json.dumps(config).encode())},
+            "layers": [{"mediaType": LAYER, **self.blob(layer)} for layer in layers],
+        }
+        return self.manifest(document, tag)
+
+    def index(self, images: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """An index over images by architecture."""
+        entries = [{**one, "platform": {"os": "linux", "architecture": arch}} for arch, one in images.items()]
+        return self.manifest({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+
+    def _ask(
+        self, method: str, url: str, data: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        bearer = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        done = requests.request(method, url, data=data, headers={**bearer, **(headers or {})}, auth=self.auth,
+                                timeout=60)
+        assert done.status_code < 300, (method, url, done.status_code, done.text)
+        return done
+
+
+def release_file(kernel: str, rt: str = "", rhel: str = "9.4") -> bytes:
+    return json.dumps({"KERNEL_VERSION": kernel, "RT_KERNEL_VERSION": rt, "RHEL_VERSION": rhel}).encode()
+
+
+def have_registry() -> bool:
+    return shutil.which("docker-registry") is not None
