@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.core.errors import FoundryError
+from tasks.core.names import OCI_ARCH
 from tasks.core.references import Reference
 from tasks.formats import layers, toolkit_release
 from tasks.formats.layers import Found
-from tasks.formats.manifest import MAX_CONFIG, MAX_MANIFEST, OCI_ARCH, Index, Manifest, choose, parse_config
-from tasks.formats.manifest import parse_manifest as parse
+from tasks.formats.manifest import MAX_CONFIG, MAX_MANIFEST, Index, Manifest, choose, parse_config, parse_manifest
 from tasks.formats.toolkit_release import ToolkitRelease
 from tasks.services.registry.client import Registry
 from tasks.services.registry.windows import read_layer
@@ -48,17 +48,24 @@ def read_toolkit(registry: Registry, reference: Reference, arch: str) -> Toolkit
             f"{reference} is for {config.architecture}, not for {OCI_ARCH[arch]}", reason="platform-missing",
             hint="correct the catalogue",
         )
-    release = toolkit_release.parse(_release_file(registry, reference, manifest), arch)
+    content = _release_file(registry, reference, manifest)
+    try:
+        release = toolkit_release.parse(content, arch)
+    except FoundryError as error:
+        raise FoundryError(
+            f"{reference}: {error.message}", reason=error.reason,
+            hint=error.hint or "it can't be compiled in: correct `dtk` in the catalogue, or tell who made the toolkit",
+        ) from error
     label = config.labels.get(_KERNEL_LABEL, "")
     return ToolkitFacts(release, "" if _same_kernel(label, release.kernel, arch) else label)
 
 
 def image_manifest(registry: Registry, reference: Reference, arch: str) -> Manifest:
     """The manifest of one platform, through an index where there is one."""
-    wanted = reference.digest or reference.tag or "latest"
+    wanted = reference.digest or reference.tag
     for _ in range(2):
         fetched = registry.manifest(reference.repository, wanted)
-        document = parse(fetched.data, fetched.media_type)
+        document = parse_manifest(fetched.data, fetched.media_type)
         if isinstance(document, Manifest):
             return document
         wanted = _platform(document, arch, reference)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import crypt
 import gzip
 import hashlib
 import http.client
 import io
 import json
-import shutil
 import socket
 import subprocess
 import tarfile
@@ -27,6 +25,7 @@ import requests
 import zstandard
 
 USER, PASSWORD = "robot", "s3cret-canary"
+_BCRYPT = "$2b$04$aC/VCk4pMezNbEHhncN.H.hkNPSgPjpdx44iRy3jEORclwGY27JdO"  # of PASSWORD
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -70,8 +69,7 @@ def real_registry(folder: Path, auth: Mapping[str, Any] | None = None) -> Iterat
 def htpasswd(folder: Path) -> dict[str, Any]:
     """The registry's setting for basic auth with one user."""
     folder.mkdir(parents=True, exist_ok=True)
-    hashed = crypt.crypt(PASSWORD, crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16))
-    (folder / "htpasswd").write_text(f"{USER}:{hashed}\n")
+    (folder / "htpasswd").write_text(f"{USER}:{_BCRYPT}\n")
     return {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
 
 
@@ -157,6 +155,17 @@ class Front:
     def count(self, part: str) -> int:
         return sum(part in path for _, path, _ in self.requests)
 
+    def after(self, part: str, number: int, fault: Callable[[BaseHTTPRequestHandler], None]) -> None:
+        """The fault answers the request that is the `number`-th to fit."""
+        def wait(handler: BaseHTTPRequestHandler, left: int = number) -> None:
+            if self.count(part) < left:
+                self.faults.append((part, wait))
+                forward(handler, self, None, {})
+            else:
+                fault(handler)
+
+        self.faults.append((part, wait))
+
 
 @contextmanager
 def front(upstream: str, *, redirects: bool = False, no_ranges: bool = False) -> Iterator[Front]:
@@ -178,7 +187,7 @@ def front(upstream: str, *, redirects: bool = False, no_ranges: bool = False) ->
             if redirects and self.command == "GET" and "/blobs/sha256:" in path:
                 send(self, 307, b"", Location=f"http://{one.elsewhere}{path}?X-Signature=canary-signature")
                 return
-            _forward(self, one, body, {})
+            forward(self, one, body, {})
 
         do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _pass
 
@@ -190,14 +199,14 @@ def front(upstream: str, *, redirects: bool = False, no_ranges: bool = False) ->
             one.elsewhere_requests.append((self.path, dict(self.headers)))
             basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
             self.path = self.path.partition("?")[0]
-            _forward(self, one, None, {"Authorization": f"Basic {basic}"})
+            forward(self, one, None, {"Authorization": f"Basic {basic}"})
 
     with _serving(Handler) as port, _serving(Elsewhere) as other:
         one.address, one.elsewhere = f"127.0.0.1:{port}", f"127.0.0.1:{other}"
         yield one
 
 
-def _forward(handler: BaseHTTPRequestHandler, one: Front, body: bytes | None, more: Mapping[str, str]) -> None:
+def forward(handler: BaseHTTPRequestHandler, one: Front, body: bytes | None, more: Mapping[str, str]) -> None:
     upstream = http.client.HTTPConnection(one.upstream, timeout=60)
     headers = {name: value for name, value in handler.headers.items() if name.lower() not in ("host", "connection")}
     if one.no_ranges:
@@ -323,7 +332,3 @@ class Pusher:
 
 def release_file(kernel: str, rt: str = "", rhel: str = "9.4") -> bytes:
     return json.dumps({"KERNEL_VERSION": kernel, "RT_KERNEL_VERSION": rt, "RHEL_VERSION": rhel}).encode()
-
-
-def have_registry() -> bool:
-    return shutil.which("docker-registry") is not None
