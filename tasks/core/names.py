@@ -1,11 +1,14 @@
-"""Names that leave this project: image tags, container names, task names."""
+"""Names that enter or leave this project: kernels, image tags, container names, task names."""
 
 from __future__ import annotations
 
 import re
 
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9._-]")
+_KERNEL = re.compile(r"[0-9]+\.[0-9]+[0-9A-Za-z._+~-]*")
+KERNEL_LIMIT = 100  # characters
 TAG_LIMIT = 128  # OCI distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
+OCI_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m → OCI architecture
 
 
 def cell_name(driver: str, kernel: str) -> str:
@@ -16,3 +19,8 @@ def cell_name(driver: str, kernel: str) -> str:
 def image_tag(driver: str, kernel: str) -> str:
     """``<driver>-<kernel>`` with every character that a tag can't hold as ``_``."""
     return _NOT_IN_TAGS.sub("_", cell_name(driver, kernel))[:TAG_LIMIT]
+
+
+def is_kernel(text: str) -> bool:
+    """Whether `text` can be a kernel as ``uname -r`` prints it: the rule of schemas/catalogue.schema.json."""
+    return len(text) <= KERNEL_LIMIT and ".." not in text and _KERNEL.fullmatch(text) is not None

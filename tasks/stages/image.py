@@ -11,6 +11,7 @@ from tasks.core.errors import FoundryError
 from tasks.core.files import read_json, remove_stale, scratch, sha256_file
 from tasks.core.keys import CellKey
 from tasks.core.labels import KEY_LABEL, created
+from tasks.core.names import OCI_ARCH
 from tasks.core.records import input_facts, output_facts, write_record
 from tasks.core.state import CellState
 from tasks.stages import module
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 RECORD = "image.json"
 ARCHIVE = "image.oci.tar"
 LOG = "image.log"
-PLATFORMS = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m → OCI architecture
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
@@ -119,7 +119,7 @@ def _arguments(cell: Cell, base: str, labels: dict[str, str], timestamp: int) ->
     """Everything that decides the image's bytes, besides the context and the Containerfile."""
     return [
         "--layers=false", "--omit-history", "--identity-label=false", "--format=oci", f"--timestamp={timestamp}",
-        f"--platform=linux/{PLATFORMS[cell.arch]}", f"--build-arg=BASE={base}", f"--build-arg=KERNEL={cell.kernel}",
+        f"--platform=linux/{OCI_ARCH[cell.arch]}", f"--build-arg=BASE={base}", f"--build-arg=KERNEL={cell.kernel}",
         *(f"--label={name}={value}" for name, value in sorted(labels.items())),
     ]
 
@@ -142,7 +142,7 @@ def _check(cell: Cell, made: Image, labels: dict[str, str]) -> None:
     wrong += [name for name, value in made.labels.items() if not value.strip()]
     if wrong:
         raise FoundryError(f"the image of {cell.name} has wrong labels: {', '.join(wrong)}", reason="label-wrong")
-    if made.architecture != PLATFORMS[cell.arch]:
+    if made.architecture != OCI_ARCH[cell.arch]:
         raise FoundryError(
             f"the image of {cell.name} is for {made.architecture}, not {cell.arch}", reason="image-wrong-platform"
         )

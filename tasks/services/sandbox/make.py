@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.files import pretty_json, read_json, remove_tree, scratch, sha256_file, write_atomic
+from tasks.core.names import OCI_ARCH
 from tasks.core.versions import version_key
 from tasks.services.lock import locked, user_lock
 from tasks.services.podman import Engine
@@ -203,8 +204,8 @@ class Sandbox:
         lock = self.output / "locks/neuron.json"
         document = read_json(lock) or {"schema": 1, "packages": {}}
         _write_if_new(lock, pretty_json({**document, "base": known["archive"]["base"]}))
-        docker_arch = {"x86_64": "amd64", "aarch64": "arm64"}[self.arch]
-        graph = [{"version": one["version"], "arch": docker_arch, "payload": one["payload"]} for one in catalogue]
+        arch = OCI_ARCH[self.arch]
+        graph = [{"version": one["version"], "arch": arch, "payload": one["payload"]} for one in catalogue]
         _write_if_new(self.daemons.releases, pretty_json(graph))
 
 
