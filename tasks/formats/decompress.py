@@ -7,9 +7,12 @@ a window that wants too much memory, a bomb) becomes one FoundryError.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import itertools
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tasks.core.errors import FoundryError, OutsideError
 
@@ -17,8 +20,14 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _CHUNK = 1 << 18
+_MAGIC = 6  # bytes of the longest magic number, that of xz
 _MEMORY = 256 << 20  # bytes that a decompressor may take for its window
 _ZSTD_WINDOW = 1 << 27  # what `zstd --long` uses; rpm's levels stay below
+_GZIP = 16 + zlib.MAX_WBITS  # zlib.h: a gzip header and trailer
+# Input that is decompressed in one step. gzip hands over at most _CHUNK a step however dense the input; the slice
+# bounds what is copied behind each of many small members. zstd has no such bound: 4 bytes can become 128 KiB
+# (RFC 8878, 3.1.1.2: an RLE block), so that 2 KiB become 64 MiB at most.
+_GZIP_SLICE, _ZSTD_SLICE = 1 << 14, 1 << 11
 
 _Pull = Callable[[int], bytes]
 
@@ -60,6 +69,103 @@ def opened(data: bytes, kind: str, *, limit: int, blame: Blame) -> io.BufferedRe
     return io.BufferedReader(_Bounded(_pull(data, kind, blame), limit, kind, blame), _CHUNK)
 
 
+def stream(chunks: Iterator[bytes], *, limit: int, blame: Blame) -> Iterator[bytes]:
+    """What a stream of gzip, zstd or plain bytes holds, in pieces of at most 64 MiB.
+
+    The first bytes say which it is; xz, lzma and bzip2 count as damage. gzip may have several
+    members and zeros behind them, zstd several frames and skippable ones. A chunk is taken
+    only when all that the ones before it hold has been handed over. Not more than `limit`
+    bytes are taken or handed over. Raises FoundryError as `opened` does, and what `chunks` raises.
+    """
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= _MAGIC:
+            break
+    kind = "zstd" if _skippable(head) else kind_of(head)
+    taken = _counted(itertools.chain([head], chunks), limit, blame)
+    if kind == "none":
+        return taken
+    if kind == "gzip":
+        return _counted(_gunzip(taken, blame), limit, blame)
+    if kind == "zstd":
+        return _counted(_unzstd(taken, blame), limit, blame)
+    raise FoundryError(f"{blame.what} is compressed with {kind}, which is not supported", reason=blame.damaged)
+
+
+def _skippable(head: bytes) -> bool:
+    """RFC 8878, 3.1.2: the magic numbers 0x184D2A50 to 0x184D2A5F."""
+    return head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50  # noqa: PLR2004 - as above
+
+
+def _counted(pieces: Iterator[bytes], limit: int, blame: Blame) -> Iterator[bytes]:
+    left = limit
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise _too_large(blame, limit)
+        yield piece
+
+
+def _sliced(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        for at in range(0, len(chunk), size):
+            yield chunk[at : at + size]
+
+
+def _gunzip(chunks: Iterator[bytes], blame: Blame) -> Iterator[bytes]:
+    step, ended = zlib.decompressobj(_GZIP), False
+    for data in _sliced(chunks, _GZIP_SLICE):
+        fed = data
+        while fed:
+            if ended:
+                fed = fed.lstrip(b"\0")
+                if not fed:
+                    break
+                step, ended = zlib.decompressobj(_GZIP), False
+            while True:
+                try:
+                    piece = step.decompress(fed, _CHUNK)
+                except zlib.error as error:
+                    raise _damaged(blame, "gzip", str(error)) from error
+                fed, ended = step.unused_data if step.eof else step.unconsumed_tail, step.eof
+                if piece:
+                    yield piece
+                if ended or len(piece) < _CHUNK:  # else zlib may still hold some, even if all input is taken
+                    break
+    if not ended:
+        raise _damaged(blame, "gzip", "it is cut off")
+
+
+def _unzstd(chunks: Iterator[bytes], blame: Blame) -> Iterator[bytes]:
+    zstandard = _zstandard()
+    context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    step: Any = None
+    for data in _sliced(chunks, _ZSTD_SLICE):
+        fed = data
+        while fed:
+            step = step or context.decompressobj()
+            try:
+                piece = step.decompress(fed)
+            except zstandard.ZstdError as error:
+                raise _damaged(blame, "zstd", str(error)) from error
+            fed = b""
+            if step.eof:
+                fed, step = step.unused_data, None
+            if piece:
+                yield piece
+    if step is not None:
+        raise _damaged(blame, "zstd", "it is cut off")
+
+
+def _damaged(blame: Blame, kind: str, why: str) -> FoundryError:
+    return FoundryError(f"{blame.what} is damaged: its {kind} data can't be read ({why})", reason=blame.damaged)
+
+
+def _too_large(blame: Blame, limit: int) -> FoundryError:
+    return FoundryError(f"{blame.what} holds more than {limit} bytes once decompressed", reason=blame.too_large)
+
+
 class _Bounded(io.RawIOBase):
     def __init__(self, pull: _Pull, limit: int, kind: str, blame: Blame) -> None:
         self._pull, self._left, self._limit, self._kind, self._blame = pull, limit, limit, kind, blame
@@ -72,17 +178,10 @@ class _Bounded(io.RawIOBase):
         try:
             data = self._pull(len(view))
         except Exception as error:  # zlib, lzma, bz2 and zstandard each have an error class of their own
-            raise FoundryError(
-                f"{self._blame.what} is damaged: its {self._kind} data can't be read"
-                f" ({str(error) or type(error).__name__})",
-                reason=self._blame.damaged,
-            ) from error
+            raise _damaged(self._blame, self._kind, str(error) or type(error).__name__) from error
         self._left -= len(data)
         if self._left < 0:
-            raise FoundryError(
-                f"{self._blame.what} holds more than {self._limit} bytes once decompressed",
-                reason=self._blame.too_large,
-            )
+            raise _too_large(self._blame, self._limit)
         view[: len(data)] = data
         return len(data)
 
@@ -125,13 +224,19 @@ def _stepper(step: _Step, data: bytes) -> _Pull:
     return pull
 
 
-def _zstd(data: bytes) -> _Pull:
+def _zstandard() -> ModuleType:
     try:
         import zstandard
     except ImportError as error:
         raise OutsideError(
             "the Python package zstandard is not installed", reason="tool-missing", hint="run `doit doctor`"
         ) from error
+    return zstandard
+
+
+def _zstd(data: bytes) -> _Pull:
+    zstandard = _zstandard()
     # It does not tell a frame that is cut off from one that ends: the reader of the archive inside does.
     frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(data, read_across_frames=False)
-    return frame.read
+    read: _Pull = frame.read
+    return read
