@@ -1,0 +1,98 @@
+"""``/etc/driver-toolkit-release.json``: the kernels that a driver toolkit was made for.
+
+openshift/driver-toolkit writes it from the kernel packages that the image has
+(its Dockerfile); on aarch64, which has no real-time kernel, rpm's error text is
+in its place.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.core.errors import FoundryError
+from tasks.core.files import parse_json
+from tasks.core.names import is_kernel
+
+PATH = "etc/driver-toolkit-release.json"
+
+_SHOWN = 80  # characters of a text that is no kernel
+# What kernels end in, and the machine that it means: RPM's names, and Debian's.
+_SUFFIXES = {
+    ".x86_64": "x86_64", ".aarch64": "aarch64", ".ppc64le": "ppc64le", ".s390x": "s390x",
+    "-amd64": "x86_64", "-arm64": "aarch64",
+}
+_rhel_kernel = re.compile(r"\.el[0-9]+(?:_[0-9]+)?(?:[.+]|$)")
+_rhel_version = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+
+
+@dataclass(frozen=True)
+class ToolkitRelease:
+    """Kernels as ``uname -r`` prints them, and the RHEL release (``9.4``); None where there is none."""
+
+    kernel: str
+    rt_kernel: str | None
+    rhel: str | None
+
+
+def parse(data: bytes, arch: str) -> ToolkitRelease:
+    """The document of a toolkit for `arch` (``x86_64``, ``aarch64``).
+
+    Old builds leave the architecture out of their kernels' names; it is put there. A
+    real-time kernel or RHEL release that is no such thing counts as none.
+
+    Raises FoundryError: ``toolkit-release-malformed``, ``toolkit-kernel-invalid``, ``toolkit-wrong-arch``.
+    """
+    try:
+        document = parse_json(data)
+    except ValueError as error:
+        raise _malformed(f"it is no JSON ({str(error)[:200]})") from error
+    if not isinstance(document, dict):
+        raise _malformed("it is no JSON object")
+    kernel = _text(document, "KERNEL_VERSION")
+    if not kernel:
+        raise _malformed("it has no KERNEL_VERSION")
+    named = _completed(kernel, arch)
+    if not is_kernel(named):
+        raise FoundryError(
+            f"the toolkit's KERNEL_VERSION is {_plain(kernel)!r}, which is no kernel", reason="toolkit-kernel-invalid",
+            hint="the toolkit was built without a kernel: take that of another release",
+        )
+    rt_kernel, rhel = _completed(_text(document, "RT_KERNEL_VERSION"), arch), _text(document, "RHEL_VERSION")
+    has_rt = is_kernel(rt_kernel)
+    for name in (named, rt_kernel) if has_rt else (named,):
+        if (other := _arch_of(name)) not in ("", arch):
+            raise FoundryError(
+                f"the toolkit's kernel {name} is one for {other}, not for {arch}", reason="toolkit-wrong-arch",
+                hint="check the architecture of the toolkit's image",
+            )
+    return ToolkitRelease(named, rt_kernel if has_rt else None, rhel if _rhel_version.fullmatch(rhel) else None)
+
+
+def _text(document: dict[str, Any], name: str) -> str:
+    value = document.get(name)
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _completed(kernel: str, arch: str) -> str:
+    """The name with its architecture; it stands before a variant such as ``+rt``."""
+    if not _rhel_kernel.search(kernel) or _arch_of(kernel):
+        return kernel
+    name, plus, variant = kernel.partition("+")
+    return f"{name}.{arch}{plus}{variant}"
+
+
+def _arch_of(kernel: str) -> str:
+    """The architecture in a kernel's name, or an empty string."""
+    name = kernel.partition("+")[0]
+    # `+` also stands in Debian's versions (6.12.5+deb12-cloud-amd64), before the suffix
+    return next((arch for end, arch in _SUFFIXES.items() if kernel.endswith(end) or name.endswith(end)), "")
+
+
+def _plain(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)[:_SHOWN]
+
+
+def _malformed(why: str) -> FoundryError:
+    return FoundryError(f"the toolkit's /{PATH} is malformed: {why}", reason="toolkit-release-malformed")
