@@ -18,7 +18,7 @@ from tasks.stages.context import Foundry
 from tasks.stages.readiness import base_references, toolkit_references
 
 _CONFIGURATION = "config"
-_SEPARATOR = 11
+_NAME_WIDTH = 17
 
 
 class Doctor(Command):  # type: ignore[misc]  # reason: doit has no types
@@ -65,9 +65,9 @@ def _access(foundry: Foundry) -> list[Check]:
 
 def _show(found: list[Check]) -> int:
     for check in found:
-        print(f"{'ok' if check.ok else 'MISSING':<8}{check.name:<{_SEPARATOR}}{check.detail}")
+        print(f"{'ok' if check.ok else 'MISSING':<8}{check.name:<{_NAME_WIDTH}}{check.detail}")
         if check.mend and not check.ok:
-            print(f"{'':<8}{'':<{_SEPARATOR}}mend: {check.mend}")
+            print(f"{'':<8}{'':<{_NAME_WIDTH}}mend: {check.mend}")
     missing = [check.name for check in found if not check.ok]
     if missing:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)

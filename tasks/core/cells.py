@@ -74,11 +74,12 @@ class Plan:
     families: Mapping[str, Family]
     gaps: tuple[Gap, ...]
     catalogue: str
+    empty: bool  # the catalogue has no release at all
 
     def gap_faults(self, gaps: Iterable[Gap] | None = None) -> list[Fault]:
         """The gaps as faults; one for all where the catalogue is empty."""
         faults = [gap.fault for gap in (self.gaps if gaps is None else gaps)]
-        return [Fault(self.catalogue, "", "has no release yet")] if faults and not self.cells else faults
+        return [Fault(self.catalogue, "", "has no release yet")] if faults and self.empty else faults
 
     def narrowed(self, driver: str, release: str) -> tuple[Cell, ...]:
         """The cells that serve a release (``4.18.15``) or any of a minor (``4.18``); both may be patterns."""
@@ -113,7 +114,7 @@ def make_plan(config: Config) -> Plan:
     }
     return Plan(
         tuple(cell for cells in by_driver.values() for cell in cells), by_driver, families, tuple(gaps),
-        config.settings["catalogue"],
+        config.settings["catalogue"], not config.catalogue,
     )
 
 

@@ -1,0 +1,144 @@
+"""`doit toolkit`: kernels that the catalogue lacks, read from the sandbox's own toolkits and from broken ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.clone import AccessLogs, Clone, registry_port
+from tests.harness.registry import Pusher, release_file, tar_of
+
+RELEASE = "etc/driver-toolkit-release.json"
+CATALOGUE = "build/sandbox/driver-toolkit.json"
+
+
+def catalogue(clone: Clone) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((clone.root / CATALOGUE).read_text())
+    return found
+
+
+def without_kernels(clone: Clone) -> None:
+    """A catalogue as people write it: release, architecture, toolkit."""
+    clone.write(CATALOGUE, [{name: entry[name] for name in ("version", "arch", "dtk")} for entry in catalogue(clone)])
+
+
+def test_kernels_are_read_once_and_for_ever(
+    new_clone: Callable[[], Clone], access: AccessLogs, kernels: list[str]
+) -> None:
+    clone = new_clone()
+    before = {entry["version"]: entry["kernel"] for entry in catalogue(clone)}
+    without_kernels(clone)
+    run = clone.doit("build")
+    assert run.code == 2
+    assert "the kernel of release 4.16.30 is not in build/sandbox/driver-toolkit.json yet" in run.err
+    assert "hint: run `doit toolkit`" in run.err
+    assert run.processes == []
+    access.new()
+    run = clone.doit("toolkit")
+    assert run.code == 0, run.text
+    assert run.processes == []  # nothing is pulled
+    asked = access.new()
+    assert len(asked) == 3 * len(kernels), asked  # manifest, config, last layer of each toolkit; not of each release
+    assert {entry["version"]: entry["kernel"] for entry in catalogue(clone)} == before
+    text = (clone.root / CATALOGUE).read_text()
+    run = clone.doit("toolkit")
+    assert (run.code, run.connections, access.new()) == (0, [], [])
+    assert "nothing to do" in run.out
+    without_kernels(clone)
+    run = clone.doit("toolkit")
+    assert run.code == 0, run.text
+    assert access.new() == []  # a digest's kernel never changes
+    assert (clone.root / CATALOGUE).read_text() == text
+
+
+@pytest.mark.parametrize("content, slug", [
+    (None, "has no /etc/driver-toolkit-release.json"),
+    (b'{"KERNEL_VERSION": "error: package kernel-core is not installed"}', "is no kernel"),
+    (b'{"KERNEL_VERSION": "../../etc"}', "is no kernel"),
+    (b"<html>sign in</html>", "malformed"),
+])
+def test_a_toolkit_that_says_no_kernel(new_clone: Callable[[], Clone], content: bytes | None, slug: str) -> None:
+    """The others are completed, the file stays whole, and the build goes on without the bad one's releases."""
+    clone = new_clone()
+    pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", "broken-toolkit")
+    made = pusher.image([tar_of({"usr/bin/gcc": b"x"} if content is None else {RELEASE: content})])
+    without_kernels(clone)
+    entries = catalogue(clone)
+    entries[0]["dtk"] = f"registry.sandbox.internal/broken-toolkit@{made['digest']}"
+    clone.write(CATALOGUE, entries)
+    run = clone.doit("toolkit")
+    assert run.code == 1, run.text
+    assert slug in run.out
+    assert "hint:" in run.out
+    assert made["digest"] in run.out
+    assert "Traceback" not in run.text
+    lacking = [entry["version"] for entry in catalogue(clone) if "kernel" not in entry]
+    assert lacking == [entries[0]["version"]]
+    assert not list(clone.root.rglob(".driver-toolkit.json.*"))
+
+
+def test_a_toolkit_that_is_gone_and_a_registry_that_is_down(new_clone: Callable[[], Clone]) -> None:
+    clone = new_clone()
+    gone = f"registry.sandbox.internal/driver-toolkit@sha256:{'0' * 64}"
+    down = f"127.0.0.1:1/kit@sha256:{'1' * 64}"
+    for reference, code, text in ((gone, 1, "has no driver-toolkit sha256:000"), (down, 3, "can't be reached")):
+        entries = [{"version": "4.16.30", "arch": "x86_64", "dtk": reference}]
+        clone.write(CATALOGUE, entries)
+        run = clone.doit("toolkit")
+        assert run.code == code, run.text
+        assert text in run.out
+        assert catalogue(clone) == entries
+        assert "log: build/sandbox/toolkits/" in run.out or code == 1
+
+
+def test_a_hand_written_catalogue_is_enough_to_build(new_clone: Callable[[], Clone], kernels: list[str]) -> None:
+    clone = new_clone()
+    entry = next(entry for entry in catalogue(clone) if entry["version"] == "4.16.30")
+    clone.write(CATALOGUE, [{name: entry[name] for name in ("version", "arch", "dtk")}])
+    clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16"]}])
+    assert clone.doit("toolkit").code == 0
+    run = clone.doit("build")
+    assert run.code == 0, run.text
+    assert run.compiled == [kernels[0]]
+
+
+def test_an_arm_toolkit_behind_an_index(new_clone: Callable[[], Clone]) -> None:
+    clone = new_clone()
+    pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", "index-toolkit")
+    images = {
+        arch: pusher.image([tar_of({RELEASE: release_file(f"5.14.0-427.el9_4.{name}")})], arch=arch)
+        for arch, name in (("amd64", "x86_64"), ("arm64", "aarch64"))
+    }
+    reference = f"registry.sandbox.internal/index-toolkit@{pusher.index(images)['digest']}"
+    clone.write(CATALOGUE, [{"version": "4.16.30", "arch": arch, "dtk": reference} for arch in ("x86_64", "aarch64")])
+    assert clone.doit("toolkit").code == 0
+    assert [entry["kernel"] for entry in catalogue(clone)] == ["5.14.0-427.el9_4.aarch64", "5.14.0-427.el9_4.x86_64"]
+
+
+def test_doctor_and_the_checks_before_work(copied: Clone, tmp_path: Path) -> None:
+    done = copied.doit("doctor")
+    assert done.code == 0, done.text
+    for name in ("config", "podman", "gpgv", "rpmbuild", "container", "space", "clock", "registry"):
+        assert any(line.split()[:2] == ["ok", name] for line in done.out.splitlines()), name
+    assert "REGISTRY_AUTH_FILE" in done.out
+    broken = tmp_path / "auth.json"
+    broken.write_text("no JSON")
+    done = copied.doit("doctor", REGISTRY_AUTH_FILE=str(broken))
+    assert done.code == 3
+    assert f"the auth file {broken} is no JSON" in done.out
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("sh", "env", "git"):
+        (tools / name).symlink_to(f"/bin/{name}")
+    done = copied.doit("build", FORCE_BUILD="true", PATH=str(tools))
+    assert done.code == 3
+    assert "error: podman: not installed" in done.err
+    assert "hint: apt-get install --no-install-recommends podman" in done.err
+    assert done.compiled == []
+    assert "FAILED" not in done.out  # before any work
+    done = copied.doit("build", PATH=str(tools))
+    assert done.code == 0, "nothing to do needs no tool"
