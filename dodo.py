@@ -6,6 +6,7 @@ from tasks.commands.reporter import FoundryReporter
 from tasks.fetch import task_fetch
 from tasks.image import task_image
 from tasks.module import task_module
+from tasks.publish import task_publish, task_push
 from tasks.sandbox import task_sandbox
 from tasks.source import task_source
 from tasks.toolkit import task_toolkit
@@ -20,6 +21,6 @@ DOIT_CONFIG = {
 }
 
 __all__ = [
-    "DOIT_CONFIG", "task_build", "task_fetch", "task_image", "task_module", "task_sandbox", "task_source",
-    "task_toolkit",
+    "DOIT_CONFIG", "task_build", "task_fetch", "task_image", "task_module", "task_publish", "task_push",
+    "task_sandbox", "task_source", "task_toolkit",
 ]

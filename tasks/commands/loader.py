@@ -9,7 +9,8 @@ from doit.cmd_base import DodoTaskLoader
 
 from tasks import session
 from tasks.core.errors import ConfigError, FoundryError
-from tasks.stages.selection import faults_in_the_way, refuse_unknown
+from tasks.stages.context import has_ledger
+from tasks.stages.selection import drivers_of, faults_in_the_way, refuse_unknown
 from tasks.stages.toolkit import unread_toolkits
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
@@ -28,6 +29,8 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
 
     def _load(self, cmd: Any, pos_args: list[str]) -> list[Any]:
         session.request(pos_args)
+        if cmd.get_name() == "run":
+            _have_ledgers(pos_args or list(cmd.sel_tasks or ()))
         try:
             tasks: list[Any] = super().load_tasks(cmd, pos_args)
         except ConfigError as error:
@@ -42,6 +45,18 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
             if faults:
                 raise ConfigError(faults, hint=catalogue_hint())
         return tasks
+
+
+def _have_ledgers(names: list[str]) -> None:
+    """What is published already decides what has to be built: ask for the ledgers that are not here."""
+    one = session.foundry()
+    if not one.settings["publish"]:
+        return
+    drivers = [driver for driver in drivers_of(names, one.states.plan) if not has_ledger(one, driver)]
+    if drivers:
+        from tasks.stages.ledgers import fetch_missing
+
+        fetch_missing(one, drivers)
 
 
 def _with_hint(error: ConfigError) -> ConfigError:

@@ -18,6 +18,7 @@ from tasks.stages.readiness import require
 
 _VERBS = {
     "toolkit": "reading", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
+    "push": "pushing",
 }
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from doit.cmdparse import CmdParseError
 from tasks import session
 from tasks.core.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, FoundryError
 from tasks.core.profile import resolve
-from tasks.stages.context import DEFAULT_VERBOSITY
+from tasks.stages.context import DEFAULT_VERBOSITY, Foundry
+from tasks.stages.selection import drivers_of
 
 _MOST_CELLS_AT_ONCE = 8
 _opt_verbosity = {
@@ -75,7 +77,22 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
             force_verbosity, failure_verbosity, pdb,
         )
         one.sweep()
+        publishes = [name for name in self.control.selected_tasks if name.startswith(("publish", "push"))]
+        _store_ledgers(one, drivers_of(publishes, one.states.plan))
         return one.journal.exit_code() or (EXIT_TASK_FAILED if result else 0)
+
+
+def _store_ledgers(one: Foundry, drivers: list[str]) -> None:
+    """The second pass of publishing: it hangs on no cell, so that what was published is told whatever failed."""
+    from tasks.stages import ledgers
+
+    for driver in drivers:
+        if ledgers.not_stored(one, driver):
+            entry = one.journal.perform(f"ledger:{driver}", partial(ledgers.store, one, [driver]))
+            if entry.error is None:
+                print(f"  ledger of {driver} kept beside its images")
+            else:
+                print(f"  FAILED {entry.name}: {entry.error.render()}")
 
 
 def _say_interrupted() -> int:

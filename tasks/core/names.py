@@ -18,7 +18,12 @@ def cell_name(driver: str, kernel: str) -> str:
 
 def image_tag(driver: str, kernel: str) -> str:
     """``<driver>-<kernel>`` with every character that a tag can't hold as ``_``."""
-    return _NOT_IN_TAGS.sub("_", cell_name(driver, kernel))[:TAG_LIMIT]
+    return tag_of(cell_name(driver, kernel))
+
+
+def tag_of(text: str) -> str:
+    """The text with every character that a tag can't hold as ``_``."""
+    return _NOT_IN_TAGS.sub("_", text)[:TAG_LIMIT]
 
 
 def is_kernel(text: str) -> bool:

@@ -195,6 +195,10 @@ class States:
         """The cell's state as of now: since the run began its package may have been locked."""
         return self._cell(cell, self._ledgers[cell.driver])
 
+    def note_row(self, cell: Cell, row: Mapping[str, Any]) -> None:
+        """The cell's row in its ledger is this one from now on."""
+        self._ledgers[cell.driver] = {**self._ledgers[cell.driver], (cell.kernel, cell.arch): row}
+
     def _why(self, record: Record | None, wanted: str, key: CellKey, folder: Path) -> Why | None:
         """Why a stage has to run again; None when it is done."""
         if self.force:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ from tasks.core.cells import Cell
 from tasks.core.config import Config
 from tasks.core.errors import FoundryError
 from tasks.core.files import append_to, read_json
+from tasks.core.ledger import ledger_path
 from tasks.core.state import States, force_build
+from tasks.core.targets import Target, targets_of
 from tasks.stages.journal import DONE, Journal
 from tasks.stages.schedule import Schedule
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from tasks.services.podman import Engine
     from tasks.services.registry.client import Registry
     from tasks.services.registry.credentials import Credentials
+    from tasks.services.registry.push import Writer
     from tasks.services.sandbox.make import Sandbox
 
 
@@ -54,6 +57,8 @@ class Foundry:
     _engine: Engine | None = None
     _images: LocalImages | None = None
     _credentials: Credentials | None = None
+    _targets: dict[str, tuple[Target, ...]] = field(default_factory=dict)
+    _writers: dict[str, Writer] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -93,7 +98,8 @@ class Foundry:
                 sandbox = self.sandbox
                 if sandbox is not None:
                     sandbox.ensure_running()
-                self._addresses = sandbox.addresses() if sandbox is not None else {}
+                served = sandbox.addresses() if sandbox is not None else {}
+                self._addresses = {**served, **self.settings.get("addresses", {})}
             return self._addresses
 
     @property
@@ -134,6 +140,27 @@ class Foundry:
 
         note = append_to(log) if log is not None else lambda _: None
         return Registry(host, self.credentials, address=self.addresses.get(host, ""), note=note)
+
+    def targets(self, family: str) -> tuple[Target, ...]:
+        """Where the family's images are published, all fields filled; asks AWS where only AWS knows."""
+        with self._lock:
+            if family not in self._targets:
+                found = targets_of(self.settings, family)
+                fields = {field for target in found for field in target.open_fields}
+                facts = _aws_facts(fields) if fields else {}
+                self._targets[family] = tuple(target.filled(facts) for target in found)
+            return self._targets[family]
+
+    def writer(self, family: str, number: int) -> Writer:
+        """The family's target of that number, one object a run: what was pushed once is known to be there."""
+        from tasks.services.registry.push import Writer
+
+        target = self.targets(family)[number]
+        with self._lock:
+            if target.name not in self._writers:
+                log = self.root / self.config.build / "registry.log"
+                self._writers[target.name] = Writer(self.registry(target.registry, log), target.repository)
+            return self._writers[target.name]
 
     def sweep(self) -> None:
         """Remove images that runs of ours pulled and no pending cell needs any more."""
@@ -177,3 +204,16 @@ def open_foundry(root: Path) -> Foundry:
     print(f"profile {profile.name}: {profile.why}", file=sys.stderr)
     config = configuration.load(root, profile)
     return Foundry(config, States(config, force=force_build()))
+
+
+def _aws_facts(fields: Iterable[str]) -> dict[str, str]:
+    """What of ``aws_region`` and ``aws_account`` the environment does not say."""
+    from tasks.services import aws
+
+    region = aws.region()
+    return {"aws_region": region, **({"aws_account": aws.account(region)} if "aws_account" in fields else {})}
+
+
+def has_ledger(foundry: Foundry, driver: str) -> bool:
+    """Whether this checkout has a ledger of the driver, be it an empty one."""
+    return (foundry.root / ledger_path(foundry.config.build, driver)).exists()

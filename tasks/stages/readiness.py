@@ -42,9 +42,18 @@ def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str]
         _raise_first(found)
         found += checks.check_container(foundry.engine, anew=False) if builds else []
     _raise_first(found)
+    _require_targets(foundry, {name.partition(":")[2] for name in names if name.startswith("push:")})
     if builds and shutil.which("podman") is not None:
         access = checks.check_access(lambda host: foundry.registry(host, None), _to_pull(foundry, builds))
         _raise_first(checks.refusals(access))
+
+
+def _require_targets(foundry: Foundry, cells: set[str]) -> None:
+    """Every target takes uploads: said before anything is built for it."""
+    families = {state.cell.family.name for name, state in foundry.states.cells.items() if name in cells}
+    for family in sorted(families):
+        for number in range(len(foundry.targets(family))):
+            foundry.writer(family, number).check()
 
 
 def _raise_first(found: Sequence[checks.Check]) -> None:

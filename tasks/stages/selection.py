@@ -12,7 +12,7 @@ from tasks.core.errors import ConfigError, Fault, UsageError
 from tasks.core.versions import minor_of
 
 _NARROWED = re.compile(r"build:(?P<driver>[^@]+)@(?P<release>.+)$")
-_NEEDS_ALL = ("build", "module", "image", "fetch", "source")
+_NEEDS_ALL = ("build", "publish", "push", "module", "image", "fetch", "source")
 
 
 def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:
@@ -58,9 +58,7 @@ def refuse_unknown(names: Sequence[str], plan: Plan, tasks: Iterable[str], targe
 
 def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[Fault]:
     """What of the matrix, the catalogue and the locks is wrong for what is to be built."""
-    wanted = [
-        name.partition(":")[2] for name in names if any(fnmatchcase(stage, name.split(":")[0]) for stage in _NEEDS_ALL)
-    ]
+    wanted = _rests(names)
     faults = plan.gap_faults(gap for gap in plan.gaps if any(_concerns(rest, gap) for rest in wanted))
     families = {
         family.name for driver, family in plan.families.items()
@@ -69,6 +67,18 @@ def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[
     return faults + [
         Fault(str(config.lock_path(name)), "$.base", "the base image is not locked yet")
         for name in sorted(families) if config.locks[name].get("base") is None
+    ]
+
+
+def drivers_of(names: Sequence[str], plan: Plan) -> list[str]:
+    """The drivers that tasks of these names are about."""
+    return [driver for driver in plan.by_driver if any(_of_driver(rest, driver) for rest in _rests(names))]
+
+
+def _rests(names: Sequence[str]) -> list[str]:
+    """Of the names whose stage is about cells: what comes after the stage."""
+    return [
+        name.partition(":")[2] for name in names if any(fnmatchcase(stage, name.split(":")[0]) for stage in _NEEDS_ALL)
     ]
 
 
@@ -93,7 +103,7 @@ def _no_driver(driver: str, plan: Plan) -> str:
 def _no_task(name: str, plan: Plan, known: Iterable[str]) -> str:
     import difflib
 
-    if name.startswith("build:"):
+    if name.startswith(("build:", "publish:")):
         return _no_driver(name.partition(":")[2], plan)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"there is no task {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "")

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,9 @@ class Clone:
                 continue
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+        # what one clone publishes is not there for another
+        self.repository = f"test-{uuid.uuid4().hex[:12]}"
+        self.edit("config/profiles/sandbox.yaml", "repository: neuron-driver", f"repository: {self.repository}")
 
     def environment(self, **changes: str) -> dict[str, str]:
         """The environment of a run: nothing of the caller's that would change the profile."""

@@ -46,6 +46,11 @@ class Authorizer:
             value, until = self._headers.get(scope, ("", 0.0))
             return {"Authorization": value} if value and time.monotonic() < until else {}
 
+    def forget(self, scope: str) -> None:
+        """What was learnt for a scope is no longer good."""
+        with self._lock:
+            self._headers.pop(scope, None)
+
     def learn(self, attempt: Attempt, response: requests.Response, scope: str, sent: Mapping[str, str]) -> bool:
         """Take up a 401; True when there is something new to try."""
         with self._lock:

@@ -32,6 +32,7 @@ from tasks.services.transport import (
     new_session,
     persist,
     refuse,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Note = Callable[[str], None]
 FORBIDDEN = 403
+_MAY_HAVE_ENDED = (400, FORBIDDEN)  # how ECR Public and ECR answer to a token that expired
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _MAX_REASON = 1 << 16  # bytes of an error's body
@@ -72,8 +74,8 @@ class Registry:
         self._local = threading.local()
         self.auth = Authorizer(scheme, lambda repository: credentials.find(host, repository), self._session)
 
-    def manifest(self, repository: str, reference: str) -> Fetched:
-        """The manifest of a tag or digest, its digest checked.
+    def manifest(self, repository: str, reference: str, *, scope: str = "") -> Fetched:
+        """The manifest of a tag or digest, its digest checked; `scope` is that of reading unless it is given.
 
         Raises FoundryError ``image-missing``, ``digest-mismatch``; OutsideError when the registry
         can't be reached (``http-…``) or refuses (``registry-unauthorized``, ``registry-denied``).
@@ -91,7 +93,8 @@ class Registry:
 
         accept = {"Accept": ", ".join(ACCEPT)}
         url = f"{self.base}{repository}/manifests/{reference}"
-        return self.ask("GET", url, pull_scope(repository), read, headers=accept, what=f"{repository} {reference}")
+        scope = scope or pull_scope(repository)
+        return self.ask("GET", url, scope, read, headers=accept, what=f"{repository} {reference}")
 
     def has_manifest(self, repository: str, reference: str) -> bool:
         """Whether the registry has a tag or digest; False only when it says that it has not."""
@@ -118,38 +121,49 @@ class Registry:
     def ask(
         self, method: str, url: str, scope: str, read: Callable[[Attempt, requests.Response], T], *,
         headers: Mapping[str, str] | None = None, accept: tuple[int, ...] = (OK,), what: str = "",
-        data: bytes | Callable[[], object] | None = None,
     ) -> T:
-        """One request, with credentials as the registry asks for them; `read` makes the value of the answer.
-
-        A redirect is followed without credentials when it leads elsewhere. Repeated
-        as `persist` does; a caller whose request must not be repeated gives a
-        `patience` without retries.
-        """
+        """One request that may be repeated, as `persist` does; what it means is that of `exchange`."""
         def once(attempt: Attempt) -> T:
-            for _ in range(3):  # as it is; with a token; with a new one in place of one that has ended
-                sent = self.auth.header(scope)
-                with self._answer(attempt, method, {**(headers or {}), **sent}, data) as response:
-                    if response.status_code in accept:
-                        return read(attempt, response)
-                    if response.status_code == UNAUTHORIZED and self.auth.learn(attempt, response, scope, sent):
-                        continue
-                    self._refuse(attempt, response, scope, what or url)
-            raise attempt.fault("the registry asks for credentials without end", "registry-auth")
+            return self.exchange(attempt, method, scope, read, headers=headers, accept=accept, what=what)
 
         return persist(url, self.patience, once, self.note)
 
+    def exchange(
+        self, attempt: Attempt, method: str, scope: str, read: Callable[[Attempt, requests.Response], T], *,
+        headers: Mapping[str, str] | None = None, accept: tuple[int, ...] = (OK,), what: str = "",
+        data: bytes | None = None,
+    ) -> T:
+        """One request, with credentials as the registry asks for them; `read` makes the value of the answer.
+
+        A redirect is followed without credentials when it leads elsewhere. An answer whose
+        status is not one to `accept` is an error, `Again` where it may pass.
+        """
+        for _ in range(3):  # as it is; with a token; with a new one in place of one that has ended
+            sent = self.auth.header(scope)
+            with self._answer(attempt, method, {**(headers or {}), **sent}, data) as response:
+                if response.status_code in accept:
+                    return read(attempt, response)
+                if response.status_code == UNAUTHORIZED and self.auth.learn(attempt, response, scope, sent):
+                    continue
+                said = _reason(response)
+                if sent and response.status_code in _MAY_HAVE_ENDED and "expired" in said:
+                    self.credentials.forget(self.host)
+                    self.auth.forget(scope)
+                    continue
+                self._refuse(attempt, response.status_code, said, scope, what or shown(attempt.url))
+                refuse(attempt, response, said.removeprefix(": "))
+        raise attempt.fault("the registry asks for credentials without end", "registry-auth")
+
     @contextmanager
     def _answer(
-        self, attempt: Attempt, method: str, headers: Mapping[str, str], data: bytes | Callable[[], object] | None
+        self, attempt: Attempt, method: str, headers: Mapping[str, str], data: bytes | None
     ) -> Iterator[requests.Response]:
         """The answer after redirects; `Authorization` goes to the registry's own origin alone."""
-        body = data() if callable(data) else data
         for _ in range(_MOST_REDIRECTS + 1):
             own = _origin(attempt.url) == _origin(self.base)
             sent = headers if own else {name: value for name, value in headers.items() if name != "Authorization"}
             session = self._session(urlsplit(attempt.url).hostname or "")
-            with answer(session, attempt, method, headers=sent, follow=False, data=body) as response:
+            with answer(session, attempt, method, headers=sent, follow=False, data=data) as response:
                 target = response.headers.get("Location", "")
                 if response.status_code not in _REDIRECTS or not target or method not in ("GET", "HEAD"):
                     yield response
@@ -165,9 +179,8 @@ class Registry:
             sessions[host].auth = lambda request: request
         return sessions[host]
 
-    def _refuse(self, attempt: Attempt, response: requests.Response, scope: str, what: str) -> None:
-        """Raise what an answer means that is none of those asked for."""
-        status, said = response.status_code, _reason(response)
+    def _refuse(self, attempt: Attempt, status: int, said: str, scope: str, what: str) -> None:
+        """Raise what a status means that is the registry's own, not the server's."""
         if status == NOT_FOUND:
             raise FoundryError(
                 f"{self.host} has no {what}{said}", reason="image-missing",
@@ -182,7 +195,6 @@ class Registry:
                 reason="registry-unauthorized" if status == UNAUTHORIZED else "registry-denied",
                 hint=f"looked in {', '.join(self.credentials.places(self.host))}; or run `podman login {self.host}`",
             )
-        refuse(attempt, response, said.removeprefix(": "))
 
 
 def pull_scope(repository: str) -> str:

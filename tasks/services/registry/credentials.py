@@ -53,6 +53,9 @@ class Provider(Protocol):
     def find(self, host: str) -> Credential | None:
         """The credential; None when the place has none."""
 
+    def forget(self, host: str) -> None:
+        """Make a new one the next time: the registry says that the last has ended."""
+
 
 class Credentials:
     """The credentials that this process's user has, by registry."""
@@ -72,6 +75,12 @@ class Credentials:
             if found is not None:
                 return found
         return None
+
+    def forget(self, host: str) -> None:
+        """What a provider made for a registry has ended; what users keep in files can't be renewed here."""
+        for provider in self.providers:
+            if provider.serves(host):
+                provider.forget(host)
 
     def places(self, host: str) -> list[str]:
         """Where credentials for a registry are looked for, in order."""

@@ -1,0 +1,48 @@
+"""publish: what the ledgers lack, pushed to the profile's registries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.actions import Task, perform, stage_task
+from tasks.core.errors import ConfigError, Fault
+from tasks.session import foundry
+from tasks.stages import publish
+from tasks.stages.context import Foundry
+
+
+def task_push() -> Iterator[Task]:
+    """Push images and prove that the registries have them."""
+    one = foundry()
+    for state in one.states.cells.values() if one.settings["publish"] else ():
+        cell = state.cell
+        done = publish.published(one, state)
+        task = stage_task(
+            "push", cell.name, publish.push, [cell], doc=f"image {cell.tag} in its registries", done=done,
+            state="done" if done else "pending",
+            reason="up to date" if done else "other releases, tags or registries" if state.adopted else "not published",
+            log=one.states.cell_folder(cell) / publish.LOG,
+        )
+        yield {**task, "task_dep": [f"image:{cell.name}"]}
+
+
+def task_publish() -> Iterator[Task]:
+    """Publish what the ledgers lack."""
+    if not foundry().settings["publish"]:
+        yield {"basename": "publish", "doc": "this profile publishes nowhere", "uptodate": [False],
+               "actions": [(perform, ["publish", _nowhere, (), None])]}
+        return
+    plan = foundry().states.plan
+    yield {"name": None, "doc": "images of all drivers in the profile's registries, proven; the ledgers"}
+    for driver, cells in plan.by_driver.items():
+        yield {
+            "name": driver, "doc": f"images of {driver} in the profile's registries", "actions": None,
+            "task_dep": [f"push:{cell.name}" for cell in cells],
+        }
+
+
+def _nowhere(one: Foundry) -> None:
+    raise ConfigError(
+        [Fault(f"config/profiles/{one.config.profile.name}.yaml", "$.publish", "names no registry to publish to")],
+        hint="`doit profile ecr` chooses a private ECR repository, or name one here",
+    )

@@ -1,0 +1,62 @@
+"""A JSON document kept in a registry under a tag, as an OCI artifact of one layer.
+
+A document of moderate size is embedded in its descriptor too (image specification
+1.1, "data"), so that reading it takes the manifest alone: one request.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from tasks.core.errors import FoundryError
+from tasks.core.files import canonical_json, parse_json, sha256_bytes
+from tasks.formats.manifest import Manifest, parse_manifest
+from tasks.services.registry.push import Content, Writer
+
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_EMPTY = b"{}"
+_LARGEST_EMBEDDED = 2 << 20  # bytes; a manifest may have 4 MiB, and base64 makes 4 of 3
+_MAX_DOCUMENT = 64 << 20  # bytes
+
+
+def put_document(writer: Writer, tag: str, data: bytes, media_type: str) -> str:
+    """Keep the document under the tag, in place of what is there; the manifest's digest."""
+    layer: dict[str, object] = {"mediaType": media_type, "digest": f"sha256:{sha256_bytes(data)}", "size": len(data)}
+    if len(data) <= _LARGEST_EMBEDDED:
+        layer["data"] = base64.b64encode(data).decode()
+    empty = f"sha256:{sha256_bytes(_EMPTY)}"
+    manifest = canonical_json({
+        "schemaVersion": 2, "mediaType": _MANIFEST, "artifactType": media_type,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": len(_EMPTY)},
+        "layers": [layer],
+    })
+    digest = f"sha256:{sha256_bytes(manifest)}"
+    blobs = {empty: _EMPTY, str(layer["digest"]): data}
+    writer.push(Content(manifest, _MANIFEST, digest, blobs), tag)
+    return digest
+
+
+def get_document(writer: Writer, tag: str, media_type: str) -> bytes | None:
+    """The document under a tag, its digest checked; None only when the registry says that there is none.
+
+    Raises FoundryError ``document-malformed`` when something else is there, and what `Registry.manifest` raises.
+    """
+    fetched = writer.tagged(tag)
+    if fetched is None:
+        return None
+    manifest = parse_manifest(fetched.data, fetched.media_type)
+    if not isinstance(manifest, Manifest) or [layer.media_type for layer in manifest.layers] != [media_type]:
+        raise FoundryError(f"{writer.name}:{tag} is no document of type {media_type}", reason="document-malformed",
+                           hint="does something else use this tag?")
+    [layer] = manifest.layers
+    embedded = parse_json(fetched.data)["layers"][0].get("data")
+    if not isinstance(embedded, str):
+        return writer.registry.blob(writer.repository, layer.digest, min(layer.size, _MAX_DOCUMENT))
+    try:
+        data = base64.b64decode(embedded, validate=True)
+    except ValueError:
+        data = b""
+    if len(data) != layer.size or f"sha256:{sha256_bytes(data)}" != layer.digest:
+        raise FoundryError(f"{writer.name}:{tag} is damaged: its data differs from its digest",
+                           reason="document-malformed")
+    return data
