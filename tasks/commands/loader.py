@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from doit import doit_cmd
 from doit.cmd_base import DodoTaskLoader
 
 from tasks import session
-from tasks.core.errors import ConfigError, FoundryError
+from tasks.core.errors import ConfigError, FoundryError, UsageError
 from tasks.stages.context import has_ledger
 from tasks.stages.selection import drivers_of, faults_in_the_way, refuse_unknown
 from tasks.stages.toolkit import unread_toolkits
@@ -28,6 +29,8 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
             raise SystemExit(error.exit_code) from None
 
     def _load(self, cmd: Any, pos_args: list[str]) -> list[Any]:
+        for name, value in (doit_cmd._CMDLINE_VARS or {}).items():  # doit's NAME=VALUE, which nothing here reads
+            raise UsageError(f"there is no task '{name}={value}'", hint="`doit list` shows all")
         session.request(pos_args)
         if cmd.get_name() == "run":
             _have_ledgers(pos_args or list(cmd.sel_tasks or ()))
