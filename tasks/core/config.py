@@ -124,7 +124,7 @@ def load(root: Path, profile: Profile) -> Config:
     }
     reader.faults += _catalogue_faults(settings.get("catalogue", ""), catalogue)
     if reader.faults:
-        raise ConfigError(reader.faults)
+        raise ConfigError(reader.faults, hint="docs/configuration.md describes every file and field")
     verdicts.keep()
     return Config(root, profile, settings, families, locks, tuple(wants), tuple(catalogue), verdicts)
 
