@@ -7,18 +7,28 @@ Documents with a DOCTYPE are refused: no metadata has one, and entities need one
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote
 from xml.parsers import expat
 
 from tasks.core.errors import FoundryError
 from tasks.formats import decompress
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
+
 MAX_REPOMD = 4 << 20  # bytes
 MAX_PRIMARY = 64 << 20  # bytes as sent
 MAX_PRIMARY_OPEN = 512 << 20  # bytes once decompressed
+_CHUNK = 1 << 18
+_MAX_TEXT = 1 << 20  # bytes of one element's text
+_MAX_DEPTH = 16  # elements in each other; a list has 5
+_MAX_CHILDREN = 100  # kinds of elements in a package; there are 12
+_MAX_PACKAGES = 500_000  # Fedora has 70,000
 _XML_BASE = "http://www.w3.org/XML/1998/namespace base"
 _sha256 = re.compile(r"[0-9a-f]{64}")
 _number = re.compile(r"[0-9]{1,15}")
@@ -91,24 +101,32 @@ def parse_repomd(data: bytes) -> Repomd:
     )
 
 
-def parse_primary(data: bytes) -> tuple[RepoPackage, ...]:
-    """All packages of a decompressed primary list, in its order; FoundryError (``repodata-malformed``)."""
+def parse_primary(data: bytes | SupportsRead[bytes]) -> tuple[RepoPackage, ...]:
+    """All packages of a decompressed primary list, in its order; a stream is read piece by piece.
+
+    Raises FoundryError ``repodata-malformed``.
+    """
     packages: list[RepoPackage] = []
 
     def take(element: _Element) -> None:
         if element.name == "package" and element.attributes.get("type") == "rpm":
             packages.append(_package(element))
+            if len(packages) > _MAX_PACKAGES:
+                raise malformed(f"the primary list has more than {_MAX_PACKAGES} packages")
 
     _walk(data, "metadata", take, "the primary list")
     return tuple(packages)
 
 
-def open_primary(data: bytes, location: Location) -> bytes:
-    """Decompress a primary list; at most what `location` announces, never more than `MAX_PRIMARY_OPEN`."""
-    limit = min(location.open_size or MAX_PRIMARY_OPEN, MAX_PRIMARY_OPEN)
+def open_primary(data: bytes, location: Location) -> IO[bytes]:
+    """A stream of a decompressed primary list.
+
+    Reading it ends in FoundryError ``repodata-too-large`` after what `location` announces,
+    and in any case after `MAX_PRIMARY_OPEN` bytes.
+    """
+    limit = min(MAX_PRIMARY_OPEN if location.open_size is None else location.open_size, MAX_PRIMARY_OPEN)
     blame = decompress.Blame("the primary list", "repodata-malformed", "repodata-too-large")
-    with decompress.opened(data, decompress.kind_of(data), limit=limit, blame=blame) as stream:
-        return stream.read()
+    return decompress.opened(data, decompress.kind_of(data), limit=limit, blame=blame)
 
 
 def malformed(why: str) -> FoundryError:
@@ -123,6 +141,13 @@ class _Element:
         self.name, self.attributes = name, attributes
         self.children: dict[str, _Element] = {}
         self.parts: list[str] = []
+        self.size = 0
+
+    def add(self, part: str) -> None:
+        self.parts.append(part)
+        self.size += len(part)
+        if self.size > _MAX_TEXT:
+            raise malformed(f"the repository's metadata has a {self.name[:40]} that is too long")
 
     @property
     def text(self) -> str:
@@ -134,11 +159,13 @@ class _Element:
         return self.children[name]
 
 
-def _walk(data: bytes, root: str, take: Callable[[_Element], None], what: str) -> None:
+def _walk(data: bytes | SupportsRead[bytes], root: str, take: Callable[[_Element], None], what: str) -> None:
     """Parse a document and hand over each finished child of its root element."""
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     stack: list[_Element] = []
+    stream = io.BytesIO(data) if isinstance(data, bytes) else data
+    begin = b""
 
     def start(full: str, attributes: dict[str, str]) -> None:
         name = full.rpartition(" ")[2]
@@ -148,6 +175,8 @@ def _walk(data: bytes, root: str, take: Callable[[_Element], None], what: str) -
         if len(stack) == 2:  # noqa: PLR2004 - root, child, and this one
             stack[1].children.setdefault(name, element)
         stack.append(element)
+        if len(stack) > _MAX_DEPTH or len(stack[1:2] and stack[1].children) > _MAX_CHILDREN:
+            raise malformed(f"{what} has elements that no such document has")
 
     def end(_: str) -> None:
         element = stack.pop()
@@ -156,7 +185,7 @@ def _walk(data: bytes, root: str, take: Callable[[_Element], None], what: str) -
 
     def text(part: str) -> None:
         if len(stack) in (2, 3):
-            stack[-1].parts.append(part)
+            stack[-1].add(part)
 
     def doctype(name: str, *_: object) -> None:
         raise malformed(f"{what} is {_kind(name)}: it has a DOCTYPE")
@@ -164,9 +193,12 @@ def _walk(data: bytes, root: str, take: Callable[[_Element], None], what: str) -
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = text, doctype
     try:
-        parser.Parse(data, True)
+        while chunk := stream.read(_CHUNK):
+            begin = begin or chunk[:1000]
+            parser.Parse(chunk, False)
+        parser.Parse(b"", True)
     except expat.ExpatError as error:
-        kind = "an HTML page" if _html.match(data[:1000]) else f"damaged ({error})"
+        kind = "an HTML page" if _html.match(begin) else f"damaged ({error})"
         raise malformed(f"{what} is {kind}") from error
     except (ValueError, LookupError) as error:  # an encoding that Python does not know
         raise malformed(f"{what} can't be read: {error}") from error

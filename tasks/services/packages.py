@@ -9,11 +9,14 @@ while the content does not.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tasks.core.errors import FoundryError
@@ -23,6 +26,9 @@ from tasks.formats.repodata import RepoPackage
 from tasks.formats.rpm import Package
 from tasks.services import gpg, http
 from tasks.services.gpg import SignatureFacts
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
 
 _SHOWN_VERSIONS = 5
 _STALE = ("digest-mismatch", "http-404", "file-missing")  # what a repository that changes under a reader looks like
@@ -140,14 +146,34 @@ def _list(base_url: str, log: Path | None) -> Repository:
     url = _join(base_url, primary.href)
     limit = min(primary.size or repodata.MAX_PRIMARY, repodata.MAX_PRIMARY)
     sent = http.get(url, max_bytes=limit, log=log)
-    _expect(sent, primary.sha256, primary.size, url, log)
-    opened = repodata.open_primary(sent, primary)
+    _expect(_Read(io.BytesIO(sent)).rest(), primary.sha256, primary.size, url, log)
+    opened = _Read(repodata.open_primary(sent, primary))
+    found = repodata.parse_primary(opened)
     _expect(opened, primary.open_sha256, primary.open_size, f"{url}, decompressed,", log)
-    return Repository(repodata.parse_primary(opened), sha256_bytes(raw))
+    return Repository(found, sha256_bytes(raw))
 
 
-def _expect(data: bytes, sha256: str | None, size: int | None, what: str, log: Path | None) -> None:
-    if (size is not None and len(data) != size) or (sha256 is not None and sha256_bytes(data) != sha256):
+class _Read:
+    """A stream that knows size and SHA-256 of what was read from it."""
+
+    def __init__(self, stream: SupportsRead[bytes]) -> None:
+        self.stream, self.size, self.digest = stream, 0, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """The stream's own."""
+        data = self.stream.read(size)
+        self.size += len(data)
+        self.digest.update(data)
+        return data
+
+    def rest(self) -> _Read:
+        """Itself, read to its end."""
+        self.read()
+        return self
+
+
+def _expect(read: _Read, sha256: str | None, size: int | None, what: str, log: Path | None) -> None:
+    if (size is not None and read.size != size) or (sha256 is not None and read.digest.hexdigest() != sha256):
         raise FoundryError(
             f"{http.shown(what)} is not what repomd.xml says", reason="digest-mismatch", log=log,
             hint="the repository is being changed, or damaged: try again later",

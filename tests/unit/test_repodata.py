@@ -56,7 +56,7 @@ def test_what_createrepo_writes(tmp_path: Path, compress: str) -> None:
         import zstandard
 
         sent = zstandard.ZstdCompressor().compress(gzip.decompress(sent))
-    opened = repodata.open_primary(sent, primary)
+    opened = repodata.open_primary(sent, primary).read()
     assert len(opened) == primary.open_size
     (package,) = repodata.parse_primary(opened)
     assert package.href == path.name
@@ -128,5 +128,5 @@ def test_bombs_and_damage() -> None:
         (b"\x28\xb5\x2f\xfdnot zstd", "repodata-malformed"),
     ):
         with pytest.raises(FoundryError) as caught:
-            repodata.open_primary(data, place)
+            repodata.open_primary(data, place).read()
         assert caught.value.reason == expected
