@@ -54,18 +54,20 @@ class FetchedPackage:
     signature: SignatureFacts
 
 
-def list_packages(base_url: str, *, log: Path | None = None) -> Repository:
+def list_packages(base_url: str, *, log: Path | None = None, seconds: float = http.TOTAL_SECONDS) -> Repository:
     """All packages of the repository at `base_url` (the folder that holds ``repodata/``).
+
+    Each of its files may take `seconds`.
 
     Raises FoundryError ``repodata-malformed``, ``repodata-too-large``, ``digest-mismatch``
     and what `tasks.services.http.get` raises.
     """
     try:
-        return _list(base_url, log)
+        return _list(base_url, log, seconds)
     except FoundryError as error:
         if error.reason not in _STALE:
             raise
-    return _list(base_url, log)  # it may have been published anew between the two requests
+    return _list(base_url, log, seconds)  # it may have been published anew between the two requests
 
 
 def fetch_package(
@@ -80,11 +82,13 @@ def fetch_package(
     locked_content_sha256: str | None,
     log: Path | None = None,
     repository: Repository | None = None,
+    seconds: float = http.TOTAL_SECONDS,
 ) -> FetchedPackage:
     """Fetch one version of a driver's package to `dest`, which appears only once everything is verified.
 
     `package_names` are the names that the driver has had. `repository` saves asking again when
-    it was just listed; where it turns out stale, the repository is asked again.
+    it was just listed; where it turns out stale, the repository is asked again. Each file may
+    take `seconds`.
 
     Raises FoundryError ``driver-unknown``, ``driver-ambiguous``, ``digest-mismatch``,
     ``rpm-damaged``, ``rpm-mislabelled``, ``lock-mismatch``, the ``signature-*`` of
@@ -92,7 +96,7 @@ def fetch_package(
     """
     with scratch(dest.parent, dest.name) as folder:
         file = folder / "package.rpm"
-        offered, url = _obtain(base_url, package_names, version, arch, file, log, repository)
+        offered, url = _obtain(base_url, package_names, version, arch, file, log, repository, seconds)
         data = rpm.read_bytes(file)
         package = rpm.parse_package(data)
         signature = verify_signature(data, package, key_file, fingerprint, log=log)
@@ -140,12 +144,12 @@ def _part(part: str) -> tuple[int, int, str]:
     return (4, int(part), "") if part.isdigit() else (3, 0, part)
 
 
-def _list(base_url: str, log: Path | None) -> Repository:
-    raw = http.get(_join(base_url, "repodata/repomd.xml"), max_bytes=repodata.MAX_REPOMD, log=log)
+def _list(base_url: str, log: Path | None, seconds: float) -> Repository:
+    raw = http.get(_join(base_url, "repodata/repomd.xml"), max_bytes=repodata.MAX_REPOMD, total=seconds, log=log)
     primary = repodata.parse_repomd(raw).primary
     url = _join(base_url, primary.href)
     limit = min(primary.size or repodata.MAX_PRIMARY, repodata.MAX_PRIMARY)
-    sent = http.get(url, max_bytes=limit, log=log)
+    sent = http.get(url, max_bytes=limit, total=seconds, log=log)
     _expect(_Read(io.BytesIO(sent)).rest(), primary.sha256, primary.size, url, log)
     opened = _Read(repodata.open_primary(sent, primary))
     found = repodata.parse_primary(opened)
@@ -182,24 +186,24 @@ def _expect(read: _Read, sha256: str | None, size: int | None, what: str, log: P
 
 def _obtain(
     base_url: str, names: Sequence[str], version: str, arch: str, file: Path, log: Path | None,
-    repository: Repository | None,
+    repository: Repository | None, seconds: float,
 ) -> tuple[RepoPackage, str]:
     """Download the file that the repository offers for a version; asks anew once when a given list is stale."""
-    offered = _choose(repository or list_packages(base_url, log=log), names, version, arch)
+    offered = _choose(repository or list_packages(base_url, log=log, seconds=seconds), names, version, arch)
     try:
-        return offered, _download(base_url, offered, file, log)
+        return offered, _download(base_url, offered, file, log, seconds)
     except FoundryError as error:
         if repository is None or error.reason not in _STALE:
             raise
-    offered = _choose(list_packages(base_url, log=log), names, version, arch)
-    return offered, _download(base_url, offered, file, log)
+    offered = _choose(list_packages(base_url, log=log, seconds=seconds), names, version, arch)
+    return offered, _download(base_url, offered, file, log, seconds)
 
 
-def _download(base_url: str, offered: RepoPackage, file: Path, log: Path | None) -> str:
+def _download(base_url: str, offered: RepoPackage, file: Path, log: Path | None, seconds: float) -> str:
     url = _join(base_url, offered.href)
     if offered.size > rpm.MAX_FILE:
         raise FoundryError(f"{http.shown(url)} has {offered.size} bytes", reason="rpm-too-large")
-    size = http.download(url, file, sha256=offered.sha256, max_bytes=offered.size, log=log)
+    size = http.download(url, file, sha256=offered.sha256, max_bytes=offered.size, total=seconds, log=log)
     if size != offered.size:
         raise FoundryError(f"{http.shown(url)} has {size} bytes, not {offered.size}", reason="digest-mismatch", log=log)
     return http.shown(url)

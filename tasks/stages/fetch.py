@@ -46,7 +46,9 @@ def fetch(foundry: Foundry, driver: str, family: Family) -> None:
     record = folder / RECORD
     record.unlink(missing_ok=True)
     key_file = folder / "signing-key.asc"
-    write_atomic(key_file, get(foundry.resolve(family["signing"]["key_url"]), max_bytes=1 << 20))
+    seconds = float(foundry.settings["network_timeout"])
+    key_url = foundry.resolve(family["signing"]["key_url"])
+    write_atomic(key_file, get(key_url, max_bytes=1 << 20, total=seconds, log=log))
     locked = foundry.config.locks[family.name]["packages"].get(driver)
     base_url = foundry.resolve(family["repository"]["url"])
     fetched = fetch_package(
@@ -59,7 +61,8 @@ def fetch(foundry: Foundry, driver: str, family: Family) -> None:
         dest=folder / PACKAGE,
         locked_content_sha256=locked["content_sha256"] if locked else None,
         log=log,
-        repository=_repository(base_url, log),
+        repository=_repository(base_url, log, seconds),
+        seconds=seconds,
     )
     entry = _lock_entry(family, fetched)
     _lock(foundry, family, driver, entry)
@@ -85,14 +88,14 @@ def pinned_fingerprint(foundry: Foundry, family: Family) -> str:
     return str(signing["fingerprint"])
 
 
-def _repository(base_url: str, log: Path) -> Repository:
+def _repository(base_url: str, log: Path, seconds: float) -> Repository:
     """The repository's listing, read once a run for all drivers."""
     from tasks.services.packages import list_packages
 
     with _repositories_lock:
         found = _repositories.get(base_url)
         if found is None:
-            found = _repositories[base_url] = list_packages(base_url, log=log)
+            found = _repositories[base_url] = list_packages(base_url, log=log, seconds=seconds)
         return found
 
 
