@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, read_json, write_atomic
 from tasks.core.keys import CellKey
-from tasks.core.state import FAILURE_FILE, CellState
+from tasks.core.state import CellState
 from tasks.stages import image, module
 from tasks.stages.context import Foundry
-from tasks.stages.journal import from_os
+from tasks.stages.failure import noted
 
 TIMES_FILE = "times.json"
 
@@ -49,20 +48,9 @@ def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], Non
     if _done_meanwhile(foundry, state, stage):
         return
     folder = foundry.cell_folder(cell)
-    failure = folder / FAILURE_FILE
-    failure.unlink(missing_ok=True)
     started = time.monotonic()
-    try:
+    with noted(folder, stage=stage, key=key.key):
         work(key)
-    except (FoundryError, OSError) as problem:
-        error = problem if isinstance(problem, FoundryError) else from_os(problem)
-        with suppress(OSError):  # on a full disk the failure itself is what matters
-            fact = {
-                "stage": stage, "key": key.key, "reason": error.reason, "message": error.message, "hint": error.hint,
-                "log": str(error.log or ""), "replay": error.replay, "retry": error.retry,
-            }
-            write_atomic(failure, pretty_json(fact))
-        raise error from problem
     times = read_json(folder / TIMES_FILE) or {}
     times[stage] = round(time.monotonic() - started, 3)
     write_atomic(folder / TIMES_FILE, pretty_json(times))

@@ -17,6 +17,7 @@ from tasks.core.files import pretty_json, read_json, remove_stale, write_atomic
 from tasks.core.records import output_facts, write_record
 from tasks.services.lock import locked
 from tasks.stages.context import Foundry
+from tasks.stages.failure import noted
 
 if TYPE_CHECKING:
     from tasks.services.packages import FetchedPackage, Repository
@@ -35,6 +36,11 @@ def fetch(foundry: Foundry, driver: str, family: Family) -> None:
     Raises FoundryError: unknown version, wrong hash, wrong or missing signature,
     a package that differs from the locked one; OutsideError: repository not to be had.
     """
+    with noted(foundry.source_folder(driver), stage="fetch", driver=driver):
+        _fetch(foundry, driver, family)
+
+
+def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
     from tasks.services.http import get
     from tasks.services.packages import fetch_package
 

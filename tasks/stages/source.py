@@ -12,6 +12,7 @@ from tasks.core.errors import FoundryError
 from tasks.core.files import canonical_json, remove_stale, remove_tree, scratch, sha256_bytes, sha256_file
 from tasks.core.records import input_facts, output_facts, write_record
 from tasks.stages.context import Foundry
+from tasks.stages.failure import noted
 from tasks.stages.fetch import PACKAGE
 
 TREE = "tree"
@@ -25,6 +26,11 @@ def source(foundry: Foundry, driver: str, family: Family) -> None:
     Raises FoundryError for a package that is damaged, unsafe, or has no sources
     where the family file says.
     """
+    with noted(foundry.source_folder(driver), stage="source", driver=driver):
+        _source(foundry, driver, family)
+
+
+def _source(foundry: Foundry, driver: str, family: Family) -> None:
     from tasks.formats.rpm import read_package, unpack
 
     folder = foundry.source_folder(driver)

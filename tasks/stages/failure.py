@@ -1,0 +1,28 @@
+"""What is left of a failure: `failure.json` beside the stage's record, with the machine-readable reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import FoundryError
+from tasks.core.files import pretty_json, write_atomic
+from tasks.core.state import FAILURE_FILE
+from tasks.stages.journal import from_os
+
+
+@contextmanager
+def noted(folder: Path, **facts: Any) -> Iterator[None]:
+    """Note how the block fails, as reason and message besides `facts`; an older note goes."""
+    failure = folder / FAILURE_FILE
+    failure.unlink(missing_ok=True)
+    try:
+        yield
+    except (FoundryError, OSError) as problem:
+        error = problem if isinstance(problem, FoundryError) else from_os(problem)
+        note: Mapping[str, Any] = {**facts, "reason": error.reason, "message": error.message}
+        with suppress(OSError):  # on a full disk the failure itself is what matters
+            write_atomic(failure, pretty_json(note))
+        raise error from problem
