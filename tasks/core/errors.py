@@ -9,6 +9,8 @@ Anything else that escapes is a defect of ours and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +60,16 @@ class OutsideError(FoundryError):
     """Something outside is missing: a tool, a credential, the network, space."""
 
     exit_code = EXIT_OUTSIDE
+
+
+def no_space(message: str, *, log: Path | None = None) -> OutsideError:
+    """The error of a disk that is full."""
+    return OutsideError(message, reason="no-space", hint="free some space and run again", log=log)
+
+
+def says_no_space(text: str) -> bool:
+    """True when a program said in `text` that the disk is full."""
+    return os.strerror(errno.ENOSPC).lower() in text.lower()
 
 
 @dataclass(frozen=True, order=True)

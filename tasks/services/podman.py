@@ -118,7 +118,7 @@ class Engine:
                     hint=f"is {reference} still in its registry?",
                 )
         except FoundryError as error:
-            if any(word in error.message for word in _GONE):
+            if isinstance(error, OutsideError) or any(word in error.message for word in _GONE):
                 raise
             raise OutsideError(
                 error.message, reason=error.reason, log=error.log, replay=error.replay, retry=True,

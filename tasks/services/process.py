@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tasks.core.errors import FoundryError, OutsideError
+from tasks.core.errors import FoundryError, OutsideError, no_space, says_no_space
 
 _GRACE_SECONDS = 5.0
 _CLEANUP_SECONDS = 60.0
@@ -66,8 +66,9 @@ def run(
     A `patient` command is not asked to end by `stop_all`, only killed when it
     takes too long.
 
-    Raises OutsideError when the program is not installed, FoundryError when it
-    takes longer than `timeout` seconds or (with `check`) exits non-zero.
+    Raises OutsideError when the program is not installed or (with `check`) says that the
+    disk is full, FoundryError when it takes longer than `timeout` seconds or (with `check`)
+    exits non-zero.
     """
     started = time.monotonic()
     sink, begin = None, 0
@@ -104,10 +105,10 @@ def run(
         time.monotonic() - started,
     )
     if check and done.returncode != 0:
-        raise FoundryError(
-            failure_sentence(done, _tail(log, begin, secrets)),
-            reason=reason, hint=hint, log=log, replay=shell_line(argv, secrets),
-        )
+        sentence = failure_sentence(done, _tail(log, begin, secrets))
+        if says_no_space(sentence):
+            raise no_space(sentence, log=log)
+        raise FoundryError(sentence, reason=reason, hint=hint, log=log, replay=shell_line(argv, secrets))
     return done
 
 

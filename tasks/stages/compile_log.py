@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tasks.core.errors import says_no_space
+
 # gcc and clang, modpost, make, our own build script; in the order in which they mean most.
 _PATTERNS = (
     re.compile(r"^(?P<text>.*(?:fatal )?error: .*)$"),
@@ -13,7 +15,6 @@ _PATTERNS = (
     re.compile(r"^(?P<text>depmod: ERROR: .*)$"),
     re.compile(r"^(?P<text>make.*\*\*\* .*)$"),
 )
-_ENOSPC = "No space left on device"
 
 
 def last_line(log: Path) -> str:
@@ -32,7 +33,7 @@ def first_error(log: Path) -> str:
     except OSError:
         return ""
     for line in lines:
-        if _ENOSPC in line:
+        if says_no_space(line):
             return line.strip()
     for pattern in _PATTERNS:
         for line in lines:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.core.errors import EXIT_TASK_FAILED, FoundryError
+from tasks.core.errors import EXIT_TASK_FAILED, FoundryError, no_space, says_no_space
 
 _LONGEST = 300
 DONE, DOING, FAILED, BLOCKED, INTERRUPTED = "done", "doing", "failed", "blocked", "interrupted"
@@ -84,6 +83,6 @@ def from_os(error: OSError) -> FoundryError:
     name = f" ({error.filename})" if error.filename else ""
     sentence = f"{error.strerror or error}{name}"[:_LONGEST]
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or os.strerror(errno.ENOSPC) in sentence:  # shutil gathers its errors as texts
-        return FoundryError(sentence, reason="no-space", hint="free some space and run again")
+    if full or says_no_space(sentence):  # shutil gathers its errors as texts
+        return no_space(sentence)
     return FoundryError(sentence, reason="os-error", hint="is the folder there and writable?")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.core import patches
 from tasks.core.cells import Cell
-from tasks.core.errors import FoundryError
+from tasks.core.errors import FoundryError, no_space, says_no_space
 from tasks.core.files import read_json, regular_files, remove_stale, remove_tree, sha256_bytes
 from tasks.core.keys import BUILD_SCRIPT, CellKey
 from tasks.core.records import input_facts, output_facts, write_record
@@ -73,7 +73,9 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> None:
         gate = _gate(cell, out / "modules", exports, log)
         compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
         outputs = _move_out(cell, out, folder)
-    except FoundryError:
+    except FoundryError as error:
+        if error.reason == "no-space":
+            remove_tree(work)
         raise
     except BaseException:
         remove_tree(work)
@@ -137,8 +139,11 @@ def _compile(foundry: Foundry, cell: Cell, work: Path, log: Path) -> None:
             reason="podman-failed", log=log, replay=replay, hint="run `doit doctor`",
         )
     if done.returncode != 0:
+        first = first_error(log)
+        if says_no_space(first):
+            raise no_space(f"{cell.name} can't be compiled: {first}", log=log)
         raise FoundryError(
-            f"{cell.name} does not compile: {first_error(log) or f'exit code {done.returncode}, no error in the log'}",
+            f"{cell.name} does not compile: {first or f'exit code {done.returncode}, no error in the log'}",
             reason="compile-failed", log=log, replay=replay,
             hint="read the log, or replay the compile in the toolkit",
         )

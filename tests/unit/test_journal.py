@@ -29,7 +29,7 @@ def journal(*errors: Exception | None) -> Journal:
     ((OutsideError("x", reason="x"),), 3),
     ((OutsideError("x", reason="x"), FoundryError("x", reason="x")), 1),
     ((ConfigError([Fault("f", "", "x")]),), 2),
-    ((OSError(errno.ENOSPC, "No space left on device"),), 1),
+    ((OSError(errno.ENOSPC, "No space left on device"),), 3), ((OSError(errno.EACCES, "Permission denied"),), 1),
 ])
 def test_exit_code(errors: tuple[Exception | None, ...], code: int) -> None:
     assert journal(*errors).exit_code() == code
