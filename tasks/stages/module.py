@@ -164,6 +164,8 @@ def _run(foundry: Foundry, cell: Cell, arguments: list[str], log: Path, timeout:
 
 def kernel_exports(foundry: Foundry, cell: Cell, log: Path) -> bytes:
     """The toolkit's own Module.symvers, read in a container in which nothing of the driver runs; once a toolkit."""
+    from tasks.services.process import failure_sentence
+
     with foundry.exports_lock:
         if cell.toolkit not in foundry.exports:
             with foundry.engine.container(f"exports {cell.name}") as name:
@@ -172,6 +174,8 @@ def kernel_exports(foundry: Foundry, cell: Cell, log: Path) -> bytes:
                     "--entrypoint=/bin/sh", cell.toolkit, "-c", _EXPORTS, "sh", cell.kernel,
                     starts=True, check=False,
                 )
+            if done.returncode in _PODMAN_ITSELF:
+                raise FoundryError(failure_sentence(done), reason="podman-failed", hint="run `doit doctor`")
             if done.returncode != 0 or not done.stdout:
                 raise FoundryError(
                     f"the toolkit of {cell.name} has no build tree for kernel {cell.kernel}",
