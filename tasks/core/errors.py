@@ -20,6 +20,20 @@ EXIT_CONFIG = 2
 EXIT_OUTSIDE = 3
 EXIT_INTERRUPTED = 130
 
+_ADDRESS = "check network, proxy and the address in config/"
+_LATER = "try again later; if it stays so, tell whoever runs the server"
+_UNSAFE = "don't use the package; tell the vendor"
+# What to do about reasons whose raisers know no better; a reason counts up to its last hyphen, too.
+_HINTS = {
+    "http-timeout": f"{_ADDRESS}; the setting `network_timeout` says how long to wait",
+    "http-truncated": _LATER, "http-redirect": _ADDRESS, "http": _ADDRESS,
+    "http-too-large": _ADDRESS, "url-unsupported": _ADDRESS, "file": _ADDRESS,
+    "repodata-too-large": "no repository needs that much: check its address in config/, tell the vendor",
+    "key": "check `signing` in the family file: it must name the vendor's public key",
+    "rpm": _LATER, "rpm-unsafe": _UNSAFE, "signature": _UNSAFE,
+    "disk": "free some space, check the folder's rights, and run again",
+}
+
 
 class FoundryError(Exception):
     """A task failed for a reason that can be told in one sentence."""
@@ -39,7 +53,7 @@ class FoundryError(Exception):
         super().__init__(message)
         self.message = message
         self.reason = reason
-        self.hint = hint
+        self.hint = hint or _HINTS.get(reason) or _HINTS.get(reason.rpartition("-")[0], "")
         self.log = log
         self.replay = replay
         self.retry = retry
