@@ -12,6 +12,7 @@ from tasks.core.errors import ConfigError, Fault, UsageError
 from tasks.core.versions import minor_of
 
 _NARROWED = re.compile(r"build:(?P<driver>[^@]+)@(?P<release>.+)$")
+_SHOWN = "`doit list` shows all"
 _NEEDS_ALL = ("build", "publish", "push", "module", "image", "fetch", "source")
 
 
@@ -29,7 +30,7 @@ def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:
     driver, release = match.group("driver"), match.group("release")
     drivers = [known for known in plan.by_driver if fnmatchcase(known, driver)]
     if not drivers:
-        raise UsageError(_no_driver(driver, plan))
+        raise UsageError(_no_driver(driver, plan), hint=_SHOWN)
     cells = plan.narrowed(driver, release)
     if not cells:
         gaps = [gap for gap in plan.gaps if _concerns(name.partition(":")[2], gap)]
@@ -37,7 +38,9 @@ def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:
             raise ConfigError(plan.gap_faults(gaps))
         releases = {have for known in drivers for cell in plan.by_driver[known] for have in cell.releases}
         wanted = sorted(releases | {minor_of(have) for have in releases})
-        raise UsageError(f"the matrix wants no release {release} of {driver}; it wants {', '.join(wanted) or 'none'}")
+        raise UsageError(
+            f"the matrix wants no release {release} of {driver}; it wants {', '.join(wanted) or 'none'}", hint=_SHOWN
+        )
     return cells
 
 
@@ -51,9 +54,9 @@ def refuse_unknown(names: Sequence[str], plan: Plan, tasks: Iterable[str], targe
             continue
         if "*" in name:
             if not any(fnmatchcase(task, name) for task in known):
-                raise UsageError(f"no task fits {name!r}", hint="`doit list` shows all")
+                raise UsageError(f"no task fits {name!r}", hint=_SHOWN)
             continue
-        raise UsageError(_no_task(name, plan, known), hint="`doit list` shows all")
+        raise UsageError(_no_task(name, plan, known), hint=_SHOWN)
 
 
 def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[Fault]:
