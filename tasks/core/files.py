@@ -20,6 +20,7 @@ from typing import Any
 from tasks.core.errors import FoundryError
 
 _CHUNK = 1 << 20
+_FULL = 64 << 10  # bytes
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -97,6 +98,12 @@ def append_to(log: Path) -> Callable[[str], None]:
             stream.write(line + "\n")
 
     return write
+
+
+def is_full(folder: Path) -> bool:
+    """True when the disk of an existing folder has no space to speak of."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < _FULL
 
 
 def remove_tree(path: Path) -> None:

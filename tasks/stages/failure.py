@@ -21,6 +21,8 @@ def noted(folder: Path, **facts: Any) -> Iterator[None]:
     try:
         yield
     except (FoundryError, OSError) as problem:
+        if isinstance(problem, OSError) and problem.filename is None:
+            problem.filename = str(folder)  # a write to an open file does not say where
         error = problem if isinstance(problem, FoundryError) else from_os(problem)
         note: Mapping[str, Any] = {**facts, "reason": error.reason, "message": error.message}
         with suppress(OSError):  # on a full disk the failure itself is what matters

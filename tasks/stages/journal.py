@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -82,7 +84,10 @@ def from_os(error: OSError) -> FoundryError:
     """A full disk and the like, as one sentence."""
     name = f" ({error.filename})" if error.filename else ""
     sentence = f"{error.strerror or error}{name}"[:_LONGEST]
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        why = str(error.args[0][0][-1])  # it gathers (from, to, why) of all files
+        sentence = re.sub(r"^\[Errno \d+\] ", "", why)[:_LONGEST]
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or says_no_space(sentence):  # shutil gathers its errors as texts
+    if full or says_no_space(sentence):
         return no_space(sentence)
     return FoundryError(sentence, reason="os-error", hint="is the folder there and writable?")

@@ -7,6 +7,7 @@ patched copy stays, so that the compile can be replayed by hand.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.core import patches
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError, no_space, says_no_space
-from tasks.core.files import read_json, regular_files, remove_stale, remove_tree, sha256_bytes
+from tasks.core.files import is_full, read_json, regular_files, remove_stale, remove_tree, sha256_bytes
 from tasks.core.keys import BUILD_SCRIPT, CellKey
 from tasks.core.records import input_facts, output_facts, write_record
 from tasks.stages.context import Foundry
@@ -133,15 +134,16 @@ def _compile(foundry: Foundry, cell: Cell, work: Path, log: Path) -> None:
     finally:
         foundry.schedule.end_compile()
     replay = shell_line(foundry.engine.command("run", *arguments, starts=True))
+    first = first_error(log)
+    if done.returncode != 0 and (says_no_space(first) or is_full(work)):  # where the log's end did not fit either
+        why = first if says_no_space(first) else f"{os.strerror(errno.ENOSPC)} ({work})"
+        raise no_space(f"{cell.name} can't be compiled: {why}", log=log)
     if done.returncode in _PODMAN_ITSELF:
         raise FoundryError(
             f"podman could not run the compile of {cell.name}: {last_line(log)}",
             reason="podman-failed", log=log, replay=replay, hint="run `doit doctor`",
         )
     if done.returncode != 0:
-        first = first_error(log)
-        if says_no_space(first):
-            raise no_space(f"{cell.name} can't be compiled: {first}", log=log)
         raise FoundryError(
             f"{cell.name} does not compile: {first or f'exit code {done.returncode}, no error in the log'}",
             reason="compile-failed", log=log, replay=replay,
