@@ -15,7 +15,7 @@ from tasks.stages.journal import from_os
 
 @contextmanager
 def noted(folder: Path, **facts: Any) -> Iterator[None]:
-    """Note how the block fails, as reason and message besides `facts`; an older note goes."""
+    """Note how the block fails, all that the error says besides `facts`; an older note goes."""
     failure = folder / FAILURE_FILE
     failure.unlink(missing_ok=True)
     try:
@@ -24,7 +24,10 @@ def noted(folder: Path, **facts: Any) -> Iterator[None]:
         if isinstance(problem, OSError) and problem.filename is None:
             problem.filename = str(folder)  # a write to an open file does not say where
         error = problem if isinstance(problem, FoundryError) else from_os(problem)
-        note: Mapping[str, Any] = {**facts, "reason": error.reason, "message": error.message}
+        note: Mapping[str, Any] = {
+            **facts, "reason": error.reason, "message": error.message, "hint": error.hint,
+            "log": str(error.log or ""), "replay": error.replay, "retry": error.retry,
+        }
         with suppress(OSError):  # on a full disk the failure itself is what matters
             write_atomic(failure, pretty_json(note))
         raise error from problem
