@@ -35,7 +35,7 @@ from tasks.services.transport import (
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["download", "get", "shown"]
+__all__ = ["TOTAL_SECONDS", "download", "get", "shown"]
 _CHUNK = 1 << 16
 
 
