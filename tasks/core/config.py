@@ -6,7 +6,7 @@ all files are shown at once (ConfigError, exit code 2).
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, Fault
+from tasks.core.files import parse_json
 from tasks.core.patches import Patch
 from tasks.core.profile import Profile
 from tasks.core.schema import Verdicts
@@ -95,8 +96,8 @@ class _Reader:
             if default is None:
                 self.faults.append(Fault(file, "", "the file is missing"))
             return default
-        except OSError as error:
-            self.faults.append(Fault(file, "", f"can't be read: {error.strerror}"))
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+            self.faults.append(Fault(file, "", f"can't be read: {getattr(error, 'strerror', error)}"))
             return default
         try:
             document = _parse(file, content)
@@ -168,7 +169,8 @@ def _file_faults(root: Path, family: Mapping[str, Any], file: str) -> list[Fault
     """Files that a family names and that are not there, and names that would overwrite each other in the image."""
     named = [("containerfile", family["containerfile"]), *(("licenses", name) for name in family["licenses"])]
     faults = [
-        Fault(file, f"$.{where}", f"{name} does not exist") for where, name in named if not (root / name).is_file()
+        Fault(file, f"$.{where}", f"{name} does not exist") for where, name in named
+        if not os.path.isfile(root / name)  # unlike Path's, it takes names that no file can have
     ]
     for where, names in (("licenses", family["licenses"]), ("modules", [one["file"] for one in family["modules"]])):
         last = [Path(name).name for name in names]
@@ -223,18 +225,12 @@ def _parse(file: str, content: bytes) -> Any:
     """JSON or YAML by the file's ending; ValueError with one line on what is wrong."""
     if file.endswith(".json"):
         try:
-            return json.loads(content)
+            return parse_json(content)
         except ValueError as error:
             raise ValueError(f"is not JSON: {error}") from error
-    import yaml
+    from tasks.core.plain_yaml import parse_yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        return yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader, in C where it is built
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ValueError(f"is not YAML: {getattr(error, 'problem', None) or error}{place}") from error
+    return parse_yaml(content)
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

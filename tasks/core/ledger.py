@@ -7,13 +7,12 @@ no module. A ledger of a newer schema is refused, never misread.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, Fault
-from tasks.core.files import pretty_json
+from tasks.core.files import parse_json, pretty_json
 from tasks.core.schema import Verdicts
 from tasks.core.versions import version_key
 
@@ -41,7 +40,7 @@ def read_ledger(path: Path, file: str, verdicts: Verdicts) -> Mapping[tuple[str,
 def parse_ledger(content: bytes, file: str, verdicts: Verdicts) -> Mapping[str, Any]:
     """The checked document. Raises ConfigError as `read_ledger` does."""
     try:
-        document = json.loads(content)
+        document = parse_json(content)
     except ValueError as error:
         raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
     newer = isinstance(document, dict) and isinstance(document.get("schema"), int) and document["schema"] > SCHEMA

@@ -193,3 +193,45 @@ def test_profiles_chosen_and_from_files(checkout: Checkout) -> None:
     assert resolve(tmp_path, environ).name == "ecr"
     (tmp_path / ".kmod-profile").write_text("sandbox\n")
     assert resolve(tmp_path, environ).name == "sandbox"
+
+
+@pytest.mark.parametrize("content, words", [
+    ("[" * 100_000, "nested too deep"), ("[" * 900 + "]" * 900, ""), ('[{"driver": NaN}]', "NaN is no JSON value"),
+    ('[{"driver": "\\ud800"}]', "surrogates not allowed"), ("\ufffe", "is not JSON"),
+])
+def test_json_that_is_none(checkout: Checkout, content: str, words: str) -> None:
+    checkout.write("build-matrix.json", content)
+    [fault] = faults(checkout)
+    assert fault.startswith("build-matrix.json: ")
+    assert words in fault
+
+
+@pytest.mark.parametrize("content, words", [
+    ("a: " + "[" * 100_000, "nested deeper than 50 levels"), ("- " * 100_000, "nested deeper than 50 levels"),
+    ("&a [*a]", "refers to itself"), ("title: 2025-01-02", "put it in quotes"), ("1: x", "has the key 1"),
+    ("title: 2025-02-30", "a value that can't be read"), ("title: !!int x", "a value that can't be read"),
+    ("title: .nan", "put it in quotes"), ("title: !!set {a}", "put it in quotes"), ("title: !!x y", "is not YAML"),
+    ("a: &a [x,x,x,x]\n" + "".join(f"a{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9)),
+     "too many values"),
+])
+def test_yaml_that_json_could_not_say(checkout: Checkout, content: str, words: str) -> None:
+    checkout.write("config/drivers/neuron.yaml", content)
+    [fault] = [fault for fault in faults(checkout) if not fault.startswith("build-matrix.json")]
+    assert fault.startswith("config/drivers/neuron.yaml: ")
+    assert words in fault
+
+
+def test_aliases_are_yaml_too(checkout: Checkout) -> None:
+    checkout.edit("config/drivers/neuron.yaml", "title: AWS Neuron driver", "title: &title AWS Neuron driver")
+    checkout.edit("config/drivers/neuron.yaml", "vendor: Amazon Web Services", "vendor: *title")
+    assert load(checkout).families["neuron"]["labels"]["vendor"] == "AWS Neuron driver"
+
+
+@pytest.mark.parametrize("name", ["a\\0b", "x" * 5000])
+def test_names_that_no_file_can_have(checkout: Checkout, name: str) -> None:
+    families = f'families: {{neuron: {{containerfile: "{name}"}}}}'
+    checkout.write("config/profiles/local.yaml", f'matrix: ["{name}"]\n{families}')
+    found = faults(checkout)
+    assert len(found) == 2
+    assert any("can't be read" in fault for fault in found)
+    assert any(fault.startswith("config/drivers/neuron.yaml: $.containerfile") for fault in found)
