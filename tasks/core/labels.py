@@ -18,15 +18,20 @@ KEY_LABEL = "kmod-foundry.key"
 
 
 def created(package: Mapping[str, Any], base: Mapping[str, Any]) -> int:
-    """The build time of the newest input, in seconds since 1970: never now."""
-    base_time = int(datetime.fromisoformat(base["created"]).timestamp())
+    """The build time of the newest input, in seconds since 1970: never now. FoundryError (``lock-unreadable``)."""
+    try:
+        base_time = int(datetime.fromisoformat(base["created"]).timestamp())
+    except (ValueError, OverflowError) as error:
+        raise FoundryError(
+            f"the base in the lock was created at {base['created']}, a time that there is not", reason="lock-unreadable"
+        ) from error
     return max(int(package["build_time"]), base_time)
 
 
 def make_labels(
     cell: Cell, package: Mapping[str, Any], base: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Every label but the key's. FoundryError (``label-empty``) when one would be empty."""
+    """Every label but the key's. FoundryError (``label-empty``) when one would be empty; what `created` raises."""
     busybox = base.get("busybox", {})
     facts = {
         "driver": cell.driver, "kernel": cell.kernel, "arch": cell.arch, "tag": cell.tag, "family": cell.family.name,

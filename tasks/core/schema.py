@@ -26,7 +26,7 @@ class Verdicts:
         self.schemas = schemas
         self.kept = kept
         found = read_json(kept)
-        self._good: list[str] = found if isinstance(found, list) else []
+        self._good = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
         self._known = set(self._good)
         self._changed = False
 
@@ -44,10 +44,13 @@ class Verdicts:
 
     def faults(self, schema: str, document: Any, file: str) -> list[Fault]:
         """As `check`, without asking or keeping a verdict."""
-        return [
-            Fault(file, _json_path(error.absolute_path), _sentence(error))
-            for error in _validator(self._schema_bytes(schema)).iter_errors(document)
-        ]
+        try:
+            return [
+                Fault(file, _json_path(error.absolute_path), _sentence(error))
+                for error in _validator(self._schema_bytes(schema)).iter_errors(document)
+            ]
+        except RecursionError:
+            return [Fault(file, "", "is nested too deep")]
 
     def keep(self) -> None:
         """Write the verdicts down if there are new ones."""
@@ -66,20 +69,23 @@ def _read(path: Path) -> bytes:
 
 @lru_cache(maxsize=64)
 def _validator(schema: bytes) -> Any:
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, ValidationError
     from jsonschema.validators import extend
 
-    kind = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]  # reason: it has no types
-    return kind(json.loads(schema))
+    def pattern(_: Any, regex: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+        """JSON Schema's `$` is the end of the text (ECMA-262); Python's lets a newline follow."""
+        if isinstance(instance, str) and not re.search(re.sub(r"\$(?=\)|$)", r"\\Z", regex), instance):
+            yield ValidationError(f"{instance!r} does not match {regex!r}")
 
+    def integer(_: Any, instance: Any) -> bool:
+        """JSON Schema's 1.0 is an integer, too; to Python it is a float, and 1e300 is no number of anything."""
+        return isinstance(instance, int) and not isinstance(instance, bool)
 
-def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
-    """The keyword as ECMA-262 has it: unlike Python's, its ``$`` does not match before a line's end."""
-    from jsonschema import ValidationError
-
-    exact = f"{pattern[:-1]}\\Z" if pattern.endswith("$") else pattern
-    if validator.is_type(instance, "string") and not re.search(exact, instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", integer)
+    validator: Any = extend(  # type: ignore[no-untyped-call]  # reason: jsonschema leaves it untyped
+        Draft202012Validator, {"pattern": pattern}, type_checker=checker
+    )
+    return validator(json.loads(schema))
 
 
 def _json_path(parts: Any) -> str:

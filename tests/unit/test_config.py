@@ -195,6 +195,18 @@ def test_profiles_chosen_and_from_files(checkout: Checkout) -> None:
     assert resolve(tmp_path, environ).name == "sandbox"
 
 
+@pytest.mark.parametrize("value", ["2.22.2.0\n", "2.22.2.0\n\n"])
+def test_a_newline_is_no_part_of_a_name(checkout: Checkout, value: str) -> None:
+    """Python's `$` lets one follow: it would get into folders, tasks and tags."""
+    checkout.write("build-matrix.json", [{"driver": value, "ocp_versions": ["4.16"]}])
+    assert [fault.partition(": '")[0] for fault in faults(checkout)] == ["build-matrix.json: $[0].driver"]
+    checkout.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16\n"]}])
+    checkout.write("driver-toolkit/driver-toolkit.json", [entry("4.16.30", "a", OLD + "\n")])
+    assert [fault.partition(": '")[0] for fault in faults(checkout)] == [
+        "build-matrix.json: $[0].ocp_versions[0]", "driver-toolkit/driver-toolkit.json: $[0].kernel",
+    ]
+
+
 @pytest.mark.parametrize("content, words", [
     ("[" * 100_000, "nested too deep"), ("[" * 900 + "]" * 900, ""), ('[{"driver": NaN}]', "NaN is no JSON value"),
     ('[{"driver": "\\ud800"}]', "surrogates not allowed"), ("\ufffe", "is not JSON"),
@@ -235,3 +247,30 @@ def test_names_that_no_file_can_have(checkout: Checkout, name: str) -> None:
     assert len(found) == 2
     assert any("can't be read" in fault for fault in found)
     assert any(fault.startswith("config/drivers/neuron.yaml: $.containerfile") for fault in found)
+
+
+@pytest.mark.parametrize("field, value, words", [
+    ("created", "2025-99-99T00:00:00Z", "a time that there is not"),
+    ("created", "\u0662025-01-01T00:00:00Z", "created"),
+    ("build_time", 10**30, "maximum"), ("build_time", 1.0, "integer"), ("build_time", 1e300, "integer"),
+])
+def test_times_that_there_are_not(checkout: Checkout, field: str, value: object, words: str) -> None:
+    lock = json.loads(json.dumps(LOCK))
+    (lock["base"] if field == "created" else lock["packages"]["2.22.2.0"])[field] = value
+    checkout.write("config/locks/neuron.json", lock)
+    with pytest.raises(ConfigError, match=words):
+        _ = States(load(checkout)).cells
+
+
+def test_versions_are_short(checkout: Checkout) -> None:
+    """Python refuses to read numbers of more than 4300 digits."""
+    checkout.write("build-matrix.json", [{"driver": "2.2", "ocp_versions": ["9" * 5000 + ".1"]}])
+    checkout.edit("config/drivers/neuron.yaml", '"<2.18.12.0"', '"<' + "9" * 5000 + '"')
+    assert [fault.partition(": '")[0] for fault in faults(checkout)] == [
+        "build-matrix.json: $[0].ocp_versions[0]", "config/drivers/neuron.yaml: $.patches[0].drivers",
+    ]
+
+
+def test_verdicts_that_are_none(checkout: Checkout) -> None:
+    checkout.write("build/local/verdicts.json", [["x"], 1, None])
+    assert load(checkout).wants
