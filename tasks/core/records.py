@@ -24,9 +24,12 @@ def read_record(path: Path, stage: str) -> Record | None:
     found = read_json(path)
     if not isinstance(found, dict) or found.get("schema") != SCHEMA or found.get("stage") != stage:
         return None
-    if not isinstance(found.get("inputs"), dict) or not isinstance(found.get("outputs"), dict):
+    outputs = found.get("outputs")
+    if not isinstance(found.get("inputs"), dict) or not isinstance(outputs, dict):
         return None
-    return found
+    if not all(isinstance(fact, dict) and "size" in fact for fact in outputs.values()):
+        return None
+    return found if isinstance(found.get("key_inputs", {}), dict) else None
 
 
 def write_record(path: Path, stage: str, facts: Mapping[str, Any]) -> None:
@@ -39,7 +42,7 @@ def outputs_missing(record: Record, folder: Path) -> str:
     for name, fact in record["outputs"].items():
         try:
             size = os.stat(os.path.join(folder, name)).st_size
-        except OSError:
+        except (OSError, ValueError):  # a name that no file can have
             return str(name)
         if size != fact["size"]:
             return str(name)

@@ -169,7 +169,7 @@ class States:
         if not self.force:
             if row is not None and row["key"] == key.key:
                 return CellState(cell, key, PUBLISHED, _IN_LEDGER, True, True, image, row)
-            if image is not None and image.get("adopted") and image["key"] == key.key:
+            if image is not None and image.get("adopted") and image.get("key") == key.key:
                 return CellState(cell, key, PUBLISHED, _ADOPTED, True, True, image, row)
         module_why = self._why(module, key.module, key, folder)
         image_why = self._why(image, key.key, key, folder)
@@ -205,8 +205,8 @@ class States:
             return _FORCED
         if record is None or record.get("adopted"):
             return _NOT_BUILT
-        if record["key"] != wanted:
-            return _changed("changed", record["key_inputs"], key.module_parts if wanted == key.module else key.parts)
+        if record.get("key") != wanted:
+            return _changed("changed", record.get("key_inputs", {}), key.module_parts if wanted == key.module else key.parts)
         missing = outputs_missing(record, folder)
         return Why("output-missing", f"missing: {missing}") if missing else None
 
@@ -220,7 +220,7 @@ class States:
         fetched = read_record(folder / "fetch.json", "fetch")
         source = read_record(folder / "source.json", "source")
         fetch_done = _matches(fetched, content, folder) and bool(
-            fetched and fetched["key"] == self.fetch_key(driver, family)
+            fetched and fetched.get("key") == self.fetch_key(driver, family)
         )
         source_done = _matches(source, content, folder) and (folder / "tree").is_dir()
         reason = "" if source_done else "not unpacked yet" if fetch_done else NOT_FETCHED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,19 @@ def test_failures_are_remembered_for_their_key(checkout: Checkout) -> None:
     assert (state(checkout).state, state(checkout).reason) == (FAILED, "compile-failed: no")
     checkout.write("container/build-module.sh", "x\n")
     assert state(checkout).state == PENDING
+
+
+@pytest.mark.parametrize("change", [
+    {"outputs": {"neuron.ko": {}}}, {"outputs": {"neuron.ko": 1}}, {"outputs": {"a\0b": {"size": 1}}}, {"outputs": []},
+    {"key": None}, {"key_inputs": []}, {"key": "0" * 64, "key_inputs": None}, {"inputs": None},
+    {"adopted": True, "key": None},
+])
+def test_records_that_are_odd_count_as_not_there(checkout: Checkout, change: dict[str, Any]) -> None:
+    folder = build(checkout)
+    for name in ("module", "image"):
+        whole = (folder / f"{name}.json").read_text(encoding="utf-8")
+        record = {field: value for field, value in {**json.loads(whole), **change}.items() if value is not None}
+        (folder / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
+        assert state(checkout).state == PENDING
+        (folder / f"{name}.json").write_text(whole, encoding="utf-8")
+    assert state(checkout).state == BUILT
