@@ -206,7 +206,8 @@ class States:
         if record is None or record.get("adopted"):
             return _NOT_BUILT
         if record.get("key") != wanted:
-            return _changed("changed", record.get("key_inputs", {}), key.module_parts if wanted == key.module else key.parts)
+            parts = key.module_parts if wanted == key.module else key.parts
+            return _changed("changed", record.get("key_inputs", {}), parts)
         missing = outputs_missing(record, folder)
         return Why("output-missing", f"missing: {missing}") if missing else None
 

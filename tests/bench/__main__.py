@@ -16,7 +16,9 @@ from tasks.core.files import remove_tree
 from tests.bench.figure import Figure
 
 # The modules of the figures, the quick ones first; each has `measure(folder)`.
-MODULES = ("nothing_to_do", "graph", "kernel_read", "from_nothing", "image_size", "reproducible")
+MODULES = (
+    "nothing_to_do", "graph", "package_read", "kernel_read", "from_nothing", "image_size", "reproducible",
+)
 
 
 def main(names: Sequence[str]) -> int:
