@@ -165,8 +165,8 @@ class Foundry:
     def sweep(self) -> None:
         """Remove images that runs of ours pulled and no pending cell needs any more."""
         pulled = read_json(self.root / self.config.build / PULLED)
-        cells = any(not name.startswith("sandbox:") for name in self.journal.entries)
-        if not pulled or not cells or self.settings["keep_toolkits"]:
+        sandbox = [name.startswith("sandbox:") for name in self.journal.entries]
+        if not pulled or (sandbox and all(sandbox)) or self.settings["keep_toolkits"]:
             return  # looking into podman's store needs the services: `sandbox:down` must not start them
         compiled = {name for name, entry in self.journal.entries.items() if entry.state == DONE}
         needed = {
