@@ -1,0 +1,212 @@
+"""`doit publish` in the sandbox: once, proven, told in a ledger that a fresh checkout finds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.harness.clone import AccessLogs, Clone, registry_port
+
+DRIVER = "2.22.2.0"
+
+
+def manifests(clone: Clone) -> dict[str, str]:
+    """What the registry holds of a clone's repository: tag → digest, asked by another program."""
+    address = f"127.0.0.1:{registry_port(clone.services)}/{clone.repository}"
+    listed = subprocess.run(["skopeo", "list-tags", "--tls-verify=false", f"docker://{address}"],
+                            capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        assert "name unknown" in listed.stderr, listed.stderr
+        return {}
+    return {tag: digest(f"{address}:{tag}") for tag in json.loads(listed.stdout)["Tags"]}
+
+
+def digest(name: str) -> str:
+    done = subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}"],
+                          capture_output=True, check=True)
+    import hashlib
+
+    return f"sha256:{hashlib.sha256(done.stdout).hexdigest()}"
+
+
+def images(clone: Clone) -> dict[str, str]:
+    return {tag: found for tag, found in manifests(clone).items() if not tag.startswith("ledger-")}
+
+
+def ledger(clone: Clone, driver: str = DRIVER) -> dict[str, Any]:
+    path = clone.build / "release" / driver / "images.json"
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def copied_of(clone: Clone, folder: Path) -> Clone:
+    """A fresh checkout of the same project: the tracked files, the same targets, no ledger, nothing built."""
+    fresh = Clone(folder, clone.services)
+    fresh.edit("config/profiles/sandbox.yaml", fresh.repository, clone.repository)
+    fresh.repository = clone.repository
+    fresh.copy_state(clone, "driver-toolkit.json", "locks", "keys")
+    shutil.copy2(clone.root / "build-matrix.json", fresh.root / "build-matrix.json")
+    return fresh
+
+
+def writes(lines: list[str]) -> list[str]:
+    return [line for line in lines if any(f'"{verb} ' in line for verb in ("PUT", "POST", "PATCH", "DELETE"))]
+
+
+def test_published_once_and_never_twice(copied: Clone, access: AccessLogs, tmp_path: Path) -> None:
+    cells = {name: row["digest"] for name, row in copied.status().items()}
+    archives = sorted(path.parent.name for path in copied.build.glob("cells/*/image.oci.tar"))
+    run = copied.doit("publish")
+    assert run.code == 0, run.text
+    assert run.compiled == []
+    assert images(copied) == cells
+    assert archives
+    assert not list(copied.build.glob("cells/*/image.oci.tar")), "what is published needs no archive"
+    rows = {f"{one['driver']}-{row['kernel']}": row for one in (
+        json.loads(path.read_text()) for path in copied.build.glob("release/*/images.json")) for row in one["cells"]}
+    assert {name: row["digest"] for name, row in rows.items()} == cells
+    for row in rows.values():
+        assert row["registries"] == [f"registry.sandbox.internal/{copied.repository}"]
+        assert row["releases"] and row["key"] and row["toolkit"] and row["lock"] and row["published"]
+    assert {row["state"] for row in copied.status().values()} == {"published"}
+    access.new()
+    run = copied.doit("publish")
+    assert (run.code, run.processes, run.connections, access.new()) == (0, [], [], [])
+    # A fresh checkout asks for the ledgers and nothing else, however many cells there are.
+    fresh = copied_of(copied, tmp_path / "fresh")
+    access.new()
+    run = fresh.doit("publish")
+    assert run.code == 0, run.text
+    assert run.processes == [], "neither toolkit nor compiler"
+    asked = access.new()
+    assert len(asked) <= 4 * len({row["driver"] for row in fresh.status().values()}), asked
+    assert writes(asked) == []
+    assert {row["state"] for row in fresh.status().values()} == {"published"}
+    run = fresh.doit("publish")
+    assert (run.code, run.processes, run.connections, access.new()) == (0, [], [], [])
+
+
+def test_blobs_that_images_share_are_sent_once(copied: Clone, access: AccessLogs) -> None:
+    archives = list(copied.build.glob("cells/*/image.oci.tar"))
+    cells = len(archives)
+    access.new()
+    assert copied.doit("publish").code == 0
+    puts = [line for line in access.new() if '"PUT ' in line and "/blobs/uploads/" in line]
+    ledgers = len({row["driver"] for row in copied.status().values()})
+    # each image has a config and a layer of its own; base and licences are common; ledgers share an empty config
+    assert len(puts) <= 2 * cells + 3 + ledgers + 1, puts
+
+
+def test_a_changed_cell_replaces_its_tag_and_says_why(copied: Clone) -> None:
+    assert copied.doit("publish").code == 0
+    before = images(copied)
+    copied.edit("config/profiles/sandbox.yaml", "vendor: kmod-foundry", "vendor: kmod-foundry two")
+    assert {row["state"] for row in copied.status().values()} == {"pending"}
+    run = copied.doit(f"publish:{DRIVER}")
+    assert run.code == 0, run.text
+    assert run.compiled == [], "labels alone changed"
+    after = images(copied)
+    changed = {tag for tag, found in after.items() if found != before[tag]}
+    assert changed == {tag for tag in before if tag.startswith(DRIVER)}
+    for row in ledger(copied)["cells"]:
+        [tag] = row["tags"]
+        assert row["replaces"] == {
+            "digest": before[tag], "key": row["replaces"]["key"], "reason": "changed: the labels"}
+
+
+def test_a_tag_of_somebody_else_is_not_overwritten(copied: Clone) -> None:
+    """The registry has another image under the tag, and no ledger that knows it."""
+    other = Clone(copied.root.with_name("other"), copied.services)
+    other.copy_state(copied, "driver-toolkit.json", "locks", "keys", "cells", "sources")
+    shutil.copy2(copied.root / "build-matrix.json", other.root / "build-matrix.json")
+    other.edit("config/profiles/sandbox.yaml", other.repository, copied.repository)
+    other.edit("config/profiles/sandbox.yaml", "vendor: kmod-foundry", "vendor: somebody else")
+    other.repository = copied.repository
+    assert other.doit(f"publish:{DRIVER}").code == 0
+    before = images(copied)
+    for path in (copied.build / "release").glob("*"):
+        shutil.rmtree(path)
+    delete_ledgers(copied)
+    run = copied.doit(f"publish:{DRIVER}")
+    assert run.code == 1
+    assert "with another key" in run.text and "FORCE_BUILD=true replaces it" in run.text
+    assert images(copied) == before
+    run = copied.doit(f"publish:{DRIVER}", FORCE_BUILD="true")
+    assert run.code == 0, run.text
+    assert set(images(copied)) == set(before)
+    assert not set(images(copied).values()) & set(before.values())
+    assert {row["replaces"]["reason"] for row in ledger(copied)["cells"]} == {"FORCE_BUILD is set"}
+
+
+def delete_ledgers(clone: Clone) -> None:
+    for tag, found in manifests(clone).items():
+        if tag.startswith("ledger-"):
+            url = f"http://127.0.0.1:{registry_port(clone.services)}/v2/{clone.repository}/manifests/{found}"
+            assert requests.delete(url, timeout=30).status_code == 202
+
+
+def test_killed_between_push_and_ledger(copied: Clone, tmp_path: Path) -> None:
+    """The ledger is lost everywhere; what the registry has is adopted: nothing is sent or compiled again."""
+    cells = {name: row["digest"] for name, row in copied.status().items()}
+    process = subprocess.Popen(
+        copied.command("publish"), cwd=copied.root, env=copied.environment(), stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not images(copied) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    shutil.rmtree(copied.build / "release", ignore_errors=True)
+    delete_ledgers(copied)
+    for row in cells:
+        if not (copied.cell(row) / "image.oci.tar").exists():
+            assert row in images(copied)
+    run = copied.doit("publish")
+    assert run.code == 0, run.text
+    assert run.compiled == []
+    assert images(copied) == cells
+    assert {row["state"] for row in copied.status().values()} == {"published"}
+    assert set(manifests(copied)) - set(cells) == {f"ledger-{row['driver']}" for row in copied.status().values()}
+
+
+def test_one_bad_cell_hides_nothing(copied: Clone) -> None:
+    """What could be published is, with its ledger; the run fails."""
+    bad, *good = sorted(copied.status())
+    (copied.cell(bad) / "image.json").unlink()
+    (copied.cell(bad) / "module.json").unlink()
+    copied.edit("container/build-module.sh", "set -eu", "set -eu\n# changed\n")
+    copied.edit("container/build-module.sh", "# changed", f'[ "$KERNEL" != "{bad.partition("-")[2]}" ] || exit 9')
+    run = copied.doit("publish")
+    assert run.code == 1
+    failed = {name for name, row in copied.status().items() if row["state"] == "failed"}
+    assert bad in failed
+    published = {name for name, row in copied.status().items() if row["state"] == "published"}
+    assert published == set(copied.status()) - failed
+    assert set(images(copied)) == published
+    assert any(tag.startswith("ledger-") for tag in manifests(copied))
+
+
+def test_a_profile_without_targets(new_clone: Callable[[], Clone]) -> None:
+    run = new_clone().doit("publish", KMOD_PROFILE="local")
+    assert run.code == 2
+    assert "names no registry to publish to" in run.text
+    assert "hint:" in run.text
+
+
+def test_further_tags(copied: Clone) -> None:
+    copied.edit("config/defaults.yaml", "extra_tags: []", 'extra_tags: ["{driver}-ocp{release}-{kernel}"]')
+    assert copied.doit("publish").code == 0
+    rows = ledger(copied)["cells"]
+    for row in rows:
+        assert row["tags"][1:] == [
+            f"{DRIVER}-ocp{release}-{row['kernel']}".replace("+", "_") for release in row["releases"]]
+        assert {images(copied)[tag] for tag in row["tags"]} == {row["digest"]}
