@@ -158,7 +158,7 @@ def test_manifests(data: bytes, content_type: str) -> None:
             assert choose(found, "arm64") in found.entries
     except FoundryError as error:
         assert error.reason in ("manifest-malformed", "manifest-unsupported", "platform-missing")
-        assert error.render().isprintable()
+        assert error.message.isprintable()
 
 
 @many
