@@ -274,3 +274,10 @@ def test_versions_are_short(checkout: Checkout) -> None:
 def test_verdicts_that_are_none(checkout: Checkout) -> None:
     checkout.write("build/local/verdicts.json", [["x"], 1, None])
     assert load(checkout).wants
+
+
+def test_json_with_a_byte_order_mark(checkout: Checkout) -> None:
+    """Windows' editors put one there."""
+    text = (checkout.root / "build-matrix.json").read_text(encoding="utf-8")
+    checkout.write("build-matrix.json", "\ufeff" + text)
+    assert len(load(checkout).wants) == 1
