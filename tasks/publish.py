@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.actions import Task, perform, stage_task
-from tasks.core.errors import ConfigError, Fault
+from tasks.actions import Task, stage_task
 from tasks.session import foundry
 from tasks.stages import publish
-from tasks.stages.context import Foundry
 
 
 def task_push() -> Iterator[Task]:
@@ -29,9 +27,7 @@ def task_push() -> Iterator[Task]:
 def task_publish() -> Iterator[Task]:
     """Publish what the ledgers lack."""
     if not foundry().settings["publish"]:
-        yield {"basename": "publish", "doc": "this profile publishes nowhere", "uptodate": [False],
-               "actions": [(perform, ["publish", _nowhere, (), None])]}
-        return
+        return  # the task loader says so when it is asked for
     plan = foundry().states.plan
     yield {"name": None, "doc": "images of all drivers in the profile's registries, proven; the ledgers"}
     for driver, cells in plan.by_driver.items():
@@ -39,10 +35,3 @@ def task_publish() -> Iterator[Task]:
             "name": driver, "doc": f"images of {driver} in the profile's registries", "actions": None,
             "task_dep": [f"push:{cell.name}" for cell in cells],
         }
-
-
-def _nowhere(one: Foundry) -> None:
-    raise ConfigError(
-        [Fault(f"config/profiles/{one.config.profile.name}.yaml", "$.publish", "names no registry to publish to")],
-        hint="`doit profile ecr` chooses a private ECR repository, or name one here",
-    )

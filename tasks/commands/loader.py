@@ -9,7 +9,7 @@ from doit import doit_cmd
 from doit.cmd_base import DodoTaskLoader
 
 from tasks import session
-from tasks.core.errors import ConfigError, FoundryError, UsageError
+from tasks.core.errors import ConfigError, Fault, FoundryError, UsageError
 from tasks.stages.context import has_ledger
 from tasks.stages.selection import drivers_of, faults_in_the_way, refuse_unknown
 from tasks.stages.toolkit import unread_toolkits
@@ -54,6 +54,10 @@ def _have_ledgers(names: list[str]) -> None:
     """What is published already decides what has to be built: ask for the ledgers that are not here."""
     one = session.foundry()
     if not one.settings["publish"]:
+        if any(name.startswith(("publish", "push")) for name in names):
+            file = f"config/profiles/{one.config.profile.name}.yaml"
+            fault = Fault(file, "$.publish", "names no registry to push to")
+            raise ConfigError([fault], hint="name one, or choose another profile: `doit profile ecr`")
         return
     drivers = [driver for driver in drivers_of(names, one.states.plan) if not has_ledger(one, driver)]
     if drivers:

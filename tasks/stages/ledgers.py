@@ -8,6 +8,7 @@ driver asks the registry once; "there is none" is kept as an empty ledger.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, read_json, sha256_bytes, write_atomic
 from tasks.core.ledger import ledger_bytes, ledger_path, merged, parse_ledger, read_ledger, rows_of
 from tasks.core.names import image_tag
+from tasks.core.targets import Target
 from tasks.services.lock import locked
 from tasks.stages.context import Foundry
 
@@ -50,8 +52,11 @@ def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
         targets = foundry.targets(family.name)
         if path.exists() or not targets:
             continue
-        found = _read_remote(foundry, driver, 0)
-        write_atomic(path, ledger_bytes(driver, family.name, found.values()))
+        theirs = _read_remote(foundry, driver, 0)
+        data = ledger_bytes(driver, family.name, theirs.rows.values())
+        write_atomic(path, data)
+        if theirs.content == data:
+            _mark(foundry, driver, targets[0], data)
 
 
 def store(foundry: Foundry, drivers: Iterable[str]) -> None:
@@ -65,10 +70,10 @@ def store(foundry: Foundry, drivers: Iterable[str]) -> None:
             if data is None or _stored(foundry, driver).get(target.name) == sha256_bytes(data):
                 continue
             theirs = _read_remote(foundry, driver, number)
-            data = _merge(foundry, driver, family, theirs)
-            put_document(foundry.writer(family, number), ledger_tag(driver), data, MEDIA_TYPE)
-            marks = {**_stored(foundry, driver), target.name: sha256_bytes(data)}
-            write_atomic(_path(foundry, driver).with_name(_STORED), pretty_json(marks))
+            data = _merge(foundry, driver, family, theirs.rows)
+            if theirs.content != data:
+                put_document(foundry.writer(family, number), ledger_tag(driver), data, MEDIA_TYPE)
+            _mark(foundry, driver, target, data)
 
 
 def not_stored(foundry: Foundry, driver: str) -> bool:
@@ -89,19 +94,33 @@ def _merge(foundry: Foundry, driver: str, family: str, theirs: Mapping[tuple[str
     return data
 
 
-def _read_remote(foundry: Foundry, driver: str, number: int) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+@dataclass(frozen=True)
+class _Remote:
+    """A ledger as a registry has it: its bytes, None where there is none, and its rows."""
+
+    content: bytes | None
+    rows: Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+def _read_remote(foundry: Foundry, driver: str, number: int) -> _Remote:
     from tasks.services.registry.document import get_document
 
     family = foundry.states.plan.families[driver].name
     writer = foundry.writer(family, number)
     content = get_document(writer, ledger_tag(driver), MEDIA_TYPE)
     if content is None:
-        return {}
+        return _Remote(None, {})
     document = parse_ledger(content, f"{writer.name}:{ledger_tag(driver)}", foundry.config.verdicts)
     if document["driver"] != driver:
         raise FoundryError(f"{writer.name}:{ledger_tag(driver)} is the ledger of {document['driver']}, not of {driver}",
                            reason="document-malformed", hint="does something else use this tag?")
-    return rows_of(document)
+    return _Remote(content, rows_of(document))
+
+
+def _mark(foundry: Foundry, driver: str, target: Target, data: bytes) -> None:
+    """Remember that a target has these bytes."""
+    marks = {**_stored(foundry, driver), target.name: sha256_bytes(data)}
+    write_atomic(_path(foundry, driver).with_name(_STORED), pretty_json(marks))
 
 
 def _path(foundry: Foundry, driver: str) -> Path:
