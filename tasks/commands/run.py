@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdParseError
 
 from tasks import session
+from tasks.commands.alone import alone
 from tasks.core.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, FoundryError
-from tasks.core.profile import resolve
 from tasks.stages.context import DEFAULT_VERBOSITY, Foundry
 from tasks.stages.selection import drivers_of
 
@@ -42,7 +36,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
         try:
-            with _alone():
+            with alone():
                 return self._interruptible(params, args)
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)
@@ -98,29 +92,6 @@ def _store_ledgers(one: Foundry, drivers: list[str]) -> None:
 def _say_interrupted() -> int:
     print("interrupted; what was finished stays, run again to go on", file=sys.stderr)
     return EXIT_INTERRUPTED
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Wait until no other run works in this checkout with the same profile, and say so."""
-    folder = Path("build") / resolve(Path()).name
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".run.lock").open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            print(f"another run is at work here (process {handle.read().strip() or '?'}); waiting", file=sys.stderr)
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(0.2)
-        handle.truncate(0)
-        handle.write(f"{os.getpid()}\n")
-        handle.flush()
-        yield
 
 
 def _interrupt(number: int, frame: object) -> None:

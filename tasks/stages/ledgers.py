@@ -16,18 +16,20 @@ from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, read_json, sha256_bytes, write_atomic
 from tasks.core.ledger import ledger_bytes, ledger_path, merged, parse_ledger, read_ledger, rows_of
-from tasks.core.names import image_tag
+from tasks.core.names import tag_of
 from tasks.core.targets import Target
+from tasks.core.versions import version_key
 from tasks.services.lock import locked
 from tasks.stages.context import Foundry
 
 MEDIA_TYPE = "application/vnd.kmod-foundry.ledger.v1+json"
+TAG_PREFIX = "ledger-"
 _STORED = "stored.json"  # target → hash of the ledger that it was last given
 
 
 def ledger_tag(driver: str) -> str:
     """The tag of a driver's ledger; no image has it, as those begin with the driver's version."""
-    return image_tag("ledger", driver)
+    return tag_of(f"{TAG_PREFIX}{driver}")
 
 
 def put_row(foundry: Foundry, cell: Cell, row: Mapping[str, Any]) -> None:
@@ -83,6 +85,19 @@ def not_stored(foundry: Foundry, driver: str) -> bool:
         return False
     marks = _stored(foundry, driver).values()
     return list(marks).count(sha256_bytes(data)) < len(foundry.settings["publish"])
+
+
+def all_ledgers(foundry: Foundry) -> dict[str, Mapping[str, Any]]:
+    """The ledgers by driver: those of the matrix, from the registry where they are not here, and others of this folder.
+
+    Raises what the registry raises.
+    """
+    fetch_missing(foundry, foundry.states.plan.by_driver)
+    folder = foundry.root / foundry.config.build / "release"
+    drivers = sorted({*foundry.states.plan.by_driver, *(path.parent.name for path in folder.glob("*/images.json"))},
+                     key=version_key)
+    contents = {driver: _content(foundry, driver) for driver in drivers}
+    return {driver: _parsed(foundry, driver, data) for driver, data in contents.items() if data is not None}
 
 
 def _merge(foundry: Foundry, driver: str, family: str, theirs: Mapping[tuple[str, str], Mapping[str, Any]]) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import shutil
 import signal
@@ -16,6 +18,7 @@ import requests
 
 from tasks.core.names import tag_of
 from tests.harness.clone import AccessLogs, Clone, registry_port
+from tests.harness.registry import LAYER, OCI_MANIFEST, Pusher, tar_of
 
 DRIVER = "2.22.2.0"
 
@@ -207,3 +210,86 @@ def test_further_tags(copied: Clone) -> None:
         assert row["tags"][1:] == [
             f"{DRIVER}-ocp{release}-{row['kernel']}".replace("+", "_") for release in row["releases"]]
         assert {images(copied)[tag] for tag in row["tags"]} == {row["digest"]}
+
+
+def test_export_compares_the_registry_with_the_ledger(copied: Clone) -> None:
+    assert copied.doit("publish").code == 0
+    run = copied.doit("export")
+    assert run.code == 0, run.text
+    rows = list(csv.DictReader(io.StringIO(run.out)))
+    assert {row["tag"]: row["digest"] for row in rows} == images(copied)
+    assert {row["state"] for row in rows} == {"ok"}
+    for row in rows:
+        assert row["image"] == f"registry.sandbox.internal/{copied.repository}@{row['digest']}"
+        assert int(row["size"]) > 100_000
+        assert row["releases"] and row["kernel"] and row["pushed"].endswith("Z")
+    gone, stray = rows[0], "9.9-stray"
+    api = f"http://127.0.0.1:{registry_port(copied.services)}/v2/{copied.repository}/manifests"
+    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+    kept = requests.get(f"{api}/{rows[1]['digest']}", headers=accept, timeout=30)
+    put = requests.put(f"{api}/{stray}", data=kept.content, headers={"Content-Type": kept.headers["Content-Type"]},
+                       timeout=30)
+    assert put.status_code == 201
+    assert requests.delete(f"{api}/{gone['digest']}", timeout=30).status_code == 202
+    run = copied.doit("export", "--json")
+    assert run.code == 1
+    found = {row["tag"]: row for row in json.loads(run.out)}
+    assert found[gone["tag"]]["state"] == "not in registry"
+    assert found[stray]["state"] == "not in ledger"
+    assert found[rows[1]["tag"]]["state"] == "ok"
+    assert f"warning: {gone['tag']}: not in registry" in run.err
+
+
+def test_verify_looks_at_what_is_published(copied: Clone) -> None:
+    assert copied.doit("publish").code == 0
+    run = copied.doit("verify")
+    assert run.code == 0, run.text
+    assert len([line for line in run.out.splitlines() if line.startswith("ok ")]) == len(images(copied))
+    assert run.compiled == []
+    assert "1 images" in copied.doit("verify", "--sample=1").out
+    # somebody changes what the ledger says, or the registry's content
+    path = copied.build / "release" / DRIVER / "images.json"
+    document = ledger(copied)
+    first, second = document["cells"][:2]
+    first["digest"], second["digest"] = second["digest"], first["digest"]
+    path.write_text(json.dumps(document))
+    run = copied.doit("verify", DRIVER)
+    assert run.code == 1
+    assert "neuron.ko is missing" in run.out
+    assert "not the ledger's key" in run.out
+    assert f"its tag {first['tags'][0]} is" in run.out
+    assert "Traceback" not in run.text
+    assert copied.doit("verify", "nope").code == 2
+    first["digest"], second["digest"] = second["digest"], with_another_module(copied, first, second["kernel"])
+    path.write_text(json.dumps(document))
+    run = copied.doit("verify", DRIVER)
+    assert run.code == 1
+    assert "gate vermagic" in run.out
+
+
+def with_another_module(clone: Clone, row: dict[str, Any], kernel: str) -> str:
+    """The image of a row (its digest is in the registry) with a module of another kernel on top; the new digest."""
+    registry = f"127.0.0.1:{registry_port(clone.services)}"
+    pusher = Pusher(registry, clone.repository)
+    base = f"http://{registry}/v2/{clone.repository}"
+    old = requests.get(f"{base}/manifests/{row['digest']}", headers={"Accept": OCI_MANIFEST}, timeout=30).json()
+    config = requests.get(f"{base}/blobs/{old['config']['digest']}", timeout=30).json()
+    module = next(clone.build.glob(f"cells/{DRIVER}-{row['kernel']}/neuron.ko")).read_bytes()
+    layer = tar_of({f"opt/lib/modules/{kernel}/neuron.ko": module})
+    config["rootfs"]["diff_ids"].append(f"sha256:{hashlib.sha256(layer).hexdigest()}")
+    made = pusher.manifest({
+        **old, "config": {**old["config"], **pusher.blob(json.dumps(config).encode())},
+        "layers": [*old["layers"], {"mediaType": LAYER, **pusher.blob(layer)}],
+    })
+    return str(made["digest"])
+
+
+def test_the_registry_is_down(copied: Clone) -> None:
+    """Nothing is taken for unpublished because nobody answers."""
+    copied.edit("config/profiles/sandbox.yaml", "registry: registry.sandbox.internal", "registry: 127.0.0.1:1")
+    for command in ("build", "export"):
+        run = copied.doit(command)
+        assert run.code == 3, (command, run.text)
+        assert "can't be reached" in run.err
+        assert run.compiled == []
+    assert copied.doit("list").code == 0

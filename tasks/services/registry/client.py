@@ -44,6 +44,7 @@ FORBIDDEN = 403
 _MAY_HAVE_ENDED = (400, FORBIDDEN)  # how ECR Public and ECR answer to a token that expired
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
+_PAGE = 1000  # tags that are asked for at once
 _MAX_REASON = 1 << 16  # bytes of an error's body
 
 
@@ -103,6 +104,30 @@ class Registry:
             lambda _, response: response.status_code == OK, headers={"Accept": ", ".join(ACCEPT)},
             accept=(OK, NOT_FOUND), what=f"{repository} {reference}",
         )
+
+    def digest_of(self, repository: str, tag: str) -> str:
+        """The digest of a tag's manifest; errors as of `manifest`."""
+        def read(_: Attempt, response: requests.Response) -> str:
+            return response.headers.get("Docker-Content-Digest", "")
+
+        url = f"{self.base}{repository}/manifests/{tag}"
+        told = self.ask("HEAD", url, pull_scope(repository), read, headers={"Accept": ", ".join(ACCEPT)},
+                        what=f"{repository} {tag}")
+        return told or self.manifest(repository, tag).digest
+
+    def tags(self, repository: str) -> list[str]:
+        """All tags, page by page; none when the registry does not know the repository.
+
+        Raises FoundryError ``tags-malformed`` for an answer that is no list, and what `manifest` raises.
+        """
+        url, found, seen = f"{self.base}{repository}/tags/list?n={_PAGE}", [], set[str]()
+        while url and url not in seen:
+            seen.add(url)
+            names, following = self.ask("GET", url, pull_scope(repository), _page, accept=(OK, NOT_FOUND),
+                                        what=f"{repository} tags")
+            found += names
+            url = _safe_next(url, following)
+        return list(dict.fromkeys(found))
 
     def blob(self, repository: str, digest: str, max_bytes: int) -> bytes:
         """A whole blob, its digest checked; errors as of `manifest`."""
@@ -222,6 +247,26 @@ def check_digest(digest: str, found: str, what: str) -> None:
     if digest != f"sha256:{found}":
         raise FoundryError(f"{what}: {digest} arrives as sha256:{found}", reason="digest-mismatch",
                            hint="the registry, or something before it, is damaged")
+
+
+def _page(attempt: Attempt, response: requests.Response) -> tuple[list[str], str]:
+    """The tags of one page, and where the next one is (distribution specification, "Listing tags")."""
+    if response.status_code == NOT_FOUND:
+        return [], ""
+    try:
+        names = json.loads(whole(attempt, response, MAX_MANIFEST))["tags"] or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(names)
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise FoundryError(f"{shown(attempt.url)}: the list of tags is malformed", reason="tags-malformed",
+                           hint="is it a registry?") from error
+    return names, str(response.links.get("next", {}).get("url", ""))
+
+
+def _safe_next(url: str, following: str) -> str:
+    """The next page, if it is on the same registry."""
+    target = urljoin(url, following) if following else ""
+    return target if target and _origin(target) == _origin(url) else ""
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

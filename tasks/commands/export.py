@@ -1,0 +1,66 @@
+"""`doit export`: CSV or JSON of what the registries really hold."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from doit.cmd_base import Command
+
+from tasks import session
+from tasks.core.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
+from tasks.core.files import write_atomic
+
+_OPTIONS = (
+    {"name": "json", "short": "", "long": "json", "type": bool, "default": False, "help": "a JSON list instead of CSV"},
+    {"name": "output", "short": "o", "long": "output", "type": str, "default": "", "help": "a file instead of stdout"},
+)
+
+
+class Export(Command):  # type: ignore[misc]  # reason: doit has no types
+    """List the published images as the registries have them."""
+
+    name = "export"
+    doc_purpose = "CSV (or JSON) of the published images, as the registries have them, compared with the ledgers"
+    doc_usage = "[DRIVER ...]"
+    doc_description = None
+    cmd_options = _OPTIONS
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Exit code 1 when a registry lacks, or has otherwise, what a ledger says."""
+        try:
+            return _export(args, as_json=bool(params["json"]), output=str(params["output"]))
+        except FoundryError as error:
+            print(f"error: {error.render()}", file=sys.stderr)
+            return error.exit_code
+
+
+def _export(drivers: list[str], *, as_json: bool, output: str) -> int:
+    from tasks.stages import export
+
+    one = session.foundry()
+    if not export.has_targets(one):
+        print(f"error: the profile {one.config.profile.name} publishes nowhere\n"
+              "  hint: choose another one: `doit profile ecr`", file=sys.stderr)
+        return EXIT_CONFIG
+    rows = export.exported(one, drivers)
+    if as_json:
+        text = json.dumps([row.to_json() for row in rows], indent=2) + "\n"
+    else:
+        sink = io.StringIO()
+        writer = csv.writer(sink, lineterminator="\n")
+        writer.writerow(export.FIELDS)
+        writer.writerows([getattr(row, field) for field in export.FIELDS] for row in rows)
+        text = sink.getvalue()
+    if output:
+        write_atomic(Path(output), text.encode())
+    else:
+        sys.stdout.write(text)
+    wrong = [row for row in rows if row.state in (export.NOT_THERE, export.OTHER)]
+    for row in wrong:
+        print(f"warning: {row.tag}: {row.state} ({row.image})", file=sys.stderr)
+    return EXIT_TASK_FAILED if wrong else 0
