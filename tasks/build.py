@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.actions import Task
-from tasks.core.cells import Cell
+from tasks.core.cells import Cell, Plan
 from tasks.session import foundry, requested
 from tasks.stages.selection import narrowed_cells
 
@@ -13,13 +13,18 @@ from tasks.stages.selection import narrowed_cells
 def task_build() -> Iterator[Task]:
     """Build the images of all cells; never pushes."""
     plan = foundry().states.plan
-    yield {"name": None, "doc": "images of all drivers; never pushes"}
+    yield {"name": None, "doc": "images of all drivers; never pushes", "task_dep": by_toolkit(plan, "image")}
     for driver, cells in plan.by_driver.items():
         yield _group(driver, cells, f"images of {driver} for all its kernels")
     for name in requested():
         cells = narrowed_cells(plan, name)
         if cells:
             yield _group(name.removeprefix("build:"), cells, f"images of {name.removeprefix('build:')}")
+
+
+def by_toolkit(plan: Plan, stage: str) -> list[str]:
+    """The tasks of a stage for all cells, those of a toolkit together: so each is needed for as short as can be."""
+    return [f"{stage}:{cell.name}" for cell in sorted(plan.cells, key=lambda cell: cell.toolkit)]
 
 
 def _group(name: str, cells: tuple[Cell, ...], doc: str) -> Task:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.actions import Task, stage_task
+from tasks.build import by_toolkit
 from tasks.session import foundry
 from tasks.stages import publish
 
@@ -29,7 +30,10 @@ def task_publish() -> Iterator[Task]:
     if not foundry().settings["publish"]:
         return  # the task loader says so when it is asked for
     plan = foundry().states.plan
-    yield {"name": None, "doc": "images of all drivers in the profile's registries, proven; the ledgers"}
+    yield {
+        "name": None, "doc": "images of all drivers in the profile's registries, proven; the ledgers",
+        "task_dep": by_toolkit(plan, "push"),
+    }
     for driver, cells in plan.by_driver.items():
         yield {
             "name": driver, "doc": f"images of {driver} in the profile's registries", "actions": None,

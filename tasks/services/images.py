@@ -1,4 +1,4 @@
-"""Images in podman's local store: pulled once, removed when nobody needs them.
+"""Images in podman's local store: pulled once, removed when nobody needs them, never more than the disk may hold.
 
 Only images that a run of ours pulled are ever removed; what was there before
 stays. What was pulled is remembered in a file, so that a killed run's images go
@@ -8,58 +8,134 @@ with the next one.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, read_json, write_atomic
 from tasks.services.podman import Engine
 
+_GIB = 1 << 30
+_LOOK_SECONDS = 1.0  # how often a thread that waits for room looks again
+
 
 class LocalImages:
-    """Images by digest, shared by all stages of a run. Safe to use from several threads."""
+    """Images by digest, shared by all stages of a run. Safe to use from several threads.
 
-    def __init__(self, engine: Engine, remembered: Path) -> None:
+    `budget` is how many bytes the images that runs of ours pulled may take at once, 0 for no
+    limit; `expected` says of an image that is not here how many it will take.
+    """
+
+    def __init__(
+        self, engine: Engine, remembered: Path, *, budget: int = 0, expected: Callable[[str], int] = lambda _: 0
+    ) -> None:
         self.engine = engine
         self.remembered = remembered
+        self.budget = budget
+        self.expected = expected
         found = read_json(remembered)
         self._pulled: set[str] = set(found) if isinstance(found, list) else set()
         self._present: set[str] = set()
-        self._lock = threading.Lock()
+        self._users: Counter[str] = Counter()
+        self._sizes: dict[str, int] | None = None
+        self._lock = threading.RLock()
+        self._freed = threading.Condition(self._lock)
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def need(self, reference: str, log: Path) -> None:
-        """Have the image in the local store; FoundryError when its registry can't give it."""
+    @contextmanager
+    def used(self, reference: str, log: Path) -> Iterator[None]:
+        """Have the image in the local store for the block; it may be removed after it to make room.
+
+        Raises FoundryError when its registry can't give it (``image-…``), or when the
+        budget is too small for it alone (``max-disk``).
+        """
         with self._lock:
-            lock = self._locks[reference]
-        with lock:
-            if reference in self._present:
-                return
-            if not self.engine.has_image(reference):
-                self._remember(reference, pulled=True)
-                self.engine.pull(reference, log=log)
-            self._present.add(reference)
+            self._users[reference] += 1
+        try:
+            self._need(reference, log)
+            yield
+        finally:
+            with self._freed:
+                self._users[reference] -= 1
+                self._freed.notify_all()
 
     def drop(self, reference: str) -> None:
         """Remove the image if a run of ours pulled it."""
         with self._lock:
             lock = self._locks[reference]
         with lock:
-            if reference not in self._pulled:
-                return
-            self._present.discard(reference)
-            if self.engine.remove_image(reference) or not self.engine.has_image(reference):
-                self._remember(reference, pulled=False)
+            self._remove(reference)
 
-    def need_again(self, reference: str, log: Path) -> None:
-        """As `need`, for an image that somebody else removed since."""
+    def again(self, reference: str, log: Path) -> None:
+        """Have the image again, which somebody else removed since."""
         self._present.discard(reference)
-        self.need(reference, log)
+        self._need(reference, log)
 
     def pulled(self) -> list[str]:
         """What runs of ours have pulled and not yet removed."""
         return sorted(self._pulled)
 
-    def _remember(self, reference: str, *, pulled: bool) -> None:
+    def _need(self, reference: str, log: Path) -> None:
         with self._lock:
+            lock = self._locks[reference]
+        with lock:
+            if reference in self._present:
+                return
+            if not self.engine.has_image(reference):
+                self._make_room(reference)
+                self._remember(reference, pulled=True)
+                try:
+                    self.engine.pull(reference, log=log)
+                finally:
+                    self._measure(reference)
+            self._present.add(reference)
+
+    def _remove(self, reference: str) -> None:
+        if reference not in self._pulled:
+            return
+        self._present.discard(reference)
+        if self.engine.remove_image(reference) or not self.engine.has_image(reference):
+            self._remember(reference, pulled=False)
+
+    def _make_room(self, reference: str) -> None:
+        """Remove images that nobody uses until this one fits; wait for those that are in use."""
+        if not self.budget:
+            return
+        wanted = self.expected(reference)
+        with self._freed:
+            sizes = self._known_sizes()
+            while sum(size for name, size in sizes.items() if name != reference) + wanted > self.budget:
+                others = [name for name in sizes if name != reference]
+                if not others:
+                    raise FoundryError(
+                        f"{reference} takes {wanted / _GIB:.1f} GiB, more than `max_disk` allows",
+                        reason="max-disk", hint=f"set `max_disk` to more than {wanted / _GIB:.1f}, or to 0",
+                    )
+                idle = [name for name in others if not self._users[name]]
+                if idle:
+                    self._remove(idle[0])
+                    sizes.pop(idle[0], None)
+                else:
+                    self._freed.wait(_LOOK_SECONDS)
+            sizes[reference] = wanted  # nobody else plans with the same room while it is pulled
+
+    def _measure(self, reference: str) -> None:
+        if self.budget:
+            with self._lock:
+                self._known_sizes()[reference] = self.engine.size_of(reference)
+
+    def _known_sizes(self) -> dict[str, int]:
+        """Bytes of what runs of ours pulled and have here, the oldest first."""
+        if self._sizes is None:
+            self._sizes = {name: self.engine.size_of(name) for name in sorted(self._pulled)}
+        return self._sizes
+
+    def _remember(self, reference: str, *, pulled: bool) -> None:
+        with self._freed:
             (self._pulled.add if pulled else self._pulled.discard)(reference)
+            if not pulled and self._sizes is not None:
+                self._sizes.pop(reference, None)
+                self._freed.notify_all()
             write_atomic(self.remembered, pretty_json(sorted(self._pulled)))

@@ -145,6 +145,11 @@ class Engine:
         """Remove an image from the local store, also while a run is being stopped; False when it is still there."""
         return run_even_when_stopping(self.command("image", "rm", reference), self.environment())
 
+    def size_of(self, reference: str) -> int:
+        """Bytes that an image takes in the local store, shared layers counted; 0 when it is not there."""
+        done = self.call("image", "inspect", "--format", "{{.Size}}", reference, check=False)
+        return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdecimal() else 0
+
     def find_out_again(self) -> EngineSettings:
         """As `settings`, but with a container that really starts now."""
         self.state.unlink(missing_ok=True)

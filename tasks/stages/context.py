@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 PULLED = "engine/pulled.json"
 DEFAULT_VERBOSITY = 1
 _CLEANUP_SECONDS = 15.0
+_UNPACKED = 3  # a compressed layer takes about so many times its size; measured again when it is here
 
 
 @dataclass
@@ -121,8 +122,20 @@ class Foundry:
 
         with self._lock:
             if self._images is None:
-                self._images = LocalImages(self.engine, self.root / self.config.build / PULLED)
+                self._images = LocalImages(
+                    self.engine, self.root / self.config.build / PULLED,
+                    budget=int(self.settings["max_disk"] * (1 << 30)), expected=self._expected_size,
+                )
             return self._images
+
+    def _expected_size(self, reference: str) -> int:
+        """Bytes that an image will take once it is pulled: what its registry stores, and what that unpacks to."""
+        from tasks.core.references import parse_reference
+        from tasks.services.toolkits import image_manifest
+
+        image = parse_reference(reference)
+        manifest = image_manifest(self.registry(image.host), image, self.settings["arch"][0])
+        return _UNPACKED * sum(layer.size for layer in manifest.layers)
 
     @property
     def credentials(self) -> Credentials:

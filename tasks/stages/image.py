@@ -51,15 +51,15 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     timestamp = created(package, base)
     with scratch(folder, "image") as work:
         _stage_context(foundry, cell, key, work / "context")
-        foundry.images.need(reference, log)
         arguments = _arguments(cell, reference, labels, timestamp)
-        try:
-            _build(foundry, cell, work, arguments, log)
-        except FoundryError:
-            if foundry.engine.has_image(reference):
-                raise
-            foundry.images.need_again(reference, log)  # somebody else removed the base meanwhile
-            _build(foundry, cell, work, arguments, log)
+        with foundry.images.used(reference, log):
+            try:
+                _build(foundry, cell, work, arguments, log)
+            except FoundryError:
+                if foundry.engine.has_image(reference):
+                    raise
+                foundry.images.again(reference, log)  # somebody else removed the base meanwhile
+                _build(foundry, cell, work, arguments, log)
         made = read_archive(work / "built.tar")
         _check(cell, made, labels)
         write_archive(made, work / ARCHIVE, f"{foundry.settings['image_repository']}:{cell.tag}", timestamp)

@@ -67,9 +67,9 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     remove_stale(folder)
     try:
         applied = _patched_copy(foundry, cell, work / "src")
-        foundry.images.need(cell.toolkit, log)
-        exports = kernel_exports(foundry, cell, log)
-        _compile(foundry, cell, work, log)
+        with foundry.images.used(cell.toolkit, log):
+            exports = kernel_exports(foundry, cell, log)
+            _compile(foundry, cell, work, log)
         out = _checked_output(cell, work / "out")
         gate = _gate(cell, out / "modules", exports, log)
         compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
@@ -160,7 +160,7 @@ def _run(foundry: Foundry, cell: Cell, arguments: list[str], log: Path, timeout:
             )
         if done.returncode not in _PODMAN_ITSELF or foundry.engine.has_image(cell.toolkit) or attempt == 2:  # noqa: PLR2004
             break
-        foundry.images.need_again(cell.toolkit, log)
+        foundry.images.again(cell.toolkit, log)
     return done
 
 

@@ -101,8 +101,8 @@ def _gate_faults(foundry: Foundry, cell: Cell, files: Mapping[str, Entry], log: 
     from tasks.formats.gate import check
     from tasks.formats.symvers import parse
 
-    foundry.images.need(cell.toolkit, log)
-    exported = parse(kernel_exports(foundry, cell, log))
+    with foundry.images.used(cell.toolkit, log):
+        exported = parse(kernel_exports(foundry, cell, log))
     with scratch(foundry.root / foundry.config.build, "verify") as folder:
         for module in cell.family["modules"]:
             name = Path(module["file"]).name
