@@ -14,7 +14,6 @@ from typing import Any
 from tasks.session import foundry, opened
 from tasks.stages.context import DEFAULT_VERBOSITY
 from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
-from tasks.stages.readiness import require
 
 _VERBS = {
     "toolkit": "reading", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
@@ -48,6 +47,8 @@ class FoundryReporter:
             return
         compiles = [name.partition(":")[2] for name in pending if name.startswith("module:")]
         one.schedule.expect(compiles, one.schedule.slots)
+        from tasks.stages.readiness import require
+
         require(one, pending)
         if sys.stderr.isatty() and sys.stdout.isatty():
             self.live = _Live(self)

@@ -139,20 +139,21 @@ class Foundry:
 
     @property
     def credentials(self) -> Credentials:
-        """The credentials that this run has for registries."""
+        """The credentials that this run has for reading from registries."""
+        from tasks.services.aws.tokens import providers
         from tasks.services.registry.credentials import Credentials
 
         with self._lock:
             if self._credentials is None:
-                self._credentials = Credentials()
+                self._credentials = Credentials(providers=providers(push=False))
             return self._credentials
 
-    def registry(self, host: str, log: Path | None = None) -> Registry:
+    def registry(self, host: str, log: Path | None = None, *, credentials: Credentials | None = None) -> Registry:
         """The registry of that name, where this profile has it; attempts that fail are noted in `log`."""
         from tasks.services.registry.client import Registry
 
         note = append_to(log) if log is not None else lambda _: None
-        return Registry(host, self.credentials, address=self.addresses.get(host, ""), note=note)
+        return Registry(host, credentials or self.credentials, address=self.addresses.get(host, ""), note=note)
 
     def targets(self, family: str) -> tuple[Target, ...]:
         """Where the family's images are published, all fields filled; asks AWS where only AWS knows."""
@@ -166,13 +167,17 @@ class Foundry:
 
     def writer(self, family: str, number: int) -> Writer:
         """The family's target of that number, one object a run: what was pushed once is known to be there."""
+        from tasks.services.aws.tokens import providers
+        from tasks.services.registry.credentials import Credentials
         from tasks.services.registry.push import Writer
 
         target = self.targets(family)[number]
         with self._lock:
             if target.name not in self._writers:
                 log = self.root / self.config.build / "registry.log"
-                self._writers[target.name] = Writer(self.registry(target.registry, log), target.repository)
+                credentials = Credentials(providers=providers(push=True))
+                registry = self.registry(target.registry, log, credentials=credentials)
+                self._writers[target.name] = Writer(registry, target.repository)
             return self._writers[target.name]
 
     def sweep(self) -> None:
@@ -222,10 +227,10 @@ def open_foundry(root: Path) -> Foundry:
 
 def _aws_facts(fields: Iterable[str]) -> dict[str, str]:
     """What of ``aws_region`` and ``aws_account`` the environment does not say."""
-    from tasks.services import aws
+    from tasks.services.aws.session import account, region
 
-    region = aws.region()
-    return {"aws_region": region, **({"aws_account": aws.account(region)} if "aws_account" in fields else {})}
+    place = region()
+    return {"aws_region": place, **({"aws_account": account(place)} if "aws_account" in fields else {})}
 
 
 def has_ledger(foundry: Foundry, driver: str) -> bool:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tasks.core.errors import FoundryError
 from tasks.core.references import Reference, parse_reference
 from tasks.core.targets import targets_of
+from tasks.services.aws.places import is_ecr
 from tasks.stages import ledgers
 from tasks.stages.context import Foundry
 
@@ -62,6 +64,17 @@ def _repositories(foundry: Foundry, known: Mapping[str, Mapping[str, Any]]) -> l
 
 
 def _held(foundry: Foundry, repository: Reference) -> Mapping[str, Held]:
+    """By tag. ECR's API tells sizes and times besides; where it may not be asked, the list of tags does."""
+    if is_ecr(repository.host):
+        from tasks.services.aws.repositories import describe_images
+
+        try:
+            found = list(describe_images(repository.host, repository.repository))
+            return {tag: Held(one.digest, one.size_bytes, one.pushed_at) for one in found for tag in one.tags
+                    if not tag.startswith(ledgers.TAG_PREFIX)}
+        except FoundryError as error:
+            if error.reason != "aws-denied":
+                raise
     registry = foundry.registry(repository.host)
     tags = [tag for tag in registry.tags(repository.repository) if not tag.startswith(ledgers.TAG_PREFIX)]
     return {tag: Held(registry.digest_of(repository.repository, tag)) for tag in tags}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tasks.core.references import Reference, parse_reference
 from tasks.services import checks
+from tasks.services.aws.places import is_ecr
 from tasks.stages.context import Foundry
 from tasks.stages.image import base_reference
 
@@ -52,7 +53,11 @@ def _require_targets(foundry: Foundry, cells: set[str]) -> None:
     """Every target takes uploads: said before anything is built for it."""
     families = {state.cell.family.name for name, state in foundry.states.cells.items() if name in cells}
     for family in sorted(families):
-        for number in range(len(foundry.targets(family))):
+        for number, target in enumerate(foundry.targets(family)):
+            if is_ecr(target.registry):
+                from tasks.services.aws.repositories import ensure_repository
+
+                ensure_repository(target.registry, target.repository, create=target.create_repository)
             foundry.writer(family, number).check()
 
 

@@ -62,3 +62,8 @@ def place_of(host: str, repository: str) -> Place:
         raise FoundryError(f"{host}/{repository} is no name of a repository in ECR", reason="repository-name",
                            hint=f"it is {form}; in lower-case letters, digits and . _ - /")
     return Place(host, owner, name, match[3] if match else PUBLIC_REGION)
+
+
+def is_ecr(host: str) -> bool:
+    """Whether the registry is one of ECR's, private or public."""
+    return host == PUBLIC or PRIVATE.fullmatch(host) is not None

@@ -8,6 +8,7 @@ the AWS credentials may use, for 12 hours.
 from __future__ import annotations
 
 import base64
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,9 +19,13 @@ from tasks.core.errors import OutsideError
 from tasks.services.aws import session as aws
 from tasks.services.aws.faults import asked
 from tasks.services.aws.places import PRIVATE, PUBLIC, PUBLIC_REGION
-from tasks.services.registry.credentials import Credential
+from tasks.services.registry.credentials import Credential, Provider
 
 _MARGIN = 300.0  # seconds before its end at which a token is no longer used
+_IN_ENVIRONMENT = (
+    "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+)
 _NOTHING_FOR = 300.0  # seconds for which it is remembered that there are no credentials
 
 
@@ -136,3 +141,15 @@ class EcrPublicProvider:
 
     def _go_without(self, error: OutsideError) -> None:
         self._note(f"{PUBLIC} is read without credentials: {error.message}")
+
+
+def providers(*, push: bool, environ: Mapping[str, str] = os.environ) -> list[Provider]:
+    """The places of AWS to look for credentials in.
+
+    For reading ECR Public, which everybody may, AWS is asked only where the environment holds
+    its credentials: looking for an instance's role would keep everybody else waiting.
+    """
+    found: list[Provider] = [EcrProvider()]
+    if push or any(environ.get(name) for name in _IN_ENVIRONMENT):
+        found.append(EcrPublicProvider(required=push))
+    return found
