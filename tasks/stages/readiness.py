@@ -6,7 +6,9 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 
+from tasks.core.errors import FoundryError
 from tasks.core.references import Reference, parse_reference
+from tasks.core.targets import Target
 from tasks.services import checks
 from tasks.services.aws.places import is_ecr
 from tasks.stages.context import Foundry
@@ -55,10 +57,19 @@ def _require_targets(foundry: Foundry, cells: set[str]) -> None:
     for family in sorted(families):
         for number, target in enumerate(foundry.targets(family)):
             if is_ecr(target.registry):
-                from tasks.services.aws.repositories import ensure_repository
-
-                ensure_repository(target.registry, target.repository, create=target.create_repository)
+                _require_repository(target)
             foundry.writer(family, number).check()
+
+
+def _require_repository(target: Target) -> None:
+    """ECR makes no repository by itself. Without AWS credentials an auth file may still do: pushing tells."""
+    from tasks.services.aws.repositories import ensure_repository
+
+    try:
+        ensure_repository(target.registry, target.repository, create=target.create_repository)
+    except FoundryError as error:
+        if error.reason != "aws-credentials":
+            raise
 
 
 def _raise_first(found: Sequence[checks.Check]) -> None:

@@ -89,6 +89,7 @@ class FakeEcr:
 
     service: Literal["ecr", "ecr-public"]
     url: str = ""
+    token: str = ""  # what is given out, base64 of user:password; else a new one each time
     aliases: list[str] = field(default_factory=lambda: [ALIAS])  # the first is the primary one
     repositories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     token_life: timedelta = timedelta(hours=12)
@@ -113,7 +114,7 @@ class FakeEcr:
 
     def _token(self, _: Mapping[str, Any]) -> dict[str, Any]:
         number = self.asked("GetAuthorizationToken")
-        token = base64.b64encode(f"AWS:{TOKEN}-{number}".encode()).decode()
+        token = self.token or base64.b64encode(f"AWS:{TOKEN}-{number}".encode()).decode()
         until = datetime.now(UTC).replace(microsecond=0) + self.token_life
         data: dict[str, Any] = {"authorizationToken": token, "expiresAt": until}
         if self.service == "ecr":

@@ -12,9 +12,12 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 AUDIT = Path(__file__).parent / "audit"
@@ -62,6 +65,7 @@ class Clone:
         self.root = folder
         self.services = services
         self.extra: dict[str, str] = {}
+        self.profile = "sandbox"
         names = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True,
             check=True, text=True,
@@ -79,7 +83,7 @@ class Clone:
         """The environment of a run: nothing of the caller's that would change the profile."""
         kept = {name: value for name, value in os.environ.items() if name not in _UNSET}
         return {
-            **kept, "KMOD_PROFILE": "sandbox", "KMOD_SANDBOX": str(self.services),
+            **kept, "KMOD_PROFILE": self.profile, "KMOD_SANDBOX": str(self.services),
             "PYTHONPATH": f"{self.root}{os.pathsep}{AUDIT}", "PYTHONDONTWRITEBYTECODE": "1", **self.extra, **changes,
         }
 
@@ -120,8 +124,27 @@ class Clone:
 
     @property
     def build(self) -> Path:
-        """``build/sandbox``."""
-        return self.root / "build" / "sandbox"
+        """``build/<profile>``."""
+        return self.root / "build" / self.profile
+
+    def use_profile(self, name: str, addresses: Mapping[str, str]) -> None:
+        """Go on with a real profile: its own targets, at other addresses; the sandbox's inputs, and what was built."""
+        config = self.root / "config" / "profiles"
+        sandbox = yaml.safe_load((config / "sandbox.yaml").read_text())
+        mine = yaml.safe_load((config / f"{name}.yaml").read_text())
+        families = sandbox["families"]
+        families["neuron"]["signing"]["fingerprint_file"] = "keys/neuron.fingerprint"
+        state = json.loads((self.services / "state.json").read_text())
+        served = {f"{name}.sandbox.internal": state[name]["address"] for name in ("registry", "web")}
+        mine |= {"families": families, "addresses": {**served, **addresses}}
+        (config / f"{name}.yaml").write_text(yaml.safe_dump(mine))
+        shutil.copytree(self.build / "keys", self.root / "keys")
+        shutil.copytree(self.build / "locks", self.root / "config" / "locks", dirs_exist_ok=True)
+        shutil.copy2(self.build / "driver-toolkit.json", self.root / "driver-toolkit" / "driver-toolkit.json")
+        old, self.profile = self.build, name
+        for part in ("cells", "sources", "engine"):
+            if (old / part).exists():
+                shutil.copytree(old / part, self.build / part, symlinks=True, dirs_exist_ok=True)
 
     def cell(self, name: str) -> Path:
         """A cell's folder."""

@@ -26,6 +26,7 @@ import zstandard
 
 USER, PASSWORD = "robot", "s3cret-canary"
 _BCRYPT = "$2b$04$aC/VCk4pMezNbEHhncN.H.hkNPSgPjpdx44iRy3jEORclwGY27JdO"  # of PASSWORD
+_BCRYPT_MOTO = "$2b$04$skL9jvFR/GXNAFO9HUDJJODK6a.7CIq5Oial.i/6VTQpKBXpKurhu"  # of ECR's password as moto has it
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -67,9 +68,9 @@ def real_registry(folder: Path, auth: Mapping[str, Any] | None = None) -> Iterat
 
 
 def htpasswd(folder: Path) -> dict[str, Any]:
-    """The registry's setting for basic auth with one user."""
+    """The registry's setting for basic auth, with one user and what moto says that ECR's is."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "htpasswd").write_text(f"{USER}:{_BCRYPT}\n")
+    (folder / "htpasswd").write_text(f"{USER}:{_BCRYPT}\nAWS:{_BCRYPT_MOTO}\n")
     return {"htpasswd": {"realm": "test", "path": str(folder / "htpasswd")}}
 
 
@@ -208,7 +209,8 @@ def front(upstream: str, *, redirects: bool = False, no_ranges: bool = False) ->
 
 def forward(handler: BaseHTTPRequestHandler, one: Front, body: bytes | None, more: Mapping[str, str]) -> None:
     upstream = http.client.HTTPConnection(one.upstream, timeout=60)
-    headers = {name: value for name, value in handler.headers.items() if name.lower() not in ("host", "connection")}
+    names = {name.title() for name in handler.headers} - {"Host", "Connection"}
+    headers = {name: ", ".join(handler.headers.get_all(name) or []) for name in names}
     if one.no_ranges:
         headers.pop("Range", None)
     upstream.request(handler.command, handler.path, body, {**headers, **more})
