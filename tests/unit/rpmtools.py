@@ -76,13 +76,13 @@ class Key:
 
 
 @contextmanager
-def signing_key(*options: str, expires: str = "never", armor: bool = True) -> Iterator[Key]:
-    """A throwaway RSA key; `options` go to gpg, such as --faked-system-time."""
+def signing_key(*options: str, expires: str = "never", armor: bool = True, kind: str = "rsa2048") -> Iterator[Key]:
+    """A throwaway key; `options` go to gpg, such as --faked-system-time, `kind` is gpg's name of an algorithm."""
     home = Path(tempfile.mkdtemp(prefix="k-", dir="/tmp"))  # the agent's socket needs a short path
     env = {"GNUPGHOME": str(home)}
     try:
         command("gpg", "--batch", "--passphrase", "", "--pinentry-mode", "loopback", *options,
-                "--quick-generate-key", "Test Vendor <vendor@invalid>", "rsa2048", "sign", expires, env=env)
+                "--quick-generate-key", "Test Vendor <vendor@invalid>", kind, "sign", expires, env=env)
         listing = command("gpg", "--batch", "--with-colons", "--list-keys", env=env)
         fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
         file = home / "key.pub"
@@ -91,6 +91,14 @@ def signing_key(*options: str, expires: str = "never", armor: bool = True) -> It
     finally:
         command("gpgconf", "--kill", "all", env=env)
         shutil.rmtree(home, ignore_errors=True)
+
+
+def secret_key(key: Key) -> bytes:
+    """The secret key as gpg exports it, without armour."""
+    file = key.home / "secret-key"
+    command("gpg", "--batch", "--yes", "--passphrase", "", "--pinentry-mode", "loopback",
+            "--output", file, "--export-secret-keys", env={"GNUPGHOME": str(key.home)})
+    return file.read_bytes()
 
 
 def sign_bytes(data: bytes, key: Key, *options: str) -> bytes:
@@ -103,7 +111,7 @@ def sign_bytes(data: bytes, key: Key, *options: str) -> bytes:
 
 
 def sign_rpm(path: Path, key: Key, *options: str) -> None:
-    """Sign header and payload as the vendor does (``--rpmv3``), or as `options` say."""
+    """Sign the header, and header and payload (``--rpmv3``), or as `options` say; gpg's signatures are of version 4."""
     command("rpmsign", "--define", "__gpg /usr/bin/gpg", "--define", f"_gpg_name {key.fingerprint}",
             *(options or ("--rpmv3",)), "--addsign", path, env={"GNUPGHOME": str(key.home)})
 

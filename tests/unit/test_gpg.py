@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
-import struct
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +11,7 @@ import pytest
 
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.services import gpg
+from tasks.services.sandbox import openpgp3
 from tests.unit import rpmtools
 from tests.unit.rpmtools import Key, sign_bytes, signing_key
 
@@ -206,42 +203,9 @@ def test_nothing_stays_in_the_temporary_folder(
 
 
 def test_version_3_signatures(key: Key) -> None:
-    """Some vendors still make them; no current tool does, so this writes one with the key's own numbers."""
+    """Some vendors still make them; no current tool does."""
     now = int(time.time())
-    made = version_3(DATA, key, now)
+    made = openpgp3.sign(DATA, openpgp3.read_secret_key(rpmtools.secret_key(key)), now)
     facts = gpg.verify(DATA, made, key.file, key.fingerprint)
     assert (facts.fingerprint, facts.created) == (key.fingerprint, now)
     assert fault(DATA + b"x", made, key.file, key.fingerprint).reason == "signature-bad"
-
-
-def version_3(data: bytes, key: Key, created: int) -> bytes:
-    """An OpenPGP v3 signature, RSA with SHA-256 (RFC 4880, 5.2.2 and 5.2.4)."""
-    hashed = struct.pack(">BI", 0, created)
-    digest = hashlib.sha256(data + hashed).digest()
-    modulus, exponent = private_numbers(key)
-    size = (modulus.bit_length() + 7) // 8
-    info = bytes.fromhex("3031300d060960864801650304020105000420") + digest
-    padded = b"\0\1" + b"\xff" * (size - 3 - len(info)) + b"\0" + info
-    number = pow(int.from_bytes(padded, "big"), exponent, modulus)
-    mpi = struct.pack(">H", number.bit_length()) + number.to_bytes((number.bit_length() + 7) // 8, "big")
-    packet = b"\x03\x05" + hashed + bytes.fromhex(key.fingerprint[-16:]) + b"\x01\x08" + digest[:2] + mpi
-    return b"\x89" + struct.pack(">H", len(packet)) + packet
-
-
-def private_numbers(key: Key) -> tuple[int, int]:
-    """Modulus and private exponent out of an exported, unprotected secret key (RFC 4880, 5.5.3)."""
-    exported = subprocess.run(
-        ["gpg", "--batch", "--homedir", str(key.home), "--pinentry-mode", "loopback", "--passphrase", "",
-         "--export-secret-keys"],
-        capture_output=True, check=True,
-    ).stdout
-    assert exported[0] == 0x95, base64.b64encode(exported[:4])  # old format, secret key, 2 bytes of length
-    at, numbers = 3 + 6, []
-    for number in range(3):
-        if number == 2:
-            assert exported[at] == 0  # not protected
-            at += 1
-        size = (int.from_bytes(exported[at : at + 2], "big") + 7) // 8
-        numbers.append(int.from_bytes(exported[at + 2 : at + 2 + size], "big"))
-        at += 2 + size
-    return numbers[0], numbers[2]
