@@ -45,6 +45,11 @@ class File:
     member: str | None = None
     body: bytes | None = None
 
+    @property
+    def said_size(self) -> int:
+        """What the header says: of folders the size on disk, as rpm 4.11 did."""
+        return 4096 if stat.S_ISDIR(self.mode) else len(self.linkto) if stat.S_ISLNK(self.mode) else len(self.data)
+
     def in_archive(self, inode: int) -> bytes:
         name = self.member if self.member is not None else "." + self.path
         data = self.linkto.encode() if stat.S_ISLNK(self.mode) else self.data
@@ -99,7 +104,7 @@ def tags_of(files: Sequence[File], compressor: str) -> dict[int, tuple[int, Valu
     if files:
         folders = sorted({file.path.rpartition("/")[0] + "/" for file in files})
         tags |= {
-            1028: (4, [len(f.linkto) if stat.S_ISLNK(f.mode) else len(f.data) for f in files]),
+            1028: (4, [f.said_size for f in files]),
             1030: (3, [f.mode & 0xFFFF for f in files]),
             1034: (4, [1_600_000_000] * len(files)),
             1035: (8, [hashlib.sha256(f.data).hexdigest() if stat.S_ISREG(f.mode) else "" for f in files]),
@@ -130,7 +135,7 @@ def build(
 
 
 GOOD = (
-    File("/usr/src/t", mode=FOLDER),
+    File("/usr/src/t", mode=FOLDER, nlink=3),
     File("/usr/src/t/a.c", b"int a;\n"),
     File("/usr/src/t/run", b"#!/bin/sh\n", stat.S_IFREG | 0o6755),
     File("/usr/src/t/l", linkto="a.c", mode=LINK),
