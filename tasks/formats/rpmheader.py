@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tasks.core.errors import FoundryError
 
-_MAGIC = b"\x8e\xad\xe8\x01"
+MAGIC = b"\x8e\xad\xe8\x01"
 _PREAMBLE = 16
 _ENTRY = struct.Struct(">IIII")
 _MAX_ENTRIES = 0xFFFF
@@ -89,7 +89,7 @@ class Section:
 def parse(data: bytes, start: int, what: str) -> Section:
     """The section that begins at byte `start` of `data`; FoundryError (``rpm-damaged``) if it isn't whole."""
     preamble = data[start : start + _PREAMBLE]
-    if len(preamble) < _PREAMBLE or not preamble.startswith(_MAGIC):
+    if len(preamble) < _PREAMBLE or not preamble.startswith(MAGIC):
         raise damaged(f"there is no {what} at byte {start}")
     entries, size = struct.unpack_from(">II", preamble, 8)
     if entries > _MAX_ENTRIES or size > _MAX_STORE:

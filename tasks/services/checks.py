@@ -22,14 +22,13 @@ _OLDEST_PLAUSIBLE = 1_750_000_000  # June 2025: a clock before it can't verify t
 
 BUILD_TOOLS = ("podman", "gpgv")
 # What the sandbox needs besides; the tests need more (container/sandbox/system-packages.sh).
-SANDBOX_TOOLS = ("gpg", "rpmbuild", "rpmsign", "createrepo_c", "docker-registry")
+SANDBOX_TOOLS = ("gpg", "rpmbuild", "createrepo_c", "docker-registry")
 # Tool → package, by OS family.
 _PACKAGES = {
     "podman": {"debian": "podman", "fedora": "podman"},
     "gpgv": {"debian": "gpgv", "fedora": "gnupg2"},
     "gpg": {"debian": "gpg", "fedora": "gnupg2"},
     "rpmbuild": {"debian": "rpm", "fedora": "rpm-build"},
-    "rpmsign": {"debian": "rpm", "fedora": "rpm-sign"},
     "createrepo_c": {"debian": "createrepo-c", "fedora": "createrepo_c"},
     "docker-registry": {"debian": "docker-registry", "fedora": "docker-distribution"},
 }

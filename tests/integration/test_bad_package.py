@@ -26,7 +26,7 @@ PAST = "--faked-system-time=20200101T000000"
 
 @dataclass(frozen=True)
 class Vendor:
-    """Keys and one package: unsigned, signed as the vendor does, signed as rpm does by default."""
+    """Keys and one package: unsigned, signed over header and payload, signed as rpm does by default."""
 
     key: Key
     other: Key

@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from tasks.core.errors import FoundryError
+from tasks.formats import rpm
+from tasks.services import packages
 from tasks.services.sandbox import standin
 from tasks.services.sandbox.standin import StandinRepository
 
@@ -69,8 +71,9 @@ def trees(repository: StandinRepository, tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.parametrize("version", VERSIONS)
 def test_packages_look_like_the_vendors(repository: StandinRepository, version: str) -> None:
     package = repository.folder / f"aws-neuronx-dkms-{version}.noarch.rpm"
-    assert query(package, "%{name} %{version} %{release} %{arch} %{license} %{payloadcompressor} %{payloadformat}") == (
-        f"aws-neuronx-dkms {version} dkms noarch GPL-2.0 xz cpio")
+    assert query(package, "%{name} %{version} %{release} %{arch} %{license} %{payloadcompressor} %{payloadflags}") == (
+        f"aws-neuronx-dkms {version} dkms noarch GPL-2.0 xz 2")
+    assert query(package, "%{payloadformat} %{payloaddigest} %{payloaddigestalt}") == "cpio (none) (none)"
     assert query(package, "%{filedigestalgo}") == "8"
     assert int(query(package, "%{buildtime}")) == standin.build_time(version)
     assert "/usr/lib/dkms/common.postinst" in query(package, "%{postin}")
@@ -106,38 +109,60 @@ def test_the_places_that_patches_touch(trees: dict[str, Path], file: str, text: 
     assert tuple((trees[version] / file).read_text().count(text) for version in VERSIONS) == PATCHED[file, text]
 
 
-def test_signatures_are_the_keys(repository: StandinRepository, tmp_path: Path) -> None:
-    ring = tmp_path / "ring.gpg"
-    ring.write_bytes(command("gpg", "--homedir", str(tmp_path), "--dearmor", stdin=repository.key_file.read_bytes()))
-    shown = command("gpg", "--homedir", str(tmp_path), "--with-colons", "--show-keys", str(ring)).decode()
-    assert f"fpr:::::::::{repository.fingerprint}:" in shown
-    assert ":2048:1:" in shown
-    database = tmp_path / "rpmdb"
-    command("rpmkeys", "--dbpath", str(database), "--import", str(repository.key_file))
-    for version in VERSIONS:
-        package = repository.folder / standin.package_file(version)
-        checked = command("rpmkeys", "--dbpath", str(database), "-Kv", str(package)).decode()
-        assert "RSA/SHA256 Signature" in checked
-        assert "NOKEY" not in checked and "BAD" not in checked
+@pytest.mark.parametrize("version", VERSIONS)
+def test_not_all_of_a_package_is_sources(repository: StandinRepository, version: str) -> None:
+    package = str(repository.folder / standin.package_file(version))
+    listed = [line.split() for line in command("rpm", "-qp", "--nosignature", "--dump", package).decode().splitlines()]
+    modes = {words[0]: words[4] for words in listed}
+    assert modes["/usr/share/aws-neuronx"] == modes["/usr/src"] == "040755"
+    assert modes["/usr/share/aws-neuronx/postinst"] == "0100755"
+    assert set(modes.values()) == {"040755", "0100644", "0100755", "0120777"}
+    assert {words[1] for words in listed if words[4] == "040755"} == {"4096"}
 
 
 def test_the_index_names_every_package_with_its_hash(repository: StandinRepository) -> None:
-    primary = ElementTree.fromstring(gzip.decompress((repository.folder / "repodata/primary.xml.gz").read_bytes()))
+    (listed,) = (repository.folder / "repodata").glob("*-primary.xml.gz")
+    assert listed.name == f"{hashlib.sha256(listed.read_bytes()).hexdigest()}-primary.xml.gz"
+    primary = ElementTree.fromstring(gzip.decompress(listed.read_bytes()))
     name = "{http://linux.duke.edu/metadata/common}"
     found = {
-        package.find(f"{name}location").attrib["href"]: package.findtext(f"{name}checksum")  # type: ignore[union-attr]
+        package.find(f"{name}location").attrib["href"]:  # type: ignore[union-attr]
+        tuple(package.findtext(f"{name}{what}") for what in ("name", "arch", "checksum"))
         for package in primary.iter(f"{name}package")
     }
     files = contents(repository.folder)
-    assert found == {f"aws-neuronx-dkms-{version}.noarch.rpm": files[f"aws-neuronx-dkms-{version}.noarch.rpm"]
-                     for version in VERSIONS}
+    expected = [(version, arch) for version in VERSIONS for arch in ("noarch", "src")]
+    assert found == {
+        f"aws-neuronx-dkms-{version}.{arch}.rpm":
+        ("aws-neuronx-dkms", arch, files[f"aws-neuronx-dkms-{version}.{arch}.rpm"]) for version, arch in expected
+    }
+
+
+def test_our_own_code_fetches_and_unpacks_it(
+    repository: StandinRepository, trees: dict[str, Path], tmp_path: Path
+) -> None:
+    """The source package beside it, of the same name and version, is not what is meant."""
+    for version in VERSIONS:
+        file = tmp_path / f"{version}.rpm"
+        fetched = packages.fetch_package(
+            f"{repository.folder.as_uri()}/", package_names=[standin.PACKAGE], version=version,
+            key_file=repository.key_file, fingerprint=repository.fingerprint, dest=file, locked_content_sha256=None,
+        )
+        assert fetched.href == standin.package_file(version)
+        rpm.unpack(file, fetched.package, tmp_path / version)
+        assert contents(tmp_path / version) == contents(trees[version].parents[2])
 
 
 def test_the_same_again_gives_the_same_bytes(repository: StandinRepository, tmp_path: Path) -> None:
+    """In another folder, and by somebody with another umask."""
     keys = tmp_path / "keys"
     keys.mkdir()
     (keys / "signing-key.asc").write_bytes((repository.folder.parent / "keys/signing-key.asc").read_bytes())
-    again = standin.build_repository(tmp_path / "yum", VERSIONS, source=SOURCE, log=tmp_path / "log")
+    before = os.umask(0o077)
+    try:
+        again = standin.build_repository(tmp_path / "yum", VERSIONS, source=SOURCE, log=tmp_path / "log")
+    finally:
+        os.umask(before)
     assert again.fingerprint == repository.fingerprint
     assert contents(again.folder) == contents(repository.folder)
 

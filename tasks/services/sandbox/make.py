@@ -25,7 +25,11 @@ from tasks.services.sandbox.localstore import LocalStore
 from tasks.services.sandbox.made import Made
 
 # A change of these changes what they make.
-_PARTS = {"archive": ("debian.py", "images.py"), "repository": ("standin.py",), "releases": ("images.py",)}
+_PARTS = {
+    "archive": ("debian.py", "images.py"),
+    "repository": ("standin.py", "oldrpm.py", "openpgp3.py"),
+    "releases": ("images.py",),
+}
 _CODE = Path("tasks/services/sandbox")
 _WORKERS = 3  # two toolkits and the RPM repository
 

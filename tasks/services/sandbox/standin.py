@@ -1,9 +1,12 @@
-"""The sandbox's YUM repository: stand-in drivers, packed, signed and indexed by the real tools.
+"""The sandbox's YUM repository: stand-in drivers, packed and indexed by the real tools, signed as the vendor signs.
 
 One template folder holds the sources of every version. In its files
 ``@VERSION@`` becomes the version, and lines between ``@since X`` or
 ``@before X`` and ``@end`` (each in a comment of its own line) are left out of
 the versions that they are not for; a file of which nothing is left is left out.
+
+To a reader a package has the vendor's form (`oldrpm`), and its source package
+lies beside it, with the same name and version.
 
 The same template, versions and key give the same bytes: time stamps come from
 the version, the key's and the signatures' dates are fixed.
@@ -23,6 +26,8 @@ from pathlib import Path
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import remove_tree, scratch, write_atomic
 from tasks.services import process
+from tasks.services.sandbox import oldrpm
+from tasks.services.sandbox.openpgp3 import SecretKey, read_secret_key
 
 PACKAGE = "aws-neuronx-dkms"
 TREE = "aws-neuronx"
@@ -30,6 +35,7 @@ KEY_NAME = "GPG-KEY.pub"
 EMPTY_FOLDER = "firmware"
 SIGNER = "kmod-foundry sandbox <sandbox@localhost>"
 
+_RELEASE = "dkms"
 _LICENSE = Path("/usr/share/common-licenses/GPL-2")
 _SECRET_NAME = "signing-key.asc"  # noqa: S105 -- a file's name
 _KEY_DATE = "20200101T000000"
@@ -65,7 +71,7 @@ def build_repository(
     """
     for version in versions:
         _parsed(version)
-    with scratch(dest.parent, dest.name) as work, _keyring(dest.parent / "keys", log) as (home, fingerprint):
+    with scratch(dest.parent, dest.name) as work, _keyring(dest.parent / "keys", log) as (home, key):
         folder = work / "repository"
         folder.mkdir(mode=0o755)
         for version in versions:
@@ -74,13 +80,14 @@ def build_repository(
             if modify is not None:
                 modify(version, tree)
             _package(folder, version, tree.parent, log)
-            _sign(folder / package_file(version), build_time(version), fingerprint, home, log)
+            for arch in ("noarch", "src"):
+                _sign(folder / package_file(version, arch), build_time(version), key)
+        fingerprint = key.fingerprint.hex().upper()
         (folder / KEY_NAME).write_text(_gpg(home, "--armor", "--export", fingerprint).stdout)
         newest = max((build_time(version) for version in versions), default=_FIRST_DAY)
         process.run(
             ["createrepo_c", "--checksum=sha256", "--compress-type=gz", "--general-compress-type=gz",
-             "--no-database", "--simple-md-filenames", f"--revision={newest}", "--set-timestamp-to-revision",
-             str(folder)],
+             "--database", f"--revision={newest}", "--set-timestamp-to-revision", str(folder)],
             log=log, timeout=_COMMAND_SECONDS,
         )
         if dest.exists():
@@ -89,9 +96,9 @@ def build_repository(
     return StandinRepository(dest, dest / KEY_NAME, fingerprint)
 
 
-def package_file(version: str) -> str:
-    """The package's file name, which like the vendor's leaves out the release."""
-    return f"{PACKAGE}-{version}.noarch.rpm"
+def package_file(version: str, arch: str = "noarch") -> str:
+    """The package's file name, which like the vendor's leaves out the release; `arch` ``src`` is the source package."""
+    return f"{PACKAGE}-{version}.{arch}.rpm"
 
 
 def build_time(version: str) -> int:
@@ -164,29 +171,24 @@ def _parsed(version: str) -> tuple[int, int, int, int]:
 
 def _package(folder: Path, version: str, work: Path, log: Path) -> None:
     spec = work / f"{PACKAGE}.spec"
-    spec.write_text(_SPEC.format(package=PACKAGE, tree=TREE, version=version))
+    spec.write_text(_SPEC.format(package=PACKAGE, tree=TREE, version=version, release=_RELEASE, packager=SIGNER))
     macros = {
         "_topdir": work / "rpmbuild", "_sourcedir": work, "_rpmdir": folder, "_dbpath": work / "rpmdb",
-        "_rpmfilename": package_file(version), "_buildhost": "sandbox", "_binary_payload": "w6.xzdio",
+        "_rpmfilename": package_file(version), "_srcrpmdir": folder, "_srcdefattr": "(0644,root,root)",
+        "_buildhost": "sandbox", "_binary_payload": "w2.xzdio", "_source_payload": "w2.xzdio",
         "_source_filedigest_algorithm": "8", "_binary_filedigest_algorithm": "8",
         "use_source_date_epoch_as_buildtime": "1", "clamp_mtime_to_source_date_epoch": "1",
     }
     process.run(
-        ["rpmbuild", "-bb", *_defines(macros), str(spec)],
+        ["rpmbuild", "-ba", *_defines(macros), str(spec)],
         log=log, timeout=_COMMAND_SECONDS, cwd=work,
         env={"SOURCE_DATE_EPOCH": str(build_time(version)), "HOME": str(work), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
     )
+    os.replace(folder / f"{PACKAGE}-{version}-{_RELEASE}.src.rpm", folder / package_file(version, "src"))
 
 
-def _sign(package: Path, when: int, fingerprint: str, home: Path, log: Path) -> None:
-    macros = {
-        "__gpg": shutil.which("gpg") or "/usr/bin/gpg", "_gpg_name": fingerprint, "_gpg_digest_algo": "sha256",
-        "_gpg_sign_cmd_extra_args": f"--faked-system-time {when}!",
-    }
-    process.run(
-        ["rpmsign", *_defines(macros), "--addsign", str(package)],
-        log=log, timeout=_COMMAND_SECONDS, env={"GNUPGHOME": str(home), "HOME": str(home)},
-    )
+def _sign(package: Path, when: int, key: SecretKey) -> None:
+    package.write_bytes(oldrpm.signed(package.read_bytes(), key, when))
     os.utime(package, (when, when))
 
 
@@ -195,8 +197,8 @@ def _defines(macros: Mapping[str, object]) -> list[str]:
 
 
 @contextmanager
-def _keyring(keys: Path, log: Path) -> Iterator[tuple[Path, str]]:
-    """A GnuPG home for the block that holds the signing key, and the key's fingerprint."""
+def _keyring(keys: Path, log: Path) -> Iterator[tuple[Path, SecretKey]]:
+    """A GnuPG home for the block that holds the signing key, and the key itself."""
     home = Path(tempfile.mkdtemp(prefix="kf-", dir="/tmp"))  # sockets in it: the path must be short
     secret = keys / _SECRET_NAME
     try:
@@ -207,13 +209,13 @@ def _keyring(keys: Path, log: Path) -> Iterator[tuple[Path, str]]:
                  "--quick-generate-key", SIGNER, "rsa2048", "sign", "never")
             exported = _gpg(home, "--armor", "--export-secret-keys").stdout
             write_atomic(secret, exported.encode(), mode=0o600)
-        listed = _gpg(home, "--with-colons", "--list-secret-keys").stdout
-        found = re.search(r"^fpr:+([0-9A-F]{40}):", listed, re.MULTILINE)
-        if found is None:
+        plain = home / "secret-key"
+        _gpg(home, "--output", str(plain), "--export-secret-keys")
+        if not plain.is_file():
             raise FoundryError(
                 f"{secret} holds no signing key", reason="standin-key", hint=f"remove {keys}: a new one is made"
             )
-        yield home, found.group(1)
+        yield home, read_secret_key(plain.read_bytes())
     finally:
         process.run(["gpgconf", "--homedir", str(home), "--kill", "all"], log=log, timeout=60, check=False)
         remove_tree(home)
@@ -226,15 +228,17 @@ def _gpg(home: Path, *words: str) -> process.Completed:
     )
 
 
+# Variables, not macros, for folders: the source package holds this with all macros expanded.
 _SPEC = """\
 %global debug_package %{{nil}}
 %global __os_install_post %{{nil}}
 
 Name: {package}
 Version: {version}
-Release: dkms
+Release: {release}
 Summary: {tree} {version} dkms package (stand-in of the kmod-foundry sandbox)
 License: GPL-2.0
+Packager: {packager}
 Group: System/Kernel
 BuildArch: noarch
 AutoReqProv: no
@@ -244,11 +248,13 @@ Requires: dkms >= 1.95
 Sources of a stand-in for the AWS Neuron driver. It drives no hardware.
 
 %install
-mkdir -p %{{buildroot}}/usr/src
-cp -a %{{_sourcedir}}/{tree}-{version} %{{buildroot}}/usr/src/
+mkdir -p "$RPM_BUILD_ROOT/usr/src" "$RPM_BUILD_ROOT/usr/share/{tree}"
+cp -a "$RPM_SOURCE_DIR/{tree}-{version}" "$RPM_BUILD_ROOT/usr/src/"
+printf '#!/bin/sh\\nexec dkms install -m "$1" -v "$2"\\n' > "$RPM_BUILD_ROOT/usr/share/{tree}/postinst"
+chmod -R u=rwX,go=rX "$RPM_BUILD_ROOT/usr"
 
 %post
-for POSTINST in /usr/lib/dkms/common.postinst; do
+for POSTINST in /usr/lib/dkms/common.postinst /usr/share/{tree}/postinst; do
     if [ -f "$POSTINST" ]; then
         "$POSTINST" {tree} {version} /usr/share/{tree}
         exit $?
@@ -263,5 +269,8 @@ exit 0
 
 %files
 %defattr(-,root,root)
+%dir /usr/src
 /usr/src/{tree}-{version}
+%dir /usr/share/{tree}
+%attr(0755,root,root) /usr/share/{tree}/postinst
 """
