@@ -29,7 +29,6 @@ from tests.bench.child import Cost, in_turns
 from tests.bench.figure import Figure, at_most
 from tests.bench.parts import DRIVER
 from tests.harness.clone import ROOT
-from tests.unit import rpmtools
 
 LIMIT = 2.0
 TIMES = 15
@@ -72,14 +71,11 @@ def _parts(folder: Path) -> _Parts:
         folder / "repository", [DRIVER], source=ROOT / "container" / "sandbox" / "standin", log=folder / "build.log",
         modify=_enlarge,
     )
-    package, key_file = repository.folder / package_file(DRIVER), folder / "key.pub"
-    with rpmtools.signing_key() as key:  # anew, over header and payload, as the vendor's are
-        rpmtools.sign_rpm(package, key)
-        shutil.copyfile(key.file, key_file)
+    package, key_file = repository.folder / package_file(DRIVER), repository.key_file
     data = package.read_bytes()
     parsed = rpm.parse_package(data)
     parts = _Parts(
-        package, key_file, key.fingerprint, folder / "ring.gpg", folder / "signature", folder / "signed"
+        package, key_file, repository.fingerprint, folder / "ring.gpg", folder / "signature", folder / "signed"
     )
     parts.ring.write_bytes(gpg.keyring(key_file))
     if not parsed.signature:
