@@ -48,7 +48,8 @@ class Check:
 
     def error(self) -> OutsideError:
         """The finding as an error: before work starts it ends the run."""
-        return OutsideError(f"{self.name}: {self.detail}", reason=self.reason, hint=self.mend or "run `doit doctor`")
+        detail = f"{self.name} is {self.detail}" if self.reason == "tool-missing" else self.detail
+        return OutsideError(detail, reason=self.reason, hint=self.mend or "run `doit doctor`")
 
 
 def os_family(release: str) -> str:
@@ -89,7 +90,7 @@ def check_container(engine: Engine, *, anew: bool) -> list[Check]:
 def check_space(folder: Path) -> list[Check]:
     """Room for builds below the checkout."""
     free = shutil.disk_usage(folder).free
-    detail = f"{free / (1 << 30):.1f} GiB free"
+    detail = f"{free / (1 << 30):.1f} GiB free on the disk of the checkout"
     return [Check("space", free >= _MIN_FREE, detail, "" if free >= _MIN_FREE else "free at least 5 GiB", "no-space")]
 
 
@@ -97,7 +98,7 @@ def check_clock() -> list[Check]:
     """A clock that is not years behind: signatures and tokens have dates."""
     ok = time.time() > _OLDEST_PLAUSIBLE
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return [Check("clock", ok, now, "" if ok else "set the clock (timedatectl set-ntp true)", "clock")]
+    return [Check("clock", ok, f"it is {now}", "" if ok else "set the clock (timedatectl set-ntp true)", "clock")]
 
 
 def check_access(registry_of: Callable[[str], Registry], reads: Sequence[Reference]) -> list[Check]:

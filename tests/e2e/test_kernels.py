@@ -136,7 +136,7 @@ def test_doctor_and_the_checks_before_work(copied: Clone, tmp_path: Path) -> Non
         (tools / name).symlink_to(f"/bin/{name}")
     done = copied.doit("build", FORCE_BUILD="true", PATH=str(tools))
     assert done.code == 3
-    assert "error: podman: not installed" in done.err
+    assert "error: podman is not installed" in done.err
     assert "hint: apt-get install --no-install-recommends podman" in done.err
     assert done.compiled == []
     assert "FAILED" not in done.out  # before any work
