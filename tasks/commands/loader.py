@@ -51,7 +51,10 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
 
 
 def _have_ledgers(names: list[str]) -> None:
-    """What is published already decides what has to be built: ask for the ledgers that are not here."""
+    """What is published already decides what has to be built: ask for the ledgers that are not here.
+
+    A driver whose images are all here needs no ledger to be built.
+    """
     one = session.foundry()
     if not one.settings["publish"]:
         if any(name.startswith(("publish", "push")) for name in names):
@@ -59,11 +62,16 @@ def _have_ledgers(names: list[str]) -> None:
             fault = Fault(file, "$.publish", "names no registry to push to")
             raise ConfigError([fault], hint="name one, or choose another profile: `doit profile ecr`")
         return
-    drivers = [driver for driver in drivers_of(names, one.states.plan) if not has_ledger(one, driver)]
+    publishes = any(name.startswith(("publish", "push")) for name in names)
+    drivers = [
+        driver for driver in drivers_of(names, one.states.plan)
+        if not has_ledger(one, driver) and (publishes or one.states.unbuilt(driver))
+    ]
     if drivers:
         from tasks.stages.ledgers import fetch_missing
 
         fetch_missing(one, drivers)
+        one.look_again()
 
 
 def _with_hint(error: ConfigError) -> ConfigError:

@@ -126,6 +126,11 @@ class States:
         """By driver."""
         return {driver: self._source(driver, family) for driver, family in self.plan.families.items()}
 
+    def unbuilt(self, driver: str) -> bool:
+        """Whether anything of the driver would have to be built."""
+        cells = (self.cells[cell.name] for cell in self.plan.by_driver[driver])
+        return any(not (state.module_done and state.image_done) for state in cells)
+
     def cell_folder(self, cell: Cell) -> Path:
         """``build/<profile>/cells/<driver>-<kernel>``, relative to the root."""
         folder = self._folders.get(cell.name)

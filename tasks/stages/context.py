@@ -180,6 +180,10 @@ class Foundry:
                 self._writers[target.name] = Writer(registry, target.repository)
             return self._writers[target.name]
 
+    def look_again(self) -> None:
+        """Find the states out anew: what they rest on has changed."""
+        self.states = States(self.config, force=self.states.force)
+
     def sweep(self) -> None:
         """Remove images that runs of ours pulled and no pending cell needs any more."""
         pulled = read_json(self.root / self.config.build / PULLED)
