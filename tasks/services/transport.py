@@ -96,7 +96,11 @@ def new_session(host: str) -> requests.Session:
     """A session for one host: no content decoding, and no proxy for loopback."""
     import requests
 
+    from tasks.services.connection import LimitedAdapter
+
     session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, LimitedAdapter())
     session.max_redirects = _REDIRECTS
     session.trust_env = host not in LOOPBACK  # a proxy can't reach this machine
     session.headers["Accept-Encoding"] = "identity"
@@ -109,15 +113,22 @@ def answer(
     session: requests.Session, attempt: Attempt, method: str = "GET", *, headers: Mapping[str, str] | None = None,
     follow: bool = True, **more: object,
 ) -> Iterator[requests.Response]:
-    """The server's answer, whatever its status, its body not read yet. What goes wrong below becomes our errors."""
+    """The server's answer, whatever its status, its body not read yet. What goes wrong below becomes our errors.
+
+    From here to the end of the body nothing lasts longer than the attempt may.
+    """
     import requests
     from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
+    from tasks.services.connection import limited
+
     try:
-        with session.request(
-            method, attempt.url, headers=dict(headers or {}), stream=True, timeout=attempt.timeout,
-            allow_redirects=follow, **more,  # type: ignore[arg-type]
-        ) as response:
+        with limited(attempt.deadline, attempt.patience.read):
+            begun = session.request(
+                method, attempt.url, headers=dict(headers or {}), stream=True, timeout=attempt.timeout,
+                allow_redirects=follow, **more,  # type: ignore[arg-type]
+            )
+        with begun as response:
             if attempt.url.startswith("https:") and not response.url.startswith("https:"):
                 raise attempt.fault("it is redirected from https to http", "http-redirect")
             yield response
@@ -128,6 +139,8 @@ def answer(
     except ProtocolError as error:
         raise Again(attempt.fault("the answer is cut off", "http-truncated", retry=True)) from error
     except (requests.ConnectionError, HTTPError) as error:
+        if _timed_out(error):  # while something was sent
+            raise Again(attempt.fault("the server does not answer", "http-timeout", retry=True)) from error
         why = f"the server can't be reached{_cause(error)}"
         raise Again(attempt.fault(why, "http-unreachable", retry=True, hint="check the network")) from error
     except (requests.RequestException, ValueError) as error:
@@ -169,6 +182,15 @@ def _retry_after(text: str) -> float:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return 0.0
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    """Whether a limit on time is at the bottom of it."""
+    while error is not None:
+        if isinstance(error, TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _cause(error: BaseException | None) -> str:
