@@ -20,7 +20,8 @@ from tasks.services.toolkits import read_toolkit
 from tests.bench.figure import Figure, at_most
 from tests.bench.parts import sandbox
 from tests.harness.clone import registry_port
-from tests.harness.registry import Pusher, front, real_registry, release_file, tar_of
+from tests.harness.front import front
+from tests.harness.registry import Pusher, real_registry, release_file, tar_of
 
 LAST_LAYER, SQUASHED = 64.0, 1.0
 _FILE = "etc/driver-toolkit-release.json"

@@ -1,22 +1,20 @@
-"""A real registry on loopback, with the ways to log in that registries have, and a front that counts and disturbs."""
+"""A real registry on loopback, with the ways to log in that registries have, and images to put into it."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import hashlib
-import http.client
 import io
 import json
 import socket
 import subprocess
 import tarfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,7 +22,9 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 import zstandard
 
-USER, PASSWORD = "robot", "s3cret-canary"
+from tests.harness.front import send, serving
+from tests.harness.secrets import BASIC, PASSWORD, USER
+
 _BCRYPT = "$2b$04$aC/VCk4pMezNbEHhncN.H.hkNPSgPjpdx44iRy3jEORclwGY27JdO"  # of PASSWORD
 _BCRYPT_MOTO = "$2b$04$skL9jvFR/GXNAFO9HUDJJODK6a.7CIq5Oial.i/6VTQpKBXpKurhu"  # of ECR's password as moto has it
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -81,6 +81,7 @@ class Issuer:
     folder: Path
     life: int = 300  # seconds
     anonymous: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()  # actions that nobody may do
     asked: list[tuple[str, str]] = field(default_factory=list)
     url: str = ""
 
@@ -92,7 +93,7 @@ class Issuer:
         """A JWT signed with RS256, its certificate in ``x5c``; by openssl."""
         certificate = "".join((self.folder / "cert.pem").read_text().splitlines()[1:-1])
         now = int(time.time())
-        access = [{"type": kind, "name": name, "actions": actions.split(",")}
+        access = [{"type": kind, "name": name, "actions": sorted({*actions.split(",")} - {*self.withheld})}
                   for kind, name, actions in (scope.split(":") for scope in scopes)]
         claims = {"iss": "test-issuer", "sub": USER, "aud": "test-registry", "exp": now + self.life, "nbf": now - 10,
                   "iat": now, "jti": str(time.monotonic_ns()), "access": access}
@@ -110,12 +111,11 @@ def token_issuer(folder: Path, **settings: Any) -> Iterator[Issuer]:
                     "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
                    check=True, capture_output=True)
     issuer = Issuer(folder, **settings)
-    basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             scopes = parse_qs(urlsplit(self.path).query).get("scope", [])
-            self._answer(scopes, self.headers.get("Authorization", "") == f"Basic {basic}")
+            self._answer(scopes, self.headers.get("Authorization", "") == BASIC)
 
         def do_POST(self) -> None:
             form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
@@ -131,128 +131,9 @@ def token_issuer(folder: Path, **settings: Any) -> Iterator[Issuer]:
         def log_message(self, *_: object) -> None:
             return
 
-    with _serving(Handler) as port:
+    with serving(Handler) as port:
         issuer.url = f"http://127.0.0.1:{port}"
         yield issuer
-
-
-@dataclass
-class Front:
-    """A server before a registry that counts bytes and notes requests; `faults` answer the next fitting requests.
-
-    With `elsewhere`, blobs are given by a redirect to another origin, which knows no credentials.
-    """
-
-    upstream: str
-    address: str = ""
-    elsewhere: str = ""
-    no_ranges: bool = False
-    requests: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
-    elsewhere_requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
-    sent: int = 0
-    faults: list[tuple[str, Callable[[BaseHTTPRequestHandler], None]]] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def count(self, part: str) -> int:
-        return sum(part in path for _, path, _ in self.requests)
-
-    def after(self, part: str, number: int, fault: Callable[[BaseHTTPRequestHandler], None]) -> None:
-        """The fault answers the request that is the `number`-th to fit."""
-        def wait(handler: BaseHTTPRequestHandler, left: int = number) -> None:
-            if self.count(part) < left:
-                self.faults.append((part, wait))
-                forward(handler, self, None, {})
-            else:
-                fault(handler)
-
-        self.faults.append((part, wait))
-
-
-@contextmanager
-def front(upstream: str, *, redirects: bool = False, no_ranges: bool = False) -> Iterator[Front]:
-    one = Front(upstream, no_ranges=no_ranges)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _pass(self) -> None:
-            path = self.path
-            one.requests.append((self.command, path, dict(self.headers)))
-            length = int(self.headers.get("Content-Length") or 0)
-            body = self.rfile.read(length) if length else None
-            for index, (part, fault) in enumerate(one.faults):
-                if part in f"{self.command} {path}":
-                    del one.faults[index]
-                    fault(self)
-                    return
-            if redirects and self.command == "GET" and "/blobs/sha256:" in path:
-                send(self, 307, b"", Location=f"http://{one.elsewhere}{path}?X-Signature=canary-signature")
-                return
-            forward(self, one, body, {})
-
-        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _pass
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    class Elsewhere(Handler):
-        def do_GET(self) -> None:
-            one.elsewhere_requests.append((self.path, dict(self.headers)))
-            basic = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-            self.path = self.path.partition("?")[0]
-            forward(self, one, None, {"Authorization": f"Basic {basic}"})
-
-    with _serving(Handler) as port, _serving(Elsewhere) as other:
-        one.address, one.elsewhere = f"127.0.0.1:{port}", f"127.0.0.1:{other}"
-        yield one
-
-
-def forward(handler: BaseHTTPRequestHandler, one: Front, body: bytes | None, more: Mapping[str, str]) -> None:
-    upstream = http.client.HTTPConnection(one.upstream, timeout=60)
-    names = {name.title() for name in handler.headers} - {"Host", "Connection"}
-    headers = {name: ", ".join(handler.headers.get_all(name) or []) for name in names}
-    if one.no_ranges:
-        headers.pop("Range", None)
-    upstream.request(handler.command, handler.path, body, {**headers, **more})
-    response = upstream.getresponse()
-    handler.send_response_only(response.status)
-    for name, value in response.getheaders():
-        if name.lower() not in ("connection", "transfer-encoding", "date"):
-            handler.send_header(name, value.replace(one.upstream, one.address))
-    handler.end_headers()
-    handler.close_connection = False
-    try:
-        while chunk := response.read(4096):
-            handler.wfile.write(chunk)
-            with one.lock:
-                one.sent += len(chunk)
-    except OSError:
-        handler.close_connection = True
-    finally:
-        upstream.close()
-
-
-def send(handler: BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
-    handler.send_response_only(status)
-    handler.send_header("Content-Length", str(len(body)))
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-@contextmanager
-def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _base64url(data: bytes) -> bytes:

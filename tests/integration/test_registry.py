@@ -18,25 +18,21 @@ from tasks.services.registry.client import Registry
 from tasks.services.registry.credentials import Credentials
 from tasks.services.toolkits import ToolkitFacts, read_toolkit
 from tasks.services.transport import Patience
+from tests.harness.front import Front, front, send
 from tests.harness.registry import (
-    PASSWORD,
-    USER,
-    Front,
     Pusher,
     compressed,
-    front,
     htpasswd,
     real_registry,
     release_file,
-    send,
     tar_of,
     token_issuer,
 )
+from tests.harness.secrets import PASSWORD, USER, no_secrets
 
 KERNEL = "5.14.0-427.68.2.el9_4.x86_64"
 RELEASE = "etc/driver-toolkit-release.json"
 TOOLS = os.urandom(3 << 20)  # does not compress
-SECRETS = (PASSWORD, base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode(), "canary-signature")
 KB, MB = 1 << 10, 1 << 20
 
 
@@ -69,11 +65,6 @@ def toolkit(pusher: Pusher, kind: str = "gzip", *, squashed: bool = False, label
 
 def read(registry: Registry, reference: Reference) -> ToolkitFacts:
     return read_toolkit(registry, reference, "x86_64")
-
-
-def no_secrets(*texts: object) -> None:
-    for text in texts:
-        assert not any(secret in str(text) for secret in SECRETS)
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd", "plain"])
