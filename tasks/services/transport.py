@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -27,6 +27,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _FIRST_WAIT = 0.5  # seconds, doubled with each attempt
 _LONGEST_WAIT = 30.0  # seconds, also when a server asks for more
 _REDIRECTS = 5
+_SHORT = 1 << 16  # bytes of an answer that are taken although nobody wants them
 
 
 class Again(Exception):
@@ -132,6 +133,9 @@ def answer(
             if attempt.url.startswith("https:") and not response.url.startswith("https:"):
                 raise attempt.fault("it is redirected from https to http", "http-redirect")
             yield response
+            if method == "HEAD" or _length(response) <= _SHORT:
+                with suppress(HTTPError, OSError):
+                    response.raw.drain_conn()  # else the connection is closed, and the next request makes a new one
     except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
         raise Again(attempt.fault("the server does not answer", "http-timeout", retry=True)) from error
     except (requests.TooManyRedirects, requests.exceptions.InvalidSchema) as error:
@@ -167,6 +171,12 @@ def shown(url: str) -> str:
     except ValueError:
         return "(a URL that can't be read)"
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _length(response: requests.Response) -> float:
+    """Bytes of the body as the header says; without end when it says nothing."""
+    stated = response.headers.get("Content-Length", "")
+    return int(stated) if stated.isdecimal() else float("inf")
 
 
 def _pause(number: int, asked: float) -> float:
