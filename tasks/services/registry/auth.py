@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
+from tasks.core.errors import OutsideError
 from tasks.services.registry.credentials import Credential
 from tasks.services.transport import LOOPBACK, OK, Attempt, answer, refuse
 
@@ -37,6 +38,7 @@ class Authorizer:
     scheme: str
     find: Callable[[str], Credential | None]
     session: Callable[[str], requests.Session]
+    renew: Callable[[], bool] = lambda: False  # have a credential made anew; False when it is kept, not made
     _headers: dict[str, tuple[str, float]] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -46,10 +48,14 @@ class Authorizer:
             value, until = self._headers.get(scope, ("", 0.0))
             return {"Authorization": value} if value and time.monotonic() < until else {}
 
-    def forget(self, scope: str) -> None:
-        """What was learnt for a scope is no longer good."""
+    def ended(self, sent: Mapping[str, str]) -> None:
+        """The registry says that what was sent is no longer good: the first thread to hear it has it made anew."""
         with self._lock:
-            self._headers.pop(scope, None)
+            old = [scope for scope, (value, _) in self._headers.items() if value == sent["Authorization"]]
+            for scope in old:
+                del self._headers[scope]
+            if old:
+                self.renew()
 
     def learn(self, attempt: Attempt, response: requests.Response, scope: str, sent: Mapping[str, str]) -> bool:
         """Take up a 401; True when there is something new to try."""
@@ -60,26 +66,39 @@ class Authorizer:
             if not scope:
                 return False
             repository = scope.split(":")[1] if scope.count(":") >= 2 else ""  # noqa: PLR2004 - type:name:actions
-            kind, parameters = parse_challenge(response.headers.get("WWW-Authenticate", ""))
-            credential = self.find(repository)
-            if kind == "basic":
-                found = (_basic(credential), float("inf")) if credential is not None else None
-            elif kind == "bearer":
-                found = self._token(attempt, parameters, scope, credential)
-            else:
-                found = None
+            challenge = parse_challenge(response.headers.get("WWW-Authenticate", ""))
+            found = self._found(attempt, challenge, scope, repository)
+            if found is not None and {"Authorization": found[0]} == sent and self.renew():
+                found = self._found(attempt, challenge, scope, repository)
             if found is None or {"Authorization": found[0]} == sent:
                 self._headers.pop(scope, None)
                 return False
             self._headers[scope] = found
             return True
 
+    def _found(
+        self, attempt: Attempt, challenge: tuple[str, Mapping[str, str]], scope: str, repository: str
+    ) -> tuple[str, float] | None:
+        """A header that answers the challenge, and until when; None when there is nothing to answer with."""
+        kind, parameters = challenge
+        credential = self.find(repository)
+        if kind == "basic":
+            return (_basic(credential), float("inf")) if credential is not None else None
+        if kind != "bearer":
+            return None
+        try:
+            return self._token(attempt, parameters, scope, credential)
+        except OutsideError as error:
+            if error.reason != "registry-unauthorized" or not self.renew():
+                raise
+        return self._token(attempt, parameters, scope, self.find(repository))
+
     def _token(
         self, attempt: Attempt, challenge: Mapping[str, str], scope: str, credential: Credential | None
     ) -> tuple[str, float]:
         realm = challenge.get("realm", "")
         host = self._checked(attempt, realm)
-        asked = {"service": challenge.get("service", ""), "scope": challenge.get("scope") or scope}
+        asked = {"service": challenge.get("service", ""), "scope": _wider(challenge.get("scope", ""), scope)}
         asked = {name: value for name, value in asked.items() if value}
         if credential is not None and credential.identity_token:
             form = {**asked, "grant_type": "refresh_token", "refresh_token": credential.identity_token,
@@ -133,6 +152,13 @@ def parse_challenge(header: str) -> tuple[str, Mapping[str, str]]:
             }
             return kind, parameters
     return "", {}
+
+
+def _wider(challenged: str, scope: str) -> str:
+    """The scope to ask for: ours where it covers what the challenge says, so that one token does for all requests."""
+    theirs, ours = challenged.rpartition(":"), scope.rpartition(":")
+    covers = theirs[0] == ours[0] and set(theirs[2].split(",")) <= set(ours[2].split(","))
+    return scope if covers or not challenged else challenged
 
 
 def _basic(credential: Credential) -> str:

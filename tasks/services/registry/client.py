@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ T = TypeVar("T")
 Note = Callable[[str], None]
 FORBIDDEN = 403
 _MAY_HAVE_ENDED = (400, FORBIDDEN)  # how ECR Public and ECR answer to a token that expired
+_REPOSITORY_MISSING = (NOT_FOUND, 400)
+_NO_REPOSITORY = re.compile(r": NAME_UNKNOWN\b|RepositoryNotFoundException")  # the specification's; ECR's
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 _PAGE = 1000  # tags that are asked for at once
@@ -73,14 +76,21 @@ class Registry:
         scheme = "http" if self.hostname in LOOPBACK else "https"
         self.base = f"{scheme}://{served}/v2/"
         self._local = threading.local()
-        self.auth = Authorizer(scheme, lambda repository: credentials.find(host, repository), self._session)
+        self.auth = Authorizer(scheme, lambda repository: credentials.find(host, repository), self._session,
+                               lambda: credentials.forget(host))
 
     def manifest(self, repository: str, reference: str, *, scope: str = "") -> Fetched:
         """The manifest of a tag or digest, its digest checked; `scope` is that of reading unless it is given.
 
-        Raises FoundryError ``image-missing``, ``digest-mismatch``; OutsideError when the registry
-        can't be reached (``http-…``) or refuses (``registry-unauthorized``, ``registry-denied``).
+        Raises FoundryError ``image-missing``, ``digest-mismatch``; OutsideError ``repository-missing``, and when the
+        registry can't be reached (``http-…``) or refuses (``registry-unauthorized``, ``registry-denied``).
         """
+        url = f"{self.base}{repository}/manifests/{reference}"
+        return persist(url, self.patience, lambda attempt: self.manifest_once(attempt, repository, reference, scope),
+                       self.note)
+
+    def manifest_once(self, attempt: Attempt, repository: str, reference: str, scope: str = "") -> Fetched:
+        """`manifest` in one attempt, for those who repeat it with something else; raises `Again` too."""
         def read(attempt: Attempt, response: requests.Response) -> Fetched:
             data = whole(attempt, response, MAX_MANIFEST)
             digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -92,10 +102,9 @@ class Registry:
                 )
             return Fetched(data, response.headers.get("Content-Type", ""), digest)
 
-        accept = {"Accept": ", ".join(ACCEPT)}
-        url = f"{self.base}{repository}/manifests/{reference}"
-        scope = scope or pull_scope(repository)
-        return self.ask("GET", url, scope, read, headers=accept, what=f"{repository} {reference}")
+        there = replace(attempt, url=f"{self.base}{repository}/manifests/{reference}")
+        return self.exchange(there, "GET", scope or pull_scope(repository), read,
+                             headers={"Accept": ", ".join(ACCEPT)}, what=f"{repository} {reference}")
 
     def has_manifest(self, repository: str, reference: str) -> bool:
         """Whether the registry has a tag or digest; False only when it says that it has not."""
@@ -160,23 +169,29 @@ class Registry:
     ) -> T:
         """One request, with credentials as the registry asks for them; `read` makes the value of the answer.
 
-        A redirect is followed without credentials when it leads elsewhere. An answer whose
-        status is not one to `accept` is an error, `Again` where it may pass.
+        A redirect is followed without credentials when it leads elsewhere, and what is said
+        there is never answered with any. An answer whose status is not one to `accept` is an
+        error, `Again` where it may pass.
         """
-        for _ in range(3):  # as it is; with a token; with a new one in place of one that has ended
+        renewed = again = False
+        for _ in range(4):  # as it is; with a token; that has ended: as it is; with a new one
             sent = self.auth.header(scope)
             with self._answer(attempt, method, {**(headers or {}), **sent}, data) as response:
-                if response.status_code in accept:
+                status, own = response.status_code, _origin(response.url) == _origin(self.base)
+                if status in accept:
                     return read(attempt, response)
-                if response.status_code == UNAUTHORIZED and self.auth.learn(attempt, response, scope, sent):
+                if own and status == UNAUTHORIZED and not again and self.auth.learn(attempt, response, scope, sent):
+                    again = bool(sent)  # new tokens without end would not help those who lack a right
                     continue
                 said = _reason(response)
-                if sent and response.status_code in _MAY_HAVE_ENDED and "expired" in said:
-                    self.credentials.forget(self.host)
-                    self.auth.forget(scope)
+                ended = "expired" in said.casefold() or method == "HEAD"  # HEAD's answers can't say why
+                if own and sent and status in _MAY_HAVE_ENDED and ended and not renewed:
+                    self.auth.ended(sent)
+                    renewed = True
                     continue
-                self._refuse(attempt, response.status_code, said, scope, what or shown(attempt.url))
-                refuse(attempt, response, said.removeprefix(": "))
+                if own or status == NOT_FOUND:
+                    self._refuse(status, said, scope, what or shown(attempt.url))
+                refuse(replace(attempt, url=response.url), response, said.removeprefix(": "))
         raise attempt.fault("the registry asks for credentials without end", "registry-auth")
 
     @contextmanager
@@ -193,7 +208,7 @@ class Registry:
                 if response.status_code not in _REDIRECTS or not target or method not in ("GET", "HEAD"):
                     yield response
                     return
-                attempt = replace(attempt, url=_safe(attempt, urljoin(attempt.url, target)))
+                attempt = replace(attempt, url=safe_target(attempt, target))
         raise attempt.fault("it is redirected without end", "http-redirect")
 
     def _session(self, host: str) -> requests.Session:
@@ -204,8 +219,15 @@ class Registry:
             sessions[host].auth = lambda request: request
         return sessions[host]
 
-    def _refuse(self, attempt: Attempt, status: int, said: str, scope: str, what: str) -> None:
+    def _refuse(self, status: int, said: str, scope: str, what: str) -> None:
         """Raise what a status means that is the registry's own, not the server's."""
+        if status in _REPOSITORY_MISSING and _NO_REPOSITORY.search(said):
+            raise OutsideError(
+                f"{self.host} has no repository {scope.split(':')[1] if ':' in scope else what}{said}",
+                reason="repository-missing",
+                hint="create it, since not every registry does that by itself; or correct its name; or these "
+                     "credentials may not see it",
+            )
         if status == NOT_FOUND:
             raise FoundryError(
                 f"{self.host} has no {what}{said}", reason="image-missing",
@@ -274,15 +296,17 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
-def _safe(attempt: Attempt, target: str) -> str:
-    """A redirect's target, if it is one to follow."""
+def safe_target(attempt: Attempt, location: str) -> str:
+    """Where an answer's Location leads, if it is somewhere to go; OutsideError ``http-redirect``."""
+    target = ""
     try:
+        target = urljoin(attempt.url, location)
         parts = urlsplit(target)
         fits = bool(parts.hostname) and (parts.scheme == "https" or parts.scheme == urlsplit(attempt.url).scheme)
     except ValueError:
         fits = False
     if not fits:
-        raise attempt.fault("it is redirected to something unsafe or unknown", "http-redirect")
+        raise attempt.fault("it leads to something unsafe or unknown", "http-redirect")
     return target
 
 
@@ -293,4 +317,4 @@ def _reason(response: requests.Response) -> str:
         said = f"{first['code']} {first.get('message') or ''}".strip()
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # whatever a server puts there
         return ""
-    return f": {said[:200]}" if said.isprintable() else ""
+    return f": {''.join(c if c.isprintable() else ' ' for c in said[:200])}" if said else ""

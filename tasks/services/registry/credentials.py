@@ -76,11 +76,12 @@ class Credentials:
                 return found
         return None
 
-    def forget(self, host: str) -> None:
-        """What a provider made for a registry has ended; what users keep in files can't be renewed here."""
-        for provider in self.providers:
-            if provider.serves(host):
-                provider.forget(host)
+    def forget(self, host: str) -> bool:
+        """What a provider made for a registry has ended; False when there is none: users' files can't be renewed."""
+        serving = [provider for provider in self.providers if provider.serves(host)]
+        for provider in serving:
+            provider.forget(host)
+        return bool(serving)
 
     def places(self, host: str) -> list[str]:
         """Where credentials for a registry are looked for, in order."""
