@@ -13,15 +13,20 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from urllib.parse import urljoin
+from typing import TYPE_CHECKING
 
 from tasks.core.errors import FoundryError
 from tasks.formats.manifest import Descriptor, Manifest, parse_manifest
-from tasks.services.registry.client import Fetched, Registry
+from tasks.services.registry.client import Fetched, Registry, safe_target
 from tasks.services.transport import NOT_FOUND, OK, Again, Attempt, persist
+
+if TYPE_CHECKING:
+    import requests
 
 CREATED, ACCEPTED, NO_CONTENT = 201, 202, 204
 _BLOB_UNKNOWN = ("BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "LayersNotFound", "InvalidLayer")  # the last two are ECR's
+_UPLOAD_LOST = ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID")
+_NOT_THERE = ("image-missing", "repository-missing")
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,14 @@ class Writer:
 
     def tagged(self, tag: str) -> Fetched | None:
         """The manifest that a tag has now; None only when the registry says that there is none."""
+        url = f"{self.registry.base}{self.repository}/manifests/{tag}"
+        return persist(url, self.registry.patience, lambda attempt: self._look(attempt, tag), self.registry.note)
+
+    def _look(self, attempt: Attempt, tag: str) -> Fetched | None:
         try:
-            return self.registry.manifest(self.repository, tag, scope=self.scope)
+            return self.registry.manifest_once(attempt, self.repository, tag, self.scope)
         except FoundryError as error:
-            if error.reason == "image-missing":
+            if error.reason in _NOT_THERE:
                 return None
             raise
 
@@ -104,12 +113,17 @@ class Writer:
         persist(url, self.registry.patience, once, self.registry.note)
 
     def _begin(self, attempt: Attempt, what: str) -> str:
-        """Where to send a blob."""
+        """Where to send a blob; not always to the registry itself, which is where credentials stay."""
         start = replace(attempt, url=f"{self.registry.base}{self.repository}/blobs/uploads/")
-        return self.registry.exchange(
-            start, "POST", self.scope, lambda _, response: urljoin(start.url, response.headers.get("Location", "")),
-            headers={"Content-Length": "0"}, accept=(ACCEPTED,), what=what,
-        )
+
+        def read(_: Attempt, response: requests.Response) -> str:
+            where = response.headers.get("Location", "")
+            if not where:
+                raise start.fault("the registry takes an upload and does not say where", "registry-malformed")
+            return safe_target(start, where)
+
+        return self.registry.exchange(start, "POST", self.scope, read, headers={"Content-Length": "0"},
+                                      accept=(ACCEPTED,), what=what)
 
     def _read_back(self, content: Content, tag: str) -> None:
         back = self.tagged(tag)
@@ -154,8 +168,10 @@ class Writer:
                 headers={"Content-Type": "application/octet-stream"}, accept=(CREATED, NO_CONTENT), what=what,
                 data=data,
             )
-        except BaseException:
+        except BaseException as error:
             self._cancel(replace(attempt, url=where))
+            if isinstance(error, FoundryError) and _upload_lost(error):
+                raise Again(attempt.fault(f"the upload is lost: {error.message}", "http-upload", retry=True)) from error
             raise
         return 1
 
@@ -188,7 +204,7 @@ class Writer:
         def once(attempt: Attempt) -> bool:
             nonlocal tried
             if tried:
-                there = self.tagged(tag)
+                there = self._look(attempt, tag)
                 if there is not None and there.digest == content.digest:
                     return True
             tried = True
@@ -204,6 +220,11 @@ class Writer:
             if any(word in error.message for word in _BLOB_UNKNOWN):
                 return False
             raise
+
+
+def _upload_lost(error: FoundryError) -> bool:
+    """Whether a registry says that it does not know, or did not get, what it has let begin: a new upload may end."""
+    return error.reason == "image-missing" or any(word in error.message for word in _UPLOAD_LOST)
 
 
 def fetch_content(registry: Registry, repository: str, reference: str, max_bytes: int) -> Content:
