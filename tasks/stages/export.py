@@ -75,8 +75,10 @@ def _held(foundry: Foundry, repository: Reference) -> Mapping[str, Held]:
         except FoundryError as error:
             if error.reason != "aws-denied":
                 raise
+    from tasks.services.registry.tags import list_tags
+
     registry = foundry.registry(repository.host)
-    tags = [tag for tag in registry.tags(repository.repository) if not tag.startswith(ledgers.TAG_PREFIX)]
+    tags = [tag for tag in list_tags(registry, repository.repository) if not tag.startswith(ledgers.TAG_PREFIX)]
     return {tag: Held(registry.digest_of(repository.repository, tag)) for tag in tags}
 
 

@@ -21,10 +21,11 @@ from tasks.formats.oci import Image, write_archive
 from tests.bench.figure import Figure, at_most
 from tests.bench.synthetic import fill, synthetic_clone
 from tests.harness.clone import Clone
-from tests.harness.registry import LAYER, OCI_CONFIG, OCI_MANIFEST, Front, front, real_registry, tar_of, token_issuer
+from tests.harness.front import Front, front
+from tests.harness.registry import LAYER, OCI_CONFIG, OCI_MANIFEST, real_registry, tar_of, token_issuer
 
 DRIVER, CELLS = "2.22.2.0", 60
-REGISTRY, REPOSITORY = "registry.bench", "kmod"
+HOST, REPOSITORY = "registry.bench", "kmod"
 FRESH_REQUESTS = 4
 _SHARED = 2  # layers: base and licences
 
@@ -65,8 +66,8 @@ def _published(clone: Clone) -> list[str]:
 def _clone(folder: Path, server: Front) -> Clone:
     clone = synthetic_clone(folder, [DRIVER], releases=CELLS, kernels=CELLS)
     clone.write("config/profiles/local.yaml", "\n".join([
-        "image_repository: localhost/neuron-driver", "publish:", f"  - registry: {REGISTRY}",
-        f"    repository: {REPOSITORY}", "addresses:", f"  {REGISTRY}: '{server.address}'", "",
+        "image_repository: localhost/neuron-driver", "publish:", f"  - registry: {HOST}",
+        f"    repository: {REPOSITORY}", "addresses:", f"  {HOST}: '{server.address}'", "",
     ]))
     return clone
 

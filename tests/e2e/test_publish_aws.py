@@ -17,7 +17,9 @@ import requests
 
 from tests.harness.aws import ACCOUNT, ALIAS, ecr_fake, moto_server
 from tests.harness.clone import Clone, Run
-from tests.harness.registry import OCI_MANIFEST, PASSWORD, USER, Front, Pusher, front, htpasswd, real_registry
+from tests.harness.front import Front, front
+from tests.harness.registry import OCI_MANIFEST, Pusher, htpasswd, real_registry
+from tests.harness.secrets import PASSWORD, USER
 
 HOST = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
 SECRET_KEY, SESSION = "secret-key-canary-0815", "session-canary-4711"

@@ -23,7 +23,7 @@ from botocore.model import ListShape, OperationModel, Shape, StructureShape
 from botocore.parsers import create_parser
 from botocore.validate import ParamValidator
 
-from tests.harness.registry import send
+from tests.harness.front import send
 
 ACCOUNT, ALIAS = "123456789012", "q5p6u7h8"
 TOKEN = "ecr-token-canary"

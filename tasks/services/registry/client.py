@@ -47,7 +47,6 @@ _REPOSITORY_MISSING = (NOT_FOUND, 400)
 _NO_REPOSITORY = re.compile(r": NAME_UNKNOWN\b|RepositoryNotFoundException")  # the specification's; ECR's
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
-_PAGE = 1000  # tags that are asked for at once
 _MAX_REASON = 1 << 16  # bytes of an error's body
 
 
@@ -124,20 +123,6 @@ class Registry:
                         what=f"{repository} {tag}")
         return told or self.manifest(repository, tag).digest
 
-    def tags(self, repository: str) -> list[str]:
-        """All tags, page by page; none when the registry does not know the repository.
-
-        Raises FoundryError ``tags-malformed`` for an answer that is no list, and what `manifest` raises.
-        """
-        url, found, seen = f"{self.base}{repository}/tags/list?n={_PAGE}", [], set[str]()
-        while url and url not in seen:
-            seen.add(url)
-            names, following = self.ask("GET", url, pull_scope(repository), _page, accept=(OK, NOT_FOUND),
-                                        what=f"{repository} tags")
-            found += names
-            url = _safe_next(url, following)
-        return list(dict.fromkeys(found))
-
     def blob(self, repository: str, digest: str, max_bytes: int) -> bytes:
         """A whole blob, its digest checked; errors as of `manifest`."""
         def read(attempt: Attempt, response: requests.Response) -> bytes:
@@ -177,7 +162,7 @@ class Registry:
         for _ in range(4):  # as it is; with a token; that has ended: as it is; with a new one
             sent = self.auth.header(scope)
             with self._answer(attempt, method, {**(headers or {}), **sent}, data) as response:
-                status, own = response.status_code, _origin(response.url) == _origin(self.base)
+                status, own = response.status_code, origin(response.url) == origin(self.base)
                 if status in accept:
                     return read(attempt, response)
                 if own and status == UNAUTHORIZED and not again and self.auth.learn(attempt, response, scope, sent):
@@ -200,7 +185,7 @@ class Registry:
     ) -> Iterator[requests.Response]:
         """The answer after redirects; `Authorization` goes to the registry's own origin alone."""
         for _ in range(_MOST_REDIRECTS + 1):
-            own = _origin(attempt.url) == _origin(self.base)
+            own = origin(attempt.url) == origin(self.base)
             sent = headers if own else {name: value for name, value in headers.items() if name != "Authorization"}
             session = self._session(urlsplit(attempt.url).hostname or "")
             with answer(session, attempt, method, headers=sent, follow=False, data=data) as response:
@@ -271,27 +256,8 @@ def check_digest(digest: str, found: str, what: str) -> None:
                            hint="the registry, or something before it, is damaged")
 
 
-def _page(attempt: Attempt, response: requests.Response) -> tuple[list[str], str]:
-    """The tags of one page, and where the next one is (distribution specification, "Listing tags")."""
-    if response.status_code == NOT_FOUND:
-        return [], ""
-    try:
-        names = json.loads(whole(attempt, response, MAX_MANIFEST))["tags"] or []
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError(names)
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise FoundryError(f"{shown(attempt.url)}: the list of tags is malformed", reason="tags-malformed",
-                           hint="is it a registry?") from error
-    return names, str(response.links.get("next", {}).get("url", ""))
-
-
-def _safe_next(url: str, following: str) -> str:
-    """The next page, if it is on the same registry."""
-    target = urljoin(url, following) if following else ""
-    return target if target and _origin(target) == _origin(url) else ""
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port: what credentials are for."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
