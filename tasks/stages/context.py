@@ -190,17 +190,21 @@ class Foundry:
         sandbox = [name.startswith("sandbox:") for name in self.journal.entries]
         if not pulled or (sandbox and all(sandbox)) or self.settings["keep_toolkits"]:
             return  # looking into podman's store needs the services: `sandbox:down` must not start them
-        compiled = {name for name, entry in self.journal.entries.items() if entry.state == DONE}
-        needed = {
-            state.cell.toolkit for state in self.states.cells.values()
-            if not state.module_done and f"module:{state.cell.name}" not in compiled
-        }
+        needed = self.needed_toolkits()
         try:
             for reference in pulled:
                 if reference not in needed:
                     self.images.drop(reference)
         except FoundryError as error:
             self.journal.warn(f"images that are no longer needed could not be removed: {error.message}")
+
+    def needed_toolkits(self) -> set[str]:
+        """The toolkits of the cells that are still to be compiled."""
+        compiled = {name for name, entry in self.journal.entries.items() if entry.state == DONE}
+        return {
+            state.cell.toolkit for state in self.states.cells.values()
+            if not state.module_done and f"module:{state.cell.name}" not in compiled
+        }
 
     def stop(self) -> None:
         """End every command and container of this run and let the stages clean up; for a process about to exit."""

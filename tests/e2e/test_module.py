@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tasks.core.versions import in_range, kernel_version
 from tests.harness.clone import Clone
 from tests.harness.refusal import no_container, refused
 
@@ -96,3 +98,33 @@ def test_sources_changed_by_hand(copied: Clone, kernels: list[str]) -> None:
     run = copied.doit(f"build:{DRIVER}")
     assert (run.code, run.compiled) == (1, [])
     assert "were changed by hand" in run.out
+
+
+def test_patches_by_kernel_apply_where_they_are_needed(new_clone: Callable[[], Clone], kernels: list[str]) -> None:
+    """Version 2.28.0.0 compiles for Linux 6.12 and later with its patch alone, and does not get it for older ones."""
+    clone = new_clone()
+    clone.write("build-matrix.json", [{"driver": "2.28.0.0", "ocp_versions": ["4.18.15", "4.18.16"]}])
+    run = clone.doit("build")
+    assert run.code == 0, run.text
+    name = "no-llseek-removed"
+    info = clone.doit("info", "build:2.28.0.0")
+    assert info.code == 0
+    assert "not needed  rhel-9.6-unmapped-area" in info.out
+    needed = []
+    for kernel in kernels[1:3]:
+        record = clone.record(f"2.28.0.0-{kernel}", "module")
+        found = [one["matches"] for one in record["patches"] if one["patch"] == name]
+        if in_range(kernel_version(kernel), ">=6.12"):
+            needed.append(kernel)
+            assert found == [1]
+            assert f"applied     {name}: Linux 6.12 no longer has no_llseek" in info.out
+            assert "'.llseek = no_llseek,' found 1 of 1 times" in info.out
+        else:
+            assert found == []
+            assert record["patches_inert"][name] == f"kernel {kernel_version(kernel)} is not >=6.12"
+            assert f"not needed  {name}: kernel {kernel_version(kernel)} is not >=6.12" in info.out
+    assert needed, "the sandbox has a kernel that needs the patch"
+    clone.edit("config/profiles/sandbox.yaml", 'kernels: ">=6.12"', 'kernels: ">=99"')
+    run = clone.doit(f"module:2.28.0.0-{needed[0]}")
+    assert run.code == 1
+    assert "no_llseek" in run.out

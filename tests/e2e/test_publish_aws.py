@@ -54,13 +54,13 @@ def images(found: dict[str, str]) -> dict[str, str]:
     return {tag: digest for tag, digest in found.items() if not tag.startswith("ledger-")}
 
 
-def no_secrets(clone: Clone, *runs: Run) -> None:
-    """No secret in anything that a run showed, started or left."""
+def no_secrets(clone: Clone, *runs: Run, pushed: Path | None = None) -> None:
+    """No secret in anything that a run showed, started, left or pushed."""
     secrets = (SECRET_KEY, SESSION, PASSWORD, token_of(USER, PASSWORD))
     for run in runs:
         for text in (run.text, json.dumps(run.processes)):
             assert not any(secret in text for secret in secrets)
-    for path in clone.root.rglob("*"):
+    for path in [*clone.root.rglob("*"), *(pushed.rglob("*") if pushed else ())]:
         if path.is_file() and not path.is_symlink():
             data = path.read_bytes()
             assert not any(secret.encode() in data for secret in secrets), path
@@ -101,7 +101,7 @@ def test_ecr_whole(copied: Clone, registry: Front, tmp_path: Path) -> None:
         assert {(row["size"], row["pushed"], row["state"]) for row in table} == {(4711, "2025-10-09T08:53:20Z", "ok")}
         assert all(row["image"].startswith(f"{HOST}/{repository}@sha256:") for row in table)
         assert fake.violations == []
-        no_secrets(copied, first, again, export)
+        no_secrets(copied, first, again, export, pushed=tmp_path / "registry" / "storage")
 
 
 def test_ecr_asks_sts_for_the_account(copied: Clone, registry: Front, tmp_path: Path) -> None:

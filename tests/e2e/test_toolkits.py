@@ -90,3 +90,32 @@ def test_a_toolkit_that_the_registry_no_longer_has(copied: Clone, kernels: list[
         refused(copied, run, f"module:{driver}-{kernels[0]}", 1, "image-pull-failed", "0" * 64,
                 hint="still in its registry")
     no_container(copied)
+
+
+def test_prune_removes_what_runs_pulled_and_nothing_else(
+    copied: Clone, kernels: list[str], tmp_path: Path
+) -> None:
+    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    state = json.loads((copied.services / "state.json").read_text())
+    conf = tmp_path / "registries.conf"
+    address = f"127.0.0.1:{state['registry']['port']}"
+    conf.write_text(f'[[registry]]\nprefix = "registry.sandbox.internal"\nlocation = "{address}"\ninsecure = true\n')
+    (copied.build / "engine/pulled.json").unlink(missing_ok=True)
+    mine, theirs = (next(entry["dtk"] for entry in catalogue if entry["kernel"] == one) for one in kernels[:2])
+    with cold_store(tmp_path / "store") as store:
+        copied.extra = store
+        environment = {**os.environ, **store, "CONTAINERS_REGISTRIES_CONF": str(conf)}
+        subprocess.run(["podman", "pull", "--quiet", theirs], check=True, env=environment, capture_output=True)
+        run = copied.doit(f"module:2.22.2.0-{kernels[0]}", FORCE_BUILD="true")
+        assert run.code == 0, run.text
+        shown = copied.doit("prune", "--dry-run")
+        assert shown.code == 0
+        assert f"would remove image {mine}" in shown.out
+        assert theirs not in shown.out
+        assert len(images(store)) == 2
+        done = copied.doit("prune")
+        assert f"removed image {mine}" in done.out
+        left = subprocess.run(["podman", "images", "--digests", "--format={{.Repository}}@{{.Digest}}"],
+                              capture_output=True, text=True, check=True, env={**os.environ, **store}).stdout.split()
+        assert left == [theirs]
+        assert copied.doit("prune").out == "0.0 MB freed\n"

@@ -1,0 +1,55 @@
+"""`doit prune`: disk space that runs of this checkout took and nobody needs any more."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from doit.cmd_base import Command
+
+from tasks import session
+from tasks.commands.alone import alone
+from tasks.core.errors import EXIT_CONFIG, FoundryError
+
+_OPTIONS = (
+    {"name": "dry_run", "short": "n", "long": "dry-run", "type": bool, "default": False,
+     "help": "show it, remove nothing"},
+)
+_MEGABYTE = 1e6
+
+
+class Prune(Command):  # type: ignore[misc]  # reason: doit has no types
+    """Remove images that runs pulled and nobody needs, and archives of published cells."""
+
+    name = "prune"
+    doc_purpose = "free disk space: pulled images that nobody needs, archives of published cells"
+    doc_usage = ""
+    doc_description = None
+    cmd_options = _OPTIONS
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Never touches what no run of this checkout made."""
+        if args:
+            print(f"error: prune takes no tasks, but got {' '.join(args)}\n  hint: `doit clean TASK` removes a task's"
+                  " files", file=sys.stderr)
+            return EXIT_CONFIG
+        try:
+            with alone():
+                return _prune(dry_run=bool(params["dry_run"]))
+        except FoundryError as error:
+            print(f"error: {error.render()}", file=sys.stderr)
+            return error.exit_code
+
+
+def _prune(*, dry_run: bool) -> int:
+    from tasks.stages.prune import prune, waste
+
+    one = session.foundry()
+    total = 0
+    for item in list(waste(one)):
+        done = dry_run or prune(one, item)
+        total += item.size if done else 0
+        word = "would remove" if dry_run else "removed" if done else "in use by others:"
+        print(f"{word} {item.kind} {item.name} ({item.size / _MEGABYTE:.1f} MB)")
+    print(f"{total / _MEGABYTE:.1f} MB {'to free' if dry_run else 'freed'}")
+    return 0
