@@ -20,6 +20,7 @@ demo: setup
 	@echo "  touch container/build-module.sh      and again: still nothing; then change it"
 	@echo "  doit list                            every task, what is pending first"
 	@echo "  doit build                           the other drivers of build-matrix.json"
+	@echo "  doit publish && doit export          to the sandbox's registry, and what it then holds"
 	@echo "  podman load -i build/sandbox/cells/<cell>/image.oci.tar"
 	@echo "  doit sandbox:down                    stops the sandbox's services"
 

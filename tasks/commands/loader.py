@@ -32,9 +32,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         for name, value in (doit_cmd._CMDLINE_VARS or {}).items():  # doit's NAME=VALUE, which nothing here reads
             raise UsageError(f"there is no task '{name}={value}'", hint="`doit list` shows all")
         session.request(pos_args)
-        if cmd.get_name() == "run":
-            _have_ledgers(pos_args or list(cmd.sel_tasks or ()))
         try:
+            if cmd.get_name() == "run":
+                _have_ledgers(pos_args or list(cmd.sel_tasks or ()))
             tasks: list[Any] = super().load_tasks(cmd, pos_args)
         except ConfigError as error:
             raise _with_hint(error) from error
@@ -70,7 +70,11 @@ def _have_ledgers(names: list[str]) -> None:
     if drivers:
         from tasks.stages.ledgers import fetch_missing
 
-        fetch_missing(one, drivers)
+        try:
+            fetch_missing(one, drivers)
+        except FoundryError as error:
+            error.hint += f"{'; ' if error.hint else ''}the profile local builds without asking what is published"
+            raise
         one.look_again()
 
 
