@@ -87,3 +87,21 @@ def clear(folder: Path) -> None:
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o755)
     shutil.rmtree(folder)
+
+
+def test_while_the_ledger_is_written(copied: Clone) -> None:
+    """The images are pushed; what could not be written is told by the next run, which sends and compiles nothing."""
+    folder = copied.build / "release"
+    folder.mkdir(parents=True, exist_ok=True)
+    with small_disk(folder, 8) as grow:
+        run = copied.doit(f"publish:{DRIVER}")
+        assert run.code == 3, run.text
+        assert "Traceback" not in run.text
+        assert FULL in run.text
+        assert "hint: free some space" in run.text
+        grow(4096)
+        run = copied.doit(f"publish:{DRIVER}")
+        assert run.code == 0, run.text
+        assert (run.compiled, run.imaged) == ([], 0)
+        rows = [row for row in copied.status().values() if row["driver"] == DRIVER]
+        assert {row["state"] for row in rows} == {"published"}
