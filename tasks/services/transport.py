@@ -137,7 +137,8 @@ def answer(
                 with suppress(HTTPError, OSError):
                     response.raw.drain_conn()  # else the connection is closed, and the next request makes a new one
     except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
-        raise Again(attempt.fault("the server does not answer", "http-timeout", retry=True)) from error
+        why = "it takes too long" if attempt.late else "the server does not answer"
+        raise Again(attempt.fault(why, "http-timeout", retry=True)) from error
     except (requests.TooManyRedirects, requests.exceptions.InvalidSchema) as error:
         raise attempt.fault("it is redirected without end or to something unknown", "http-redirect") from error
     except ProtocolError as error:
