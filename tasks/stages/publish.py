@@ -62,7 +62,8 @@ def push(foundry: Foundry, cell: Cell) -> None:
     key = state.key
     if key is None:
         raise FoundryError(f"{cell.name} can't be published: {state.reason}", reason="key-unknown")
-    row = state.row if state.row is not None and state.row["key"] == key.key else None
+    current = state.row is not None and state.row["key"] == key.key and not foundry.states.force
+    row = state.row if current else None
     log = foundry.cell_folder(cell) / LOG
     log.unlink(missing_ok=True)
     content = Published(foundry, state, row, log)

@@ -59,8 +59,9 @@ class Published:
 
         if self._from is not None:
             return fetch_content(self._from.registry, self._from.repository, self.digest, _MAX_IMAGE)
-        for name in (self.row or {}).get("registries", []):
-            where = parse_reference(name)
+        registries = (self.row or {}).get("registries", [])
+        if registries:
+            where = parse_reference(registries[0])
             return fetch_content(self.foundry.registry(where.host, self.log), where.repository, self.digest, _MAX_IMAGE)
         raise FoundryError(f"the image of {self.state.cell.name} is not here", reason="image-missing",
                            hint=f"run `doit build:{self.state.cell.driver}`")

@@ -296,3 +296,20 @@ def test_the_registry_is_down(copied: Clone) -> None:
         assert run.compiled == []
     assert "the profile local builds without asking" in copied.doit("build").err
     assert copied.doit("list").code == 0
+
+
+def test_force_build_pushes_what_it_built(copied: Clone) -> None:
+    """Also where the ledger has the same key: somebody put another image with it under the tag."""
+    assert copied.doit("publish").code == 0
+    row = ledger(copied)["cells"][0]
+    [tag] = row["tags"]
+    other = with_another_module(copied, row, row["kernel"])
+    base = f"http://127.0.0.1:{registry_port(copied.services)}/v2/{copied.repository}/manifests"
+    made = requests.get(f"{base}/{other}", headers={"Accept": OCI_MANIFEST}, timeout=30)
+    requests.put(f"{base}/{tag}", data=made.content, headers={"Content-Type": OCI_MANIFEST}, timeout=30)
+    assert images(copied)[tag] == other != row["digest"]
+    run = copied.doit(f"push:{DRIVER}-{row['kernel']}", FORCE_BUILD="true")
+    assert run.code == 0, run.text
+    assert len(run.compiled) == 1
+    assert images(copied)[tag] == row["digest"], "the same inputs, the same bytes"
+    assert ledger(copied)["cells"][0]["replaces"]["reason"] == "FORCE_BUILD is set"
