@@ -81,8 +81,8 @@ def _store_ledgers(one: Foundry, drivers: list[str]) -> None:
     from tasks.stages import ledgers
 
     for driver in drivers:
-        if ledgers.not_stored(one, driver):
-            entry = one.journal.perform(f"ledger:{driver}", partial(ledgers.store, one, [driver]))
+        if not ledgers.stored(one, driver):
+            entry = one.journal.perform(f"ledger:{driver}", partial(ledgers.store, one, driver))
             if entry.error is None:
                 print(f"  ledger of {driver} kept beside its images")
             else:

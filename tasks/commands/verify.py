@@ -48,17 +48,17 @@ def _verify(drivers: list[str], sample: int) -> int:
         if driver not in known:
             raise UsageError(f"there is no ledger of {driver}; there are {', '.join(known) or 'none'}")
     wanted = [
-        (document, row, repository) for driver, document in known.items() if not drivers or driver in drivers
-        for row in document["cells"] for repository in row.get("registries", [])
+        (ledger, row, repository) for driver, ledger in known.items() if not drivers or driver in drivers
+        for row in ledger.sorted_rows() for repository in row.get("registries", [])
     ]
     if sample:
         wanted = random.sample(wanted, min(sample, len(wanted)))
     bad = 0
-    for document, row, repository in wanted:
-        family = one.config.families.get(document["family"])
+    for ledger, row, repository in wanted:
+        family = one.config.families.get(ledger.family)
         if family is None:
-            raise UsageError(f"the ledger of {document['driver']} is of family {document['family']}, unknown here")
-        cell = Cell(document["driver"], family, row["kernel"], row["arch"], tuple(row["releases"]), row["toolkit"])
+            raise UsageError(f"the ledger of {ledger.driver} is of family {ledger.family}, unknown here")
+        cell = Cell(ledger.driver, family, row["kernel"], row["arch"], tuple(row["releases"]), row["toolkit"])
         verdict = verify(one, cell, row, repository)
         bad += bool(verdict.faults)
         print(f"{'BAD' if verdict.faults else 'ok':<5}{row['tags'][0]}  {verdict.image}")

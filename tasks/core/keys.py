@@ -97,7 +97,7 @@ def _module_parts(cell: Cell, package: Mapping[str, Any], hashes: FileHashes) ->
     family = cell.family
     return {
         "package": package["content_sha256"],
-        "patches": _patches_hash(applying(family.patches, cell.driver, cell.kernel)),
+        "patches": patches_hash(applying(family.patches, cell.driver, cell.kernel)),
         "build_script": hashes.get(BUILD_SCRIPT),
         "toolkit": cell.toolkit_digest,
         "kernel": cell.kernel,
@@ -116,7 +116,8 @@ def _licenses_hash(licenses: tuple[tuple[str, str], ...]) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _patches_hash(patches: tuple[Patch, ...]) -> str:
+def patches_hash(patches: tuple[Patch, ...]) -> str:
+    """The part of a key that stands for patches in their order."""
     return _hash([patch.as_key() for patch in patches])
 
 

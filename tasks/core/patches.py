@@ -7,7 +7,7 @@ be found. A patch that should apply and does not is an error, never a warning.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class Patch:
             if not in_range(release, self.rhel):
                 return f"RHEL {release} is not {self.rhel}"
         return ""
+
+    def as_data(self) -> dict[str, Any]:
+        """As the family file has it, and a ledger keeps it; `from_config` reads it again."""
+        return {**asdict(self), "edits": [asdict(edit) for edit in self.edits]}
 
     @cache  # noqa: B019 - patches live as long as the process
     def as_key(self) -> dict[str, Any]:

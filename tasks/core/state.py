@@ -18,7 +18,7 @@ from tasks.core.config import Config, Family
 from tasks.core.errors import ConfigError, Fault, FoundryError
 from tasks.core.files import canonical_json, read_json, sha256_bytes
 from tasks.core.keys import NOT_FETCHED, CellKey, FileHashes, cell_key, changed_parts, part_words
-from tasks.core.ledger import ledger_path, read_ledger
+from tasks.core.ledger import Ledger, Place, Row, ledger_path, read_ledger
 from tasks.core.records import Record, outputs_missing, read_record
 
 PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
@@ -108,12 +108,12 @@ class States:
     @cached_property
     def cells(self) -> Mapping[str, CellState]:
         """By cell name, in the order of the plan. ConfigError lists every faulty ledger."""
-        ledgers = self._ledgers
+        ledgers = self._published
         states: dict[str, CellState] = {}
         faults: list[Fault] = []
         for cell in self.plan.cells:
             try:
-                states[cell.name] = self._cell(cell, ledgers[cell.driver])
+                states[cell.name] = self._cell(cell, ledgers.get(cell.driver, {}))
             except FoundryError as error:
                 faults.append(Fault(str(self.config.lock_path(cell.family.name)), "$.base", error.message))
         if faults:
@@ -147,21 +147,32 @@ class States:
         return sha256_bytes(canonical_json([driver, family["repository"], family["signing"]]))
 
     @cached_property
-    def _ledgers(self) -> dict[str, Mapping[tuple[str, str], Mapping[str, Any]]]:
+    def ledgers(self) -> Mapping[str, Ledger]:
+        """By driver, as they were when they were first looked at; those that are not here are left out."""
         ledgers, faults = {}, list[Fault]()
         hint = ""
         for driver in self.plan.by_driver:
             path = ledger_path(self.config.build, driver)
             try:
-                ledgers[driver] = read_ledger(self.config.root / path, str(path), self.config.verdicts)
+                found = read_ledger(self.config.root / path, str(path), self.config.verdicts)
             except ConfigError as error:
                 faults += error.faults
                 hint = hint or error.hint
+                continue
+            if found is not None:
+                ledgers[driver] = found
         if faults:
             raise ConfigError(faults, hint=hint)
         return ledgers
 
-    def _cell(self, cell: Cell, ledger: Mapping[tuple[str, str], Mapping[str, Any]]) -> CellState:
+    @cached_property
+    def _published(self) -> dict[str, Mapping[Place, Row]]:
+        """The rows of published cells; those of a profile that publishes nowhere name no registry."""
+        return {driver: {
+            place: row for place, row in ledger.rows.items() if row.get("registries") != []
+        } for driver, ledger in self.ledgers.items()}
+
+    def _cell(self, cell: Cell, ledger: Mapping[Place, Row]) -> CellState:
         row = ledger.get((cell.kernel, cell.arch))
         folder = self.config.root / self.cell_folder(cell)
         image = read_record(folder / "image.json", "image")
@@ -198,11 +209,11 @@ class States:
 
     def again(self, cell: Cell) -> CellState:
         """The cell's state as of now: since the run began its package may have been locked."""
-        return self._cell(cell, self._ledgers[cell.driver])
+        return self._cell(cell, self._published.get(cell.driver, {}))
 
-    def note_row(self, cell: Cell, row: Mapping[str, Any]) -> None:
+    def note_row(self, cell: Cell, row: Row) -> None:
         """The cell's row in its ledger is this one from now on."""
-        self._ledgers[cell.driver] = {**self._ledgers[cell.driver], (cell.kernel, cell.arch): row}
+        self._published[cell.driver] = {**self._published.get(cell.driver, {}), (cell.kernel, cell.arch): row}
 
     def _why(self, record: Record | None, wanted: str, key: CellKey, folder: Path) -> Why | None:
         """Why a stage has to run again; None when it is done."""

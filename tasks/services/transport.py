@@ -25,7 +25,6 @@ TOTAL_SECONDS = 900.0  # for one URL, all attempts together
 OK, NOT_FOUND, TOO_MANY, SERVER_FAULT = 200, 404, 429, 500
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _FIRST_WAIT = 0.5  # seconds, doubled with each attempt
-_LONGEST_WAIT = 30.0  # seconds, also when a server asks for more
 _REDIRECTS = 5
 _SHORT = 1 << 16  # bytes of an answer that are taken although nobody wants them
 
@@ -40,12 +39,16 @@ class Again(Exception):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait: for a connection, between two bytes, for everything, all in seconds; and attempts more."""
+    """How long to wait: for a connection, between two bytes, for everything, all in seconds; and attempts more.
+
+    `longest` bounds one pause between attempts, also when a server asks for more.
+    """
 
     connect: float = 10.0
     read: float = 60.0
     total: float = TOTAL_SECONDS
     retries: int = 3
+    longest: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def persist(url: str, patience: Patience, work: Callable[[Attempt], T], note: Ca
             return work(Attempt(url, patience, deadline))
         except Again as again:
             note(again.final.message)
-            wait = _pause(number, again.wait)
+            wait = _pause(number, again.wait, patience.longest)
             if number == patience.retries or time.monotonic() + wait > deadline:
                 raise again.final from again.__cause__
             time.sleep(wait)
@@ -180,9 +183,9 @@ def _length(response: requests.Response) -> float:
     return int(stated) if stated.isdecimal() else float("inf")
 
 
-def _pause(number: int, asked: float) -> float:
+def _pause(number: int, asked: float, longest: float) -> float:
     jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads the load, keeps no secret
-    return min(_LONGEST_WAIT, max(asked, _FIRST_WAIT * (1 << number) * jitter))
+    return min(longest, max(asked, _FIRST_WAIT * (1 << number) * jitter))
 
 
 def _retry_after(text: str) -> float:

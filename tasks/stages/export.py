@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.core.errors import FoundryError
+from tasks.core.ledger import Ledger
 from tasks.core.references import Reference, parse_reference
 from tasks.core.targets import targets_of
 from tasks.services.aws.places import is_ecr
@@ -56,10 +57,10 @@ def exported(foundry: Foundry, drivers: Sequence[str]) -> list[Exported]:
     return [row for row in rows if not drivers or row.driver in drivers]
 
 
-def _repositories(foundry: Foundry, known: Mapping[str, Mapping[str, Any]]) -> list[Reference]:
+def _repositories(foundry: Foundry, known: Mapping[str, Ledger]) -> list[Reference]:
     """The targets of all families, and what the ledgers name besides."""
     names = [target.name for family in foundry.config.families for target in foundry.targets(family)]
-    names += [name for document in known.values() for row in document["cells"] for name in row.get("registries", [])]
+    names += [name for ledger in known.values() for row in ledger.rows.values() for name in row.get("registries", [])]
     return [parse_reference(name) for name in dict.fromkeys(names)]
 
 
@@ -83,11 +84,11 @@ def _held(foundry: Foundry, repository: Reference) -> Mapping[str, Held]:
 
 
 def _compared(
-    repository: Reference, held: Mapping[str, Held], known: Mapping[str, Mapping[str, Any]]
+    repository: Reference, held: Mapping[str, Held], known: Mapping[str, Ledger]
 ) -> list[Exported]:
     rows, left = [], dict(held)
-    for driver, document in known.items():
-        for row in document["cells"]:
+    for driver, ledger in known.items():
+        for row in ledger.sorted_rows():
             for tag in row["tags"] if repository.name in row.get("registries", []) else ():
                 there = left.pop(tag, None)
                 rows.append(_row(repository, driver, row, tag, there))

@@ -2,21 +2,22 @@
 
 A cell's row is written as soon as its image is published; nothing is ever lost
 from a ledger because something failed later. A checkout that has no ledger of a
-driver asks the registry once; "there is none" is kept as an empty ledger.
+driver asks once, the driver's GitHub release where there are such, then the
+registry; "there is none" is kept as an empty ledger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, read_json, sha256_bytes, write_atomic
-from tasks.core.ledger import ledger_bytes, ledger_path, merged, parse_ledger, read_ledger, rows_of
+from tasks.core.ledger import Ledger, Row, ledger_path, parse_ledger
 from tasks.core.names import tag_of
+from tasks.core.patches import applying
 from tasks.core.targets import Target
 from tasks.core.versions import version_key
 from tasks.services.lock import locked
@@ -32,130 +33,162 @@ def ledger_tag(driver: str) -> str:
     return tag_of(f"{TAG_PREFIX}{driver}")
 
 
-def put_row(foundry: Foundry, cell: Cell, row: Mapping[str, Any]) -> None:
+def ledger_file(foundry: Foundry, driver: str) -> Path:
+    """The driver's ledger of this checkout, absolute."""
+    return foundry.root / ledger_path(foundry.config.build, driver)
+
+
+def ledger_of(foundry: Foundry, driver: str) -> Ledger:
+    """The driver's ledger as this checkout has it; an empty one where it has none. Raises ConfigError."""
+    path = ledger_file(foundry, driver)
+    content = path.read_bytes() if path.exists() else None
+    if content is None:
+        return Ledger(driver, foundry.states.plan.families[driver].name)
+    return parse_ledger(content, str(ledger_path(foundry.config.build, driver)), foundry.config.verdicts)
+
+
+def put_row(foundry: Foundry, cell: Cell, row: Row) -> None:
     """Put a published cell's row into the ledger, beside what others wrote meanwhile."""
-    path = _path(foundry, cell.driver)
-    with locked(path.with_name(".ledger.lock")):
-        rows = dict(_rows(foundry, cell.driver))
-        rows[cell.kernel, cell.arch] = row
-        data = ledger_bytes(cell.driver, cell.family.name, rows.values())
-        write_atomic(path, data)
+    series = [patch.as_data() for patch in applying(cell.family.patches, cell.driver, cell.kernel)]
+    change(foundry, cell.driver, lambda ledger: ledger.with_row(row, series))
     foundry.states.note_row(cell, row)
 
 
-def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
-    """Have a ledger of each driver here: asks the first target's registry for those that are not.
-
-    Raises what the registry raises: an answer that can't be had is never "nothing published".
-    """
-    for driver in drivers:
-        path = _path(foundry, driver)
-        family = foundry.states.plan.families[driver]
-        targets = foundry.targets(family.name)
-        if path.exists() or not targets:
-            continue
-        theirs = _read_remote(foundry, driver, 0)
-        data = ledger_bytes(driver, family.name, theirs.rows.values())
-        write_atomic(path, data)
-        if theirs.content == data:
-            _mark(foundry, driver, targets[0], data)
-
-
-def store(foundry: Foundry, drivers: Iterable[str]) -> None:
-    """Give each target the ledgers that it does not have as they are now. Raises what pushing raises."""
-    from tasks.services.registry.document import put_document
-
-    for driver in drivers:
-        family = foundry.states.plan.families[driver].name
-        for number, target in enumerate(foundry.targets(family)):
-            data = _content(foundry, driver)
-            if data is None or _stored(foundry, driver).get(target.name) == sha256_bytes(data):
-                continue
-            theirs = _read_remote(foundry, driver, number)
-            data = _merge(foundry, driver, family, theirs.rows)
-            if theirs.content != data:
-                put_document(foundry.writer(family, number), ledger_tag(driver), data, MEDIA_TYPE)
-            _mark(foundry, driver, target, data)
-
-
-def not_stored(foundry: Foundry, driver: str) -> bool:
-    """Whether a target lacks the ledger as it is now; finding out asks nobody."""
-    data = _content(foundry, driver)
-    if data is None or not rows_of(_parsed(foundry, driver, data)):
-        return False
-    marks = _stored(foundry, driver).values()
-    return list(marks).count(sha256_bytes(data)) < len(foundry.settings["publish"])
-
-
-def all_ledgers(foundry: Foundry) -> dict[str, Mapping[str, Any]]:
-    """The ledgers by driver: those of the matrix, from the registry where they are not here, and others of this folder.
-
-    Raises what the registry raises.
-    """
-    fetch_missing(foundry, foundry.states.plan.by_driver)
-    folder = foundry.root / foundry.config.build / "release"
-    drivers = sorted({*foundry.states.plan.by_driver, *(path.parent.name for path in folder.glob("*/images.json"))},
-                     key=version_key)
-    contents = {driver: _content(foundry, driver) for driver in drivers}
-    return {driver: _parsed(foundry, driver, data) for driver, data in contents.items() if data is not None}
-
-
-def _merge(foundry: Foundry, driver: str, family: str, theirs: Mapping[tuple[str, str], Mapping[str, Any]]) -> bytes:
-    path = _path(foundry, driver)
+def change(foundry: Foundry, driver: str, how: Callable[[Ledger], Ledger]) -> bytes:
+    """Change the ledger of this checkout under its lock; its bytes. An unchanged one is not written."""
+    path = ledger_file(foundry, driver)
     with locked(path.with_name(".ledger.lock")):
-        data = ledger_bytes(driver, family, merged(_rows(foundry, driver), theirs).values())
-        if data != path.read_bytes():
+        data = how(ledger_of(foundry, driver)).to_bytes()
+        if not path.exists() or path.read_bytes() != data:
             write_atomic(path, data)
     return data
 
 
-@dataclass(frozen=True)
-class _Remote:
-    """A ledger as a registry has it: its bytes, None where there is none, and its rows."""
+def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
+    """Have a ledger of each driver here: asks for those that are not.
 
-    content: bytes | None
-    rows: Mapping[tuple[str, str], Mapping[str, Any]]
+    Raises what GitHub and the registry raise: an answer that can't be had is never "nothing published".
+    """
+    from tasks.stages.github import released_ledger
+
+    for driver in drivers:
+        path = ledger_file(foundry, driver)
+        family = foundry.states.plan.families[driver].name
+        targets = foundry.targets(family)
+        if path.exists() or not targets:
+            continue
+        content = released_ledger(foundry, driver)
+        if content is not None:
+            theirs = _checked(foundry, content, f"the GitHub release of {driver}", driver)
+            write_atomic(path, theirs.to_bytes())
+            continue
+        content, ledger = _read_remote(foundry, driver, 0)
+        data = ledger.to_bytes()
+        write_atomic(path, data)
+        if content == data:
+            _mark(foundry, driver, targets[0], data)
 
 
-def _read_remote(foundry: Foundry, driver: str, number: int) -> _Remote:
+def store(foundry: Foundry, driver: str) -> None:
+    """Merge what the targets have, make it an edition, and give it to each target that lacks it.
+
+    Raises what pushing raises.
+    """
+    from tasks.services.registry.document import put_document
+
+    family = foundry.states.plan.families[driver].name
+    targets = foundry.targets(family)
+    if not ledger_file(foundry, driver).exists():
+        return
+    theirs = [_read_remote(foundry, driver, number) for number in range(len(targets))]
+
+    def merge(ledger: Ledger) -> Ledger:
+        for _, other in theirs:
+            ledger = ledger.merged(other)
+        return ledger.with_edition()
+
+    data = change(foundry, driver, merge)
+    for number, target in enumerate(targets):
+        if theirs[number][0] != data:
+            put_document(foundry.writer(family, number), ledger_tag(driver), data, MEDIA_TYPE)
+        _mark(foundry, driver, target, data)
+
+
+def put_built(foundry: Foundry, driver: str) -> None:
+    """In a profile that publishes nowhere: rows for the cells that are built, which name no registry."""
+    def rows(ledger: Ledger) -> Ledger:
+        for cell in foundry.states.plan.by_driver[driver]:
+            row = _built_row(foundry, cell)
+            if row is not None:
+                series = [patch.as_data() for patch in applying(cell.family.patches, cell.driver, cell.kernel)]
+                ledger = ledger.with_row(row, series)
+        return ledger.with_edition()
+
+    change(foundry, driver, rows)
+
+
+def stored(foundry: Foundry, driver: str) -> bool:
+    """Whether the ledger is an edition that every target has; finding out asks nobody."""
+    path = ledger_file(foundry, driver)
+    if not path.exists():
+        return True
+    ledger = ledger_of(foundry, driver)
+    if not ledger.rows:
+        return True
+    marks = list(_marks(foundry, driver).values())
+    return ledger.in_edition and marks.count(sha256_bytes(path.read_bytes())) >= len(foundry.settings["publish"])
+
+
+def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
+    """The ledgers by driver: those of the matrix, asked for where they are not here, and others of this folder.
+
+    Raises what `fetch_missing` raises.
+    """
+    fetch_missing(foundry, foundry.states.plan.by_driver)
+    folder = foundry.root / foundry.config.build / "release"
+    drivers = {path.parent.name for path in folder.glob("*/images.json")}
+    return {driver: ledger_of(foundry, driver) for driver in sorted(drivers, key=version_key)}
+
+
+def _built_row(foundry: Foundry, cell: Cell) -> Row | None:
+    state = foundry.states.again(cell)
+    if state.key is None or not (state.module_done and state.image_done) or state.image is None:
+        return None
+    image = state.image
+    return {
+        "kernel": cell.kernel, "arch": cell.arch, "key": state.key.key, "key_inputs": state.key.parts,
+        "digest": image["digest"], "config_digest": image["config_digest"], "size": image["size"],
+        "tags": [cell.tag], "registries": [], "releases": list(cell.releases), "toolkit": state.cell.toolkit,
+        "lock": foundry.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"],
+    }
+
+
+def _read_remote(foundry: Foundry, driver: str, number: int) -> tuple[bytes | None, Ledger]:
+    """A ledger as a registry has it: its bytes, None where there is none, and what they say."""
     from tasks.services.registry.document import get_document
 
     family = foundry.states.plan.families[driver].name
     writer = foundry.writer(family, number)
     content = get_document(writer, ledger_tag(driver), MEDIA_TYPE)
     if content is None:
-        return _Remote(None, {})
-    document = parse_ledger(content, f"{writer.name}:{ledger_tag(driver)}", foundry.config.verdicts)
-    if document["driver"] != driver:
-        raise FoundryError(f"{writer.name}:{ledger_tag(driver)} is the ledger of {document['driver']}, not of {driver}",
-                           reason="document-malformed", hint="does something else use this tag?")
-    return _Remote(content, rows_of(document))
+        return None, Ledger(driver, family)
+    return content, _checked(foundry, content, f"{writer.name}:{ledger_tag(driver)}", driver)
+
+
+def _checked(foundry: Foundry, content: bytes, where: str, driver: str) -> Ledger:
+    found = parse_ledger(content, where, foundry.config.verdicts)
+    if found.driver != driver:
+        raise FoundryError(f"{where} is the ledger of {found.driver}, not of {driver}", reason="document-malformed",
+                           hint="does something else use this place?")
+    return found
 
 
 def _mark(foundry: Foundry, driver: str, target: Target, data: bytes) -> None:
     """Remember that a target has these bytes."""
-    marks = {**_stored(foundry, driver), target.name: sha256_bytes(data)}
-    write_atomic(_path(foundry, driver).with_name(_STORED), pretty_json(marks))
+    marks = {**_marks(foundry, driver), target.name: sha256_bytes(data)}
+    write_atomic(ledger_file(foundry, driver).with_name(_STORED), pretty_json(marks))
 
 
-def _path(foundry: Foundry, driver: str) -> Path:
-    return foundry.root / ledger_path(foundry.config.build, driver)
-
-
-def _rows(foundry: Foundry, driver: str) -> Mapping[tuple[str, str], Mapping[str, Any]]:
-    path = ledger_path(foundry.config.build, driver)
-    return read_ledger(foundry.root / path, str(path), foundry.config.verdicts)
-
-
-def _content(foundry: Foundry, driver: str) -> bytes | None:
-    path = _path(foundry, driver)
-    return path.read_bytes() if path.exists() else None
-
-
-def _parsed(foundry: Foundry, driver: str, data: bytes) -> Mapping[str, Any]:
-    return parse_ledger(data, str(ledger_path(foundry.config.build, driver)), foundry.config.verdicts)
-
-
-def _stored(foundry: Foundry, driver: str) -> dict[str, str]:
-    found = read_json(_path(foundry, driver).with_name(_STORED))
+def _marks(foundry: Foundry, driver: str) -> Mapping[str, Any]:
+    found = read_json(ledger_file(foundry, driver).with_name(_STORED))
     return found if isinstance(found, dict) else {}

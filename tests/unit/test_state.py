@@ -126,7 +126,7 @@ def test_published_with_another_key(checkout: Checkout) -> None:
 
 
 def test_a_newer_ledger_is_refused(checkout: Checkout) -> None:
-    put_ledger(checkout, ledger(checkout, schema=2))
+    put_ledger(checkout, ledger(checkout, schema=3))
     with pytest.raises(ConfigError, match="newer than this version") as raised:
         _ = states(checkout).cells
     assert raised.value.exit_code == 2

@@ -1,0 +1,1 @@
+"""GitHub, by PyGithub: releases and their assets."""
