@@ -76,27 +76,33 @@ def applying(patches: Sequence[Patch], driver: str, kernel: str) -> tuple[Patch,
     return tuple(patch for patch in patches if not patch.inert_because(driver, kernel))
 
 
-def apply(patch: Patch, tree: Path) -> list[dict[str, Any]]:
-    """Apply every edit to the files below `tree`; returns one finding an edit.
+def file_of(patch: Patch, edit: Edit, tree: Path) -> Path:
+    """The file that an edit changes; FoundryError (``patch-file-missing``) when it is not there as a plain file."""
+    path = tree / edit.file
+    if not path.is_file() or path.is_symlink():
+        raise FoundryError(
+            f"patch {patch.id} wants to change {edit.file}, which the driver's source does not have",
+            reason="patch-file-missing", hint="narrow the patch's `drivers` range in the family file",
+        )
+    return path
 
-    Raises FoundryError (``patch-file-missing``, ``patch-mismatch``) when a file
-    is not there or a text is not found exactly as often as the patch says.
-    """
+
+def edited(patch: Patch, edit: Edit, content: bytes) -> bytes:
+    """A file's content after one edit; FoundryError (``patch-mismatch``) for another number of matches than it says."""
+    found = content.count(edit.find.encode())
+    if found != edit.matches:
+        raise FoundryError(
+            f"patch {patch.id}: {edit.file} has the text {edit.find!r} {found} times, expected {edit.matches}",
+            reason="patch-mismatch", hint="the source changed: correct the patch or its ranges in the family file",
+        )
+    return content.replace(edit.find.encode(), edit.replace.encode())
+
+
+def apply(patch: Patch, tree: Path) -> list[dict[str, Any]]:
+    """Apply every edit to the files below `tree`; returns one finding an edit. Raises as `file_of` and `edited` do."""
     findings = []
     for edit in patch.edits:
-        path = tree / edit.file
-        if not path.is_file() or path.is_symlink():
-            raise FoundryError(
-                f"patch {patch.id} wants to change {edit.file}, which the driver's source does not have",
-                reason="patch-file-missing", hint="narrow the patch's `drivers` range in the family file",
-            )
-        text = path.read_bytes()
-        found = text.count(edit.find.encode())
-        if found != edit.matches:
-            raise FoundryError(
-                f"patch {patch.id}: {edit.file} has the text {edit.find!r} {found} times, expected {edit.matches}",
-                reason="patch-mismatch", hint="the source changed: correct the patch or its ranges in the family file",
-            )
-        path.write_bytes(text.replace(edit.find.encode(), edit.replace.encode()))
-        findings.append({"patch": patch.id, "file": edit.file, "matches": found})
+        path = file_of(patch, edit, tree)
+        path.write_bytes(edited(patch, edit, path.read_bytes()))
+        findings.append({"patch": patch.id, "file": edit.file, "matches": edit.matches})
     return findings
