@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 from pathlib import Path
@@ -32,6 +31,7 @@ def source(foundry: Foundry, driver: str, family: Family) -> None:
 
 def _source(foundry: Foundry, driver: str, family: Family) -> None:
     from tasks.formats.rpm import read_package, unpack
+    from tasks.formats.sourcetar import tree_entries, write_tar
 
     folder = foundry.source_folder(driver)
     record = folder / RECORD
@@ -47,7 +47,8 @@ def _source(foundry: Foundry, driver: str, family: Family) -> None:
                 f"the package of {driver} has no folder {family.source_root(driver)}",
                 reason="source-missing", hint=f"correct `source.root` in config/drivers/{family.name}.yaml",
             )
-        write_tar(tree, work / TAR, f"{family.name}-{driver}", package.build_time)
+        with (work / TAR).open("wb") as sink:
+            write_tar(sink, tree_entries(tree), top=f"{family.name}-{driver}", mtime=package.build_time)
         make_read_only(tree)
         remove_tree(folder / TREE)
         tree.chmod(0o755)  # a folder must be writable to be moved
@@ -76,27 +77,6 @@ def tree_sha256(tree: Path) -> str:
             kind = "program" if path.stat().st_mode & stat.S_IXUSR else "file"
             facts.append([name, kind, sha256_file(path)])
     return sha256_bytes(canonical_json(facts))
-
-
-def write_tar(tree: Path, dest: Path, prefix: str, mtime: int) -> None:
-    """A tar of a tree with the same bytes wherever and whenever it is made (sorted, root's, one time)."""
-    import tarfile
-
-    with tarfile.open(dest, "w", format=tarfile.GNU_FORMAT) as tar:
-        for path in [tree, *sorted(tree.rglob("*"))]:
-            relative = path.relative_to(tree).as_posix()
-            info = tarfile.TarInfo(prefix if relative == "." else f"{prefix}/{relative}")
-            info.mtime = mtime
-            content = b""
-            if path.is_symlink():
-                info.type, info.linkname, info.mode = tarfile.SYMTYPE, os.readlink(path), 0o777
-            elif path.is_dir():
-                info.type, info.mode = tarfile.DIRTYPE, 0o755
-            else:
-                content = path.read_bytes()
-                info.size = len(content)
-                info.mode = 0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644
-            tar.addfile(info, io.BytesIO(content))
 
 
 def make_read_only(tree: Path) -> None:
