@@ -28,6 +28,7 @@ cpio:cpio
 gcc:gcc
 git:git
 make:make
+patch:patch
 "
 
 missing=""

@@ -20,6 +20,7 @@ from tasks.core.errors import FoundryError, no_space, says_no_space
 from tasks.core.files import is_full, read_json, regular_files, remove_stale, remove_tree, sha256_bytes
 from tasks.core.keys import BUILD_SCRIPT, CellKey
 from tasks.core.records import input_facts, output_facts, write_record
+from tasks.stages.compile_command import CONFINED, Places, compile_arguments
 from tasks.stages.context import Foundry
 from tasks.stages.source import RECORD as SOURCE_RECORD
 from tasks.stages.source import TAR, TREE, tree_sha256
@@ -34,11 +35,6 @@ WORK = "work"
 
 # podman-run(1): exit codes of podman itself, not of what it ran.
 _PODMAN_ITSELF = (125, 126, 127)
-# No network, no rights, nothing of the caller's environment.
-_CONFINED = (
-    "--rm", "--pull=never", "--network=none", "--cap-drop=all", "--user=0", "--workdir=/", "--http-proxy=false",
-    "--security-opt=no-new-privileges", "--security-opt=label=disable",
-)
 _EXPORTS = 'cat "/lib/modules/$1/build/Module.symvers" 2>/dev/null || cat "/usr/src/kernels/$1/Module.symvers"'
 
 
@@ -172,7 +168,7 @@ def kernel_exports(foundry: Foundry, cell: Cell, log: Path) -> bytes:
         if cell.toolkit not in foundry.exports:
             with foundry.engine.container(f"exports {cell.name}") as name:
                 done = foundry.engine.call(
-                    "run", f"--name={name}", *_CONFINED, f"--label={foundry.engine.label}",
+                    "run", f"--name={name}", *CONFINED, f"--label={foundry.engine.label}",
                     "--entrypoint=/bin/sh", cell.toolkit, "-c", _EXPORTS, "sh", cell.kernel,
                     starts=True, check=False,
                 )
@@ -200,23 +196,15 @@ def _checked_output(cell: Cell, out: Path) -> Path:
 
 
 def _run_arguments(foundry: Foundry, cell: Cell, work: Path, jobs: int) -> list[str]:
-    """No network, no rights, sources read-only, always the same paths inside."""
-    script = foundry.root / BUILD_SCRIPT
-    environment = {
-        "KERNEL": cell.kernel, "JOBS": str(jobs), "STRIP": cell.family.data.get("strip", "debug"),
-        "MODULES": " ".join(cell.family.module_files), "LC_ALL": "C",
-    }
-    mounts = [
-        (script.absolute(), "/foundry/build-module.sh", "ro"), ((work / "src").absolute(), "/foundry/src", "ro"),
-        ((work / "build").absolute(), "/foundry/work", "rw"), ((work / "out").absolute(), "/foundry/out", "rw"),
-    ]
-    return [
-        *_CONFINED, f"--label={foundry.engine.label}",
-        *(f"--env={name}={value}" for name, value in environment.items()),
-        *(f"--volume={source}:{target}:{mode}" for source, target, mode in mounts),
-        "--entrypoint=/bin/sh", cell.toolkit, "/foundry/build-module.sh",
-        *cell.family.data.get("make", {}).get("arguments", []),
-    ]
+    places = Places(
+        script=str((foundry.root / BUILD_SCRIPT).absolute()), source=str((work / "src").absolute()),
+        work=str((work / "build").absolute()), out=str((work / "out").absolute()),
+    )
+    return [f"--label={foundry.engine.label}", *compile_arguments(
+        places, kernel=cell.kernel, toolkit=cell.toolkit, modules=cell.family.module_files,
+        strip=cell.family.data.get("strip", "debug"), make=cell.family.data.get("make", {}).get("arguments", []),
+        jobs=str(jobs),
+    )]
 
 
 def _gate(cell: Cell, modules: Path, exports: bytes, log: Path) -> dict[str, Any]:
