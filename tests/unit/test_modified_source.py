@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -154,18 +155,43 @@ def test_the_series_are_our_own_patching(command: list[str], folder: Path, tmp_p
         [OLD, "none", source.toolkits[OLD]], [MIDDLE, "01-no-llseek", source.toolkits[MIDDLE]],
         [NEW, "02-no-llseek-and-1-more", source.toolkits[NEW]],
     ]
-    wanted = {kernel: series.patches for series in source.series for kernel in series.kernels}
     for kernel, series, _ in lines[1:]:
-        theirs, ours = tmp_path / f"theirs-{kernel}", tmp_path / f"ours-{kernel}"
-        for copy in (theirs, ours):
-            shutil.copytree(top / "source", copy, symlinks=True)
+        theirs = tmp_path / f"theirs-{kernel}"
+        shutil.copytree(top / "source", theirs, symlinks=True)
         for name in (top / "patches" / series / "series").read_text().split():
             done = subprocess.run([*command, str(top / "patches" / series / name)], cwd=theirs, capture_output=True,
                                   check=False, env={**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)})
             assert (done.returncode, done.stdout) == (0, b""), done.stderr
-        for patch in wanted[kernel]:
-            patches.apply(patch, ours)
-        assert tree_sha256(theirs) == tree_sha256(ours) != tree_sha256(source.tree)
+        assert tree_sha256(theirs) == patched(source, kernel, tmp_path) != tree_sha256(source.tree)
+
+
+def patched(source: ModifiedSource, kernel: str, tmp_path: Path) -> str:
+    """The hash of the tree after our own patching."""
+    tree = tmp_path / f"ours-{kernel}"
+    shutil.copytree(source.tree, tree, symlinks=True)
+    for path in (tree, *tree.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    for series in source.series:
+        for patch in series.patches * (kernel in series.kernels):
+            patches.apply(patch, tree)
+    return tree_sha256(tree)
+
+
+def test_the_commands_of_the_readme_patch(folder: Path, tmp_path: Path) -> None:
+    """All but the compile, for each kernel; the compile: tests/e2e."""
+    source = make_source(folder)
+    write_modified_source(tmp_path / "out.tar.gz", source)
+    top = unpacked(tmp_path / "out.tar.gz", tmp_path / "x")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (top / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks[0].startswith(f"KERNEL={NEW}\n")
+    for kernel in (OLD, MIDDLE, NEW):
+        commands = "".join(blocks[:2]).replace(f"KERNEL={NEW}", f"KERNEL={kernel}")
+        argv = ["sh", "-eu", "-c", commands + 'echo "$TOOLKIT"']
+        done = subprocess.run(argv, cwd=top, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == source.toolkits[kernel]
+        assert tree_sha256(top / "rebuild/src") == patched(source, kernel, tmp_path)
+        shutil.rmtree(top / "rebuild")
 
 
 def test_a_patch_says_why(folder: Path, tmp_path: Path) -> None:
