@@ -2,7 +2,8 @@
 # Runs in the sandbox's Debian: writes what its archive offers to /out.
 #   kernels   the kernels that have headers and an image, one a line
 #   date      of the Debian release, as the archive states it
-#   busybox/  the root of the base image; busybox.version, busybox.created (seconds), busybox.uris
+#   busybox/  the root of the base image; busybox.version, busybox.created (seconds);
+#             busybox.uris: the files of its source package, each with its checksum
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 sed 's/^deb /deb-src /' /etc/apt/sources.list > /etc/apt/sources.list.d/sources.list
@@ -32,4 +33,4 @@ source=$(dpkg-deb -f busybox-static_*.deb Source Package | sed -n '1s/^[^:]*: *\
 version=$(dpkg-deb -f busybox-static_*.deb Source | sed -n 's/.*(\(.*\)).*/\1/p')
 [ -n "$version" ] || version=$(dpkg-deb -f busybox-static_*.deb Version)
 apt-get -q -o APT::Sandbox::User=root source --print-uris "$source=$version" \
-    | sed -n "s/^'\([^']*\)'.*/\1/p" > /out/busybox.uris
+    | sed -n "s/^'\([^']*\)' [^ ]* [0-9]* \([^ ]*\)$/\1 \2/p" > /out/busybox.uris

@@ -36,6 +36,7 @@ class Archive:
     busybox_version: str
     busybox_created: int
     busybox_source: str
+    busybox_sha256: str
 
 
 def make_debian(store: LocalStore, recipes: Path, log: Path) -> str:
@@ -74,13 +75,26 @@ def survey(store: LocalStore, image: str, recipes: Path, out: Path, log: Path) -
         )
     facts = {name: (out / name).read_text(encoding="utf-8").strip() for name in (
         "kernels", "date", "busybox.version", "busybox.created", "busybox.uris")}
-    sources = [uri for uri in facts["busybox.uris"].split() if ".orig.tar" in uri and not uri.endswith(".asc")]
-    if not sources or not facts["busybox.version"]:
+    source, sha256 = upstream_source(facts["busybox.uris"])
+    if not source or not facts["busybox.version"]:
         raise OutsideError("Debian's archive offers no source of its busybox", reason="busybox-source", log=log)
     return Archive(
         image, tuple(facts["kernels"].split()), int(parsedate_to_datetime(facts["date"]).timestamp()),
-        out / "busybox", facts["busybox.version"], int(facts["busybox.created"]), sources[0],
+        out / "busybox", facts["busybox.version"], int(facts["busybox.created"]), source, sha256,
     )
+
+
+def upstream_source(listing: str) -> tuple[str, str]:
+    """URL and hex SHA-256 of the upstream archive among a source package's files, both empty when it is not there.
+
+    The lines are those of ``apt-get source --print-uris``: URL and checksum, as in ``SHA256:0123…``.
+    """
+    for line in listing.splitlines():
+        url, _, checksum = line.partition(" ")
+        kind, _, digest = checksum.partition(":")
+        if ".orig.tar" in url and not url.endswith(".asc") and kind == "SHA256":
+            return url, digest
+    return "", ""
 
 
 def choose_kernels(offered: tuple[str, ...], arch: str, count: int) -> list[str]:

@@ -31,6 +31,7 @@ def build_base(store: LocalStore, archive: Archive, recipes: Path, log: Path) ->
         "busybox": {
             "version": archive.busybox_version, "source": archive.busybox_source,
             "source_backup": _UPSTREAM.format(version=archive.busybox_version),
+            "sha256": {archive.busybox_source: archive.busybox_sha256},
         },
     }
 
