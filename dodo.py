@@ -7,6 +7,7 @@ from tasks.fetch import task_fetch
 from tasks.image import task_image
 from tasks.module import task_module
 from tasks.publish import task_publish, task_push
+from tasks.release import task_assets, task_github, task_ledger, task_notes, task_release
 from tasks.sandbox import task_sandbox
 from tasks.source import task_source
 from tasks.toolkit import task_toolkit
@@ -21,6 +22,7 @@ DOIT_CONFIG = {
 }
 
 __all__ = [
-    "DOIT_CONFIG", "task_build", "task_fetch", "task_image", "task_module", "task_publish", "task_push",
-    "task_sandbox", "task_source", "task_toolkit",
+    "DOIT_CONFIG", "task_assets", "task_build", "task_fetch", "task_github", "task_image", "task_ledger",
+    "task_module", "task_notes", "task_publish", "task_push", "task_release", "task_sandbox", "task_source",
+    "task_toolkit",
 ]

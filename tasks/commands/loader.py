@@ -9,8 +9,10 @@ from doit import doit_cmd
 from doit.cmd_base import DodoTaskLoader
 
 from tasks import session
+from tasks.commands.passes import is_release, publishes
 from tasks.core.errors import ConfigError, Fault, FoundryError, UsageError
 from tasks.stages.context import has_ledger
+from tasks.stages.github import repository, require_token
 from tasks.stages.selection import drivers_of, faults_in_the_way, refuse_unknown
 from tasks.stages.toolkit import unread_toolkits
 
@@ -27,6 +29,11 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)
             raise SystemExit(error.exit_code) from None
+
+    def load_again(self, cmd: Any) -> list[Any]:
+        """The tasks as they are now; nothing of the command line is checked once more."""
+        tasks: list[Any] = super().load_tasks(cmd, [])
+        return tasks
 
     def _load(self, cmd: Any, pos_args: list[str]) -> list[Any]:
         for name, value in (doit_cmd._CMDLINE_VARS or {}).items():  # doit's NAME=VALUE, which nothing here reads
@@ -56,16 +63,18 @@ def _have_ledgers(names: list[str]) -> None:
     A driver whose images are all here needs no ledger to be built.
     """
     one = session.foundry()
+    if any(is_release(name) for name in names) and repository(one):
+        require_token()
     if not one.settings["publish"]:
-        if any(name.startswith(("publish", "push")) for name in names):
+        if any(publishes(name) for name in names):
             file = f"config/profiles/{one.config.profile.name}.yaml"
             fault = Fault(file, "$.publish", "names no registry to push to")
             raise ConfigError([fault], hint="name one, or choose another profile: `doit profile ecr`")
         return
-    publishes = any(name.startswith(("publish", "push")) for name in names)
+    pushes = any(publishes(name) or is_release(name) for name in names)
     drivers = [
         driver for driver in drivers_of(names, one.states.plan)
-        if not has_ledger(one, driver) and (publishes or one.states.unbuilt(driver))
+        if not has_ledger(one, driver) and (pushes or one.states.unbuilt(driver))
     ]
     if drivers:
         from tasks.stages.ledgers import fetch_missing

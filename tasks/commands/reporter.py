@@ -17,7 +17,7 @@ from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entr
 
 _VERBS = {
     "toolkit": "reading", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
-    "push": "pushing",
+    "push": "pushing", "assets": "packing", "ledger": "keeping", "notes": "writing", "github": "releasing",
 }
 
 
@@ -30,7 +30,6 @@ class FoundryReporter:
         self.out = outstream
         self.total = 0
         self.finished = 0
-        self.current = 0
         self.errors: list[str] = []
         self.live: _Live | None = None
 
@@ -41,7 +40,7 @@ class FoundryReporter:
         """
         names = _closure(tasks, selected)
         pending = [name for name in names if _pending(tasks[name])]
-        self.total = len(pending)
+        self.total = self.finished + len(pending)
         one = opened()
         if one is None or not pending:
             return
@@ -92,7 +91,7 @@ class FoundryReporter:
     def skip_uptodate(self, task: Any) -> None:
         """Not shown one by one; the table counts them."""
         if task.actions and _stage(task.name):
-            self.current += 1
+            foundry().journal.up_to_date += 1
 
     def skip_ignore(self, task: Any) -> None:
         """Not used: marks to ignore tasks are not kept."""
@@ -109,15 +108,19 @@ class FoundryReporter:
         """Nothing to show."""
 
     def complete_run(self) -> None:
-        """The table at the end."""
+        """A pass has ended."""
         if self.live is not None:
             self.live.stop()
+            self.live = None
+
+    def show_table(self) -> None:
+        """The table at the end of the run, after its last pass."""
         one = opened()
         for error in self.errors:
             self._line(f"error: {error}")
         if one is None:
             return
-        for line in summary(list(one.journal.entries.values()), self.current, one.journal.warnings):
+        for line in summary(list(one.journal.entries.values()), one.journal.up_to_date, one.journal.warnings):
             self._line(line)
 
     def left(self) -> int:

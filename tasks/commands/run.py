@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdParseError
 
 from tasks import session
+from tasks.commands import passes
 from tasks.commands.alone import alone
+from tasks.commands.reporter import FoundryReporter
 from tasks.core.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, FoundryError
 from tasks.stages.context import DEFAULT_VERBOSITY, Foundry
-from tasks.stages.selection import drivers_of
 
 _MOST_CELLS_AT_ONCE = 8
 _opt_verbosity = {
@@ -66,27 +67,35 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         one.schedule.expect((), slots)
         one.schedule.need_toolkit(state.cell for state in one.states.cells.values() if not state.module_done)
         one.verbosity = DEFAULT_VERBOSITY if verbosity is None else int(verbosity)
-        result = super()._execute(
-            outfile, verbosity, always, continue_, reporter, slots, "thread", single, auto_delayed_regex,
-            force_verbosity, failure_verbosity, pdb,
-        )
-        one.sweep()
-        publishes = [name for name in self.control.selected_tasks if name.startswith(("publish", "push"))]
-        _store_ledgers(one, drivers_of(publishes, one.states.plan))
+        if isinstance(outfile, str):  # doit would open, and empty, it in each pass
+            outfile = open(outfile, "w", encoding="utf-8")  # noqa: SIM115 - ends with the process
+        out = reporter(outfile, {}) if isinstance(reporter, type) else reporter  # one for all passes
+
+        def perform(names: list[str]) -> int:
+            self.sel_tasks = names
+            return int(super(Run, self)._execute(
+                outfile, verbosity, always, continue_, out, slots, "thread", single, auto_delayed_regex,
+                force_verbosity, failure_verbosity, pdb,
+            ))
+
+        try:
+            result = self._passes(one, perform)
+        finally:
+            if isinstance(out, FoundryReporter):
+                out.show_table()
         return one.journal.exit_code() or (EXIT_TASK_FAILED if result else 0)
 
-
-def _store_ledgers(one: Foundry, drivers: list[str]) -> None:
-    """The second pass of publishing: it hangs on no cell, so that what was published is told whatever failed."""
-    from tasks.stages import ledgers
-
-    for driver in drivers:
-        if not ledgers.stored(one, driver):
-            entry = one.journal.perform(f"ledger:{driver}", partial(ledgers.store, one, driver))
-            if entry.error is None:
-                print(f"  ledger of {driver} kept beside its images")
-            else:
-                print(f"  FAILED {entry.name}: {entry.error.render()}")
+    def _passes(self, one: Foundry, perform: Callable[[list[str]], int]) -> int:
+        """The cells, then what is made of their records; the worst result of all."""
+        names = list(self.sel_tasks or ())
+        result = perform(passes.first_pass(names, one))
+        one.sweep()
+        for tasks in passes.later_passes(names, one):
+            one.look_again()
+            if not passes.needless(tasks, one):
+                self.task_list = self.loader.load_again(self)
+                result = max(result, perform(tasks))
+        return result
 
 
 def _say_interrupted() -> int:

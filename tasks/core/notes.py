@@ -106,7 +106,7 @@ def _module_resource(ledger: Ledger, facts: Facts, repository: str) -> Iterator[
             "  selector:", "    kubernetes.io/arch: amd64", "```",
         )
     yield ""
-    yield "Narrow `selector` to the nodes that have the device. An image by digest, from the lists below, never changes."
+    yield "Narrow `selector` to the nodes that have the device. What the lists below name by digest never changes."
 
 
 def _available(ledger: Ledger, facts: Facts) -> list[str]:
@@ -195,7 +195,7 @@ def _sources(facts: Facts) -> list[str]:
         *lines,
         f"- Base image: `{facts.base}`, BusyBox {facts.busybox}.",
         f"- Source archives of what is in the images, as the GPL asks for: {archives}.",
-        f"- `{LEDGER_FILE}` has keys, digests and toolkits of all images; `{CHECKSUMS_FILE}` the checksums of all files.",
+        f"- `{LEDGER_FILE}` has keys, digests and toolkits of all images; `{CHECKSUMS_FILE}` has all files' checksums.",
     ]
 
 

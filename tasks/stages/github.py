@@ -1,9 +1,153 @@
-"""Stage github: a driver's release on GitHub, with its notes and assets."""
+"""Stage github: a driver's release on GitHub, with its notes and assets, and the ledger that is read from it."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.core.errors import FoundryError
+from tasks.core.files import append_to, sha256_bytes, sha256_file, write_atomic
+from tasks.core.ledger import Ledger
+from tasks.core.notes import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE, make_notes
+from tasks.stages import notes, sources
 from tasks.stages.context import Foundry
+from tasks.stages.ledgers import ledger_file, ledger_of
+
+if TYPE_CHECKING:
+    from tasks.services.github.client import GitHub
+    from tasks.services.github.releases import Asset, Wanted
+
+LOG = "github.log"
+_MAX_LEDGER = 64 << 20  # bytes
+_TOKENS = ("GITHUB_TOKEN", "GH_TOKEN")
+
+
+def repository(foundry: Foundry, environ: Mapping[str, str] = os.environ) -> str:
+    """``owner/name`` of the repository that has the releases; in GitHub Actions the workflow's. Empty: no releases."""
+    configured: str = foundry.settings["github_repository"]
+    return environ.get("GITHUB_REPOSITORY", "") or configured if configured else ""
+
+
+def release_tag(family: str, driver: str) -> str:
+    """Tag and name of a driver's release: ``neuron-driver-2.22.2.0``."""
+    return f"{family}-driver-{driver}"
+
+
+def require_token() -> None:
+    """OutsideError ``github-credentials`` where no token is set: said before anything is built."""
+    from tasks.services.github.client import missing_token
+
+    if not _token():
+        raise missing_token()
 
 
 def released_ledger(foundry: Foundry, driver: str) -> bytes | None:
-    return None
+    """The ledger that the driver's release has; None where there is no release or no ledger with it."""
+    if not repository(foundry):
+        return None
+    from tasks.services.github.releases import read_asset
+
+    tag = release_tag(foundry.states.plan.families[driver].name, driver)
+    return read_asset(_client(foundry, driver), tag, LEDGER_FILE, _MAX_LEDGER)
+
+
+def github(foundry: Foundry, driver: str) -> None:
+    """Have the driver's GitHub release as its ledger wants it.
+
+    Raises FoundryError ``sources-missing`` where a source archive could not be made: images are
+    released with their sources or not at all. Otherwise what
+    `tasks.services.github.releases.reconcile` raises.
+    """
+    from tasks.services.github.releases import reconcile
+
+    log = ledger_file(foundry, driver).with_name(LOG)
+    log.unlink(missing_ok=True)
+    require_token()
+    ledger = ledger_of(foundry, driver)
+    if not ledger.rows:
+        foundry.journal.warn(f"{driver} has no image yet: no release")
+        return
+    lacking = sources.missing(foundry, driver, ledger)
+    if lacking:
+        raise FoundryError(
+            f"{driver} is not released: its source archives are missing ({', '.join(lacking)})",
+            reason="sources-missing", hint=f"run `doit assets:{driver}`", log=log,
+        )
+    client = _client(foundry, driver)
+    try:
+        done = reconcile(client, _wanted(foundry, ledger))
+    except _Remade:  # an archive came out with other bytes than the ledger says: now it says what they are
+        done = reconcile(client, _wanted(foundry, ledger_of(foundry, driver)))
+    except FoundryError as error:
+        error.log = error.log or log
+        raise
+    append_to(log)(f"{done.url}: {', '.join(done.writes) or 'as it should be'}")
+
+
+class _Remade(Exception):
+    """An archive was made again and differs from the one that the ledger knows."""
+
+
+def _wanted(foundry: Foundry, ledger: Ledger) -> Wanted:
+    from tasks.services.github.releases import Wanted
+
+    tag = release_tag(ledger.family, ledger.driver)
+    facts = notes.facts_of(foundry, ledger)
+    return Wanted(
+        tag, tag, lambda room: make_notes(ledger, facts, room).text,
+        lambda room: _assets(foundry, ledger, make_notes(ledger, facts, room).tables),
+        obsolete=frozenset({TABLES_FILE}),
+    )
+
+
+def _assets(foundry: Foundry, ledger: Ledger, tables: str) -> list[Asset]:
+    """The files of the release: the source archives, then the ledger, long tables, and the checksums of all."""
+    from tasks.services.github.releases import Asset
+
+    folder = ledger_file(foundry, ledger.driver).parent
+    found = [
+        Asset(name, str(entry["sha256"]), partial(_archive, foundry, ledger.driver, name))
+        for name, entry in sorted(sources.archives(foundry, ledger.driver, ledger).items())
+    ]
+    texts = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {}),
+             CHECKSUMS_FILE: notes.checksums(ledger, tables)}
+    found += [Asset(name, sha256_bytes(data), _file(folder / name, data)) for name, data in texts.items()]
+    return found
+
+
+def _file(path: Path, data: bytes) -> Callable[[], Path]:
+    def write() -> Path:
+        if not path.exists() or path.read_bytes() != data:
+            write_atomic(path, data)
+        return path
+
+    return write
+
+
+def _archive(foundry: Foundry, driver: str, name: str) -> Path:
+    """A source archive's file, made where it is not here."""
+    entry = ledger_of(foundry, driver).sources[name]
+    path = ledger_file(foundry, driver).with_name(name)
+    if not path.is_file() or sha256_file(path) != entry["sha256"]:
+        path.unlink(missing_ok=True)
+        sources.make(foundry, driver)
+        if ledger_of(foundry, driver).sources[name] != entry:
+            raise _Remade
+    return path
+
+
+def _client(foundry: Foundry, driver: str) -> GitHub:
+    from tasks.services.github.client import API, GitHub
+
+    note = append_to(ledger_file(foundry, driver).with_name(LOG))
+    return GitHub(
+        repository(foundry), token=_token(), api=os.environ.get("GITHUB_API_URL") or API,
+        seconds=float(foundry.settings["network_timeout"]), note=note,
+    )
+
+
+def _token() -> str:
+    return next((os.environ[name] for name in _TOKENS if os.environ.get(name)), "")

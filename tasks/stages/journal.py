@@ -36,6 +36,7 @@ class Journal:
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.warnings: list[str] = []
+        self.up_to_date = 0
         self._lock = threading.Lock()
 
     def perform(self, name: str, work: Callable[[], None], log: Path | None = None) -> Entry:

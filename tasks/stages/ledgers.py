@@ -49,8 +49,7 @@ def ledger_of(foundry: Foundry, driver: str) -> Ledger:
 
 def put_row(foundry: Foundry, cell: Cell, row: Row) -> None:
     """Put a published cell's row into the ledger, beside what others wrote meanwhile."""
-    series = [patch.as_data() for patch in applying(cell.family.patches, cell.driver, cell.kernel)]
-    change(foundry, cell.driver, lambda ledger: ledger.with_row(row, series))
+    change(foundry, cell.driver, lambda ledger: ledger.with_row(row, _series(cell)))
     foundry.states.note_row(cell, row)
 
 
@@ -92,13 +91,15 @@ def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
 def store(foundry: Foundry, driver: str) -> None:
     """Merge what the targets have, make it an edition, and give it to each target that lacks it.
 
-    Raises what pushing raises.
+    In a profile that publishes nowhere the rows are those of the cells that are built, and name no
+    registry. Raises what pushing raises.
     """
     from tasks.services.registry.document import put_document
 
     family = foundry.states.plan.families[driver].name
     targets = foundry.targets(family)
-    if not ledger_file(foundry, driver).exists():
+    if not targets:
+        change(foundry, driver, lambda ledger: _with_built(foundry, ledger).with_edition())
         return
     theirs = [_read_remote(foundry, driver, number) for number in range(len(targets))]
 
@@ -114,29 +115,16 @@ def store(foundry: Foundry, driver: str) -> None:
         _mark(foundry, driver, target, data)
 
 
-def put_built(foundry: Foundry, driver: str) -> None:
-    """In a profile that publishes nowhere: rows for the cells that are built, which name no registry."""
-    def rows(ledger: Ledger) -> Ledger:
-        for cell in foundry.states.plan.by_driver[driver]:
-            row = _built_row(foundry, cell)
-            if row is not None:
-                series = [patch.as_data() for patch in applying(cell.family.patches, cell.driver, cell.kernel)]
-                ledger = ledger.with_row(row, series)
-        return ledger.with_edition()
-
-    change(foundry, driver, rows)
-
-
 def stored(foundry: Foundry, driver: str) -> bool:
     """Whether the ledger is an edition that every target has; finding out asks nobody."""
-    path = ledger_file(foundry, driver)
-    if not path.exists():
-        return True
-    ledger = ledger_of(foundry, driver)
-    if not ledger.rows:
+    ledger = foundry.states.ledgers.get(driver)
+    if not foundry.settings["publish"]:
+        return ledger is not None and ledger.in_edition and _with_built(foundry, ledger) == ledger
+    if ledger is None or not ledger.rows:
         return True
     marks = list(_marks(foundry, driver).values())
-    return ledger.in_edition and marks.count(sha256_bytes(path.read_bytes())) >= len(foundry.settings["publish"])
+    data = ledger_file(foundry, driver).read_bytes()
+    return ledger.in_edition and marks.count(sha256_bytes(data)) >= len(foundry.settings["publish"])
 
 
 def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
@@ -150,8 +138,20 @@ def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
     return {driver: ledger_of(foundry, driver) for driver in sorted(drivers, key=version_key)}
 
 
+def _with_built(foundry: Foundry, ledger: Ledger) -> Ledger:
+    for cell in foundry.states.plan.by_driver[ledger.driver]:
+        row = _built_row(foundry, cell)
+        if row is not None:
+            ledger = ledger.with_row(row, _series(cell))
+    return ledger
+
+
+def _series(cell: Cell) -> list[Mapping[str, Any]]:
+    return [patch.as_data() for patch in applying(cell.family.patches, cell.driver, cell.kernel)]
+
+
 def _built_row(foundry: Foundry, cell: Cell) -> Row | None:
-    state = foundry.states.again(cell)
+    state = foundry.states.cells[cell.name]
     if state.key is None or not (state.module_done and state.image_done) or state.image is None:
         return None
     image = state.image

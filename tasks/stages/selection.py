@@ -13,7 +13,7 @@ from tasks.core.versions import minor_of
 
 _NARROWED = re.compile(r"build:(?P<driver>[^@]+)@(?P<release>.+)$")
 _SHOWN = "`doit list` shows all"
-_NEEDS_ALL = ("build", "publish", "push", "module", "image", "fetch", "source")
+_NEEDS_ALL = ("build", "release", "publish", "push", "module", "image", "fetch", "source")
 
 
 def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:
@@ -106,7 +106,7 @@ def _no_driver(driver: str, plan: Plan) -> str:
 def _no_task(name: str, plan: Plan, known: Iterable[str]) -> str:
     import difflib
 
-    if name.startswith(("build:", "publish:")):
+    if name.startswith(("build:", "publish:", "release:")):
         return _no_driver(name.partition(":")[2], plan)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"there is no task {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "")

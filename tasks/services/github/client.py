@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 API = "https://api.github.com"
-TOKENS = ("GITHUB_TOKEN", "GH_TOKEN")
+
 _UNAUTHORIZED, _DENIED, _CONFLICT, _INVALID = 401, 403, 409, 422
 _LONGEST_WAIT = 120.0  # seconds; a used-up limit comes back within the hour, which is for the next run
 _SECONDARY_WAIT = 60.0  # docs.github.com, "Rate limits for the REST API": at least a minute
@@ -170,5 +170,5 @@ def missing_token() -> OutsideError:
     """The error of a run that is to write to GitHub and has no token."""
     return OutsideError(
         "GitHub releases need a token, and none is set", reason="github-credentials",
-        hint=f"set {' or '.join(TOKENS)}; in GitHub Actions: `GITHUB_TOKEN: ${{{{ github.token }}}}`",
+        hint="set GITHUB_TOKEN or GH_TOKEN; in GitHub Actions: `GITHUB_TOKEN: ${{ github.token }}`",
     )

@@ -1,0 +1,48 @@
+"""A run in passes: cells first; then what reads their records as files, whatever failed.
+
+Each pass is a run of doit over tasks that are loaded anew, so that it sees what
+the one before left (docs/decisions/0010-releases-in-passes.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tasks.stages.context import Foundry
+from tasks.stages.ledgers import stored
+from tasks.stages.selection import drivers_of
+
+_PUBLISHES = ("publish", "push")
+
+
+def is_release(name: str) -> bool:
+    """Whether a task of the command line is a release, of one driver or of all."""
+    return name.partition(":")[0] == "release"
+
+
+def publishes(name: str) -> bool:
+    """Whether a task of the command line pushes."""
+    return name.startswith(_PUBLISHES)
+
+
+def first_pass(names: Sequence[str], one: Foundry) -> list[str]:
+    """The tasks that come first: those of the command line, with the cells of releases in place of the releases."""
+    stage = "publish" if one.settings["publish"] else "build"
+    cells = [f"{stage}{name.removeprefix('release')}" for name in names if is_release(name)]
+    return list(dict.fromkeys([*cells, *(name for name in names if not is_release(name))]))
+
+
+def later_passes(names: Sequence[str], one: Foundry) -> list[list[str]]:
+    """The tasks of each further pass; the ledgers' has a pass of its own, as a release does not hang on it."""
+    released = drivers_of([name for name in names if is_release(name)], one.states.plan)
+    published = drivers_of([name for name in names if publishes(name)], one.states.plan)
+    kept = [driver for driver in one.states.plan.by_driver if driver in {*released, *published}]
+    return [
+        [f"assets:{driver}" for driver in released], [f"ledger:{driver}" for driver in kept],
+        [f"release:{driver}" for driver in released],
+    ]
+
+
+def needless(tasks: Sequence[str], one: Foundry) -> bool:
+    """Whether a pass has nothing to do: no task, or ledgers alone that are kept already."""
+    return all(name.startswith("ledger:") and stored(one, name.partition(":")[2]) for name in tasks)

@@ -1,0 +1,91 @@
+"""release: each driver's sources, ledger, notes and GitHub release.
+
+These tasks read records and ledgers as files and hang on no cell's task: `doit
+release` tries all cells first, then runs these, whatever failed
+(tasks/commands/passes.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.actions import Task, stage_task
+from tasks.core.ledger import ledger_path
+from tasks.session import foundry
+from tasks.stages import github, ledgers, notes, sources
+from tasks.stages.context import Foundry
+
+
+def task_assets() -> Iterator[Task]:
+    """Make the source archives of releases."""
+    one = foundry()
+    for driver, family in one.states.plan.families.items():
+        lacking = _lacking(one, driver)
+        yield stage_task(
+            "assets", driver, sources.make, [driver], doc=f"source archives of {family['title']} {driver}",
+            done=not lacking, state="pending" if lacking else "done",
+            reason=f"missing: {', '.join(lacking)}" if lacking else "up to date",
+            log=one.root / ledger_path(one.config.build, driver).with_name(sources.LOG),
+        )
+
+
+def task_ledger() -> Iterator[Task]:
+    """Keep ledgers beside the images."""
+    one = foundry()
+    for driver in one.states.plan.by_driver:
+        done = ledgers.stored(one, driver)
+        task = stage_task(
+            "ledger", driver, ledgers.store, [driver],
+            doc=f"ledger of {driver}", done=done, state="done" if done else "pending",
+            reason="up to date" if done else "changed since it was kept",
+        )
+        yield {**task, "clean": []}  # what is published is not forgotten with what was built
+
+
+def task_notes() -> Iterator[Task]:
+    """Write the notes of releases."""
+    one = foundry()
+    for driver in one.states.plan.by_driver:
+        done = notes.current(one, driver)
+        yield stage_task(
+            "notes", driver, notes.notes, [driver], doc=f"notes of {driver}", done=done,
+            state="done" if done else "pending", reason="up to date" if done else "what they say changed",
+            file_dep=notes.file_deps(one, driver) if driver in one.states.ledgers else (),
+            targets=notes.targets(one, driver),
+        )
+
+
+def task_github() -> Iterator[Task]:
+    """Bring GitHub releases up to date."""
+    one = foundry()
+    for driver in one.states.plan.by_driver if github.repository(one) else ():
+        task = stage_task(
+            "github", driver, github.github, [driver], doc=f"GitHub release of {driver}", done=False, state="pending",
+            reason="GitHub is asked each time",
+            log=one.root / ledger_path(one.config.build, driver).with_name(github.LOG),
+        )
+        yield {**task, "task_dep": [f"notes:{driver}"]}
+
+
+def task_release() -> Iterator[Task]:
+    """Publish, then sources, notes and GitHub releases."""
+    one = foundry()
+    last = "github" if github.repository(one) else "notes"
+    drivers = list(one.states.plan.by_driver)
+    yield {"name": None, "doc": "everything published, with notes and sources, on GitHub where the profile says so",
+           "task_dep": [f"release:{driver}" for driver in drivers]}
+    for driver in drivers:
+        yield {"name": driver, "doc": f"{driver} published, with notes and sources", "actions": None,
+               "task_dep": [f"{last}:{driver}"]}
+
+
+def _lacking(one: Foundry, driver: str) -> list[str]:
+    """The archives that must be made: without GitHub their files have to be here, with it only where it lacks them."""
+    ledger = one.states.ledgers.get(driver)
+    if ledger is None:
+        return []
+    lacking = sources.missing(one, driver, ledger)
+    if not github.repository(one):
+        known = sources.archives(one, driver, ledger)
+        lacking += [entry["kind"] for name, entry in known.items() if not sources.here(one, driver, name, entry)]
+    return lacking
