@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _GZIP = 16 + zlib.MAX_WBITS  # zlib.h: a gzip header and trailer
 # bounds what is copied behind each of many small members. zstd has no such bound: 4 bytes can become 128 KiB
 # (RFC 8878, 3.1.1.2: an RLE block), so that 2 KiB become 64 MiB at most.
 _GZIP_SLICE, _ZSTD_SLICE = 1 << 14, 1 << 11
+_STREAMS = 10_000  # of bzip2 or xz; parallel compressors make one for 100 kB and more
 
 _Pull = Callable[[int], bytes]
 
@@ -197,29 +199,38 @@ def _pull(data: bytes, kind: str, blame: Blame) -> _Pull:
         import lzma
 
         form = lzma.FORMAT_XZ if kind == "xz" else lzma.FORMAT_ALONE
-        return _stepper(lzma.LZMADecompressor(form, memlimit=_MEMORY), data)
+        return _stepper(lambda: lzma.LZMADecompressor(form, memlimit=_MEMORY), data)
     if kind == "bzip2":
         import bz2
 
-        return _stepper(bz2.BZ2Decompressor(), data)
+        return _stepper(bz2.BZ2Decompressor, data)
     if kind == "zstd":
         return _zstd(data)
     raise FoundryError(f"{blame.what} is compressed with {kind!r}, which is not supported", reason=blame.damaged)
 
 
-def _stepper(step: _Step, data: bytes) -> _Pull:
-    source = io.BytesIO(data)
+def _stepper(begin: Callable[[], _Step], data: bytes) -> _Pull:
+    """All streams in `data`, one after the other as parallel compressors write them, with zeros between or behind."""
+    source, step, streams = io.BytesIO(data), begin(), 1
 
     def pull(size: int) -> bytes:
-        while not step.eof:
-            fed = source.read(_CHUNK) if step.needs_input else b""
-            if step.needs_input and not fed:
-                raise EOFError("the stream is cut off")
-            if out := step.decompress(fed, size):
-                return out
-        if step.unused_data.strip(b"\0") or source.read().strip(b"\0"):
-            raise EOFError("bytes follow the end of the stream")
-        return b""
+        nonlocal step, streams
+        while True:
+            while not step.eof:
+                fed = source.read(_CHUNK) if step.needs_input else b""
+                if step.needs_input and not fed:
+                    raise EOFError("the stream is cut off")
+                if out := step.decompress(fed, size):
+                    return out
+            source.seek(-len(step.unused_data), os.SEEK_CUR)
+            while (fed := source.read(_CHUNK)) and not fed.strip(b"\0"):
+                pass
+            if not fed:
+                return b""
+            source.seek(-len(fed.lstrip(b"\0")), os.SEEK_CUR)
+            if streams == _STREAMS:
+                raise EOFError(f"it has more than {_STREAMS} streams")
+            step, streams = begin(), streams + 1
 
     return pull
 

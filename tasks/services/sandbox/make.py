@@ -207,7 +207,7 @@ class Sandbox:
         _write_if_new(self.output / "keys/neuron.fingerprint", f"{repository['fingerprint']}\n".encode())
         lock = self.output / "locks/neuron.json"
         document = read_json(lock) or {"schema": 1, "packages": {}}
-        _write_if_new(lock, pretty_json({**document, "base": known["archive"]["base"]}))
+        _write_if_new(lock, pretty_json({**document, "base": _with_checksums(known["archive"]["base"], document)}))
         arch = OCI_ARCH[self.arch]
         graph = [{"version": one["version"], "arch": arch, "payload": one["payload"]} for one in catalogue]
         _write_if_new(self.daemons.releases, pretty_json(graph))
@@ -224,6 +224,15 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
             if not isinstance(error, Exception):
                 stop_all()
             raise
+
+
+def _with_checksums(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """The base with the checksums that releases have added to the lock for BusyBox's sources."""
+    facts, before = base["busybox"], document.get("base", {}).get("busybox", {})
+    added = {
+        url: digest for url, digest in before.get("sha256", {}).items() if url == facts["source_backup"]
+    } if before.get("version") == facts["version"] else {}
+    return {**base, "busybox": {**facts, "sha256": {**added, **facts["sha256"]}}}
 
 
 def _files(folder: Path) -> dict[str, str]:
