@@ -9,8 +9,10 @@ from __future__ import annotations
 import itertools
 import os
 import platform
+import re
 import resource
 import shutil
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,11 @@ from tasks.services.process import run
 # A hard limit that every confined machine seen so far grants its containers.
 _MODEST_ULIMITS = ("nofile=1024:1024", "nproc=4096:4096")
 _PROBE_TIMEOUT = 120.0
+# Characters. Before 5.1 podman takes a longer `runroot` from storage.conf, but not as the option that it hands to
+# the process that cleans up after a container; `podman run` waits 20 s for that process, then cleans up itself
+# (runtime_libpod.go and Container.WaitForExit; the limit went with podman's commit fcf9327773).
+LONGEST_RUNROOT = 50
+_NO_LIMIT_SINCE = (5, 1)
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ def find_out(folder: Path) -> EngineSettings:
                 continue
             settings = _candidate(storage, runtime, limits, cgroups)
             if _starts(work, settings, failures):
+                _say_when_runroot_is_long(storage)
                 return settings
     raise OutsideError(
         f"podman can't start a container on this machine: {failures[-1] if failures else 'no reason given'}",
@@ -95,6 +103,18 @@ def _storage_args(failures: list[str]) -> tuple[str, ...]:
             return args
         failures.append(done.stderr.strip()[-300:])
     return ()
+
+
+def _say_when_runroot_is_long(storage: tuple[str, ...]) -> None:
+    done = run(["podman", *storage, "info", "--format", "{{.Version.Version}} {{.Store.RunRoot}}"], check=False,
+               timeout=_PROBE_TIMEOUT)
+    version, _, runroot = done.stdout.strip().partition(" ")
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers and numbers < _NO_LIMIT_SINCE and len(runroot) > LONGEST_RUNROOT:
+        print(
+            f"podman: every compile takes 20 s longer on this machine: {runroot} has more than {LONGEST_RUNROOT} "
+            f"characters; name a shorter `runroot` in storage.conf, or use podman 5.1", file=sys.stderr,
+        )
 
 
 def _starts(folder: Path, settings: EngineSettings, failures: list[str]) -> bool:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from tasks.core.errors import OutsideError
 from tasks.services.podman import Engine
-from tasks.services.probe import EngineSettings
+from tasks.services.probe import LONGEST_RUNROOT, EngineSettings
+from tests.harness.store import cold_store
 
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
 
@@ -81,6 +84,41 @@ def test_another_machine_is_found_out_anew(machine: Machine, monkeypatch: pytest
     monkeypatch.setenv("CONTAINERS_CONF", "")
     Engine(machine.state).settings()
     assert machine.runs() > tried
+
+
+def test_a_long_runroot_is_said(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """podman's own answers on the store; no container starts, as it would end 20 s late."""
+    monkeypatch.setattr("tasks.services.probe._NO_LIMIT_SINCE", (99,))
+    real = shutil.which("podman", path=os.environ["PATH"].partition(":")[2])
+    wrapper = machine.folder / "podman"
+    wrapper.write_text(f'#!/bin/sh\ncase " $* " in *" run "*) exit 0 ;; esac\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    with cold_store(tmp_path / "store") as store:
+        for name, value in store.items():
+            monkeypatch.setenv(name, value)
+        Engine(machine.state).settings()
+        assert capsys.readouterr().err == ""
+        conf = Path(store["CONTAINERS_STORAGE_CONF"])
+        runroot = tmp_path / ("x" * LONGEST_RUNROOT)
+        text = conf.read_text()
+        conf.write_text(re.sub('runroot = ".*"', f'runroot = "{runroot}"', text))
+        shutil.rmtree(tmp_path / "store/graph")  # it remembers its runroot
+        Engine(tmp_path / "other.json").settings()
+        assert f"20 s longer on this machine: {runroot} has more than 50 characters" in capsys.readouterr().err
+
+
+def test_a_container_in_a_cold_store_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that cleans up after it takes the store's options; podman would wait 20 s for it otherwise."""
+    with cold_store(tmp_path / "store") as store:
+        for name, value in store.items():
+            monkeypatch.setenv(name, value)
+        started = time.monotonic()
+        Engine(tmp_path / "engine.json").settings()
+        assert time.monotonic() - started < 15
 
 
 def test_no_settings_help(machine: Machine) -> None:
