@@ -1,0 +1,191 @@
+"""A bare git repository for the stand-in for GitHub: its shas are the real ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_SHA = re.compile(r"[0-9a-f]{40}")
+_PERSON = re.compile(r"(?P<name>.*) <(?P<email>.*)> (?P<seconds>\d+) (?P<zone>[+-]\d{4})")
+
+
+class GitError(Exception):
+    """git refused; its words."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit; `author` and `committer` have name, email and seconds since 1970."""
+
+    sha: str
+    tree: str
+    parents: tuple[str, ...]
+    author: Mapping[str, Any]
+    committer: Mapping[str, Any]
+    message: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a tree; `size` -1 where it has none."""
+
+    mode: str
+    kind: str
+    sha: str
+    size: int
+    path: str
+
+
+@dataclass
+class Repository:
+    """A bare repository, empty at first."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.folder))
+
+    def git(self, *argv: str, given: bytes = b"", env: Mapping[str, str] | None = None) -> str:
+        """git's output without the last line's end; raises `GitError`."""
+        return self.raw(*argv, given=given, env=env).decode().rstrip("\n")
+
+    def raw(self, *argv: str, given: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
+        """git's output."""
+        own = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C", "TZ": "UTC",
+               "GIT_DIR": str(self.folder), "PATH": os.environ["PATH"], **(env or {})}
+        done = subprocess.run(["git", *argv], input=given, env=own, capture_output=True, check=False)
+        if done.returncode:
+            raise GitError(done.stderr.decode().strip())
+        return done.stdout
+
+    # -- reading -----------------------------------------------------------------
+
+    def sha(self, name: str, kind: str = "") -> str:
+        """The object that a full ref or a sha means, empty if there is none; `kind` commit looks through tags."""
+        if not name.startswith("refs/") and not _SHA.fullmatch(name):
+            return ""
+        try:
+            return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{{kind}}}")
+        except GitError:
+            return ""
+
+    def commitish(self, name: str) -> str:
+        """The commit that a branch, tag, ref or sha means, as GitHub reads it; empty if there is none."""
+        tried = (f"refs/heads/{name}", f"refs/tags/{name}", f"refs/{name}", name)
+        return next((sha for sha in (self.sha(one, "commit") for one in tried) if sha), "")
+
+    def kind(self, sha: str) -> str:
+        """The type of an object, empty if there is none."""
+        try:
+            return self.git("cat-file", "-t", sha) if _SHA.fullmatch(sha) else ""
+        except GitError:
+            return ""
+
+    def blob(self, sha: str) -> bytes:
+        """The content of a file."""
+        return self.raw("cat-file", "blob", sha)
+
+    def commit(self, sha: str) -> Commit:
+        """A commit, taken apart."""
+        head, _, message = self.raw("cat-file", "commit", sha).decode().partition("\n\n")
+        lines = [line.partition(" ")[::2] for line in head.splitlines()]
+        one = dict(lines)
+        parents = tuple(value for name, value in lines if name == "parent")
+        author, committer = _person(one["author"]), _person(one["committer"])
+        return Commit(sha, one["tree"], parents, author, committer, message.rstrip("\n"))
+
+    def entries(self, tree: str, *, recursive: bool = False, path: str = "") -> list[Entry]:
+        """What is in a tree, or, with `path`, that entry alone (followed by / for what is in it)."""
+        more = [*(["-r", "-t"] if recursive else []), tree, *(["--", path] if path else [])]
+        found = []
+        for line in self.raw("ls-tree", "-z", "-l", *more).decode().split("\0")[:-1]:
+            facts, _, name = line.partition("\t")
+            mode, kind, sha, size = facts.split()
+            found.append(Entry(mode, kind, sha, int(size) if size.isdigit() else -1, name))
+        return found
+
+    def between(self, base: str, head: str) -> list[str]:
+        """The commits that are in head and not in base, oldest first."""
+        return self.git("rev-list", "--reverse", "--topo-order", f"{base}..{head}").split()
+
+    def merge_base(self, one: str, other: str) -> str:
+        """Where two histories part, empty if they have nothing in common."""
+        try:
+            return self.git("merge-base", one, other)
+        except GitError:
+            return ""
+
+    def allows(self, name: str) -> bool:
+        """Whether a full ref may have that name."""
+        try:
+            return bool(self.git("check-ref-format", "--normalize", name))
+        except GitError:
+            return False
+
+    # -- writing -----------------------------------------------------------------
+
+    def set_ref(self, name: str, sha: str) -> None:
+        """Create or move a full ref."""
+        self.git("update-ref", name, sha)
+
+    def delete_ref(self, name: str) -> None:
+        """Remove a full ref."""
+        self.git("update-ref", "-d", name)
+
+    def write_blob(self, content: bytes) -> str:
+        """Store a file, and its sha."""
+        return self.git("hash-object", "-w", "--stdin", given=content)
+
+    def write_tree(self, base: str, entries: list[tuple[str, str, str]]) -> str:
+        """Store a tree: `base` (or nothing) with entries of mode, sha (empty removes) and path; its sha."""
+        index = {"GIT_INDEX_FILE": str(self.folder / "standin-index"), "GIT_WORK_TREE": str(self.folder)}
+        self.git("read-tree", *([base] if base else ["--empty"]), env=index)
+        for mode, sha, path in entries:
+            if not sha or mode == "040000":
+                self.git("rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", path, env=index)
+            if sha and mode == "040000":
+                self.git("read-tree", f"--prefix={path}/", sha, env=index)
+            elif sha:
+                self.git("update-index", "--add", "--replace", "--cacheinfo", f"{mode},{sha},{path}", env=index)
+        return self.git("write-tree", env=index)
+
+    def write_commit(
+        self, tree: str, parents: list[str], message: str, author: Mapping[str, str], committer: Mapping[str, str],
+    ) -> str:
+        """Store a commit; the people have name, email and date."""
+        people = {f"GIT_{who}_{part.upper()}": one[part] for who, one in (("AUTHOR", author), ("COMMITTER", committer))
+                  for part in ("name", "email", "date")}
+        argv = [word for parent in parents for word in ("-p", parent)]
+        return self.git("commit-tree", tree, *argv, given=message.encode(), env=people)
+
+    def seed(self, branch: str, files: Mapping[str, bytes | None], message: str = "A change", start: str = "") -> str:
+        """Commit files (None removes one) to a branch, which begins at `start` if it is new; the commit's sha."""
+        ref = branch if branch.startswith("refs/") else f"refs/heads/{branch}"
+        parent = self.sha(ref) or (self.commitish(start) if start else "")
+        entries = [("100644", "" if content is None else self.write_blob(content), path)
+                   for path, content in files.items()]
+        tree = self.write_tree(parent, entries)
+        person = {"name": "A Person", "email": "person@example.org", "date": "2025-01-02T03:04:05Z"}
+        sha = self.write_commit(tree, [parent] if parent else [], message, person, person)
+        self.set_ref(ref, sha)
+        return sha
+
+    def merge(self, base: str, head: str, message: str) -> str:
+        """Merge a commit into a branch; the merge's sha. Raises `GitError` on a conflict."""
+        ref = f"refs/heads/{base}"
+        person = {"name": "A Person", "email": "person@example.org", "date": "2025-01-02T03:04:06Z"}
+        tree = self.git("merge-tree", "--write-tree", self.sha(ref), head)
+        sha = self.write_commit(tree, [self.sha(ref), head], message, person, person)
+        self.set_ref(ref, sha)
+        return sha
+
+
+def _person(line: str) -> dict[str, Any]:
+    found = _PERSON.fullmatch(line)
+    assert found is not None, line
+    return {"name": found["name"], "email": found["email"], "seconds": int(found["seconds"])}
