@@ -203,6 +203,17 @@ def _delete_asset(one: GitHub, call: Call) -> Answer:
     return Answer(204)
 
 
+@route("PATCH", _FILE)
+def _update_asset(one: GitHub, call: Call) -> Answer:
+    """Name and label; a name that another asset of the release has is refused."""
+    release, asset = _held(one, call)
+    name = call.given.get("name", asset.name)
+    if any(other.name == name for other in release.assets if other is not asset):
+        raise invalid("ReleaseAsset", "name", "already_exists")
+    asset.name, asset.label = name, call.given.get("label", asset.label) or None
+    return Answer(value=bodies.asset(one, release, asset))
+
+
 def stored(one: GitHub, asset: Asset) -> str:
     """Where the bytes are, with a signature in place of credentials."""
     return f"{one.elsewhere}/stored/{asset.id}?sig=canary-signature"

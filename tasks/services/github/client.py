@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -37,22 +38,33 @@ API = "https://api.github.com"
 
 _UNAUTHORIZED, _DENIED, _CONFLICT, _INVALID = 401, 403, 409, 422
 _LONGEST_WAIT = 120.0  # seconds; a used-up limit comes back within the hour, which is for the next run
-_SECONDARY_WAIT = 60.0  # docs.github.com, "Rate limits for the REST API": at least a minute
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 1 << 16
 
 
+@dataclass(frozen=True)
+class Pauses:
+    """Seconds: between two requests, between two writes, and after a limit of which nobody says how long it lasts.
+
+    What docs.github.com asks for ("Best practices for using the REST API", "Rate limits for the REST API").
+    """
+
+    requests: float = 0.25
+    writes: float = 1.0
+    limit: float = 60.0
+
+
 class GitHub:
-    """A repository ``owner/name``. `writes_apart` are seconds between two writes, as GitHub asks for."""
+    """A repository ``owner/name``."""
 
     def __init__(self, repository: str, *, token: str, api: str = API, seconds: float = 900.0,
-                 note: Callable[[str], None] = lambda _: None, writes_apart: float = 1.0, retries: int = 5) -> None:
+                 note: Callable[[str], None] = lambda _: None, retries: int = 5, pauses: Pauses = Pauses()) -> None:
         self.name = repository
         self.api = api.rstrip("/")
         self.note = note
         self.patience = Patience(total=seconds, retries=retries, longest=_LONGEST_WAIT)
         self._token = token
-        self._writes_apart = writes_apart
+        self._pauses = pauses
         self._repository: Repository | None = None
 
     def persist(self, work: Callable[[Attempt], T]) -> T:
@@ -67,9 +79,10 @@ class GitHub:
 
             one = Github(
                 auth=Auth.Token(self._token) if self._token else None, base_url=self.api, per_page=100, retry=None,
-                timeout=int(self.patience.read), seconds_between_writes=self._writes_apart,
+                timeout=int(self.patience.read), lazy=True,
+                seconds_between_requests=self._pauses.requests, seconds_between_writes=self._pauses.writes,
             )
-            self._repository = one.get_repo(self.name, lazy=True)
+            self._repository = one.get_repo(self.name)
         return self._repository
 
     @contextmanager
@@ -123,7 +136,7 @@ class GitHub:
         says = _message(error)
         why = f"can't {what}: GitHub answers {status} ({says})"
         if status in (_DENIED, TOO_MANY):
-            limit = _limit(headers, says, status)
+            limit = _limit(headers, says, status, self._pauses.limit)
             if limit is not None:
                 return _limited(attempt, why, limit)
             return attempt.fault(why, "github-denied", hint="the token needs the permission `contents: write`")
@@ -142,17 +155,15 @@ def _limited(attempt: Attempt, why: str, wait: float) -> Exception:
     return Again(fault, wait) if wait <= _LONGEST_WAIT else fault
 
 
-def _limit(headers: Mapping[str, str], says: str, status: int) -> float | None:
-    """Seconds to wait where a limit was reached (docs.github.com, "Rate limits for the REST API"); else None."""
+def _limit(headers: Mapping[str, str], says: str, status: int, unknown: float) -> float | None:
+    """Seconds to wait where a limit was reached, `unknown` where nobody says how long; else None."""
     after = headers.get("retry-after", "")
     if after.isdecimal():
         return float(after[:9])
     reset = headers.get("x-ratelimit-reset", "")
     if headers.get("x-ratelimit-remaining") == "0" and reset.isdecimal():
         return max(1.0, float(reset[:12]) - time.time())
-    if "rate limit" in says.lower():
-        return _SECONDARY_WAIT
-    return 0.0 if status == TOO_MANY else None
+    return unknown if status == TOO_MANY or "rate limit" in says.lower() else None
 
 
 def _message(error: GithubException) -> str:
