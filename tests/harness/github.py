@@ -10,7 +10,8 @@ address in an answer only to the host and port of its base_url, or to a host tha
 are ``uploads.github.com`` and ``*.githubusercontent.com``. Hosts on loopback have no names that resolve everywhere,
 but ``127.2.127.1`` and ``127.3.127.1`` end with ``.127.1``. So uploads go to `uploads`, bytes come from `elsewhere`
 (which refuses credentials), each at an origin of its own as at GitHub, and PyGithub takes Authorization away on the
-way to the latter. This needs all of 127.0.0.0/8 on loopback, as Linux has it. There is no ``/api/v3``.
+way to the latter. This needs all of 127.0.0.0/8 on loopback, as Linux has it. There is no ``/api/v3``. Where a proxy
+is set, ``NO_PROXY=127.1,127.0.0.0/8`` keeps it out.
 
 **State.** `releases`, `pulls`, `git` (a real bare repository with one commit on main) can be looked at and changed;
 `seed_release`, `seed_asset`, `tamper`, `seed_pull`, `merge` do so. `token`, `crlf`, `hidden`, `read_only`,
@@ -32,7 +33,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tests.harness import github_releases
+from tests.harness import github_git, github_pulls, github_releases
 from tests.harness.front import send, serving
 from tests.harness.github_exchange import Exchange
 from tests.harness.github_openapi import description
@@ -41,6 +42,7 @@ from tests.harness.github_routes import ROUTES
 from tests.harness.github_state import Asset, GitHub
 
 __all__ = ["GitHub", "github_fake"]
+_OPERATIONS = (github_releases, github_git, github_pulls)  # their import puts them in ROUTES
 
 
 @contextmanager

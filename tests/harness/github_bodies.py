@@ -143,10 +143,10 @@ def git_commit(one: GitHub, commit: Commit) -> Body:
 def commit(one: GitHub, held: Commit) -> Body:
     """A commit as GitHub shows it."""
     mine = api(one, f"/commits/{held.sha}")
-    plain = git_commit(one, held)
+    plain, person = git_commit(one, held), user(one, one.login)
     return {
         "sha": held.sha, "node_id": node_id("C", held.sha), "url": mine, "html_url": plain["html_url"],
-        "comments_url": f"{mine}/comments", "author": None, "committer": None,
+        "comments_url": f"{mine}/comments", "author": person, "committer": person,
         "commit": {**{name: plain[name] for name in ("author", "committer", "message", "tree", "verification", "url")},
                    "comment_count": 0},
         "parents": [{**parent, "url": api(one, f"/commits/{parent['sha']}")} for parent in plain["parents"]],

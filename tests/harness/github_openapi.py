@@ -8,6 +8,8 @@ Where GitHub is known to differ from the description:
 
 - an asset's `state` is `starter` after an upload that died; the description has only `uploaded` and `open`
 - an upload may have any content type and an empty `label`
+- a folder's contents are told from a file's by a member `type`, which a list can't have: which of them it is, is
+  found by trying
 - any operation can answer 401, 403, 404, 422, 429 and 5xx; where the description does not say with what, it is held
   to `basic-error`
 
@@ -33,6 +35,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from jsonschema.exceptions import best_match
 from openapi_core import Config, OpenAPI
 from openapi_core.datatypes import RequestParameters
 from werkzeug.datastructures import Headers, ImmutableMultiDict
@@ -40,7 +43,8 @@ from werkzeug.datastructures import Headers, ImmutableMultiDict
 CACHE = Path(__file__).parents[2] / "build" / "cache"
 VERSION = "23.0.2"
 _SHA512 = "pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg=="
-_CUT = 1  # changes with what `_cut` does
+_CUT = 2  # changes with what `_cut` does
+_LEFT_OUT = ("example", "examples", "discriminator")
 _ANY_ERROR = "#/components/schemas/basic-error"
 Operations = tuple[tuple[str, str], ...]
 
@@ -138,8 +142,9 @@ def _texts(error: BaseException) -> Iterator[str]:
         inner = getattr(seen, "schema_errors", None)
         if inner is not None:
             for one in inner:
-                where = "/".join(str(part) for part in getattr(one, "absolute_path", ()))
-                yield f"{type(error).__name__} at {where or 'the top'}: {str(getattr(one, 'message', one))[:300]}"
+                closest = best_match([one])  # of a choice, what fits best
+                where = "/".join(str(part) for part in closest.absolute_path)
+                yield f"{type(error).__name__} at {where or 'the top'}: {closest.message[-300:]}"
             return
         seen = seen.__cause__
     yield f"{type(error).__name__}: {error}: {error.__cause__ or ''}"
@@ -201,10 +206,10 @@ def _resolved(whole: dict[str, Any], parameter: dict[str, Any]) -> dict[str, Any
 
 
 def _plain(value: Any, inside: str = "") -> Any:
-    """A copy without examples."""
+    """A copy without what is left out."""
     if isinstance(value, dict):
         return {key: _plain(one, key) for key, one in value.items()
-                if inside == "properties" or key not in ("example", "examples")}
+                if inside == "properties" or key not in _LEFT_OUT}
     return [_plain(one) for one in value] if isinstance(value, list) else value
 
 

@@ -41,6 +41,17 @@ class Entry:
     path: str
 
 
+@dataclass(frozen=True)
+class Changed:
+    """A file that differs; `additions` and `deletions` are lines. A renamed file is one removed and one added."""
+
+    status: str
+    path: str
+    sha: str
+    additions: int
+    deletions: int
+
+
 @dataclass
 class Repository:
     """A bare repository, empty at first."""
@@ -120,6 +131,34 @@ class Repository:
         except GitError:
             return ""
 
+    def refs(self, prefix: str) -> list[str]:
+        """The full refs that begin with `prefix`, sorted."""
+        names = self.git("for-each-ref", "--format=%(refname)").split()
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def changed(self, before: str, after: str) -> list[Changed]:
+        """What differs between two commits; without the first, between nothing and the second."""
+        argv = ["diff-tree", "-r", "-z", "--no-renames", "--no-commit-id"]
+        pair = [before, after] if before else ["--root", after]
+        words = self.raw(*argv, "--raw", *pair).decode().split("\0")[:-1]
+        raw = {path: head.split() for head, path in zip(words[::2], words[1::2], strict=True)}
+        found = []
+        for line in self.raw(*argv, "--numstat", *pair).decode().split("\0")[:-1]:
+            added, deleted, path = line.split("\t")
+            _, _, old, new, status = raw[path]
+            said = {"A": "added", "D": "removed"}.get(status, "modified")
+            lines = [int(count) if count.isdigit() else 0 for count in (added, deleted)]  # - for what is no text
+            found.append(Changed(said, path, old if status == "D" else new, *lines))
+        return found
+
+    def conflicts(self, one: str, other: str) -> bool:
+        """Whether two commits can't be merged."""
+        try:
+            self.git("merge-tree", "--write-tree", one, other)
+        except GitError:
+            return True
+        return False
+
     def allows(self, name: str) -> bool:
         """Whether a full ref may have that name."""
         try:
@@ -142,12 +181,16 @@ class Repository:
         return self.git("hash-object", "-w", "--stdin", given=content)
 
     def write_tree(self, base: str, entries: list[tuple[str, str, str]]) -> str:
-        """Store a tree: `base` (or nothing) with entries of mode, sha (empty removes) and path; its sha."""
+        """Store a tree: `base` (or nothing) with entries of mode, sha (empty removes) and path; its sha.
+
+        Raises `GitError` if there is nothing to remove.
+        """
         index = {"GIT_INDEX_FILE": str(self.folder / "standin-index"), "GIT_WORK_TREE": str(self.folder)}
         self.git("read-tree", *([base] if base else ["--empty"]), env=index)
         for mode, sha, path in entries:
             if not sha or mode == "040000":
-                self.git("rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", path, env=index)
+                some = ["--ignore-unmatch"] if sha else []
+                self.git("rm", "-r", "--cached", "--quiet", *some, "--", path, env=index)
             if sha and mode == "040000":
                 self.git("read-tree", f"--prefix={path}/", sha, env=index)
             elif sha:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 Operation = Callable[[GitHub, Call], Answer]
 REPO = "/repos/{owner}/{repo}"
 _NUMBERS = ("release_id", "asset_id", "pull_number")
-_WITH_SLASHES = ("ref", "path", "branch", "tag", "basehead")
+_WITH_SLASHES = {"ref": ".+", "path": ".*", "branch": ".+", "tag": ".+", "basehead": ".+", "tree_sha": ".+"}
 ROUTES: dict[tuple[str, str], Operation] = {}
 _PATTERNS: list[tuple[str, str, re.Pattern[str]]] = []
 
@@ -30,7 +30,8 @@ def route(method: str, pattern: str) -> Callable[[Operation], Operation]:
 
 def _part(found: re.Match[str]) -> str:
     name = found[1]
-    return f"(?P<{name}>{'[0-9]+' if name in _NUMBERS else '.+' if name in _WITH_SLASHES else '[^/]+'})"
+    fits = "[0-9]+" if name in _NUMBERS else _WITH_SLASHES.get(name, "[^/]+")
+    return f"(?P<{name}>{fits})"
 
 
 def routed(method: str, path: str) -> tuple[str, dict[str, str]] | None:
