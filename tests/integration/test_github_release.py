@@ -196,7 +196,8 @@ LASTING: dict[str, tuple[Fault, str]] = {
     "403": (exchange.refuses(403, "Resource not accessible by integration"), "github-denied"),
     "primary limit": (exchange.primary_rate_limit(3000), "github-rate-limit"),
     "500": (exchange.broken(), "github-500"), "dropped": (exchange.drop(), "github-unreachable"),
-    "422": (exchange.already_exists(), "github-422"), "429": (exchange.too_many(), "github-rate-limit"), "404": (exchange.not_found(), "github-404"),
+    "422": (exchange.already_exists(), "github-422"), "429": (exchange.too_many(), "github-rate-limit"),
+    "404": (exchange.not_found(), "github-404"),
 }
 
 
