@@ -1,23 +1,42 @@
-"""toolkit: the kernels that the catalogue lacks, by small reads from the toolkits' registries."""
+"""toolkit: the catalogue and the locks' base images, brought up to date from the network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
-from tasks.actions import Task, stage_task
+from doit.exceptions import TaskFailed
+
+from tasks.actions import Task, perform
 from tasks.session import foundry
-from tasks.stages.toolkit import read_kernel, record_path, unread_toolkits
+from tasks.stages.base import pending_bases
+from tasks.stages.context import Foundry
+from tasks.stages.toolkit import LOG, refresh, unread_toolkits
 
 
-def task_toolkit() -> Iterator[Task]:
-    """Complete the catalogue: read the kernels of toolkits that are listed without one."""
+def task_toolkit() -> Task:
+    """Find releases, their toolkits and kernels, and the base image."""
     one = foundry()
-    yield {"name": None, "doc": "complete the catalogue: kernels that it lacks, read from the toolkits"}
-    for toolkit in unread_toolkits(one.config):
-        record = record_path(one.config, toolkit)
-        releases = ", ".join(toolkit.releases)
-        yield stage_task(
-            "toolkit", toolkit.name, read_kernel, [toolkit], doc=f"kernel of {releases}", done=False, state="pending",
-            reason=f"the kernel of {releases} is not in the catalogue", targets=[str(record)],
-            log=record.with_suffix(".log"),
-        )
+    unread, bases = len(unread_toolkits(one.config)), pending_bases(one, update=False)
+    lacking = [
+        *(["the catalogue is empty"] if not one.config.catalogue else []),
+        *([f"{unread} {'toolkit' if unread == 1 else 'toolkits'} without kernel"] if unread else []),
+        *(["a base image is not locked"] if bases else []),
+    ]
+    return {
+        "doc": "bring the catalogue and the base images up to date", "actions": [update], "uptodate": [False],
+        "io": {"capture": False}, "verbosity": 2,
+        "meta": {"state": "pending" if lacking else "", "reason": "; ".join(lacking)},
+        "params": [
+            {"name": "allow_shrink", "long": "allow-shrink", "type": bool, "default": False,
+             "help": "take releases out of the catalogue that are no longer to be found"},
+            {"name": "update_base", "long": "update-base", "type": bool, "default": False,
+             "help": "lock what the base image's name means today: every image is made anew"},
+        ],
+    }
+
+
+def update(allow_shrink: bool, update_base: bool) -> TaskFailed | None:
+    """The task's action."""
+    one: Foundry = foundry()
+    work = partial(refresh, allow_shrink=allow_shrink, update_base=update_base)
+    return perform("toolkit", work, (), one.root / one.config.build / LOG)

@@ -13,7 +13,7 @@ from tasks.commands.passes import is_release, publishes
 from tasks.core.errors import ConfigError, Fault, FoundryError, UsageError
 from tasks.stages.context import has_ledger
 from tasks.stages.github import repository, require_token
-from tasks.stages.selection import drivers_of, faults_in_the_way, refuse_unknown
+from tasks.stages.selection import drivers_of, faults_in_the_way, mismatches_of, refuse_unknown
 from tasks.stages.toolkit import unread_toolkits
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
@@ -51,9 +51,12 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         targets = [target for task in tasks for target in task.targets] if pos_args else []
         refuse_unknown(pos_args, one.states.plan, [task.name for task in tasks], targets)
         if cmd.get_name() == "run":
-            faults = faults_in_the_way(pos_args or list(cmd.sel_tasks or ()), one.states.plan, one.config)
+            names = pos_args or list(cmd.sel_tasks or ())
+            faults = faults_in_the_way(names, one.states.plan, one.config)
             if faults:
                 raise ConfigError(faults, hint=catalogue_hint())
+            for text in mismatches_of(names, one.states.plan):
+                one.journal.warn(text)
         return tasks
 
 
@@ -98,11 +101,9 @@ def _with_hint(error: ConfigError) -> ConfigError:
 def catalogue_hint() -> str:
     """What to do when the catalogue lacks releases or their kernels, or a lock its base."""
     one = session.foundry()
-    if unread_toolkits(one.config):
-        return "run `doit toolkit`: it reads the kernels that the catalogue lacks"
-    if one.settings.get("services") == "sandbox":
-        return "run `doit sandbox:up`"
-    return "README.md says how to fill the catalogue and the lock (or try `make demo`)"
+    if one.settings.get("services") == "sandbox" and not unread_toolkits(one.config):
+        return "run `doit sandbox:up`, or `doit toolkit`"
+    return "run `doit toolkit`: it finds releases, kernels and the base image (or try `make demo`)"
 
 
 def warn_of_gaps() -> None:
@@ -110,5 +111,7 @@ def warn_of_gaps() -> None:
     plan = session.foundry().states.plan
     for fault in plan.gap_faults():
         print(f"warning: {fault.render()}", file=sys.stderr)
-    if plan.gaps or not plan.cells:
+    for text in mismatches_of(("build",), plan):
+        print(f"warning: {text}", file=sys.stderr)
+    if plan.gaps or not (plan.cells or plan.withheld):
         print(f"hint: {catalogue_hint()}", file=sys.stderr)

@@ -16,7 +16,7 @@ from tasks.stages.context import DEFAULT_VERBOSITY
 from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
 
 _VERBS = {
-    "toolkit": "reading", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
+    "toolkit": "refreshing", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
     "push": "pushing", "assets": "packing", "ledger": "keeping", "notes": "writing", "github": "releasing",
 }
 
@@ -70,7 +70,8 @@ class FoundryReporter:
             took = f"  {entry.seconds:.1f} s" if entry else ""
             self._show_log(entry)
             if self._verbosity() > 0:
-                self._line(f"  done {task.name}{took}  [{self.finished}/{self.total}, {self.left()} left]")
+                total = max(self.total, self.finished)
+                self._line(f"  done {task.name}{took}  [{self.finished}/{total}, {self.left()} left]")
 
     def add_failure(self, task: Any, fail: Any) -> None:
         """A task failed, or could not be tried because of another one."""
@@ -229,4 +230,4 @@ def _verb(name: str) -> str:
 
 
 def _rest(name: str) -> str:
-    return name.partition(":")[2]
+    return name.partition(":")[2] or "the catalogue"

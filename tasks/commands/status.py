@@ -11,8 +11,10 @@ from doit.cmd_base import DoitCmdBase
 from tasks import session
 from tasks.commands.loader import warn_of_gaps
 from tasks.core.errors import EXIT_CONFIG
-from tasks.core.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
+from tasks.core.state import BUILT, FAILED, MISMATCH, PENDING, PUBLISHED, CellState, States
 from tasks.core.versions import version_key
+
+_FARTHEST_FIRST = (PUBLISHED, BUILT, PENDING, FAILED)
 
 
 class Status(DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
@@ -31,11 +33,12 @@ class Status(DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
         if pos_args:
             print(f"error: status takes no tasks, but got {' '.join(pos_args)}", file=sys.stderr)
             return EXIT_CONFIG
-        states = list(session.foundry().states.cells.values())
+        known = session.foundry().states
+        states = [*known.cells.values(), *known.withheld.values()]
         if json:
             self.outstream.write(as_json(states))
             return 0
-        for line in table(states, session.foundry().states):
+        for line in table(states, known):
             self.outstream.write(line + "\n")
         warn_of_gaps()
         return 0
@@ -49,13 +52,16 @@ def as_json(states: list[CellState]) -> str:
 def table(states: list[CellState], known: States) -> list[str]:
     """Rows are releases, columns drivers; then a line for each cell: why it is pending, or where its image is."""
     drivers = list(dict.fromkeys(state.cell.driver for state in states))
-    by_place = {(state.cell.driver, release): state for state in states for release in state.cell.releases}
-    releases = sorted({release for _, release in by_place}, key=version_key)
+    # A release with two kernels is as far as the cell that is less far.
+    ranked = sorted(states, key=lambda state: _FARTHEST_FIRST.index(state.state))
+    by_place = {(state.cell.driver, release): state for state in ranked for release in state.cell.releases}
+    mismatched = {(one.driver, one.release) for one in known.plan.mismatches}
+    releases = sorted({release for _, release in {*by_place, *mismatched}}, key=version_key)
     width = max([len(PUBLISHED), *(len(driver) for driver in drivers)], default=0) + 2
     lines = [("release".ljust(12) + "".join(driver.ljust(width) for driver in drivers)).rstrip()] if drivers else []
     for release in releases:
-        cells = (by_place.get((driver, release)) for driver in drivers)
-        lines.append(release.ljust(12) + "".join((cell.state if cell else "-").ljust(width) for cell in cells).rstrip())
+        words = (_word(by_place.get((driver, release)), (driver, release) in mismatched) for driver in drivers)
+        lines.append(release.ljust(12) + "".join(word.ljust(width) for word in words).rstrip())
     count = {name: sum(1 for state in states if state.state == name) for name in (PUBLISHED, BUILT, PENDING, FAILED)}
     lines.append("")
     longest = max((len(state.cell.name) for state in states), default=0)
@@ -63,6 +69,13 @@ def table(states: list[CellState], known: States) -> list[str]:
     unit = "cell" if len(states) == 1 else "cells"
     lines.append(f"{len(states)} {unit}: " + ", ".join(f"{number} {name}" for name, number in count.items()))
     return lines
+
+
+def _word(state: CellState | None, mismatched: bool) -> str:
+    """What the table says of a driver and release."""
+    if state is None or (mismatched and state.why.code == MISMATCH):
+        return "mismatch" if mismatched else "-"
+    return state.state
 
 
 def _detail(state: CellState, known: States) -> str:

@@ -66,8 +66,28 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Mismatch:
+    """A wanted release whose toolkit is for another kernel than its nodes have: nothing built in it would load."""
+
+    driver: str
+    release: str
+    arch: str
+    kernel: str
+    node_kernel: str
+
+    @property
+    def text(self) -> str:
+        """Why it is not built, in words."""
+        return (f"{self.release} {self.arch}: the toolkit is for {self.kernel}, the nodes have {self.node_kernel};"
+                " FORCE_BUILD builds it")
+
+
+@dataclass(frozen=True)
 class Plan:
-    """All cells that the matrix wants, by driver, and what it wants in vain."""
+    """All cells that the matrix wants, by driver, and what it wants in vain.
+
+    `withheld` are the cells that serve mismatched releases alone. By force they are built, and are in `cells`.
+    """
 
     cells: tuple[Cell, ...]
     by_driver: Mapping[str, tuple[Cell, ...]]
@@ -75,6 +95,8 @@ class Plan:
     gaps: tuple[Gap, ...]
     catalogue: str
     empty: bool  # the catalogue has no release at all
+    withheld: tuple[Cell, ...] = ()
+    mismatches: tuple[Mismatch, ...] = ()
 
     def gap_faults(self, gaps: Iterable[Gap] | None = None) -> list[Fault]:
         """The gaps as faults; one for all where the catalogue is empty."""
@@ -98,16 +120,21 @@ class _Kernels:
     toolkits: Mapping[tuple[str, str], Sequence[str]]
 
 
-def make_plan(config: Config) -> Plan:
-    """Every cell of the matrix, sorted by driver and kernel version."""
+def make_plan(config: Config, *, force: bool = False) -> Plan:
+    """Every cell of the matrix, sorted by driver and kernel version; with `force` those of mismatched releases, too."""
     index = _index(config)
     releases: dict[str, dict[tuple[str, str], set[str]]] = {}
     families: dict[str, Family] = {}
     gaps: list[Gap] = []
+    mismatches: dict[Mismatch, None] = {}
     for want in config.wants:
         families[want.driver] = config.families[want.family]
         cells = releases.setdefault(want.driver, defaultdict(set))
-        gaps += _gather(want, index, cells, config.settings["catalogue"])
+        for found in _gather(want, index, cells, config.settings["catalogue"], force=force):
+            if isinstance(found, Gap):
+                gaps.append(found)
+            else:
+                mismatches[found] = None
     by_driver = {
         driver: tuple(_cells(driver, families[driver], releases[driver], index))
         for driver in sorted(releases, key=version_key)
@@ -115,7 +142,22 @@ def make_plan(config: Config) -> Plan:
     return Plan(
         tuple(cell for cells in by_driver.values() for cell in cells), by_driver, families, tuple(gaps),
         config.settings["catalogue"], not config.catalogue,
+        tuple(_withheld(mismatches, by_driver, families, index)), tuple(mismatches),
     )
+
+
+def _withheld(
+    mismatches: Iterable[Mismatch], by_driver: Mapping[str, Sequence[Cell]], families: Mapping[str, Family],
+    index: _Kernels,
+) -> Iterable[Cell]:
+    """The cells that nothing but mismatched releases would need."""
+    releases: dict[str, dict[tuple[str, str], set[str]]] = defaultdict(lambda: defaultdict(set))
+    for one in mismatches:
+        releases[one.driver][one.kernel, one.arch].add(one.release)
+    for driver, kernels in releases.items():
+        wanted = {(cell.kernel, cell.arch) for cell in by_driver[driver]}
+        others = {place: names for place, names in kernels.items() if place not in wanted}
+        yield from _cells(driver, families[driver], others, index)
 
 
 def _index(config: Config) -> _Kernels:
@@ -133,8 +175,8 @@ def _index(config: Config) -> _Kernels:
 
 
 def _gather(
-    want: Want, index: _Kernels, cells: dict[tuple[str, str], set[str]], catalogue: str
-) -> Iterable[Gap]:
+    want: Want, index: _Kernels, cells: dict[tuple[str, str], set[str]], catalogue: str, *, force: bool
+) -> Iterable[Gap | Mismatch]:
     file, path = want.where
     for number, release in enumerate(want.releases):
         entries = index.by_want.get(release, ())
@@ -149,6 +191,10 @@ def _gather(
             if "kernel" not in entry:
                 message = f"the kernel of release {entry['version']} is not in {catalogue} yet"
                 yield Gap(want.driver, entry["version"], Fault(file, place, message))
+                continue
+            if entry.get("mismatch") and not force:
+                yield Mismatch(want.driver, entry["version"], entry["arch"], entry["kernel"],
+                               entry.get("node_kernel", "another kernel"))
                 continue
             cells[entry["kernel"], entry["arch"]].add(entry["version"])
 

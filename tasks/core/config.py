@@ -211,13 +211,13 @@ def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, 
 
 
 def _catalogue_faults(file: str, catalogue: Any) -> list[Fault]:
-    seen: dict[tuple[str, str], int] = {}
+    seen: dict[tuple[str, ...], int] = {}
     faults = []
     for index, entry in enumerate(catalogue):
-        pair = (entry["version"], entry["arch"])
-        first = seen.setdefault(pair, index)
+        name = tuple(entry[part] for part in ("version", "arch", "stream") if part in entry)
+        first = seen.setdefault(name, index)
         if first != index:
-            faults.append(Fault(file, f"$[{index}]", f"{pair[0]} {pair[1]} is already at $[{first}]"))
+            faults.append(Fault(file, f"$[{index}]", f"{' '.join(name)} is already at $[{first}]"))
     return faults
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tasks.core.errors import FoundryError
 
 DOCKER_HUB = "docker.io"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")  # hosts that are this machine: plain HTTP, no proxy
 _HOST = re.compile(r"(?:[a-z0-9]+(?:[.-]+[a-z0-9]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
 # Grammar of the distribution specification (github.com/opencontainers/distribution-spec, "Pulling manifests").
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tasks.core.ledger import Ledger, Place, Row, ledger_path, read_ledger
 from tasks.core.records import Record, outputs_missing, read_record
 
 PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
+MISMATCH = "kernel-mismatch"
 FAILURE_FILE = "failure.json"
 _TRUE = {"1", "true", "yes", "on"}
 
@@ -103,7 +104,7 @@ class States:
     @cached_property
     def plan(self) -> Plan:
         """The cells that the matrix wants."""
-        return make_plan(self.config)
+        return make_plan(self.config, force=self.force)
 
     @cached_property
     def cells(self) -> Mapping[str, CellState]:
@@ -119,6 +120,22 @@ class States:
         if faults:
             raise ConfigError(faults)
         self.config.verdicts.keep()
+        return states
+
+    @cached_property
+    def withheld(self) -> Mapping[str, CellState]:
+        """By cell name, those that are not built because their releases' nodes have another kernel.
+
+        What was built or published by force is shown as such.
+        """
+        reasons = {(one.driver, one.kernel, one.arch): one.text for one in reversed(self.plan.mismatches)}
+        states = {}
+        for cell in self.plan.withheld:
+            state = self._cell(cell, self._ledgers[cell.driver])
+            if state.state not in (PUBLISHED, BUILT):
+                why = Why(MISMATCH, reasons[cell.driver, cell.kernel, cell.arch])
+                state = replace(state, state=PENDING, why=why, failure=None)
+            states[cell.name] = state
         return states
 
     @cached_property

@@ -1,70 +1,52 @@
-"""BusyBox's source as an archive: what it is by its bytes, and of which version.
+"""Which BusyBox an image has: the version in its program, from a layer that arrives as a stream.
 
-The version stands in the top folder's Makefile, as ``VERSION``, ``PATCHLEVEL``,
-``SUBLEVEL`` and ``EXTRAVERSION``, as in Linux (scripts of both: kbuild). So that another
-project's archive is not taken for BusyBox, its main header must be there, too.
+The program is a file, or a hard link to the first of its applets in the layer (Docker's official image). Its
+first line of help begins with ``BusyBox v1.36.1 (`` (busybox, libbb/messages.c).
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tasks.core.errors import FoundryError
-from tasks.formats.decompress import Blame, kind_of, opened
-from tasks.formats.tarstream import Kind, TarStream
+from tasks.formats import layers
+from tasks.formats.layers import ABSENT, FILE, HIDDEN, State
+from tasks.formats.tarstream import Kind
 
-MAX_BYTES = 32 << 20  # of the archive; BusyBox 1.37.0 has 2.5 MB
-_UNPACKED = 256 << 20
-_MAKEFILE = 1 << 20
-_PIECE = 1 << 18
-_HEADER = b"include/libbb.h"
-_SUFFIXES = {"gzip": ".tar.gz", "bzip2": ".tar.bz2", "xz": ".tar.xz"}
-_DAMAGED, _TOO_LARGE, _VERSION = "busybox-damaged", "busybox-too-large", "busybox-version"
-_assignment = re.compile(rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*:?=[ \t]*([^\s#]*)", re.MULTILINE)
+PATHS = ("bin/busybox", "usr/bin/busybox")
+_MAX_PROGRAM = 16 << 20  # bytes
+_MAX_LAYER = 1 << 30  # bytes, unpacked
+_MOST_PROGRAMS = 2000  # files that may be what a hard link names
+_version = re.compile(rb"BusyBox v([0-9]{1,4}(?:\.[0-9]{1,6}){1,3})(?![0-9.])")
 
 
-def asset_name(head: bytes, version: str) -> str:
-    """``busybox-1.36.1.tar.bz2``, by the first bytes of the archive; empty when they are those of none."""
-    suffix = _SUFFIXES.get(kind_of(head), "")
-    return f"busybox-{version}{suffix}" if suffix else ""
+@dataclass(frozen=True)
+class Found:
+    """The answer of one layer; `versions` are those in the program, for FILE alone."""
+
+    kind: State
+    versions: frozenset[str] = frozenset()
 
 
-def check_source(path: Path, version: str, what: str) -> str:
-    """The right name of the archive, after reading all of it; `what` is how messages call it.
+def look(chunks: Iterator[bytes]) -> Found:
+    """What a layer says of BusyBox's program; all chunks are taken unless it is there.
 
-    Raises FoundryError: ``busybox-damaged`` for what is no whole archive of BusyBox's source,
-    ``busybox-version`` for one of another version, ``busybox-too-large``.
+    Raises FoundryError ``layer-…``, as `layers.look` does.
     """
-    with path.open("rb") as stream:
-        data = stream.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise FoundryError(f"{what} has more than {MAX_BYTES} bytes", reason=_TOO_LARGE)
-    name = asset_name(data[:_PIECE], version)
-    if not name:
-        raise FoundryError(f"{what} is no .tar.gz, .tar.bz2 or .tar.xz archive", reason=_DAMAGED)
-    found = _version(data, what)
-    if found != version:
-        raise FoundryError(f"{what} is the source of BusyBox {found}, not {version}", reason=_VERSION)
-    return name
-
-
-def _version(data: bytes, what: str) -> str:
-    blame = Blame(what, damaged=_DAMAGED, too_large=_TOO_LARGE)
-    with opened(data, kind_of(data), limit=_UNPACKED, blame=blame) as stream:
-        pieces = iter(lambda: stream.read1(_PIECE), b"")
-        archive = TarStream(pieces, what=what, damaged=_DAMAGED, too_large=_TOO_LARGE, limit=_UNPACKED)
-        makefile, header, tops = b"", False, set[bytes]()
-        for member in archive:
-            top, _, name = member.name.removeprefix(b"./").partition(b"/")
-            tops |= {top} - {b""}  # the folder . itself
-            if len(tops) > 1:
-                break
-            header |= member.kind is Kind.FILE and name == _HEADER
-            if member.kind is Kind.FILE and name == b"Makefile" and member.size <= _MAKEFILE:
-                makefile = archive.read()
-    if len(tops) > 1 or not header or not makefile:
-        raise FoundryError(f"{what} is not the source of BusyBox", reason=_DAMAGED)
-    parts = {key.decode(): value.decode("ascii", "replace") for key, value in _assignment.findall(makefile)}
-    number = ".".join(parts.get(name, "?") for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL"))
-    return f"{number}{parts.get('EXTRAVERSION', '')}"
+    wanted = [layers.parts_of(path.encode()) for path in PATHS]
+    programs: dict[tuple[bytes, ...], frozenset[str]] = {}
+    hidden: set[tuple[bytes, ...]] = set()
+    for member, tar in layers.members(chunks, _MAX_LAYER):
+        name = layers.parts_of(member.name)
+        if member.kind is Kind.FILE and member.size <= _MAX_PROGRAM and len(programs) < _MOST_PROGRAMS:
+            programs[name] = frozenset(one.decode() for one in _version.findall(tar.read()))
+        if name in wanted and member.kind in (Kind.FILE, Kind.HARDLINK):
+            target = name if member.kind is Kind.FILE else layers.parts_of(member.link)
+            if target not in programs:
+                raise FoundryError("its busybox is no program of a sensible size in the layer",
+                                   reason="layer-not-a-file")
+            return Found(FILE, programs[target])
+        hidden |= {one for one in wanted if layers.hides(name, member.kind, one)}
+    return Found(HIDDEN if len(hidden) == len(wanted) else ABSENT)

@@ -57,19 +57,20 @@ def look(
     ``layer-file-too-large``, ``layer-not-a-file`` (a link, folder or device is there instead);
     and what `chunks` raises.
     """
-    wanted = _parts(path.encode())
+    wanted = parts_of(path.encode())
     if not wanted:
         raise ValueError(f"{path!r} names no file")
     hidden = False
-    for member, tar in _members(chunks, max_unpacked):
-        name = _parts(member.name)
+    for member, tar in members(chunks, max_unpacked):
+        name = parts_of(member.name)
         if name == wanted:
             return Found(FILE, _content(member, tar, path, max_file))
-        hidden = hidden or _hides(name, member.kind, wanted)
+        hidden = hidden or hides(name, member.kind, wanted)
     return Found(HIDDEN if hidden else ABSENT)
 
 
-def _members(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[Member, TarStream]]:
+def members(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[Member, TarStream]]:
+    """The members of a layer's blob as `look` reads it; of each, the stream that `read` takes its data from."""
     arrived = _some(chunks)
     blame = decompress.Blame("the layer", "layer-malformed", "layer-too-large")
     pieces = decompress.stream(arrived, limit=limit, blame=blame)
@@ -104,7 +105,7 @@ def _content(member: Member, tar: TarStream, path: str, max_file: int) -> bytes:
     return tar.read()
 
 
-def _hides(name: _Parts, kind: Kind, wanted: _Parts) -> bool:
+def hides(name: _Parts, kind: Kind, wanted: _Parts) -> bool:
     """Whether a member keeps the layers below from showing the file."""
     if not name:
         return False
@@ -120,7 +121,7 @@ def _hides(name: _Parts, kind: Kind, wanted: _Parts) -> bool:
     return name == wanted[: len(name)] and kind is not Kind.FOLDER
 
 
-def _parts(name: bytes) -> _Parts:
+def parts_of(name: bytes) -> _Parts:
     """A path from the root without ``.`` and ``..``, as engines clean it before they unpack."""
     parts: list[bytes] = []
     for part in name.split(b"/"):

@@ -8,7 +8,7 @@ in its place.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.core.errors import FoundryError
@@ -34,6 +34,8 @@ class ToolkitRelease:
     kernel: str
     rt_kernel: str | None
     rhel: str | None
+    # False: the kernel's name lacks its architecture, and the caller's was put there.
+    names_arch: bool = field(default=True, compare=False)
 
 
 def parse(data: bytes, arch: str) -> ToolkitRelease:
@@ -53,13 +55,13 @@ def parse(data: bytes, arch: str) -> ToolkitRelease:
     kernel = _text(document, "KERNEL_VERSION")
     if not kernel:
         raise _malformed("it has no KERNEL_VERSION")
-    named = _completed(kernel, arch)
+    named = completed(kernel, arch)
     if not is_kernel(named):
         raise FoundryError(
             f"the toolkit's KERNEL_VERSION is {_plain(kernel)!r}, which is no kernel", reason="toolkit-kernel-invalid",
             hint="the toolkit was built without a kernel: take that of another release",
         )
-    rt_kernel, rhel = _completed(_text(document, "RT_KERNEL_VERSION"), arch), _text(document, "RHEL_VERSION")
+    rt_kernel, rhel = completed(_text(document, "RT_KERNEL_VERSION"), arch), _text(document, "RHEL_VERSION")
     has_rt = is_kernel(rt_kernel)
     for name in (named, rt_kernel) if has_rt else (named,):
         if (other := _arch_of(name)) not in ("", arch):
@@ -67,7 +69,9 @@ def parse(data: bytes, arch: str) -> ToolkitRelease:
                 f"the toolkit's kernel {name} is one for {other}, not for {arch}", reason="toolkit-wrong-arch",
                 hint="check the architecture of the toolkit's image",
             )
-    return ToolkitRelease(named, rt_kernel if has_rt else None, rhel if _rhel_version.fullmatch(rhel) else None)
+    return ToolkitRelease(
+        named, rt_kernel if has_rt else None, rhel if _rhel_version.fullmatch(rhel) else None, bool(_arch_of(kernel)),
+    )
 
 
 def _text(document: dict[str, Any], name: str) -> str:
@@ -75,8 +79,8 @@ def _text(document: dict[str, Any], name: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _completed(kernel: str, arch: str) -> str:
-    """The name with its architecture; it stands before a variant such as ``+rt``."""
+def completed(kernel: str, arch: str) -> str:
+    """A RHEL kernel's name with its architecture; it stands before a variant such as ``+rt``."""
     if not _rhel_kernel.search(kernel) or _arch_of(kernel):
         return kernel
     name, plus, variant = kernel.partition("+")

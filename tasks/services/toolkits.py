@@ -7,7 +7,7 @@ copy build arguments and may be empty or old: they are compared, nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tasks.core.errors import FoundryError
@@ -15,7 +15,16 @@ from tasks.core.names import OCI_ARCH
 from tasks.core.references import Reference
 from tasks.formats import layers, toolkit_release
 from tasks.formats.layers import Found
-from tasks.formats.manifest import MAX_CONFIG, MAX_MANIFEST, Index, Manifest, choose, parse_config, parse_manifest
+from tasks.formats.manifest import (
+    MAX_CONFIG,
+    MAX_MANIFEST,
+    ImageConfig,
+    Index,
+    Manifest,
+    choose,
+    parse_config,
+    parse_manifest,
+)
 from tasks.formats.toolkit_release import ToolkitRelease
 from tasks.services.registry.client import Registry
 from tasks.services.registry.windows import read_layer
@@ -31,24 +40,24 @@ class ToolkitFacts:
     label_kernel: str
 
 
-def read_toolkit(registry: Registry, reference: Reference, arch: str) -> ToolkitFacts:
+def read_toolkit(registry: Registry, reference: Reference, arch: str, *, with_config: bool = True) -> ToolkitFacts:
     """Kernel, RT kernel and RHEL version of the toolkit for `arch` (``x86_64``, ``aarch64``).
 
-    Reads manifest, config, and layers from the last to the first until the file is found.
+    Reads manifest, config, and layers from the last to the first until the file is found. Without
+    `with_config` the config, which says the architecture and has the label to compare with, is read only if
+    the kernel's name lacks its architecture: for toolkits that a release image of that architecture names.
 
     Raises FoundryError ``toolkit-release-missing``, those of `tasks.formats.toolkit_release.parse`,
     ``manifest-…``, ``platform-missing``, ``layer-…``, and what `Registry.manifest` raises.
     """
     manifest = image_manifest(registry, reference, arch)
-    if manifest.config.size > MAX_CONFIG:
-        raise FoundryError(f"{reference}: its config has {manifest.config.size} bytes", reason="manifest-malformed")
-    config = parse_config(registry.blob(reference.repository, manifest.config.digest, MAX_CONFIG))
-    if config.architecture != OCI_ARCH[arch]:
+    labels = _labels(registry, reference, manifest, arch) if with_config else None
+    content = image_file(registry, reference, manifest, toolkit_release.PATH)
+    if content is None:
         raise FoundryError(
-            f"{reference} is for {config.architecture}, not for {OCI_ARCH[arch]}", reason="platform-missing",
-            hint="correct the catalogue",
+            f"{reference} has no /{toolkit_release.PATH}", reason="toolkit-release-missing",
+            hint="is it a driver toolkit? Correct `dtk` in the catalogue",
         )
-    content = _release_file(registry, reference, manifest)
     try:
         release = toolkit_release.parse(content, arch)
     except FoundryError as error:
@@ -56,7 +65,9 @@ def read_toolkit(registry: Registry, reference: Reference, arch: str) -> Toolkit
             f"{reference}: {error.message}", reason=error.reason,
             hint=error.hint or "it can't be compiled in: correct `dtk` in the catalogue, or tell who made the toolkit",
         ) from error
-    label = config.labels.get(_KERNEL_LABEL, "")
+    if labels is None and not release.names_arch:
+        labels = _labels(registry, reference, manifest, arch)
+    label = (labels or {}).get(_KERNEL_LABEL, "")
     return ToolkitFacts(release, "" if _same_kernel(label, release.kernel, arch) else label)
 
 
@@ -79,15 +90,29 @@ def _platform(index: Index, arch: str, reference: Reference) -> str:
     return entry.digest
 
 
-def _release_file(registry: Registry, reference: Reference, manifest: Manifest) -> bytes:
+def image_config(registry: Registry, reference: Reference, manifest: Manifest) -> ImageConfig:
+    """The configuration of an image."""
+    if manifest.config.size > MAX_CONFIG:
+        raise FoundryError(f"{reference}: its config has {manifest.config.size} bytes", reason="manifest-malformed")
+    return parse_config(registry.blob(reference.repository, manifest.config.digest, MAX_CONFIG))
+
+
+def image_file(
+    registry: Registry, reference: Reference, manifest: Manifest, path: str, *, max_bytes: int = 1 << 20,
+    layers_read: int | None = None,
+) -> bytes | None:
+    """One file of an image, from the last layer down; None when it has none.
+
+    Of each layer no more is read than is needed. `layers_read` looks into so many layers at most.
+    """
     def look(chunks: Iterator[bytes]) -> Found:
-        found = layers.look(chunks, toolkit_release.PATH)
+        found = layers.look(chunks, path, max_file=max_bytes)
         if found.kind is not layers.FILE:
             for _ in chunks:  # to the end, where the digest is compared: what is missing is as good as what is there
                 pass
         return found
 
-    for layer in reversed(manifest.layers):
+    for layer in tuple(reversed(manifest.layers))[:layers_read]:
         if layer.foreign:
             raise FoundryError(f"{reference} has a layer that its registry does not keep", reason="layer-foreign")
         found = read_layer(registry, reference.repository, layer, look)
@@ -95,10 +120,17 @@ def _release_file(registry: Registry, reference: Reference, manifest: Manifest) 
             return found.content
         if found.kind is layers.HIDDEN:
             break
-    raise FoundryError(
-        f"{reference} has no /{toolkit_release.PATH}", reason="toolkit-release-missing",
-        hint="is it a driver toolkit? Correct `dtk` in the catalogue",
-    )
+    return None
+
+
+def _labels(registry: Registry, reference: Reference, manifest: Manifest, arch: str) -> Mapping[str, str]:
+    config = image_config(registry, reference, manifest)
+    if config.architecture != OCI_ARCH[arch]:
+        raise FoundryError(
+            f"{reference} is for {config.architecture}, not for {OCI_ARCH[arch]}", reason="platform-missing",
+            hint="correct the catalogue",
+        )
+    return config.labels
 
 
 def _same_kernel(label: str, kernel: str, arch: str) -> bool:

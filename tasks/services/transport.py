@@ -6,16 +6,19 @@ have in common. Nothing here reads a body.
 
 from __future__ import annotations
 
+import math
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from tasks.core.errors import FoundryError, OutsideError
+from tasks.core.references import LOOPBACK
 
 if TYPE_CHECKING:
     import requests
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TOTAL_SECONDS = 900.0  # for one URL, all attempts together
 OK, NOT_FOUND, TOO_MANY, SERVER_FAULT = 200, 404, 429, 500
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _FIRST_WAIT = 0.5  # seconds, doubled with each attempt
+_LONGEST_WAIT = 30.0  # seconds
 _REDIRECTS = 5
 _SHORT = 1 << 16  # bytes of an answer that are taken although nobody wants them
 
@@ -37,18 +40,39 @@ class Again(Exception):
         self.final, self.wait = final, wait
 
 
+class Pace:
+    """What several threads that ask one server share: when it asks for a pause, all of them keep it."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._lock = threading.Lock()
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody ask for so long."""
+        with self._lock:
+            self._until = max(self._until, time.monotonic() + seconds)
+
+    def wait(self, deadline: float) -> None:
+        """Return when it may be asked again, at the latest at `deadline`."""
+        while (left := min(self._until, deadline) - time.monotonic()) > 0:
+            time.sleep(left)
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long to wait: for a connection, between two bytes, for everything, all in seconds; and attempts more.
 
-    `longest` bounds one pause between attempts, also when a server asks for more.
+    `until` (of time.monotonic()) ends everything, too. `pause` is the longest between two attempts,
+    also when a server asks for more.
     """
 
     connect: float = 10.0
     read: float = 60.0
     total: float = TOTAL_SECONDS
     retries: int = 3
-    longest: float = 30.0
+    until: float = math.inf
+    pause: float = _LONGEST_WAIT
+    pace: Pace = field(default_factory=Pace, compare=False)
 
 
 @dataclass(frozen=True)
@@ -80,16 +104,20 @@ def persist(url: str, patience: Patience, work: Callable[[Attempt], T], note: Ca
 
     `note` is told of each attempt that failed.
     """
-    deadline = time.monotonic() + patience.total
+    deadline = min(time.monotonic() + patience.total, patience.until)
     for number in range(patience.retries + 1):
+        patience.pace.wait(deadline)
         try:
             return work(Attempt(url, patience, deadline))
         except Again as again:
             note(again.final.message)
-            wait = _pause(number, again.wait, patience.longest)
+            wait = _pause(number, again.wait, patience.pause)
             if number == patience.retries or time.monotonic() + wait > deadline:
                 raise again.final from again.__cause__
-            time.sleep(wait)
+            if again.wait:
+                patience.pace.hold(wait)
+            else:
+                time.sleep(wait)
         except FoundryError as error:
             note(error.message)
             raise

@@ -74,7 +74,7 @@ def _facts(foundry: Foundry, family: Family) -> Mapping[str, Any]:
 
 def _there(folder: Path, version: str, sums: Mapping[str, str]) -> BusyBoxSource | None:
     """What an earlier run left, if it is what the lock says."""
-    from tasks.formats.busybox import asset_name
+    from tasks.formats.busybox_source import asset_name
 
     found = [path for path in folder.glob(f"busybox-{version}.tar.*") if path.is_file()] if sums else []
     files = {path: sha256_file(path) for path in found}
@@ -88,7 +88,7 @@ def _there(folder: Path, version: str, sums: Mapping[str, str]) -> BusyBoxSource
 
 
 def _fetched(foundry: Foundry, family: Family, url: str, folder: Path, log: Path) -> BusyBoxSource:
-    from tasks.formats.busybox import MAX_BYTES, check_source
+    from tasks.formats.busybox_source import MAX_BYTES, check_source
     from tasks.services.http import download, shown
 
     facts = _facts(foundry, family)

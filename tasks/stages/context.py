@@ -21,6 +21,7 @@ from tasks.core.config import Config
 from tasks.core.errors import FoundryError
 from tasks.core.files import append_to, read_json
 from tasks.core.ledger import ledger_path
+from tasks.core.references import LOOPBACK
 from tasks.core.state import States, force_build
 from tasks.core.targets import Target, targets_of
 from tasks.stages.journal import DONE, Journal
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tasks.services.registry.credentials import Credentials
     from tasks.services.registry.push import Writer
     from tasks.services.sandbox.make import Sandbox
+    from tasks.services.transport import Patience
 
 
 PULLED = "engine/pulled.json"
@@ -52,6 +54,7 @@ class Foundry:
     verbosity: int = DEFAULT_VERBOSITY
     exports: dict[str, bytes] = field(default_factory=dict)
     exports_lock: threading.Lock = field(default_factory=threading.Lock)
+    ending: threading.Event = field(default_factory=threading.Event)  # set when the process is about to exit
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _sandbox: Sandbox | None = None
     _addresses: Mapping[str, str] | None = None
@@ -148,12 +151,16 @@ class Foundry:
                 self._credentials = Credentials(providers=providers(push=False))
             return self._credentials
 
-    def registry(self, host: str, log: Path | None = None, *, credentials: Credentials | None = None) -> Registry:
+    def registry(
+        self, host: str, log: Path | None = None, *, credentials: Credentials | None = None,
+        patience: Patience | None = None,
+    ) -> Registry:
         """The registry of that name, where this profile has it; attempts that fail are noted in `log`."""
         from tasks.services.registry.client import Registry
 
         note = append_to(log) if log is not None else lambda _: None
-        return Registry(host, credentials or self.credentials, address=self.addresses.get(host, ""), note=note)
+        return Registry(host, credentials or self.credentials, address=self.addresses.get(host, ""), note=note,
+                        patience=patience)
 
     def targets(self, family: str) -> tuple[Target, ...]:
         """Where the family's images are published, all fields filled; asks AWS where only AWS knows."""
@@ -210,6 +217,7 @@ class Foundry:
         """End every command and container of this run and let the stages clean up; for a process about to exit."""
         from tasks.services.process import stop_all
 
+        self.ending.set()
         names = self._engine.containers() if self._engine is not None else []
         stop_all()
         if names and self._engine is not None:
@@ -222,7 +230,10 @@ class Foundry:
         """The URL with the host that really serves it in this profile."""
         parts = urlsplit(url)
         address = self.addresses.get(parts.hostname or "")
-        return urlunsplit(parts._replace(netloc=address)) if address else url
+        if not address:
+            return url
+        here = urlsplit(f"//{address}").hostname in LOOPBACK  # where nothing speaks TLS
+        return urlunsplit(parts._replace(netloc=address, scheme="http" if here else parts.scheme))
 
 
 def open_foundry(root: Path) -> Foundry:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from tasks.core.cells import Cell, Gap, Plan
+from tasks.core.cells import Cell, Gap, Mismatch, Plan
 from tasks.core.config import Config
 from tasks.core.errors import ConfigError, Fault, UsageError
 from tasks.core.versions import minor_of
@@ -36,6 +36,10 @@ def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:
         gaps = [gap for gap in plan.gaps if _concerns(name.partition(":")[2], gap)]
         if gaps:
             raise ConfigError(plan.gap_faults(gaps))
+        withheld = mismatches_of((name,), plan)
+        if withheld:
+            raise ConfigError([Fault(plan.catalogue, "", text) for text in withheld],
+                              hint="a module for another kernel does not load")
         releases = {have for known in drivers for cell in plan.by_driver[known] for have in cell.releases}
         wanted = sorted(releases | {minor_of(have) for have in releases})
         raise UsageError(
@@ -73,6 +77,14 @@ def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[
     ]
 
 
+def mismatches_of(names: Sequence[str], plan: Plan) -> list[str]:
+    """Why releases that the names ask for are not built, one sentence each."""
+    wanted = _rests(names)
+    return list(dict.fromkeys(
+        one.text for one in plan.mismatches if any(_concerns(rest, one) for rest in wanted)
+    ))
+
+
 def drivers_of(names: Sequence[str], plan: Plan) -> list[str]:
     """The drivers that tasks of these names are about."""
     return [driver for driver in plan.by_driver if any(_of_driver(rest, driver) for rest in _rests(names))]
@@ -85,7 +97,7 @@ def _rests(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _concerns(rest: str, gap: Gap) -> bool:
+def _concerns(rest: str, gap: Gap | Mismatch) -> bool:
     """True when the part of a task's name after the stage asks for what the gap lacks."""
     driver, at, release = rest.partition("@")
     if at:

@@ -1,129 +1,198 @@
-"""Stage toolkit: the kernels of toolkits that the catalogue lists without one.
+"""Stage toolkit: the catalogue and the base images, found in the network by small reads.
 
-What a digest holds never changes: what was read is kept in
-``toolkits/<digest>-<arch>.json`` for ever, and put into the catalogue.
+Everything is found out before anything is written: a list or an image that can't be had leaves catalogue and
+locks as they were. What was read is kept by digest, so the next run goes on where this one ended.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.core.config import Config
-from tasks.core.errors import FoundryError
-from tasks.core.files import pretty_json, read_json, write_atomic
-from tasks.core.records import Record, read_record, write_record
+from tasks.core.catalogue import Change, Entry, Place, Release, by_place, catalogue_bytes, changed, is_complete
+from tasks.core.catalogue import read_entries as read_catalogue
+from tasks.core.config import Config, Family
+from tasks.core.errors import FoundryError, OutsideError
+from tasks.core.files import append_to, write_atomic
 from tasks.core.versions import version_key
 from tasks.services.lock import locked
+from tasks.services.parallel import Outcome, in_parallel
+from tasks.services.releases import Lists
+from tasks.services.transport import Patience
+from tasks.stages.base import pending_bases, resolve_base, write_base
 from tasks.stages.context import Foundry
+from tasks.stages.releases import find_releases, lost, require_wanted
+from tasks.stages.resolve import FOLDER, Resolver
 
-_SHOWN_DIGITS = 12
-_ORDER = ("version", "arch", "dtk", "kernel", "rt_kernel", "rhel", "stream", "payload", "node_kernel", "mismatch")
+LOG = f"{FOLDER}/toolkit.log"
+_RETRIES = 5
+_SHOWN = 20  # releases, by name
+_SECONDS_BETWEEN = 1.0  # lines of progress
+# With these there is no use in going on with other images: the server or the way to it is the trouble.
+_ENDS = ("http-", "registry-", "credentials-", "aws-")
+
+Job = Release | Family | Place  # a release, a base, or a toolkit by reference and architecture
 
 
-@dataclass(frozen=True)
-class Unread:
-    """A toolkit image whose kernel the catalogue lacks for an architecture, and the releases that it is for."""
+def unread_toolkits(config: Config) -> list[Place]:
+    """The toolkits without a known kernel, by reference and architecture, in the order of their lowest releases."""
+    entries = sorted(config.catalogue, key=lambda entry: version_key(entry["version"]))
+    return list(dict.fromkeys((entry["dtk"], entry["arch"]) for entry in entries if "kernel" not in entry))
 
-    reference: str
-    arch: str
-    releases: tuple[str, ...]
 
-    @cached_property
-    def digest(self) -> str:
-        """64 hex digits."""
-        return self.reference.rpartition(":")[2]
+def refresh(foundry: Foundry, *, allow_shrink: bool, update_base: bool) -> None:
+    """Bring the catalogue and the locks' base images up to date.
+
+    Raises ConfigError for our own files, OutsideError for all that others give us; then nothing was written.
+    """
+    run = _Run(foundry, time.monotonic())
+    log = foundry.root / foundry.config.build / LOG
+    log.unlink(missing_ok=True)
+    try:
+        run.refresh(log, allow_shrink=allow_shrink, update_base=update_base)
+    except OutsideError as error:
+        raise run.late(error) from error
+
+
+@dataclass
+class _Run:
+    foundry: Foundry
+    started: float
+    done: int = 0
+    jobs: int = 0
+    told: float = 0.0
+    results: dict[Job, Any] = field(default_factory=dict)
 
     @property
-    def name(self) -> str:
-        """Of its task."""
-        return f"{self.digest[:_SHOWN_DIGITS]}-{self.arch}"
+    def settings(self) -> Mapping[str, Any]:
+        """Those of `releases`."""
+        releases: Mapping[str, Any] = self.foundry.settings["releases"]
+        return releases
 
+    @property
+    def patience(self) -> Patience:
+        """Of one server: the threads share its pauses, and all ends at the time limit."""
+        seconds = float(self.foundry.settings["network_timeout"])
+        return Patience(retries=_RETRIES, total=seconds, pause=seconds, until=self.started + self.settings["timeout"])
 
-def unread_toolkits(config: Config) -> list[Unread]:
-    """One entry a toolkit, in the order of their lowest releases."""
-    releases: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for entry in sorted(config.catalogue, key=lambda entry: version_key(entry["version"])):
-        if "kernel" not in entry:
-            releases[entry["dtk"], entry["arch"]].append(entry["version"])
-    return [Unread(reference, arch, tuple(names)) for (reference, arch), names in releases.items()]
-
-
-def record_path(config: Config, toolkit: Unread) -> Path:
-    """Where what was read of a toolkit is kept, relative to the root."""
-    return config.build / "toolkits" / f"{toolkit.digest}-{toolkit.arch}.json"
-
-
-def read_kernel(foundry: Foundry, toolkit: Unread) -> None:
-    """Find out the toolkit's kernel and complete the catalogue's entries with it.
-
-    Raises what `tasks.services.toolkits.read_toolkit` raises; the catalogue stays as it was then.
-    """
-    path = foundry.root / record_path(foundry.config, toolkit)
-    log = path.with_suffix(".log")
-    record = _kept(path, toolkit)
-    if record is None:
-        log.unlink(missing_ok=True)
-        try:
-            record = _read(foundry, toolkit, path, log)
-        except FoundryError as error:
-            error.log = error.log or (log if log.exists() else None)
-            raise
-    if record["label_kernel"]:
-        foundry.journal.warn(
-            f"{toolkit.reference}: its label kernel-version is {record['label_kernel']},"
-            f" its release file says {record['kernel']}; the file is believed"
+    def refresh(self, log: Path, *, allow_shrink: bool, update_base: bool) -> None:
+        foundry = self.foundry
+        entries = self._entries()
+        lists = Lists(log.parent / "answers", self.patience, foundry.resolve, append_to(log))
+        found = find_releases(foundry, lists, foundry.ending)
+        gone = lost(foundry, entries, found, allow=allow_shrink)
+        require_wanted(foundry, found)
+        known = by_place(entries)
+        new = [
+            release for release in found if release.version not in self.settings["exclude"]
+            and not is_complete(known.get(release.place, ()), release.payload)
+        ]
+        places = {release.place for release in new} | set(gone)
+        toolkits = dict.fromkeys(
+            (entry["dtk"], entry["arch"]) for place, rows in known.items() if place not in places
+            for entry in rows if "kernel" not in entry
         )
-    complete_catalogue(foundry, {(toolkit.reference, toolkit.arch): record})
+        bases = pending_bases(foundry, update=update_base)
+        self._resolve(Resolver(foundry, self.patience, entries), [*bases, *toolkits, *new], update_base)
+        change = Change(
+            {release.place: self.results[release] for release in new},
+            {place: self.results[place] for place in toolkits}, frozenset(gone),
+        )
+        for family in bases:
+            write_base(foundry, family, self.results[family])
+        self._write(change)
+        self._tell(change, len(found))
+
+    def late(self, error: OutsideError) -> OutsideError:
+        """The error itself, or that the time is over."""
+        if time.monotonic() < self.started + self.settings["timeout"]:
+            return error
+        return OutsideError(
+            f"`doit toolkit` takes longer than {self.settings['timeout']} s"
+            f" ({self.done} of {self.jobs} images read; last: {error.message})", reason="toolkit-timeout",
+            hint="nothing was changed; run it again, what was read is kept (or raise `releases.timeout`)",
+            log=error.log, retry=True,
+        )
+
+    def _entries(self) -> list[dict[str, Any]]:
+        name = self.foundry.settings["catalogue"]
+        return read_catalogue(self.foundry.root / name, name, self.foundry.config.verdicts)
+
+    def _resolve(self, resolver: Resolver, jobs: Sequence[Job], update_base: bool) -> None:
+        self.jobs = len(jobs)
+        work = partial(_work, resolver, update_base)
+        errors: list[FoundryError] = []
+        for outcome in in_parallel(jobs, work, threads=self.settings["parallel"], stopping=self.foundry.ending):
+            if outcome.error is None:
+                self.results[outcome.job] = outcome.value
+            else:
+                errors.append(outcome.error)
+                if outcome.error.retry or outcome.error.reason.startswith(_ENDS):
+                    break
+            self._progress(outcome)
+        if errors:
+            errors[-1].message += f" (and {len(errors) - 1} more, see the log)" if errors[1:] else ""
+            raise errors[-1]
+
+    def _progress(self, outcome: Outcome[Job, Any]) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if self.foundry.verbosity and (now - self.told >= _SECONDS_BETWEEN or self.done == self.jobs):
+            self.told = now
+            name = outcome.job if isinstance(outcome.job, Release) else ""
+            print(f"  read {self.done} of {self.jobs}  {name}".rstrip(), flush=True)
+
+    def _write(self, change: Change) -> None:
+        """Into the catalogue, beside whatever an editor changed meanwhile."""
+        foundry, name = self.foundry, self.foundry.settings["catalogue"]
+        path = foundry.root / name
+        with locked(foundry.root / foundry.config.build / ".lock-catalogue"):
+            before = self._entries()
+            after = changed(before, change)
+            faults = foundry.config.verdicts.faults("catalogue", after, name)
+            if faults:
+                raise OutsideError(f"what was found does not fit into a catalogue: {faults[0].render()}",
+                                   reason="releases-malformed", hint="nothing was changed")
+            data = catalogue_bytes(after)
+            if not path.exists() or data != path.read_bytes():
+                write_atomic(path, data)
+        self._warn(by_place(before), change)
+
+    def _warn(self, before: Mapping[Place, Sequence[Entry]], change: Change) -> None:
+        warn = self.foundry.journal.warn
+        for place, entries in change.found.items():
+            for old in before.get(place, ()):
+                fit = [entry for entry in entries if old.get("stream") in (None, entry.get("stream"))]
+                for name in ("dtk", "kernel"):
+                    if name in old and fit and old[name] not in [entry[name] for entry in fit]:
+                        warn(f"{' '.join(place)}: {name} was {old[name]}, and is {fit[0][name]}")
+            for entry in entries:
+                if entry.get("mismatch"):
+                    warn(f"{' '.join(place)}: the toolkit is for {entry['kernel']}, the nodes have"
+                         f" {entry['node_kernel']}: not built unless FORCE_BUILD is set")
+                if "node_kernel" not in entry:
+                    warn(f"{' '.join(place)}: no node image tells its kernel, so nothing is compared")
+        for place in sorted(change.gone):
+            warn(f"{' '.join(place)} was taken out: it is no longer to be found")
+
+    def _tell(self, change: Change, found: int) -> None:
+        if not self.foundry.verbosity:
+            return
+        for release in list(change.found)[:_SHOWN]:
+            kernels = " and ".join(entry["kernel"] for entry in change.found[release])
+            print(f"  {' '.join(release)}  {kernels}")
+        if len(change.found) > _SHOWN:
+            print(f"  and {len(change.found) - _SHOWN} more")
+        print(f"  {found} releases: {len(change.found)} new, {found - len(change.found)} known")
 
 
-def complete_catalogue(foundry: Foundry, found: Mapping[tuple[str, str], Record]) -> None:
-    """Put kernels into the entries that have none, beside whatever an editor changed meanwhile."""
-    path = foundry.root / foundry.settings["catalogue"]
-    with locked(foundry.root / foundry.config.build / ".lock-catalogue"):
-        entries = read_json(path)
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise FoundryError(f"{foundry.settings['catalogue']} was changed to something that is no catalogue",
-                               reason="catalogue-unreadable", hint="correct it and run again")
-        for entry in entries:
-            record = found.get((entry.get("dtk"), entry.get("arch")))
-            if record is not None and "kernel" not in entry:
-                entry |= {name: record[name] for name in ("kernel", "rt_kernel", "rhel") if record.get(name)}
-        data = catalogue_bytes(entries)
-        if data != path.read_bytes():
-            write_atomic(path, data)
-
-
-def catalogue_bytes(entries: Sequence[Mapping[str, Any]]) -> bytes:
-    """The catalogue as it is written: by release and architecture, the fields of an entry in a fixed order."""
-    rows = [
-        {name: entry[name] for name in sorted(entry, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99))}
-        for entry in sorted(entries, key=lambda entry: (version_key(entry["version"]), entry["version"], entry["arch"]))
-    ]
-    return pretty_json(rows, sort=False)
-
-
-def _kept(path: Path, toolkit: Unread) -> Record | None:
-    record = read_record(path, "toolkit")
-    return record if record is not None and record.get("reference") == toolkit.reference else None
-
-
-def _read(foundry: Foundry, toolkit: Unread, path: Path, log: Path) -> Record:
-    from tasks.core.references import parse_reference
-    from tasks.services.toolkits import read_toolkit
-
-    reference = parse_reference(toolkit.reference)
-    facts = read_toolkit(foundry.registry(reference.host, log), reference, toolkit.arch)
-    release = facts.release
-    write_record(path, "toolkit", {
-        "inputs": {}, "outputs": {}, "reference": toolkit.reference, "arch": toolkit.arch, "kernel": release.kernel,
-        "rt_kernel": release.rt_kernel, "rhel": release.rhel, "label_kernel": facts.label_kernel,
-    })
-    record = _kept(path, toolkit)
-    if record is None:
-        raise FoundryError(f"{path} can't be read back", reason="record-unreadable", log=log)
-    return record
+def _work(resolver: Resolver, update_base: bool, job: Job) -> Any:
+    if isinstance(job, Release):
+        return resolver.release(job)
+    if isinstance(job, Family):
+        return resolve_base(resolver, job, update=update_base)
+    return resolver.toolkit(job)

@@ -197,7 +197,7 @@ def test_a_lock_without_base_is_found_before_any_work(project: Project) -> None:
     done = project.doit("build")
     assert done.code == 2
     assert "config/locks/neuron.json: $.base: the base image is not locked yet" in done.err
-    assert "README.md says how" in done.err
+    assert "hint: run `doit toolkit`" in done.err
     assert project.doit("list").code == 0
 
 

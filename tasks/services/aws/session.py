@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
 
 from tasks.core.errors import OutsideError
+from tasks.core.references import LOOPBACK
 from tasks.services.aws.faults import LOG_IN, asked
-from tasks.services.transport import LOOPBACK
 
 if TYPE_CHECKING:
     from boto3.session import Session

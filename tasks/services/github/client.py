@@ -62,7 +62,7 @@ class GitHub:
         self.name = repository
         self.api = api.rstrip("/")
         self.note = note
-        self.patience = Patience(total=seconds, retries=retries, longest=_LONGEST_WAIT)
+        self.patience = Patience(total=seconds, retries=retries, pause=_LONGEST_WAIT)
         self._token = token
         self._pauses = pauses
         self._repository: Repository | None = None

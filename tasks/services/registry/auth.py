@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from tasks.core.errors import OutsideError
+from tasks.core.references import LOOPBACK
 from tasks.services.registry.credentials import Credential
-from tasks.services.transport import LOOPBACK, OK, Attempt, answer, refuse
+from tasks.services.transport import OK, Attempt, answer, refuse
 
 if TYPE_CHECKING:
     import requests

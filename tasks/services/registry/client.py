@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.references import DOCKER_HUB
+from tasks.core.references import DOCKER_HUB, LOOPBACK
 from tasks.formats.manifest import ACCEPT, MAX_MANIFEST
 from tasks.services.registry.auth import UNAUTHORIZED, Authorizer
 from tasks.services.registry.credentials import Credentials
 from tasks.services.transport import (
-    LOOPBACK,
     NOT_FOUND,
     OK,
     Again,

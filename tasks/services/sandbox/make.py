@@ -13,7 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tasks.core.catalogue import catalogue_bytes
 from tasks.core.files import pretty_json, read_json, remove_tree, scratch, sha256_file, write_atomic
+from tasks.core.locks import merged_base
 from tasks.core.names import OCI_ARCH
 from tasks.core.versions import version_key
 from tasks.services.lock import locked, user_lock
@@ -202,12 +204,13 @@ class Sandbox:
 
     def _write(self, known: Mapping[str, Any]) -> None:
         repository, catalogue = known["repository"], known["releases"]["catalogue"]
-        _write_if_new(self.output / "driver-toolkit.json", pretty_json(catalogue))
+        _write_if_new(self.output / "driver-toolkit.json", catalogue_bytes(catalogue))
         _write_if_new(self.output / "keys/neuron.asc", (self.folder / repository["key_file"]).read_bytes())
         _write_if_new(self.output / "keys/neuron.fingerprint", f"{repository['fingerprint']}\n".encode())
         lock = self.output / "locks/neuron.json"
         document = read_json(lock) or {"schema": 1, "packages": {}}
-        _write_if_new(lock, pretty_json({**document, "base": _with_checksums(known["archive"]["base"], document)}))
+        base = merged_base(document.get("base", {}), known["archive"]["base"])
+        _write_if_new(lock, pretty_json({**document, "base": base}))
         arch = OCI_ARCH[self.arch]
         graph = [{"version": one["version"], "arch": arch, "payload": one["payload"]} for one in catalogue]
         _write_if_new(self.daemons.releases, pretty_json(graph))
@@ -224,15 +227,6 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
             if not isinstance(error, Exception):
                 stop_all()
             raise
-
-
-def _with_checksums(base: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with the checksums that releases have added to the lock for BusyBox's sources."""
-    facts, before = base["busybox"], document.get("base", {}).get("busybox", {})
-    added = {
-        url: digest for url, digest in before.get("sha256", {}).items() if url == facts["source_backup"]
-    } if before.get("version") == facts["version"] else {}
-    return {**base, "busybox": {**facts, "sha256": {**added, **facts["sha256"]}}}
 
 
 def _files(folder: Path) -> dict[str, str]:

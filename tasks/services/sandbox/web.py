@@ -1,4 +1,4 @@
-"""The sandbox's web server: static files and a release graph, on loopback.
+"""The sandbox's web server: static files, a release graph and a list of tags, on loopback.
 
 Started as ``python -m tasks.services.sandbox.web``. One line a request goes to
 the log: time, method, path, protocol, status, bytes of the body.
@@ -22,6 +22,9 @@ from typing import IO, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 GRAPH_PATH = "/api/upgrades_info/graph"
+TAGS_PATH = "/api/v1/repository/openshift-release-dev/ocp-release/tag/"
+_TAG_ARCH = {"amd64": "x86_64", "arm64": "aarch64"}
+_LARGEST_PAGE = 100
 _PRIVATE = "keys"  # the signing key of the RPM repository lives beside it
 _CHANNEL = re.compile(r"(?:stable|fast|candidate|eus)-(\d+)\.(\d+)")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -55,6 +58,21 @@ def graph(releases: Sequence[dict[str, Any]], query: str) -> tuple[HTTPStatus, d
     return HTTPStatus.OK, {"version": 1, "nodes": nodes, "edges": edges, "conditionalEdges": []}
 
 
+def tags(releases: Sequence[dict[str, Any]], query: str) -> tuple[HTTPStatus, dict[str, Any]]:
+    """The answer of Quay's list of tags, in the shape of its API: page by page, names that begin as asked for."""
+    wanted = parse_qs(query)
+    begin = wanted.get("filter_tag_name", ["like:"])[0].partition(":")[2]
+    size, page = (int(wanted.get(name, ["1"])[0]) for name in ("limit", "page"))
+    names = {f"{one['version']}-{_TAG_ARCH[one['arch']]}": one["payload"] for one in releases}
+    found = [
+        {"name": name, "manifest_digest": names[name].partition("@")[2], "is_manifest_list": False}
+        for name in sorted(names, key=_numbers, reverse=True) if name.startswith(begin)
+    ]
+    size = min(max(size, 1), _LARGEST_PAGE)
+    end = page * size
+    return HTTPStatus.OK, {"tags": found[end - size:end], "page": page, "has_additional": len(found) > end}
+
+
 def byte_range(header: str, size: int) -> tuple[int, int] | None:
     """First and last byte that a Range header asks for; None when it can't be had. RFC 9110, 14.2."""
     match = _RANGE.fullmatch(header.strip())
@@ -66,6 +84,13 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
     else:
         begin, end = int(first), min(int(last), size - 1) if last else size - 1
     return (begin, end) if begin <= end else None
+
+
+_LISTS = {GRAPH_PATH: graph, TAGS_PATH: tags}
+
+
+def _entity_tag(content: bytes) -> str:
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -91,8 +116,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        if parts.path == GRAPH_PATH:
-            self._graph(parts.query)
+        if parts.path in _LISTS:
+            self._list(parts.path, parts.query)
         else:
             self._file(unquote(parts.path))
 
@@ -101,13 +126,18 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are logged by `_send`; nothing else is."""
 
-    def _graph(self, query: str) -> None:
+    def _list(self, path: str, query: str) -> None:
         try:
             releases = json.loads(self.server.releases.read_bytes())
         except FileNotFoundError:
             releases = []
-        status, answer = graph(releases, query)
-        self._send(status, {"Content-Type": "application/json"}, json.dumps(answer).encode())
+        status, answer = _LISTS[path](releases, query)
+        body = json.dumps(answer).encode()
+        headers = {"Content-Type": "application/json", "ETag": _entity_tag(body)}
+        if status is HTTPStatus.OK and headers["ETag"] in self.headers.get("If-None-Match", ""):
+            self._send(HTTPStatus.NOT_MODIFIED, headers, b"")
+        else:
+            self._send(status, headers, body)
 
     def _file(self, path: str) -> None:
         root = self.server.root
@@ -122,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         except (OSError, ValueError):
             self._send(HTTPStatus.NOT_FOUND, {"Content-Type": "text/plain"}, b"not found\n")
             return
-        tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        tag = _entity_tag(content)
         headers = {
             "Content-Type": "application/octet-stream", "ETag": tag, "Accept-Ranges": "bytes",
             "Last-Modified": formatdate(changed, usegmt=True),

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from tasks.core.config import Family
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.keys import CellKey
-from tasks.formats import busybox
-from tasks.formats.busybox import check_source
+from tasks.formats import busybox_source as busybox
+from tasks.formats.busybox_source import check_source
 from tasks.stages.busybox_source import BusyBoxSource, fetch_busybox
 from tasks.stages.context import Foundry, open_foundry
 from tests.unit.conftest import LOCK, Checkout
