@@ -131,7 +131,7 @@ class States:
         reasons = {(one.driver, one.kernel, one.arch): one.text for one in reversed(self.plan.mismatches)}
         states = {}
         for cell in self.plan.withheld:
-            state = self._cell(cell, self._ledgers[cell.driver])
+            state = self._cell(cell, self._published.get(cell.driver, {}))
             if state.state not in (PUBLISHED, BUILT):
                 why = Why(MISMATCH, reasons[cell.driver, cell.kernel, cell.arch])
                 state = replace(state, state=PENDING, why=why, failure=None)
