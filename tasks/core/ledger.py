@@ -85,10 +85,12 @@ class Ledger:
 
     def merged(self, other: Ledger) -> Ledger:
         """All rows of both; of two for the same cell the one that was published later."""
-        rows = dict(other.rows)
-        for place, row in self.rows.items():
-            if place not in rows or _age(row) >= _age(rows[place]):
-                rows[place] = row
+        rows = {**other.rows, **self.rows}
+        for place in self.rows.keys() & other.rows.keys():
+            mine, theirs = self.rows[place], other.rows[place]
+            later, earlier = (mine, theirs) if _age(mine) >= _age(theirs) else (theirs, mine)
+            noted = {"noted": earlier["noted"]} if "noted" in earlier else {}
+            rows[place] = {**noted, **later}
         return replace(
             self, rows=rows, series={**other.series, **self.series}, sources={**other.sources, **self.sources}
         )
@@ -122,13 +124,25 @@ def parse_ledger(content: bytes, file: str, verdicts: Verdicts) -> Ledger:
     if isinstance(schema, int) and schema > SCHEMA:
         message = f"schema {schema} is newer than this version of kmod-foundry understands ({SCHEMA})"
         raise ConfigError([Fault(file, "$.schema", message)], hint="update kmod-foundry")
-    faults = verdicts.check("ledger", document, content, file)
+    faults = verdicts.check("ledger", document, content, file) or _repeated(document["cells"], file)
     if faults:
         raise ConfigError(faults)
     return Ledger(
         document["driver"], document["family"], {(row["kernel"], row["arch"]): row for row in document["cells"]},
         document.get("series", {}), document.get("sources", {}),
     )
+
+
+def _repeated(rows: Sequence[Row], file: str) -> list[Fault]:
+    """A cell that is there twice: to take one of its rows would lose the other."""
+    seen: set[Place] = set()
+    faults = []
+    for number, row in enumerate(rows):
+        place = row["kernel"], row["arch"]
+        if place in seen:
+            faults.append(Fault(file, f"$.cells[{number}]", f"{row['kernel']} {row['arch']} is there twice"))
+        seen.add(place)
+    return faults
 
 
 def _differs(row: Row) -> bool:

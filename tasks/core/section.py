@@ -17,7 +17,7 @@ def with_section(text: str, section: str) -> str:
     Returns `text` itself, byte for byte, where it has the section already.
     Raises FoundryError (``markers-damaged``) where the markers are not one of each, in order.
     """
-    ours = f"{BEGIN}\n{_unified(section).strip()}\n{END}"
+    ours = f"{BEGIN}\n{_defused(_unified(section)).strip()}\n{END}"
     before, old, after = _split(text)
     if _unified(old) == ours:
         return text
@@ -50,6 +50,11 @@ def _split(text: str) -> tuple[str, str, str]:
         )
     end += len(END)
     return text[:start], text[start:end], text[end:]
+
+
+def _defused(section: str) -> str:
+    """A section quotes others, such as compilers: what would be taken for a marker in it is none any more."""
+    return section.replace("<!-- kmod-foundry:", "<! -- kmod-foundry:")
 
 
 def _unified(text: str) -> str:

@@ -127,6 +127,15 @@ class Clone:
         """``build/<profile>``."""
         return self.root / "build" / self.profile
 
+    def checkout(self, folder: Path) -> Clone:
+        """A fresh checkout of the same project as it is configured here: no ledger, nothing built."""
+        fresh = Clone(folder, self.services)
+        shutil.copytree(self.root, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("build", ".audit"))
+        fresh.repository, fresh.profile, fresh.extra = self.repository, self.profile, dict(self.extra)
+        if self.profile == "sandbox":  # whose catalogue and locks are made, not tracked
+            fresh.copy_state(self, "driver-toolkit.json", "locks", "keys")
+        return fresh
+
     def use_profile(self, name: str, addresses: Mapping[str, str]) -> None:
         """Go on with a real profile: its own targets, at other addresses; the sandbox's inputs, and what was built."""
         config = self.root / "config" / "profiles"
