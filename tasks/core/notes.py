@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from tasks.core.errors import FoundryError
 from tasks.core.ledger import Ledger, Row
@@ -12,6 +15,11 @@ from tasks.core.versions import version_key
 TABLES_FILE = "images.md"  # the asset that long tables move to
 LEDGER_FILE = "images.json"
 CHECKSUMS_FILE = "SHA256SUMS"
+
+_LONGEST_WORDS = 300  # characters of somebody else's words
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, direction, line separators
+_IN_LINKS = "/:?&=%#+,;@~-._"
+_HARMLESS = re.compile(r"(?!.*www)[A-Za-z0-9 ,.;:'()+-]+")
 
 
 @dataclass(frozen=True)
@@ -112,8 +120,9 @@ def _module_resource(ledger: Ledger, facts: Facts, repository: str) -> Iterator[
 def _available(ledger: Ledger, facts: Facts) -> list[str]:
     lines = ["## Available Images", ""]
     for row in ledger.sorted_rows():
-        lines.append(f"- `{row['tags'][0]}` (compatible with OCP: {', '.join(_sorted(row['releases'])) or 'none'})")
-        lines += [f"  - `{spec}`" for spec in pull_specs(row, facts)]
+        releases = ", ".join(_sorted(row["releases"])) or "none"
+        lines.append(f"- {_code(row['tags'][0])} (compatible with OCP: {releases})")
+        lines += [f"  - {_code(spec)}" for spec in pull_specs(row, facts)]
     return lines if ledger.rows else [*lines, "None yet."]
 
 
@@ -125,7 +134,8 @@ def _by_release(ledger: Ledger, facts: Facts) -> list[str]:
     lines = ["## Images by OpenShift release", "", "| OpenShift | kernel | image |", "|---|---|---|"]
     for release, row in places:
         where = pull_specs(row, facts)[0].partition("@")[0]
-        lines.append(f"| {release} | `{row['kernel']}` | `{where}:{row['tags'][0]}` |")
+        image = f"{where}:{row['tags'][0]}"
+        lines.append(f"| {release} | {_cell(row['kernel'])} | {_cell(image)} |")
     return lines
 
 
@@ -140,7 +150,7 @@ def _news(ledger: Ledger, facts: Facts) -> list[str]:
         was = row["noted"].get("was")
         releases = ", ".join(_sorted(row["releases"]))
         if was is None:
-            lines.append(f"- new: `{row['tags'][0]}` ({releases})")
+            lines.append(f"- new: {_code(row['tags'][0])} ({releases})")
             continue
         added = _sorted(set(row["releases"]) - set(was["releases"]))
         gone = _sorted(set(was["releases"]) - set(row["releases"]))
@@ -149,13 +159,13 @@ def _news(ledger: Ledger, facts: Facts) -> list[str]:
             what.append(f"rebuilt ({_why(row)}), before: `{was['digest']}`")
         what += [f"now also for {', '.join(added)}"] if added else []
         what += [f"no longer for {', '.join(gone)}"] if gone else []
-        lines.append(f"- `{row['tags'][0]}`: {'; '.join(what)}")
+        lines.append(f"- {_code(row['tags'][0])}: {'; '.join(what)}")
     return lines
 
 
 def _why(row: Row) -> str:
     reason: str = row.get("replaces", {}).get("reason", "")
-    return reason or "its inputs changed"
+    return _words(reason) if reason else "its inputs changed"
 
 
 def _unbuilt(facts: Facts) -> list[str]:
@@ -164,7 +174,7 @@ def _unbuilt(facts: Facts) -> list[str]:
     lines = ["## Known not to build", ""]
     for one in facts.unbuilt:
         older = "; the image above is of an earlier state" if one.published else ""
-        lines.append(f"- `{one.kernel}` ({', '.join(one.releases)}): {_plain(one.why)}{older}")
+        lines.append(f"- {_code(one.kernel)} ({', '.join(one.releases)}): {_code(one.why)}{older}")
     return lines
 
 
@@ -186,17 +196,22 @@ def _sources(facts: Facts) -> list[str]:
     archives = ", ".join(f"`{name}`" for name in facts.sources) or "none"
     lines = [
         "## Sources and proofs", "",
-        f"- Driver package: `{facts.package}` ([download]({facts.package_url})), licence {facts.package_license};"
+        f"- Driver package: {_code(facts.package)}{_download(facts.package_url)}, licence {_words(facts.package_license)};"
         f" SHA-256 of its content `{facts.content_sha256}`, as locked.",
     ]
     if facts.fingerprint:
         lines.append(f"- The package's signature was verified with the key `{facts.fingerprint}`.")
     return [
         *lines,
-        f"- Base image: `{facts.base}`, BusyBox {facts.busybox}.",
+        f"- Base image: {_code(facts.base)}, BusyBox {_words(facts.busybox)}.",
         f"- Source archives of what is in the images, as the GPL asks for: {archives}.",
         f"- `{LEDGER_FILE}` has keys, digests and toolkits of all images; `{CHECKSUMS_FILE}` has all files' checksums.",
     ]
+
+
+def _download(url: str) -> str:
+    """A link to the package, where there is one that a browser follows."""
+    return f" ([download]({quote(url, safe=_IN_LINKS)}))" if url.startswith(("https://", "http://")) else ""
 
 
 def _joined(sections: Iterable[Sequence[str]]) -> str:
@@ -211,7 +226,24 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _plain(text: str) -> str:
-    """A line of a compiler's or anybody's words, shown as code: on one line, without what Markdown would read."""
-    flat = " ".join(text.split())
-    return f"`` {flat.replace('``', '` `')} ``" if "`" in flat else f"`{flat}`" if flat else "no reason known"
+def _code(text: str) -> str:
+    """Anybody's words, a compiler's for one, as a code span that they can't leave (CommonMark 0.31, "Code spans")."""
+    shown = "".join(" " if unicodedata.category(char) in _UNSEEN else char for char in text)
+    flat = " ".join(shown.split())
+    if len(flat) > _LONGEST_WORDS:
+        flat = f"{flat[:_LONGEST_WORDS].rstrip()}…"
+    if not flat:
+        return "`?`"
+    fence = "`" * (max((len(run) for run in re.findall("`+", flat)), default=0) + 1)
+    room = " " if flat.startswith("`") or flat.endswith("`") else ""
+    return f"{fence}{room}{flat}{room}{fence}"
+
+
+def _cell(text: str) -> str:
+    """The words as a code span in a table, where a bar ends a cell even in code (GFM, "Tables"); no name has one."""
+    return _code(text.replace("|", "¦"))
+
+
+def _words(text: str) -> str:
+    """The words as they are, where Markdown reads nothing else in them; else as code."""
+    return text if _HARMLESS.fullmatch(text) else _code(text)
