@@ -196,8 +196,8 @@ def _sources(facts: Facts) -> list[str]:
     archives = ", ".join(f"`{name}`" for name in facts.sources) or "none"
     lines = [
         "## Sources and proofs", "",
-        f"- Driver package: {_code(facts.package)}{_download(facts.package_url)}, licence {_words(facts.package_license)};"
-        f" SHA-256 of its content `{facts.content_sha256}`, as locked.",
+        f"- Driver package: {_code(facts.package)}{_download(facts.package_url)},"
+        f" licence {_words(facts.package_license)}; SHA-256 of its content `{facts.content_sha256}`, as locked.",
     ]
     if facts.fingerprint:
         lines.append(f"- The package's signature was verified with the key `{facts.fingerprint}`.")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.core.errors import ConfigError
@@ -144,6 +144,7 @@ _ledgers = st.lists(_rows, max_size=4).map(lambda rows: ledger(*rows)).flatmap(
 
 
 @given(_ledgers, _ledgers)
+@settings(deadline=None)
 def test_merging_loses_no_row_and_is_idempotent(one: Ledger, other: Ledger) -> None:
     merged = one.merged(other)
     assert set(merged.rows) == set(one.rows) | set(other.rows)
@@ -157,6 +158,7 @@ def test_merging_loses_no_row_and_is_idempotent(one: Ledger, other: Ledger) -> N
 
 
 @given(_ledgers, _ledgers)
+@settings(deadline=None)
 def test_an_edition_settles(one: Ledger, other: Ledger) -> None:
     """Who merges and notes what others kept makes nothing new of it; bytes come back as they were."""
     kept = one.merged(other).with_edition()

@@ -103,13 +103,13 @@ def test_nothing_yet() -> None:
 
 
 @given(st.randoms())
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_any_order_of_rows_gives_the_same_bytes(chance: random.Random) -> None:
     one = three_editions()
     rows = list(one.rows.items())
     chance.shuffle(rows)
-    mixed = replace(one, rows={
-        place: {**found, "releases": chance.sample(found["releases"], len(found["releases"]))} for place, found in rows})
+    mixed = replace(one, rows={place: {
+        **found, "releases": chance.sample(found["releases"], len(found["releases"]))} for place, found in rows})
     assert make_notes(mixed, FACTS, LONGEST_BODY) == make_notes(one, FACTS, LONGEST_BODY)
 
 
@@ -143,7 +143,7 @@ def cells(line: str) -> list[str]:
 
 
 @given(st.integers(2500, 12000))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_notes_fit_whatever_room_there_is(room: int) -> None:
     made = make_notes(three_editions(), FACTS, room)
     assert len(made.text) <= room
@@ -190,6 +190,7 @@ def test_a_compiler_writes_no_markup(why: str) -> None:
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_no_text_is_markup(why: str) -> None:
     text = unbuilt_with(why)
     assert shape(text) == PLAIN
