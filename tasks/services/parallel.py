@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -13,6 +14,27 @@ from tasks.core.errors import FoundryError
 T = TypeVar("T")
 R = TypeVar("R")
 _LOOK = 0.1  # seconds
+
+
+class Pen:
+    """Lets threads write files as long as somebody wants them: once it is put down, no write is begun or half-done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._down = False
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write in here; FoundryError ``interrupted`` when nobody waits for it any more."""
+        with self._lock:
+            if self._down:
+                raise FoundryError("interrupted", reason="interrupted")
+            yield
+
+    def put_down(self) -> None:
+        """Wait for the write that is being done; there is none after it."""
+        with self._lock:
+            self._down = True
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tasks.core.names import OCI_ARCH
 from tasks.core.references import Reference
 from tasks.core.versions import minor_of
 from tasks.formats.releases import error_text, parse_graph, parse_tags
+from tasks.services.parallel import Pen
 from tasks.services.registry.client import origin, safe_target, whole
 from tasks.services.transport import OK, Again, Attempt, Patience, answer, new_session, persist, refuse, shown
 
@@ -42,6 +43,7 @@ class Lists:
 
     kept: Path
     patience: Patience
+    pen: Pen
     resolve: Callable[[str], str] = str
     note: Callable[[str], None] = lambda _: None
 
@@ -98,8 +100,10 @@ class Lists:
         data, validators = persist(target, self.patience, once, self.note)
         value = parse(data)
         if data is not (old.data if old else None) or validators != (old.validators if old else {}):
-            write_atomic(place.with_suffix(".body"), data)
-            write_atomic(place, pretty_json({"url": url, "sha256": sha256_bytes(data), "validators": validators}))
+            known = pretty_json({"url": url, "sha256": sha256_bytes(data), "validators": validators})
+            with self.pen.writing():
+                write_atomic(place.with_suffix(".body"), data)
+                write_atomic(place, known)
         return value
 
     def _kept(self, place: Path, url: str) -> _Answer | None:

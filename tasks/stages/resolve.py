@@ -18,6 +18,7 @@ from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import append_to
 from tasks.core.records import Record, read_record, write_record
 from tasks.core.references import Reference, parse_reference
+from tasks.services.parallel import Pen
 from tasks.services.registry.client import Registry
 from tasks.services.transport import Pace, Patience
 from tasks.stages.context import Foundry
@@ -33,6 +34,7 @@ class Resolver:
 
     foundry: Foundry
     patience: Patience
+    pen: Pen
     entries: Iterable[Entry]
     _registries: dict[str, Registry] = field(default_factory=dict)
     _locks: dict[tuple[str, str], threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
@@ -144,7 +146,9 @@ class Resolver:
             if record is None:
                 reference = parse_reference(image)
                 facts = read(self.registry(reference.host), reference)
-                write_record(path, stage, {"inputs": {}, "outputs": {}, "reference": image, "arch": arch, **facts})
+                with self.pen.writing():
+                    write_record(
+                        path, stage, {"inputs": {}, "outputs": {}, "reference": image, "arch": arch, **facts})
                 record = self._whole(path, stage)
             if record is None:
                 raise FoundryError(f"{path} can't be read back", reason="record-unreadable")

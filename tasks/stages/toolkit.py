@@ -17,10 +17,10 @@ from tasks.core.catalogue import Change, Entry, Place, Release, by_place, catalo
 from tasks.core.catalogue import read_entries as read_catalogue
 from tasks.core.config import Config, Family
 from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.files import append_to, write_atomic
+from tasks.core.files import append_to, remove_stale, write_atomic
 from tasks.core.versions import version_key
 from tasks.services.lock import locked
-from tasks.services.parallel import Outcome, in_parallel
+from tasks.services.parallel import Outcome, Pen, in_parallel
 from tasks.services.releases import Lists
 from tasks.services.transport import Patience
 from tasks.stages.base import pending_bases, resolve_base, write_base
@@ -29,7 +29,7 @@ from tasks.stages.releases import find_releases, lost, require_wanted
 from tasks.stages.resolve import FOLDER, Resolver
 
 LOG = f"{FOLDER}/toolkit.log"
-_RETRIES = 5
+_RETRIES = 4
 _SHOWN = 20  # releases, by name
 _SECONDS_BETWEEN = 1.0  # lines of progress
 # With these there is no use in going on with other images: the server or the way to it is the trouble.
@@ -52,16 +52,21 @@ def refresh(foundry: Foundry, *, allow_shrink: bool, update_base: bool) -> None:
     run = _Run(foundry, time.monotonic())
     log = foundry.root / foundry.config.build / LOG
     log.unlink(missing_ok=True)
+    for folder in (log.parent, log.parent / "answers"):
+        remove_stale(folder)
     try:
         run.refresh(log, allow_shrink=allow_shrink, update_base=update_base)
     except OutsideError as error:
         raise run.late(error) from error
+    finally:
+        run.pen.put_down()
 
 
 @dataclass
 class _Run:
     foundry: Foundry
     started: float
+    pen: Pen = field(default_factory=Pen)
     done: int = 0
     jobs: int = 0
     told: float = 0.0
@@ -82,7 +87,7 @@ class _Run:
     def refresh(self, log: Path, *, allow_shrink: bool, update_base: bool) -> None:
         foundry = self.foundry
         entries = self._entries()
-        lists = Lists(log.parent / "answers", self.patience, foundry.resolve, append_to(log))
+        lists = Lists(log.parent / "answers", self.patience, self.pen, foundry.resolve, append_to(log))
         found = find_releases(foundry, lists, foundry.ending)
         gone = lost(foundry, entries, found, allow=allow_shrink)
         require_wanted(foundry, found)
@@ -97,7 +102,7 @@ class _Run:
             for entry in rows if "kernel" not in entry
         )
         bases = pending_bases(foundry, update=update_base)
-        self._resolve(Resolver(foundry, self.patience, entries), [*bases, *toolkits, *new], update_base)
+        self._resolve(Resolver(foundry, self.patience, self.pen, entries), [*bases, *toolkits, *new], update_base)
         change = Change(
             {release.place: self.results[release] for release in new},
             {place: self.results[place] for place in toolkits}, frozenset(gone),
