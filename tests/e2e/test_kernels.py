@@ -1,8 +1,9 @@
-"""`doit toolkit`: kernels that the catalogue lacks, read from the sandbox's own toolkits and from broken ones."""
+"""`doit toolkit` in the sandbox: everything from nothing, kernels that the catalogue lacks, broken toolkits."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ def without_kernels(clone: Clone) -> None:
 def test_kernels_are_read_once_and_for_ever(
     new_clone: Callable[[], Clone], access: AccessLogs, kernels: list[str]
 ) -> None:
+    """Three channels, and of the five releases in them: two requests a payload, two a toolkit, two a node image."""
     clone = new_clone()
-    before = {entry["version"]: entry["kernel"] for entry in catalogue(clone)}
+    text = (clone.root / CATALOGUE).read_text()
     without_kernels(clone)
+    clone.write(CATALOGUE, [entry for entry in catalogue(clone) if entry["version"] != "4.19.3"])
     run = clone.doit("build")
     assert run.code == 2
     assert "the kernel of release 4.16.30 is not in build/sandbox/driver-toolkit.json yet" in run.err
@@ -41,18 +44,35 @@ def test_kernels_are_read_once_and_for_ever(
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
     assert run.processes == []  # nothing is pulled
-    asked = access.new()
-    assert len(asked) == 3 * len(kernels), asked  # manifest, config, last layer of each toolkit; not of each release
-    assert {entry["version"]: entry["kernel"] for entry in catalogue(clone)} == before
-    text = (clone.root / CATALOGUE).read_text()
+    assert len(access.new()) == 3 + 2 * 5 + 2 * len(kernels) + 2 * len(kernels)
+    whole = [entry for entry in json.loads(text) if entry["version"] != "4.19.3"]
+    assert catalogue(clone) == whole
     run = clone.doit("toolkit")
-    assert (run.code, run.connections, access.new()) == (0, [], [])
-    assert "nothing to do" in run.out
+    assert (run.code, len(run.connections), len(access.new())) == (0, 3 + 2, 3)  # and two to see that the sandbox is up
     without_kernels(clone)
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
-    assert access.new() == []  # a digest's kernel never changes
-    assert (clone.root / CATALOGUE).read_text() == text
+    assert len(access.new()) == 3  # what a digest holds never changes
+    assert catalogue(clone) == whole
+
+
+def test_everything_is_found_from_nothing(new_clone: Callable[[], Clone]) -> None:
+    """Catalogue and lock come out as the sandbox wrote them, byte for byte, from either list."""
+    clone = new_clone()
+    clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16", "4.17", "4.18", "4.19"]}])
+    lock = clone.build / "locks/neuron.json"
+    before = [path.read_bytes() for path in (clone.root / CATALOGUE, lock)]
+    for source in ("graph", "tags"):
+        clone.edit("config/profiles/sandbox.yaml", "\nreleases:\n", f"\nreleases:\n  source: {source}\n")
+        clone.write(CATALOGUE, "[]\n")
+        clone.write("build/sandbox/locks/neuron.json", {"schema": 1, "packages": {}})
+        shutil.rmtree(clone.build / "toolkits", ignore_errors=True)
+        run = clone.doit("toolkit")
+        assert run.code == 0, run.text
+        assert [path.read_bytes() for path in (clone.root / CATALOGUE, lock)] == before
+        clone.edit("config/profiles/sandbox.yaml", f"  source: {source}\n", "")
+    assert clone.doit("sandbox:up").code == 0
+    assert [path.read_bytes() for path in (clone.root / CATALOGUE, lock)] == before, "the same form"
 
 
 @pytest.mark.parametrize("content, slug", [
@@ -62,37 +82,41 @@ def test_kernels_are_read_once_and_for_ever(
     (b"<html>sign in</html>", "malformed"),
 ])
 def test_a_toolkit_that_says_no_kernel(new_clone: Callable[[], Clone], content: bytes | None, slug: str) -> None:
-    """The others are completed, the file stays whole, and the build goes on without the bad one's releases."""
+    """Nothing is changed; what was read of the others is kept, and without the bad one's release all goes on."""
     clone = new_clone()
     pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", "broken-toolkit")
     made = pusher.image([tar_of({"usr/bin/gcc": b"x"} if content is None else {RELEASE: content})])
     without_kernels(clone)
-    entries = catalogue(clone)
-    entries[0]["dtk"] = f"registry.sandbox.internal/broken-toolkit@{made['digest']}"
+    reference = f"registry.sandbox.internal/broken-toolkit@{made['digest']}"
+    entries = [{"version": "4.14.1", "arch": "x86_64", "dtk": reference}, *catalogue(clone)]
     clone.write(CATALOGUE, entries)
+    text = (clone.root / CATALOGUE).read_bytes()
     run = clone.doit("toolkit")
-    assert run.code == 1, run.text
+    assert run.code == 3, run.text
     assert slug in run.out
     assert "hint:" in run.out
     assert made["digest"] in run.out
     assert "Traceback" not in run.text
-    lacking = [entry["version"] for entry in catalogue(clone) if "kernel" not in entry]
-    assert lacking == [entries[0]["version"]]
+    assert (clone.root / CATALOGUE).read_bytes() == text
     assert not list(clone.root.rglob(".driver-toolkit.json.*"))
+    clone.write(CATALOGUE, entries[1:])
+    run = clone.doit("toolkit")
+    assert run.code == 0, run.text
+    assert all("kernel" in entry for entry in catalogue(clone))
 
 
 def test_a_toolkit_that_is_gone_and_a_registry_that_is_down(new_clone: Callable[[], Clone]) -> None:
     clone = new_clone()
     gone = f"registry.sandbox.internal/driver-toolkit@sha256:{'0' * 64}"
     down = f"127.0.0.1:1/kit@sha256:{'1' * 64}"
-    for reference, code, text in ((gone, 1, "has no driver-toolkit sha256:000"), (down, 3, "can't be reached")):
-        entries = [{"version": "4.16.30", "arch": "x86_64", "dtk": reference}]
+    for reference, text in ((gone, "has no driver-toolkit sha256:000"), (down, "can't be reached")):
+        entries = [{"version": "4.14.30", "arch": "x86_64", "dtk": reference}]
         clone.write(CATALOGUE, entries)
         run = clone.doit("toolkit")
-        assert run.code == code, run.text
+        assert run.code == 3, run.text
         assert text in run.out
         assert catalogue(clone) == entries
-        assert "log: build/sandbox/toolkits/" in run.out or code == 1
+        assert "log: build/sandbox/toolkits/toolkit.log" in run.out
 
 
 def test_a_hand_written_catalogue_is_enough_to_build(new_clone: Callable[[], Clone], kernels: list[str]) -> None:
@@ -114,9 +138,11 @@ def test_an_arm_toolkit_behind_an_index(new_clone: Callable[[], Clone]) -> None:
         for arch, name in (("amd64", "x86_64"), ("arm64", "aarch64"))
     }
     reference = f"registry.sandbox.internal/index-toolkit@{pusher.index(images)['digest']}"
-    clone.write(CATALOGUE, [{"version": "4.16.30", "arch": arch, "dtk": reference} for arch in ("x86_64", "aarch64")])
+    rows = [{"version": "4.14.30", "arch": arch, "dtk": reference} for arch in ("x86_64", "aarch64")]
+    clone.write(CATALOGUE, [*catalogue(clone), *rows])
     assert clone.doit("toolkit").code == 0
-    assert [entry["kernel"] for entry in catalogue(clone)] == ["5.14.0-427.el9_4.aarch64", "5.14.0-427.el9_4.x86_64"]
+    assert [entry["kernel"] for entry in catalogue(clone)[:2]] == [
+        "5.14.0-427.el9_4.aarch64", "5.14.0-427.el9_4.x86_64"]
 
 
 def test_doctor_and_the_checks_before_work(copied: Clone, tmp_path: Path) -> None:

@@ -50,16 +50,14 @@ class OpenShift:
     channels: dict[str, list[str]] = field(default_factory=dict)  # extra nodes, by channel
     validators: bool = True  # whether answers have an ETag
     page: int = 100
+    auth: tuple[str, str] | None = None  # what pushing needs
+    token: str = ""
     clones: int = 0
-
-    @property
-    def images(self) -> Pusher:
-        return Pusher(self.registry.upstream, IMAGES)
 
     def push(self, layers: Sequence[bytes], arch: str = "x86_64", repository: str = IMAGES, **more: Any) -> str:
         """An image of layers, the last one last; ``quay.io/…@sha256:…``."""
         oci = {"x86_64": "amd64", "aarch64": "arm64"}[arch]
-        made = Pusher(self.registry.upstream, repository).image(layers, arch=oci, **more)
+        made = Pusher(self.registry.upstream, repository, self.auth, self.token).image(layers, arch=oci, **more)
         return f"quay.io/{repository}@{made['digest']}"
 
     def toolkit(self, kernel: str, *, arch: str = "x86_64", rt: str = "", salt: str = "") -> str:

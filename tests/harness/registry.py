@@ -187,10 +187,12 @@ class Pusher:
 
     def image(
         self, layers: Sequence[bytes], *, labels: Mapping[str, str] | None = None, arch: str = "amd64", tag: str = "",
+        created: str | None = None,
     ) -> dict[str, Any]:
         """An image of layers as stored; the descriptor of its manifest."""
         config = {"architecture": arch, "os": "linux", "config": {"Labels": dict(labels or {})},
                   "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(x).hexdigest()}" for x in layers]}}
+        config |= {"created": created} if created else {}
         document = {
             "schemaVersion": 2, "mediaType": OCI_MANIFEST,
             "config": {"mediaType": OCI_CONFIG, **self.blob(json.dumps(config).encode())},

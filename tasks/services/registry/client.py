@@ -224,7 +224,7 @@ class Registry:
             raise OutsideError(
                 f"{self.host} refuses {what} {tried}{said}",
                 reason="registry-unauthorized" if status == UNAUTHORIZED else "registry-denied",
-                hint=f"looked in {', '.join(self.credentials.places(self.host))}; or run `podman login {self.host}`",
+                hint=self.credentials.how_to_get(self.host),
             )
 
 

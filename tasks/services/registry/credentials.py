@@ -21,6 +21,11 @@ from tasks.services.process import run
 _HUB_NAMES = (DOCKER_HUB, "index.docker.io", "registry-1.docker.io")
 _MAX_FILE = 1 << 20  # bytes of an auth file
 _HELPER_SECONDS = 60.0
+# How to get credentials for a registry that does not give them to everybody.
+_HOW = {
+    "quay.io": "OpenShift's toolkits need a Red Hat pull secret: save it from"
+               " https://console.redhat.com/openshift/install/pull-secret and set QUAY_AUTH_FILE to that file",
+}
 _NOT_FOUND = "credentials not found"  # what docker-credential-helpers print, with exit code 1
 
 
@@ -86,6 +91,11 @@ class Credentials:
     def places(self, host: str) -> list[str]:
         """Where credentials for a registry are looked for, in order."""
         return [place.name for place in self._places(host)]
+
+    def how_to_get(self, host: str) -> str:
+        """What to do for credentials that are missing or refused, and where they were looked for."""
+        how = _HOW.get(host, f"run `podman login {host}`")
+        return f"{how}; looked in {', '.join(self.places(host))}"
 
     def _places(self, host: str) -> list[_Place]:
         places = []
