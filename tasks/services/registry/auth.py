@@ -40,6 +40,8 @@ class Authorizer:
     find: Callable[[str], Credential | None]
     session: Callable[[str], requests.Session]
     renew: Callable[[], bool] = lambda: False  # have a credential made anew; False when it is kept, not made
+    name: str = "the registry"
+    hint: Callable[[], str] = lambda: "log in again (`podman login`)"
     _headers: dict[str, tuple[str, float]] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -101,13 +103,20 @@ class Authorizer:
         host = self._checked(attempt, realm)
         asked = {"service": challenge.get("service", ""), "scope": _wider(challenge.get("scope", ""), scope)}
         asked = {name: value for name, value in asked.items() if value}
-        if credential is not None and credential.identity_token:
-            form = {**asked, "grant_type": "refresh_token", "refresh_token": credential.identity_token,
-                    "client_id": "kmod-foundry"}
-            return self._issued(replace(attempt, url=realm), host, "POST", {}, form)
-        joint = "&" if urlsplit(realm).query else "?"
-        headers = {"Authorization": _basic(credential)} if credential is not None else {}
-        return self._issued(replace(attempt, url=f"{realm}{joint}{urlencode(asked)}"), host, "GET", headers, None)
+        try:
+            if credential is not None and credential.identity_token:
+                form = {**asked, "grant_type": "refresh_token", "refresh_token": credential.identity_token,
+                        "client_id": "kmod-foundry"}
+                return self._issued(replace(attempt, url=realm), host, "POST", {}, form)
+            joint = "&" if urlsplit(realm).query else "?"
+            headers = {"Authorization": _basic(credential)} if credential is not None else {}
+            return self._issued(replace(attempt, url=f"{realm}{joint}{urlencode(asked)}"), host, "GET", headers, None)
+        except OutsideError as error:
+            if error.reason == "registry-unauthorized":
+                whose = f"with the credentials of {credential.source}" if credential else "without credentials"
+                error.message += f": {self.name} refuses {asked.get('scope', 'it')} {whose}"
+                error.hint = self.hint()
+            raise
 
     def _checked(self, attempt: Attempt, realm: str) -> str:
         """The host of a token's issuer, if credentials may go there."""
@@ -128,8 +137,7 @@ class Authorizer:
         with answer(self.session(host), attempt, method, headers=headers, follow=False, data=form) as response:
             if response.status_code != OK:
                 if response.status_code in (UNAUTHORIZED, 400, 403):
-                    raise attempt.fault("the issuer of the registry's tokens refuses the credentials",
-                                        "registry-unauthorized", hint="log in again (`podman login`)")
+                    raise attempt.fault("the issuer of the registry's tokens gives none", "registry-unauthorized")
                 refuse(attempt, response)
             try:
                 document: Any = json.loads(response.raw.read(_MAX_TOKEN_ANSWER, decode_content=True))

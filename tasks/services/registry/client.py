@@ -75,7 +75,7 @@ class Registry:
         self.base = f"{scheme}://{served}/v2/"
         self._local = threading.local()
         self.auth = Authorizer(scheme, lambda repository: credentials.find(host, repository), self._session,
-                               lambda: credentials.forget(host))
+                               lambda: credentials.forget(host), host, lambda: credentials.how_to_get(host))
 
     def manifest(self, repository: str, reference: str, *, scope: str = "") -> Fetched:
         """The manifest of a tag or digest, its digest checked; `scope` is that of reading unless it is given.
