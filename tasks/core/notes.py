@@ -66,7 +66,7 @@ def make_notes(ledger: Ledger, facts: Facts, room: int) -> Notes:
     if len(text) <= room:
         return Notes(text)
     title = f"# {facts.title} {ledger.driver}: images"
-    tables = _joined([title, *long])
+    tables = _joined([[title], *long])
     text = _joined([head, _short(ledger, facts), *tail])
     if len(text) > room:
         raise FoundryError(
@@ -107,11 +107,11 @@ def _module_resource(ledger: Ledger, facts: Facts, repository: str) -> Iterator[
     for name in facts.modules:
         yield from (
             "", "```yaml", "apiVersion: kmm.sigs.x-k8s.io/v1beta1", "kind: Module", "metadata:",
-            f"  name: {name.replace('_', '-')}", "  namespace: openshift-kmm", "spec:", "  moduleLoader:",
-            "    container:", "      modprobe:", f"        moduleName: {name}", "      kernelMappings:",
+            f"  name: {name.replace('_', '-')}", "spec:", "  moduleLoader:",
+            "    container:", "      modprobe:", f"        moduleName: {name}", "        dirName: /opt", "      kernelMappings:",
             "        - regexp: '^.+$'",
             f"          containerImage: {repository}:{ledger.driver}-${{KERNEL_FULL_VERSION}}",
-            "  selector:", "    kubernetes.io/arch: amd64", "```",
+            "  selector:", "    node-role.kubernetes.io/worker: ''", "```",
         )
     yield ""
     yield "Narrow `selector` to the nodes that have the device. What the lists below name by digest never changes."
