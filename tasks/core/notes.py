@@ -108,7 +108,8 @@ def _module_resource(ledger: Ledger, facts: Facts, repository: str) -> Iterator[
         yield from (
             "", "```yaml", "apiVersion: kmm.sigs.x-k8s.io/v1beta1", "kind: Module", "metadata:",
             f"  name: {name.replace('_', '-')}", "spec:", "  moduleLoader:",
-            "    container:", "      modprobe:", f"        moduleName: {name}", "        dirName: /opt", "      kernelMappings:",
+            "    container:", "      modprobe:", f"        moduleName: {name}", "        dirName: /opt",
+            "      kernelMappings:",
             "        - regexp: '^.+$'",
             f"          containerImage: {repository}:{ledger.driver}-${{KERNEL_FULL_VERSION}}",
             "  selector:", "    node-role.kubernetes.io/worker: ''", "```",
