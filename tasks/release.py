@@ -14,6 +14,7 @@ from tasks.core.ledger import ledger_path
 from tasks.session import foundry
 from tasks.stages import github, ledgers, notes, sources
 from tasks.stages.context import Foundry
+from tasks.stages.github_repository import LOG, repository
 
 
 def task_assets() -> Iterator[Task]:
@@ -58,11 +59,11 @@ def task_notes() -> Iterator[Task]:
 def task_github() -> Iterator[Task]:
     """Bring GitHub releases up to date."""
     one = foundry()
-    for driver in one.states.plan.by_driver if github.repository(one) else ():
+    for driver in one.states.plan.by_driver if repository(one) else ():
         task = stage_task(
             "github", driver, github.github, [driver], doc=f"GitHub release of {driver}", done=False, state="pending",
             reason="GitHub is asked each time",
-            log=one.root / ledger_path(one.config.build, driver).with_name(github.LOG),
+            log=one.root / ledger_path(one.config.build, driver).with_name(LOG),
         )
         yield {**task, "task_dep": [f"notes:{driver}"]}
 
@@ -70,7 +71,7 @@ def task_github() -> Iterator[Task]:
 def task_release() -> Iterator[Task]:
     """Publish, then sources, notes and GitHub releases."""
     one = foundry()
-    last = "github" if github.repository(one) else "notes"
+    last = "github" if repository(one) else "notes"
     drivers = list(one.states.plan.by_driver)
     yield {"name": None, "doc": "everything published, with notes and sources, on GitHub where the profile says so",
            "task_dep": [f"release:{driver}" for driver in drivers]}
@@ -85,7 +86,7 @@ def _lacking(one: Foundry, driver: str) -> list[str]:
     if ledger is None:
         return []
     lacking = sources.missing(one, driver, ledger)
-    if not github.repository(one):
+    if not repository(one):
         known = sources.archives(one, driver, ledger)
         lacking += [entry["kind"] for name, entry in known.items() if not sources.here(one, driver, name, entry)]
     return lacking

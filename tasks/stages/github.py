@@ -1,9 +1,8 @@
-"""Stage github: a driver's release on GitHub, with its notes and assets, and the ledger that is read from it."""
+"""Stage github: a driver's release on GitHub, with its notes and assets."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,44 +13,11 @@ from tasks.core.ledger import Ledger
 from tasks.core.notes import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE, make_notes
 from tasks.stages import notes, sources
 from tasks.stages.context import Foundry
+from tasks.stages.github_repository import LOG, driver_client, release_tag, require_token
 from tasks.stages.ledgers import ledger_file, ledger_of
 
 if TYPE_CHECKING:
-    from tasks.services.github.client import GitHub
     from tasks.services.github.releases import Asset, Wanted
-
-LOG = "github.log"
-_MAX_LEDGER = 64 << 20  # bytes
-_TOKENS = ("GITHUB_TOKEN", "GH_TOKEN")
-
-
-def repository(foundry: Foundry, environ: Mapping[str, str] = os.environ) -> str:
-    """``owner/name`` of the repository that has the releases; in GitHub Actions the workflow's. Empty: no releases."""
-    configured: str = foundry.settings["github_repository"]
-    return environ.get("GITHUB_REPOSITORY", "") or configured if configured else ""
-
-
-def release_tag(family: str, driver: str) -> str:
-    """Tag and name of a driver's release: ``neuron-driver-2.22.2.0``."""
-    return f"{family}-driver-{driver}"
-
-
-def require_token() -> None:
-    """OutsideError ``github-credentials`` where no token is set: said before anything is built."""
-    from tasks.services.github.client import missing_token
-
-    if not _token():
-        raise missing_token()
-
-
-def released_ledger(foundry: Foundry, driver: str) -> bytes | None:
-    """The ledger that the driver's release has; None where there is no release or no ledger with it."""
-    if not repository(foundry):
-        return None
-    from tasks.services.github.releases import read_asset
-
-    tag = release_tag(foundry.states.plan.families[driver].name, driver)
-    return read_asset(_client(foundry, driver), tag, LEDGER_FILE, _MAX_LEDGER)
 
 
 def github(foundry: Foundry, driver: str) -> None:
@@ -76,7 +42,7 @@ def github(foundry: Foundry, driver: str) -> None:
             f"{driver} is not released: its source archives are missing ({', '.join(lacking)})",
             reason="sources-missing", hint=f"run `doit assets:{driver}`", log=log,
         )
-    client = _client(foundry, driver)
+    client = driver_client(foundry, driver)
     try:
         done = reconcile(client, _wanted(foundry, ledger))
     except _Remade:  # an archive came out with other bytes than the ledger says: now it says what they are
@@ -137,17 +103,3 @@ def _archive(foundry: Foundry, driver: str, name: str) -> Path:
         if ledger_of(foundry, driver).sources[name] != entry:
             raise _Remade
     return path
-
-
-def _client(foundry: Foundry, driver: str) -> GitHub:
-    from tasks.services.github.client import API, GitHub
-
-    note = append_to(ledger_file(foundry, driver).with_name(LOG))
-    return GitHub(
-        repository(foundry), token=_token(), api=os.environ.get("GITHUB_API_URL") or API,
-        seconds=float(foundry.settings["network_timeout"]), note=note,
-    )
-
-
-def _token() -> str:
-    return next((os.environ[name] for name in _TOKENS if os.environ.get(name)), "")

@@ -22,6 +22,7 @@ from tasks.core.targets import Target
 from tasks.core.versions import version_key
 from tasks.services.lock import locked
 from tasks.stages.context import Foundry
+from tasks.stages.github_repository import released_ledger
 
 MEDIA_TYPE = "application/vnd.kmod-foundry.ledger.v1+json"
 TAG_PREFIX = "ledger-"
@@ -68,8 +69,6 @@ def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
 
     Raises what GitHub and the registry raise: an answer that can't be had is never "nothing published".
     """
-    from tasks.stages.github import released_ledger
-
     for driver in drivers:
         path = ledger_file(foundry, driver)
         family = foundry.states.plan.families[driver].name
