@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import random
+import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -124,6 +126,20 @@ def packages(kernel: str) -> bytes:
     release, _, arch = rest.rpartition(".")
     rows = [["bash", "0", "5.1.8", "9.el9", arch], ["kernel-core", "0", version, release, arch]]
     return json.dumps({"rpmdb.pkglist": rows}).encode()
+
+
+def with_hard_link() -> bytes:
+    """As Docker's official image: the first applet is the file, busybox a hard link to it."""
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        data = b"\x7fELF" + filler(3000) + b"BusyBox v1.36.1 (2024-06-10 07:11:47 UTC)\0syslogd: BusyBox v1.36.1\0"
+        first = tarfile.TarInfo("bin/[")
+        first.size = len(data)
+        archive.addfile(first, io.BytesIO(data))
+        link = tarfile.TarInfo("bin/busybox")
+        link.type, link.linkname = tarfile.LNKTYPE, "bin/["
+        archive.addfile(link)
+    return gzip.compress(sink.getvalue(), mtime=0)
 
 
 @contextmanager

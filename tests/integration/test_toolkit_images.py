@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import gzip
-import io
 import json
 import signal
 import subprocess
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +33,7 @@ from tests.harness.openshift import (
     openshift,
     packages,
     untouched,
+    with_hard_link,
 )
 from tests.harness.registry import Pusher, htpasswd, real_registry, release_file, tar_of, token_issuer
 from tests.harness.secrets import PASSWORD, USER
@@ -420,20 +419,6 @@ def test_the_base_is_read_and_never_guessed(world: OpenShift, tmp_path: Path) ->
 def program(*versions: str) -> bytes:
     text = b"\0".join(f"BusyBox v{version} (2024)".encode() for version in versions)
     return tar_of({"bin/busybox": b"\x7fELF" + filler(3000) + text + filler(3000)})
-
-
-def with_hard_link() -> bytes:
-    """As Docker's official image: the first applet is the file, busybox a hard link to it."""
-    sink = io.BytesIO()
-    with tarfile.open(fileobj=sink, mode="w") as archive:
-        data = b"\x7fELF" + filler(3000) + b"BusyBox v1.36.1 (2024-06-10 07:11:47 UTC)\0syslogd: BusyBox v1.36.1\0"
-        first = tarfile.TarInfo("bin/[")
-        first.size = len(data)
-        archive.addfile(first, io.BytesIO(data))
-        link = tarfile.TarInfo("bin/busybox")
-        link.type, link.linkname = tarfile.LNKTYPE, "bin/["
-        archive.addfile(link)
-    return gzip.compress(sink.getvalue(), mtime=0)
 
 
 def test_what_others_keep_in_the_lock_stays() -> None:
