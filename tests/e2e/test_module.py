@@ -13,6 +13,7 @@ from tests.harness.clone import Clone
 from tests.harness.refusal import no_container, refused
 
 DRIVER = "2.22.2.0"
+COMPILE = 'make -C "$kernel_build" M="$work" -j "$JOBS" "$@" modules'
 CHECKS = """\
 set -eu
 if touch /foundry/src/mark 2> /dev/null; then echo "foundry: the sources can be written" >&2; exit 9; fi
@@ -37,7 +38,11 @@ def test_the_compile_is_confined(copied: Clone, kernels: list[str]) -> None:
     "rm -r /foundry/out/depmod && ln -s /etc /foundry/out/depmod",
 ])
 def test_the_outputs_are_not_trusted(evil: str, copied: Clone, kernels: list[str], tmp_path: Path) -> None:
-    """What runs in the container may write what it likes into its output folder."""
+    """What runs in the container may write what it likes into its output folder.
+
+    The script's compile, which the looked-at outputs don't depend on, is left out: it takes time.
+    """
+    copied.edit("container/build-module.sh", COMPILE, 'for module in $MODULES; do cp /bin/true "$module"; done')
     with (copied.root / "container/build-module.sh").open("a") as script:
         script.write(f"{evil}\n")
     cell = f"{DRIVER}-{kernels[0]}"
@@ -75,7 +80,7 @@ def test_a_compile_error(copied: Clone, kernels: list[str]) -> None:
     assert first in (shell.stdout + shell.stderr).replace("/foundry/work/", ""), "it is the same error"
     no_container(copied)
     copied.edit("config/drivers/neuron.yaml", "replace: module_init((,", "replace: module_init(,")
-    run = copied.doit(f"build:{DRIVER}")
+    run = copied.doit(f"image:{cell}")
     assert run.code == 0, run.text
     assert not (copied.cell(cell) / "failure.json").exists()
 
