@@ -59,11 +59,18 @@ def kernels(services: Clone) -> list[str]:
 
 @pytest.fixture(scope="session")
 def new_clone(services: Clone, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]:
-    """Makes clones that know the sandbox's catalogue, base and key, and keep toolkits (pulling takes time)."""
+    """Makes clones that know the sandbox's catalogue, base and key, what podman needs here, and keep toolkits.
+
+    Finding out and pulling take time.
+    """
 
     def make() -> Clone:
         clone = Clone(tmp_path_factory.mktemp("clone") / "kmod", services.services)
         clone.copy_state(services, "driver-toolkit.json", "locks", "keys")
+        found_out = services.services / "engine" / "engine.json"
+        if found_out.exists():
+            (clone.build / "engine").mkdir(parents=True)
+            shutil.copy2(found_out, clone.build / "engine" / "engine.json")
         clone.write("build-matrix.json", MATRIX)
         clone.edit("config/defaults.yaml", "keep_toolkits: false", "keep_toolkits: true")
         return clone
