@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.actions import Task, stage_task
-from tasks.core.ledger import ledger_path
+from tasks.core.ledger import Ledger, ledger_path
 from tasks.session import foundry
 from tasks.stages import github, ledgers, notes, sources
 from tasks.stages.context import Foundry
 from tasks.stages.github_repository import LOG, repository
+from tasks.stages.ledgers import with_built
 
 
 def task_assets() -> Iterator[Task]:
@@ -82,9 +83,7 @@ def task_release() -> Iterator[Task]:
 
 def _lacking(one: Foundry, driver: str) -> list[str]:
     """The archives that must be made: without GitHub their files have to be here, with it only where it lacks them."""
-    ledger = one.states.ledgers.get(driver)
-    if ledger is None:
-        return []
+    ledger = with_built(one, one.states.ledgers.get(driver) or Ledger(driver, one.states.plan.families[driver].name))
     lacking = sources.missing(one, driver, ledger)
     if not repository(one):
         known = sources.archives(one, driver, ledger)

@@ -22,7 +22,7 @@ from tasks.core.patches import Patch, applying
 from tasks.core.versions import version_key
 from tasks.stages import fetch, source
 from tasks.stages.context import Foundry
-from tasks.stages.ledgers import change, ledger_file, ledger_of
+from tasks.stages.ledgers import change, ledger_file, ledger_of, with_built
 from tasks.stages.modified_source import ModifiedSource, Series, asset_name, build_files, write_modified_source
 
 DRIVER, BUSYBOX = "driver", "busybox"
@@ -55,7 +55,7 @@ def make(foundry: Foundry, driver: str) -> None:
     Raises FoundryError ``series-unknown``, what the stages fetch and source raise, and what
     `tasks.stages.busybox_source.fetch_busybox` raises; what could be made is kept.
     """
-    ledger = ledger_of(foundry, driver)
+    ledger = with_built(foundry, ledger_of(foundry, driver))
     lacking = {*missing(foundry, driver, ledger), *(
         entry["kind"] for name, entry in archives(foundry, driver, ledger).items()
         if not here(foundry, driver, name, entry)
@@ -71,7 +71,8 @@ def make(foundry: Foundry, driver: str) -> None:
             continue
         entry = {"kind": kind, "key": _keys(foundry, driver, ledger)[kind], "sha256": sha256_file(path),
                  "size": path.stat().st_size}
-        change(foundry, driver, lambda now, new={path.name: entry}: now.with_sources(new))  # type: ignore[misc]
+        change(foundry, driver, lambda now, new={path.name: entry}: with_built(  # type: ignore[misc]
+            foundry, now).with_sources(new))
     if problem is not None:
         raise problem
 
