@@ -25,6 +25,10 @@ from tasks.core.versions import version_key
 
 SCHEMA = 2
 
+class NewerLedger(ConfigError):
+    """A ledger of a newer version of kmod-foundry: nothing may be written in its place."""
+
+
 Place = tuple[str, str]  # kernel, arch
 Row = Mapping[str, Any]
 
@@ -123,7 +127,7 @@ def parse_ledger(content: bytes, file: str, verdicts: Verdicts) -> Ledger:
     schema = document.get("schema") if isinstance(document, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         message = f"schema {schema} is newer than this version of kmod-foundry understands ({SCHEMA})"
-        raise ConfigError([Fault(file, "$.schema", message)], hint="update kmod-foundry")
+        raise NewerLedger([Fault(file, "$.schema", message)], hint="update kmod-foundry")
     faults = verdicts.check("ledger", document, content, file) or _repeated(document["cells"], file)
     if faults:
         raise ConfigError(faults)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from tasks.core.errors import FoundryError
 from tasks.core.files import append_to, sha256_bytes, sha256_file, write_atomic
-from tasks.core.ledger import Ledger
+from tasks.core.ledger import Ledger, NewerLedger
 from tasks.core.notes import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE, make_notes
 from tasks.stages import notes, sources
 from tasks.stages.context import Foundry
 from tasks.stages.github_repository import LOG, driver_client, release_tag, require_token
-from tasks.stages.ledgers import ledger_file, ledger_of
+from tasks.stages.ledgers import change, checked, ledger_file, ledger_of
 
 if TYPE_CHECKING:
     from tasks.services.github.releases import Asset, Wanted
@@ -43,18 +43,20 @@ def github(foundry: Foundry, driver: str) -> None:
             reason="sources-missing", hint=f"run `doit assets:{driver}`", log=log,
         )
     client = driver_client(foundry, driver)
-    try:
-        done = reconcile(client, _wanted(foundry, ledger))
-    except _Remade:  # an archive came out with other bytes than the ledger says: now it says what they are
-        done = reconcile(client, _wanted(foundry, ledger_of(foundry, driver)))
-    except FoundryError as error:
-        error.log = error.log or log
-        raise
+    while True:
+        try:
+            done = reconcile(client, _wanted(foundry, ledger_of(foundry, driver)))
+            break
+        except _Changed:  # ends: what there is to take over, and to make anew, is so once
+            continue
+        except FoundryError as error:
+            error.log = error.log or log
+            raise
     append_to(log)(f"{done.url}: {', '.join(done.writes) or 'as it should be'}")
 
 
-class _Remade(Exception):
-    """An archive was made again and differs from the one that the ledger knows."""
+class _Changed(Exception):
+    """The ledger is another one now, and so is what is to be released."""
 
 
 def _wanted(foundry: Foundry, ledger: Ledger) -> Wanted:
@@ -80,8 +82,24 @@ def _assets(foundry: Foundry, ledger: Ledger, tables: str) -> list[Asset]:
     ]
     texts = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {}),
              CHECKSUMS_FILE: notes.checksums(ledger, tables)}
-    found += [Asset(name, sha256_bytes(data), _file(folder / name, data)) for name, data in texts.items()]
+    keep = {LEDGER_FILE: partial(_take_over, foundry, ledger.driver)}
+    found += [Asset(name, sha256_bytes(data), _file(folder / name, data), keep.get(name))
+              for name, data in texts.items()]
     return found
+
+
+def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
+    """No row of the ledger that is there is lost, be it another checkout's; what is no ledger is replaced."""
+    try:
+        theirs = checked(foundry, content, f"the GitHub release of {driver}", driver)
+    except NewerLedger:
+        raise
+    except FoundryError as error:
+        foundry.journal.warn(f"{error.message}: it is replaced")
+        return
+    before = ledger_of(foundry, driver)
+    if change(foundry, driver, lambda ledger: ledger.merged(theirs)) != before.to_bytes():
+        raise _Changed
 
 
 def _file(path: Path, data: bytes) -> Callable[[], Path]:
@@ -101,5 +119,5 @@ def _archive(foundry: Foundry, driver: str, name: str) -> Path:
         path.unlink(missing_ok=True)
         sources.make(foundry, driver)
         if ledger_of(foundry, driver).sources[name] != entry:
-            raise _Remade
+            raise _Changed  # it came out with other bytes: now the ledger says what they are
     return path

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tasks.core.files import append_to
+from tasks.core.files import append_to, sha256_bytes
 from tasks.core.ledger import ledger_path
 from tasks.core.notes import LEDGER_FILE
 from tasks.stages.context import Foundry
@@ -40,14 +40,15 @@ def require_token() -> None:
         raise missing_token()
 
 
-def released_ledger(foundry: Foundry, driver: str) -> bytes | None:
-    """The ledger that the driver's release has; None where there is no release or no ledger with it."""
+def released_ledger(foundry: Foundry, driver: str, *, unless: bytes | None = None) -> bytes | None:
+    """The ledger that the driver's release has; None where there is no release or none with it, or it is `unless`."""
     if not repository(foundry):
         return None
     from tasks.services.github.releases import read_asset
 
     tag = release_tag(foundry.states.plan.families[driver].name, driver)
-    return read_asset(driver_client(foundry, driver), tag, LEDGER_FILE, _MAX_LEDGER)
+    known = sha256_bytes(unless) if unless is not None else ""
+    return read_asset(driver_client(foundry, driver), tag, LEDGER_FILE, _MAX_LEDGER, unless=known)
 
 
 def driver_client(foundry: Foundry, driver: str) -> GitHub:

@@ -2,8 +2,9 @@
 
 A cell's row is written as soon as its image is published; nothing is ever lost
 from a ledger because something failed later. A checkout that has no ledger of a
-driver asks once, the driver's GitHub release where there are such, then the
-registry; "there is none" is kept as an empty ledger.
+driver asks once, the registry and, where there are such, the driver's GitHub
+release, whose ledger is read if it is another; "there is none" is kept as an
+empty ledger.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, read_json, sha256_bytes, write_atomic
-from tasks.core.ledger import Ledger, Row, ledger_path, parse_ledger
+from tasks.core.ledger import Ledger, NewerLedger, Row, ledger_path, parse_ledger
 from tasks.core.names import tag_of
 from tasks.core.patches import applying
 from tasks.core.targets import Target
@@ -75,16 +76,28 @@ def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
         targets = foundry.targets(family)
         if path.exists() or not targets:
             continue
-        content = released_ledger(foundry, driver)
-        if content is not None:
-            theirs = _checked(foundry, content, f"the GitHub release of {driver}", driver)
-            write_atomic(path, theirs.to_bytes())
-            continue
         content, ledger = _read_remote(foundry, driver, 0)
+        released = released_ledger(foundry, driver, unless=content)
+        if released is not None:
+            ledger = _joined(foundry, ledger, released, known=content is not None)
         data = ledger.to_bytes()
         write_atomic(path, data)
         if content == data:
             _mark(foundry, driver, targets[0], data)
+
+
+def _joined(foundry: Foundry, ledger: Ledger, released: bytes, *, known: bool) -> Ledger:
+    """Both ledgers in one: either place may have missed what a run left in the other."""
+    try:
+        theirs = checked(foundry, released, f"the GitHub release of {ledger.driver}", ledger.driver)
+    except NewerLedger:
+        raise
+    except FoundryError as error:
+        if not known:
+            raise
+        foundry.journal.warn(f"{error.message}: the registry's ledger is used")
+        return ledger
+    return ledger.merged(theirs)
 
 
 def store(foundry: Foundry, driver: str) -> None:
@@ -98,7 +111,7 @@ def store(foundry: Foundry, driver: str) -> None:
     family = foundry.states.plan.families[driver].name
     targets = foundry.targets(family)
     if not targets:
-        change(foundry, driver, lambda ledger: _with_built(foundry, ledger).with_edition())
+        change(foundry, driver, lambda ledger: with_built(foundry, ledger).with_edition())
         return
     theirs = [_read_remote(foundry, driver, number) for number in range(len(targets))]
 
@@ -118,7 +131,7 @@ def stored(foundry: Foundry, driver: str) -> bool:
     """Whether the ledger is an edition that every target has; finding out asks nobody."""
     ledger = foundry.states.ledgers.get(driver)
     if not foundry.settings["publish"]:
-        return ledger is not None and ledger.in_edition and _with_built(foundry, ledger) == ledger
+        return ledger is not None and ledger.in_edition and with_built(foundry, ledger) == ledger
     if ledger is None or not ledger.rows:
         return True
     marks = list(_marks(foundry, driver).values())
@@ -137,7 +150,10 @@ def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
     return {driver: ledger_of(foundry, driver) for driver in sorted(drivers, key=version_key)}
 
 
-def _with_built(foundry: Foundry, ledger: Ledger) -> Ledger:
+def with_built(foundry: Foundry, ledger: Ledger) -> Ledger:
+    """The ledger with the cells that are built here, in a profile that publishes nowhere; else the ledger itself."""
+    if foundry.settings["publish"]:
+        return ledger
     for cell in foundry.states.plan.by_driver[ledger.driver]:
         row = _built_row(foundry, cell)
         if row is not None:
@@ -171,10 +187,11 @@ def _read_remote(foundry: Foundry, driver: str, number: int) -> tuple[bytes | No
     content = get_document(writer, ledger_tag(driver), MEDIA_TYPE)
     if content is None:
         return None, Ledger(driver, family)
-    return content, _checked(foundry, content, f"{writer.name}:{ledger_tag(driver)}", driver)
+    return content, checked(foundry, content, f"{writer.name}:{ledger_tag(driver)}", driver)
 
 
-def _checked(foundry: Foundry, content: bytes, where: str, driver: str) -> Ledger:
+def checked(foundry: Foundry, content: bytes, where: str, driver: str) -> Ledger:
+    """The ledger in a content that `where` has. Raises ConfigError, and FoundryError where it is another driver's."""
     found = parse_ledger(content, where, foundry.config.verdicts)
     if found.driver != driver:
         raise FoundryError(f"{where} is the ledger of {found.driver}, not of {driver}", reason="document-malformed",

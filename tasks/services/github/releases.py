@@ -33,11 +33,15 @@ _WHOLE = "uploaded"
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of a release. `sha256` is hex; `file` has it made where it is not here, and is asked only when needed."""
+    """A file of a release. `sha256` is hex; `file` has it made where it is not here, and is asked only when needed.
+
+    `take_over` is given the content that is going to be replaced, before anything is written.
+    """
 
     name: str
     sha256: str
     file: Callable[[], Path]
+    take_over: Callable[[bytes], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def reconcile(github: GitHub, wanted: Wanted) -> Done:
     """Have the release as wanted and published.
 
     Raises OutsideError ``github-…`` when GitHub can't be had or refuses, FoundryError
-    ``markers-damaged``, ``notes-too-long`` and what `Asset.file` raises.
+    ``markers-damaged``, ``notes-too-long`` and what `Asset.file` and `Asset.take_over` raise.
     """
     done = Done()
     ours: set[int] = set()  # drafts that this run made
@@ -75,15 +79,16 @@ def reconcile(github: GitHub, wanted: Wanted) -> Done:
     return done
 
 
-def read_asset(github: GitHub, tag: str, name: str, max_bytes: int) -> bytes | None:
+def read_asset(github: GitHub, tag: str, name: str, max_bytes: int, *, unless: str = "") -> bytes | None:
     """An asset of a published release, its digest checked; None when GitHub says that there is no such.
 
-    Takes two requests and what the redirect to the content needs.
+    Takes two requests and what the redirect to the content needs; one, and gives None, where the
+    asset's SHA-256 is `unless`.
     """
     def read(attempt: Attempt) -> bytes | None:
         release = _published(github, attempt, tag)
         asset = _assets(release).get(name) if release is not None else None
-        if asset is None or asset.state != _WHOLE:
+        if asset is None or asset.state != _WHOLE or (unless and asset.digest == f"sha256:{unless}"):
             return None
         data = github.download(attempt, asset.url, max_bytes)
         if asset.digest is not None and asset.digest != f"sha256:{sha256_bytes(data)}":
@@ -103,12 +108,14 @@ def _attempt(github: GitHub, wanted: Wanted, attempt: Attempt, done: Done, ours:
             f"the notes of {wanted.tag} have {len(text)} characters, GitHub takes {LONGEST_BODY}",
             reason="notes-too-long", hint="shorten your own text around kmod-foundry's section",
         )
+    assets = wanted.assets(room)
+    _take_over(github, attempt, assets, _assets(release))
     if release is None:
         with github.told(attempt, f"make a draft of {wanted.tag}"):
             release = github.repository.create_git_release(wanted.tag, wanted.name, text, draft=True)
             ours.add(release.id)
         done.writes.append("draft")
-    _put_assets(github, attempt, release, wanted, wanted.assets(room), done)
+    _put_assets(github, attempt, release, wanted, assets, done)
     if text != body or release.draft or release.name != wanted.name:
         with github.told(attempt, f"publish {wanted.tag}" if release.draft else f"write the notes of {wanted.tag}"):
             release = release.update_release(wanted.name, text, draft=False, prerelease=bool(release.prerelease))
@@ -136,6 +143,16 @@ def _draft(github: GitHub, attempt: Attempt, tag: str) -> GitRelease | None:
         drafts = [one for one in github.repository.get_releases() if one.draft and one.tag_name == tag]
         drafts = [one for one in drafts if has_section(one.body or "") or not (one.body or "").strip()]
         return min(drafts, key=lambda one: one.id, default=None)
+
+
+def _take_over(
+    github: GitHub, attempt: Attempt, assets: Sequence[Asset], there: Mapping[str, GitReleaseAsset]
+) -> None:
+    for asset in assets:
+        old = there.get(asset.name) or there.get(asset.name + _COMING)  # the latter where a run broke off
+        if asset.take_over is None or old is None or old.state != _WHOLE or _is(github, attempt, old, asset):
+            continue
+        asset.take_over(github.download(attempt, old.url, old.size))
 
 
 def _put_assets(
