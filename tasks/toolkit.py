@@ -7,16 +7,16 @@ from functools import partial
 from doit.exceptions import TaskFailed
 
 from tasks.actions import Task, perform
+from tasks.core.catalogue import log_path, unread_toolkits
+from tasks.core.locks import pending_bases
 from tasks.session import foundry
-from tasks.stages.base import pending_bases
 from tasks.stages.context import Foundry
-from tasks.stages.toolkit import LOG, refresh, unread_toolkits
 
 
 def task_toolkit() -> Task:
     """Find releases, their toolkits and kernels, and the base image."""
     one = foundry()
-    unread, bases = len(unread_toolkits(one.config)), pending_bases(one, update=False)
+    unread, bases = len(unread_toolkits(one.config)), pending_bases(one.config, update=False)
     lacking = [
         *(["the catalogue is empty"] if not one.config.catalogue else []),
         *([f"{unread} {'toolkit' if unread == 1 else 'toolkits'} without kernel"] if unread else []),
@@ -37,6 +37,8 @@ def task_toolkit() -> Task:
 
 def update(allow_shrink: bool, update_base: bool) -> TaskFailed | None:
     """The task's action."""
+    from tasks.stages.toolkit import refresh
+
     one: Foundry = foundry()
     work = partial(refresh, allow_shrink=allow_shrink, update_base=update_base)
-    return perform("toolkit", work, (), one.root / one.config.build / LOG)
+    return perform("toolkit", work, (), one.root / log_path(one.config))

@@ -10,11 +10,11 @@ from doit.cmd_base import DodoTaskLoader
 
 from tasks import session
 from tasks.commands.passes import is_release, publishes
+from tasks.core.catalogue import unread_toolkits
 from tasks.core.errors import ConfigError, Fault, FoundryError, UsageError
 from tasks.stages.context import has_ledger
 from tasks.stages.github_repository import repository, require_token
 from tasks.stages.selection import drivers_of, faults_in_the_way, mismatches_of, refuse_unknown
-from tasks.stages.toolkit import unread_toolkits
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.core.config import Want
+from tasks.core.config import Config, Want
 from tasks.core.errors import ConfigError, Fault
 from tasks.core.files import parse_json, pretty_json
 from tasks.core.schema import Verdicts
@@ -49,6 +49,17 @@ class Change:
     found: Mapping[Place, Sequence[Entry]]
     kernels: Mapping[Place, Entry]
     gone: frozenset[Place] = frozenset()
+
+
+def log_path(config: Config) -> Path:
+    """The log of `doit toolkit`, relative to the root; records and answers lie beside it."""
+    return config.build / "toolkits" / "toolkit.log"
+
+
+def unread_toolkits(config: Config) -> list[Place]:
+    """The toolkits without a known kernel, by reference and architecture, in the order of their lowest releases."""
+    entries = sorted(config.catalogue, key=lambda entry: version_key(entry["version"]))
+    return list(dict.fromkeys((entry["dtk"], entry["arch"]) for entry in entries if "kernel" not in entry))
 
 
 def read_entries(path: Path, file: str, verdicts: Verdicts) -> list[dict[str, Any]]:

@@ -1,8 +1,4 @@
-"""The base images of the families: digest, build time and BusyBox, resolved into the locks.
-
-A base is resolved when the lock has none, or has that of another name, and when it is asked for: its digest is part
-of every key, so a newer one makes every image anew (docs/decisions/0011-what-toolkit-asks.md).
-"""
+"""The base images of the families: digest, build time and BusyBox, resolved into the locks."""
 
 from __future__ import annotations
 
@@ -18,13 +14,6 @@ from tasks.services.base_image import read_base
 from tasks.services.lock import locked
 from tasks.stages.context import Foundry
 from tasks.stages.resolve import Resolver, outside
-
-
-def pending_bases(foundry: Foundry, *, update: bool) -> list[Family]:
-    """The wanted families whose base has to be asked for."""
-    names = dict.fromkeys(want.family for want in foundry.config.wants)
-    families = [foundry.config.families[name] for name in names]
-    return [family for family in families if update or _lacks(foundry.config.locks[family.name].get("base"), family)]
 
 
 def resolve_base(resolver: Resolver, family: Family, *, update: bool) -> dict[str, Any]:
@@ -68,12 +57,6 @@ def write_base(foundry: Foundry, family: Family, base: Mapping[str, Any]) -> boo
         write_atomic(path, data)
     foundry.journal.warn(f"{base['name']} is now locked in {name} as {base['digest']}: keep that file")
     return True
-
-
-def _lacks(base: Mapping[str, Any] | None, family: Family) -> bool:
-    if base is None or base["name"] != family["base"]["name"]:
-        return True
-    return "busybox" in family["base"] and "busybox" not in base
 
 
 def _pinned(reference: Reference, base: Mapping[str, Any]) -> Reference:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.core.catalogue import Entry, Release
+from tasks.core.catalogue import Entry, Release, log_path
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import append_to
 from tasks.core.records import Record, read_record, write_record
@@ -23,7 +23,6 @@ from tasks.services.registry.client import Registry
 from tasks.services.transport import Pace, Patience
 from tasks.stages.context import Foundry
 
-FOLDER = "toolkits"
 _KERNELS = ("kernel", "rt_kernel", "rhel")
 _PREFIX = {"toolkit": "", "payload": "payload-", "node": "node-"}
 
@@ -49,12 +48,12 @@ class Resolver:
     @property
     def folder(self) -> Path:
         """Where records are, absolute."""
-        return self.foundry.root / self.foundry.config.build / FOLDER
+        return self.log.parent
 
     @property
     def log(self) -> Path:
         """What was asked in vain."""
-        return self.folder / "toolkit.log"
+        return self.foundry.root / log_path(self.foundry.config)
 
     def release(self, release: Release) -> list[Entry]:
         """The entries of a release, one for each of its toolkits. Raises OutsideError that begins with its name."""

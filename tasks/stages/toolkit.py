@@ -13,22 +13,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks.core.catalogue import Change, Entry, Place, Release, by_place, catalogue_bytes, changed, is_complete
+from tasks.core.catalogue import (
+    Change,
+    Entry,
+    Place,
+    Release,
+    by_place,
+    catalogue_bytes,
+    changed,
+    is_complete,
+    log_path,
+)
 from tasks.core.catalogue import read_entries as read_catalogue
-from tasks.core.config import Config, Family
+from tasks.core.config import Family
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import append_to, remove_stale, write_atomic
-from tasks.core.versions import version_key
+from tasks.core.locks import pending_bases
 from tasks.services.lock import locked
 from tasks.services.parallel import Outcome, Pen, in_parallel
 from tasks.services.releases import Lists
 from tasks.services.transport import Patience
-from tasks.stages.base import pending_bases, resolve_base, write_base
+from tasks.stages.base import resolve_base, write_base
 from tasks.stages.context import Foundry
 from tasks.stages.releases import find_releases, lost, require_wanted
-from tasks.stages.resolve import FOLDER, Resolver
+from tasks.stages.resolve import Resolver
 
-LOG = f"{FOLDER}/toolkit.log"
 _RETRIES = 4
 _SHOWN = 20  # releases, by name
 _SECONDS_BETWEEN = 1.0  # lines of progress
@@ -38,19 +47,13 @@ _ENDS = ("http-", "registry-", "credentials-", "aws-")
 Job = Release | Family | Place  # a release, a base, or a toolkit by reference and architecture
 
 
-def unread_toolkits(config: Config) -> list[Place]:
-    """The toolkits without a known kernel, by reference and architecture, in the order of their lowest releases."""
-    entries = sorted(config.catalogue, key=lambda entry: version_key(entry["version"]))
-    return list(dict.fromkeys((entry["dtk"], entry["arch"]) for entry in entries if "kernel" not in entry))
-
-
 def refresh(foundry: Foundry, *, allow_shrink: bool, update_base: bool) -> None:
     """Bring the catalogue and the locks' base images up to date.
 
     Raises ConfigError for our own files, OutsideError for all that others give us; then nothing was written.
     """
     run = _Run(foundry, time.monotonic())
-    log = foundry.root / foundry.config.build / LOG
+    log = foundry.root / log_path(foundry.config)
     log.unlink(missing_ok=True)
     for folder in (log.parent, log.parent / "answers"):
         remove_stale(folder)
@@ -101,7 +104,7 @@ class _Run:
             (entry["dtk"], entry["arch"]) for place, rows in known.items() if place not in places
             for entry in rows if "kernel" not in entry
         )
-        bases = pending_bases(foundry, update=update_base)
+        bases = pending_bases(foundry.config, update=update_base)
         self._resolve(Resolver(foundry, self.patience, self.pen, entries), [*bases, *toolkits, *new], update_base)
         change = Change(
             {release.place: self.results[release] for release in new},

@@ -145,6 +145,24 @@ def test_an_arm_toolkit_behind_an_index(new_clone: Callable[[], Clone]) -> None:
         "5.14.0-427.el9_4.aarch64", "5.14.0-427.el9_4.x86_64"]
 
 
+def test_a_mismatch_is_built_by_force_alone(copied: Clone, kernels: list[str]) -> None:
+    cell = f"2.22.2.0-{kernels[2]}"
+    entries = catalogue(copied)
+    copied.write(CATALOGUE, [
+        {**entry, "node_kernel": "6.9.9", "mismatch": True} if entry["kernel"] == kernels[2] else entry
+        for entry in entries])
+    assert copied.status()[cell]["state"] == "built", "what is there is there"
+    (copied.cell(cell) / "neuron.ko").unlink()
+    row = copied.status()[cell]
+    assert (row["state"], row["code"]) == ("pending", "kernel-mismatch")
+    run = copied.doit("build")
+    assert (run.code, run.compiled, run.imaged) == (0, [], 0), run.text
+    assert f"warning: 4.18.16 x86_64: the toolkit is for {kernels[2]}, the nodes have 6.9.9" in run.out
+    run = copied.doit("build:2.22.2.0@4.18.16", FORCE_BUILD="true")
+    assert (run.code, run.compiled) == (0, [kernels[2]]), run.text
+    assert copied.status()[cell]["state"] == "built"
+
+
 def test_doctor_and_the_checks_before_work(copied: Clone, tmp_path: Path) -> None:
     done = copied.doit("doctor")
     assert done.code == 0, done.text

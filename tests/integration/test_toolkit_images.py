@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import signal
 import subprocess
@@ -209,6 +210,19 @@ def other_bytes(world: OpenShift) -> None:
     world.registry.always(digest, says(200, b'{"schemaVersion":2}', Content_Type="application/json"))
 
 
+def other_layer(status: int) -> Callable[[OpenShift], None]:
+    """Other bytes, as many as there should be, in the place of a toolkit's last layer."""
+    def make(world: OpenShift) -> None:
+        good, bad = tar_of({TOOLKIT_FILE: release_file(NEW)}), tar_of({TOOLKIT_FILE: release_file(OLD)})
+        toolkit = world.push([tar_of({"etc/x": b"x"}), good])
+        world.payloads["4.18.15", "x86_64"] = world.payload({"driver-toolkit": toolkit})
+        more = {"Content_Range": f"bytes 0-{len(bad) - 1}/{len(good)}"} if status == 206 else {}
+        fault: Fault = lambda handler: send(handler, status, bad, **more)  # noqa: E731
+        world.registry.always(hashlib.sha256(good).hexdigest(), fault)
+
+    return make
+
+
 def cut(data: bytes) -> bytes:
     return data[:2000]
 
@@ -230,6 +244,8 @@ BAD = {
     "malformed": (toolkit_with(b"[]"), "is malformed"),
     "missing": (nobody_has, "quay.io has no openshift-release-dev/ocp-v4.0-art-dev sha256:0000"),
     "other bytes": (other_bytes, "arrives as"),
+    "other bytes of a layer": (other_layer(206), "arrives as"),
+    "other bytes without ranges": (other_layer(200), "arrives as"),
 }
 
 

@@ -32,8 +32,8 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 def read_layer(registry: Registry, repository: str, layer: Descriptor, look: Callable[[Iterator[bytes]], T]) -> T:
     """What `look` makes of the layer's bytes, as stored; it takes only as many chunks as it needs.
 
-    When it has taken all of them, the layer's digest has been checked. `look` is called
-    again with a new stream when a server without ranges cuts off its answer.
+    When it has taken all of them, or when they fit into the first window, the layer's digest has been
+    checked. `look` is called again with a new stream when a server without ranges cuts off its answer.
 
     Raises what `Registry.blob` raises, FoundryError ``digest-mismatch`` and what `look` raises.
     """
@@ -43,9 +43,15 @@ def read_layer(registry: Registry, repository: str, layer: Descriptor, look: Cal
     blob = _Blob(registry, repository, layer)
 
     def read(attempt: Attempt, response: requests.Response) -> tuple[bytes, list[T]]:
-        if response.status_code == OK:
+        if response.status_code == OK and layer.size > FIRST_WINDOW:
             return b"", [look(_checked(_stream(attempt, response), layer, what))]
-        return blob.part(attempt, response, 0, FIRST_WINDOW), []
+        data = whole(attempt, response, layer.size) if response.status_code == OK else \
+            blob.part(attempt, response, 0, FIRST_WINDOW)
+        if len(data) < min(layer.size, FIRST_WINDOW):
+            raise Again(attempt.fault(f"{len(data)} of {layer.size} bytes arrived", "http-truncated", retry=True))
+        if layer.size <= FIRST_WINDOW:  # all of it is here, however little `look` will take
+            check_digest(layer.digest, hashlib.sha256(data).hexdigest(), what)
+        return data, []
 
     first, done = blob.ask(0, FIRST_WINDOW, (OK, PARTIAL), read)
     return done[0] if done else look(_checked(blob.from_start(first), layer, what))
