@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class OpenShift:
     lists: Front
     payloads: dict[tuple[str, str], str] = field(default_factory=dict)
     channels: dict[str, list[str]] = field(default_factory=dict)  # extra nodes, by channel
-    validators: bool = True  # whether answers have an ETag
+    validators: str = "ETag"  # what answers have to ask after them with: that, Last-Modified, or nothing
     page: int = 100
     auth: tuple[str, str] | None = None  # what pushing needs
     token: str = ""
@@ -153,10 +154,12 @@ def openshift(folder: Path, auth: Mapping[str, Any] | None = None) -> Iterator[O
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             document = _graph(shown[0], query) if parts.path == GRAPH else _tags(shown[0], query)
             body = json.dumps(document).encode()
-            tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-            headers = {"ETag": tag} if shown[0].validators else {}
-            same = shown[0].validators and self.headers.get("If-None-Match") == tag
-            send(self, 304 if same else 200, b"" if same else body, **headers)
+            known = hashlib.sha256(body).hexdigest()
+            # as opaque to a client as the other one
+            tag = f'"{known[:16]}"' if shown[0].validators == "ETag" else formatdate(int(known[:7], 16), usegmt=True)
+            same = tag in (self.headers.get("If-None-Match"), self.headers.get("If-Modified-Since"))
+            headers = {shown[0].validators: tag} if shown[0].validators else {}
+            send(self, 304 if same and headers else 200, b"" if same and headers else body, **headers)
 
         def log_message(self, *_: object) -> None:
             return
