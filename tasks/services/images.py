@@ -8,6 +8,7 @@ with the next one.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,17 +46,20 @@ class LocalImages:
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @contextmanager
-    def used(self, reference: str, log: Path) -> Iterator[None]:
+    def used(self, reference: str, log: Path) -> Iterator[float]:
         """Have the image in the local store for the block; it may be removed after it to make room.
+
+        Yields the seconds that it took to have it.
 
         Raises FoundryError when its registry can't give it (``image-…``), or when the
         budget is too small for it alone (``max-disk``).
         """
         with self._lock:
             self._users[reference] += 1
+        started = time.monotonic()
         try:
             self._need(reference, log)
-            yield
+            yield time.monotonic() - started
         finally:
             with self._freed:
                 self._users[reference] -= 1

@@ -40,7 +40,7 @@ def run_image(foundry: Foundry, cell: Cell) -> None:
     _run(foundry, cell, "image", lambda key: image.image(foundry, cell, key))
 
 
-def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], None]) -> None:
+def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], float | None]) -> None:
     state = foundry.states.again(cell)
     key = state.key
     if key is None:
@@ -50,7 +50,10 @@ def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], Non
     folder = foundry.cell_folder(cell)
     started = time.monotonic()
     with noted(folder, stage=stage, key=key.key):
-        work(key)
-    times = read_json(folder / TIMES_FILE) or {}
+        waited = work(key)
+    found = read_json(folder / TIMES_FILE)
+    times = found if isinstance(found, dict) else {}
     times[stage] = round(time.monotonic() - started, 3)
+    if waited is not None:
+        times["pull"] = round(waited, 3)
     write_atomic(folder / TIMES_FILE, pretty_json(times))

@@ -48,8 +48,10 @@ def module_names(cell: Cell) -> list[str]:
     return [Path(file).name for file in cell.family.module_files]
 
 
-def module(foundry: Foundry, cell: Cell, key: CellKey) -> None:
+def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     """Compile and gate the cell's modules; leaves them, depmod's files and ``module.json``.
+
+    Returns the seconds that it waited for the toolkit.
 
     Raises FoundryError: a patch that does not fit, a compile error (with the
     compiler's first error), a module that the gate refuses.
@@ -63,7 +65,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     remove_stale(folder)
     try:
         applied = _patched_copy(foundry, cell, work / "src")
-        with foundry.images.used(cell.toolkit, log):
+        with foundry.images.used(cell.toolkit, log) as waited:
             exports = kernel_exports(foundry, cell, log)
             _compile(foundry, cell, work, log)
         out = _checked_output(cell, work / "out")
@@ -85,6 +87,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> None:
         "compiler": compiler, "symvers_sha256": sha256_bytes(exports),
     })
     remove_tree(work)
+    return waited
 
 
 def inert_patches(cell: Cell) -> dict[str, str]:

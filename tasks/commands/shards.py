@@ -1,0 +1,74 @@
+"""`doit shards`: what is pending, spread over machines; as JSON it is the matrix of a GitHub Actions job."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from doit.cmd_base import Command
+
+from tasks import session
+from tasks.core.errors import EXIT_CONFIG, FoundryError, UsageError
+from tasks.core.shards import MOST_JOBS, Shard, imbalance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OPTIONS = (
+    {"name": "json", "short": "", "long": "json", "type": bool, "default": False,
+     "help": 'one line {"include": [...]}, alone on stdout'},
+    {"name": "jobs", "short": "", "long": "jobs", "type": int, "default": MOST_JOBS,
+     "help": f"at most so many shards (1-{MOST_JOBS}; default {MOST_JOBS})"},
+)
+
+
+class Shards(Command):  # type: ignore[misc]  # reason: doit has no types
+    """Plan pending cells for several machines."""
+
+    name = "shards"
+    doc_purpose = "spread the pending cells over machines, by toolkit and by cost"
+    doc_usage = ""
+    doc_description = None
+    cmd_options = _OPTIONS
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Exit code 0 also where nothing is pending."""
+        if args:
+            print(f"error: shards takes no tasks, but got {' '.join(args)}", file=sys.stderr)
+            return EXIT_CONFIG
+        try:
+            shards = _planned(int(params["jobs"]))
+        except FoundryError as error:
+            print(f"error: {error.render()}", file=sys.stderr)
+            return error.exit_code
+        if params["json"]:
+            document = {"include": [shard.entry() for shard in shards]}
+            sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in table(shards))
+        return 0
+
+
+def _planned(jobs: int) -> list[Shard]:
+    from tasks.stages.shards import plan
+
+    if not 1 <= jobs <= MOST_JOBS:
+        raise UsageError(f"--jobs={jobs}: a number from 1 to {MOST_JOBS}")
+    return plan(session.foundry(), jobs)
+
+
+def table(shards: Sequence[Shard]) -> Iterator[str]:
+    """A line for each shard, and the sum."""
+    if not shards:
+        yield "nothing is pending"
+        return
+    yield f"{'shard':>5}  {'runner':<18}{'cells':>6}{'toolkits':>10}{'seconds':>9}"
+    for shard in shards:
+        entry = shard.entry()
+        yield (f"{shard.number:>5}  {entry['runner']:<18}{len(shard.tasks):>6}{len(shard.toolkits):>10}"
+               f"{shard.seconds:>9.0f}")
+    cells, pulls = sum(len(one.tasks) for one in shards), [name for one in shards for name in one.toolkits]
+    yield (f"{cells} cells, {len(set(pulls))} toolkits pulled {len(pulls)} times; the longest shard takes "
+           f"{max(one.seconds for one in shards):.0f} s, {imbalance(shards):.0%} is the most from the mean")
