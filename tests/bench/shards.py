@@ -66,7 +66,8 @@ def _clone(folder: Path, drivers: int, kernels: int) -> Clone:
     versions = _versions(drivers)
     clone = synthetic_clone(folder, versions, releases=kernels, kernels=kernels)
     clone.write("config/profiles/local.yaml", json.dumps({
-        "image_repository": "localhost/neuron-driver", "publish": [{"registry": "registry.bench", "repository": "kmod"}],
+        "image_repository": "localhost/neuron-driver",
+        "publish": [{"registry": "registry.bench", "repository": "kmod"}],
     }))
     for version in versions:
         clone.write(f"build/local/release/{version}/images.json",
