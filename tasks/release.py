@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.actions import Task, stage_task
-from tasks.core.ledger import Ledger, ledger_path
+from tasks.core.ledger import ledger_path
 from tasks.session import foundry
-from tasks.stages import github, ledgers, notes, sources
+from tasks.stages import ledgers, notes, sources
 from tasks.stages.context import Foundry
 from tasks.stages.github_repository import LOG, repository
-from tasks.stages.ledgers import with_built
 
 
 def task_assets() -> Iterator[Task]:
@@ -60,7 +59,11 @@ def task_notes() -> Iterator[Task]:
 def task_github() -> Iterator[Task]:
     """Bring GitHub releases up to date."""
     one = foundry()
-    for driver in one.states.plan.by_driver if repository(one) else ():
+    if not repository(one):
+        return
+    from tasks.stages import github
+
+    for driver in one.states.plan.by_driver:
         task = stage_task(
             "github", driver, github.github, [driver], doc=f"GitHub release of {driver}", done=False, state="pending",
             reason="GitHub is asked each time",
@@ -83,7 +86,9 @@ def task_release() -> Iterator[Task]:
 
 def _lacking(one: Foundry, driver: str) -> list[str]:
     """The archives that must be made: without GitHub their files have to be here, with it only where it lacks them."""
-    ledger = with_built(one, one.states.ledgers.get(driver) or Ledger(driver, one.states.plan.families[driver].name))
+    ledger = one.states.ledgers.get(driver)
+    if ledger is None:
+        return []
     lacking = sources.missing(one, driver, ledger)
     if not repository(one):
         known = sources.archives(one, driver, ledger)

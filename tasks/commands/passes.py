@@ -37,10 +37,10 @@ def later_passes(names: Sequence[str], one: Foundry) -> list[list[str]]:
     released = drivers_of([name for name in names if is_release(name)], one.states.plan)
     published = drivers_of([name for name in names if publishes(name)], one.states.plan)
     kept = [driver for driver in one.states.plan.by_driver if driver in {*released, *published}]
-    return [
-        [f"assets:{driver}" for driver in released], [f"ledger:{driver}" for driver in kept],
-        [f"release:{driver}" for driver in released],
-    ]
+    sources, ledgers = [f"assets:{driver}" for driver in released], [f"ledger:{driver}" for driver in kept]
+    # What is kept beside the images names the sources; where nothing is published, the ledger is what they are made of.
+    first = [sources, ledgers] if one.settings["publish"] else [ledgers, sources]
+    return [*first, [f"release:{driver}" for driver in released]]
 
 
 def needless(tasks: Sequence[str], one: Foundry) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 
 from tasks.core.errors import ConfigError, Fault
 from tasks.core.files import parse_json, pretty_json
+from tasks.core.names import LEDGER_FILE
 from tasks.core.schema import Verdicts
 from tasks.core.versions import version_key
 
@@ -102,7 +103,7 @@ class Ledger:
 
 def ledger_path(build: Path, driver: str) -> Path:
     """Where a driver's ledger is, below ``build/<profile>``."""
-    return build / "release" / driver / "images.json"
+    return build / "release" / driver / LEDGER_FILE
 
 
 def read_ledger(path: Path, file: str, verdicts: Verdicts) -> Ledger | None:

@@ -10,6 +10,11 @@ KERNEL_LIMIT = 100  # characters
 TAG_LIMIT = 128  # OCI distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
 OCI_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m → OCI architecture
 
+# Files of a release.
+LEDGER_FILE = "images.json"
+TABLES_FILE = "images.md"  # the long tables of notes that would not fit
+CHECKSUMS_FILE = "SHA256SUMS"
+
 
 def cell_name(driver: str, kernel: str) -> str:
     """The name of a cell: of its folder and of its tasks."""

@@ -10,11 +10,8 @@ from urllib.parse import quote
 
 from tasks.core.errors import FoundryError
 from tasks.core.ledger import Ledger, Row
+from tasks.core.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from tasks.core.versions import version_key
-
-TABLES_FILE = "images.md"  # the asset that long tables move to
-LEDGER_FILE = "images.json"
-CHECKSUMS_FILE = "SHA256SUMS"
 
 _LONGEST_WORDS = 300  # characters of somebody else's words
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, direction, line separators

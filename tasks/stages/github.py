@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from tasks.core.errors import FoundryError
 from tasks.core.files import append_to, sha256_bytes, sha256_file, write_atomic
 from tasks.core.ledger import Ledger, NewerLedger
-from tasks.core.notes import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE, make_notes
+from tasks.core.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from tasks.core.notes import make_notes
 from tasks.stages import notes, sources
 from tasks.stages.context import Foundry
 from tasks.stages.github_repository import LOG, driver_client, release_tag, require_token

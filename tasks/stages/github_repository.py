@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tasks.core.files import append_to, sha256_bytes
 from tasks.core.ledger import ledger_path
-from tasks.core.notes import LEDGER_FILE
+from tasks.core.names import LEDGER_FILE
 from tasks.stages.context import Foundry
 
 if TYPE_CHECKING:

@@ -111,7 +111,7 @@ def store(foundry: Foundry, driver: str) -> None:
     family = foundry.states.plan.families[driver].name
     targets = foundry.targets(family)
     if not targets:
-        change(foundry, driver, lambda ledger: with_built(foundry, ledger).with_edition())
+        change(foundry, driver, lambda ledger: _with_built(foundry, ledger).with_edition())
         return
     theirs = [_read_remote(foundry, driver, number) for number in range(len(targets))]
 
@@ -131,7 +131,7 @@ def stored(foundry: Foundry, driver: str) -> bool:
     """Whether the ledger is an edition that every target has; finding out asks nobody."""
     ledger = foundry.states.ledgers.get(driver)
     if not foundry.settings["publish"]:
-        return ledger is not None and ledger.in_edition and with_built(foundry, ledger) == ledger
+        return ledger is not None and ledger.in_edition and _with_built(foundry, ledger) == ledger
     if ledger is None or not ledger.rows:
         return True
     marks = list(_marks(foundry, driver).values())
@@ -150,7 +150,7 @@ def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
     return {driver: ledger_of(foundry, driver) for driver in sorted(drivers, key=version_key)}
 
 
-def with_built(foundry: Foundry, ledger: Ledger) -> Ledger:
+def _with_built(foundry: Foundry, ledger: Ledger) -> Ledger:
     """The ledger with the cells that are built here, in a profile that publishes nowhere; else the ledger itself."""
     if foundry.settings["publish"]:
         return ledger

@@ -6,19 +6,23 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.core.cells import Cell
 from tasks.core.config import Family
 from tasks.core.errors import FoundryError
 from tasks.core.files import canonical_json, sha256_bytes, write_atomic
 from tasks.core.ledger import Ledger, ledger_path
-from tasks.core.notes import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE, Facts, Unbuilt, make_notes
+from tasks.core.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from tasks.core.records import input_facts, output_facts, read_record, write_record
 from tasks.core.state import FAILED
 from tasks.core.targets import targets_of
 from tasks.stages import sources
 from tasks.stages.context import Foundry
 from tasks.stages.ledgers import ledger_of
+
+if TYPE_CHECKING:
+    from tasks.core.notes import Facts, Unbuilt
 
 NOTES_FILE = "notes.md"
 RECORD = "notes.json"
@@ -50,6 +54,8 @@ def notes(foundry: Foundry, driver: str) -> None:
 
     Raises FoundryError ``ledger-missing``, ``notes-too-long``, ConfigError where the ledger can't be read.
     """
+    from tasks.core.notes import make_notes
+
     folder = _folder(foundry, driver)
     if not (foundry.root / ledger_path(foundry.config.build, driver)).exists():
         raise FoundryError(f"there is no ledger of {driver} yet", reason="ledger-missing",
@@ -80,6 +86,8 @@ def checksums(ledger: Ledger, tables: str) -> bytes:
 
 def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
     """What the notes say besides the ledger."""
+    from tasks.core.notes import Facts
+
     family = foundry.config.families[ledger.family]
     lock = foundry.config.locks[family.name]
     package, base = lock["packages"].get(ledger.driver, {}), lock.get("base", {})
@@ -103,6 +111,8 @@ def _registries(foundry: Foundry, family: Family, ledger: Ledger) -> tuple[str, 
 
 
 def _unbuilt(foundry: Foundry, ledger: Ledger) -> Iterable[Unbuilt]:
+    from tasks.core.notes import Unbuilt
+
     for cell in foundry.states.plan.by_driver.get(ledger.driver, ()):
         state = foundry.states.cells[cell.name]
         if state.state != FAILED or state.failure is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.config import Family
 from tasks.core.errors import FoundryError
@@ -22,8 +22,10 @@ from tasks.core.patches import Patch, applying
 from tasks.core.versions import version_key
 from tasks.stages import fetch, source
 from tasks.stages.context import Foundry
-from tasks.stages.ledgers import change, ledger_file, ledger_of, with_built
-from tasks.stages.modified_source import ModifiedSource, Series, asset_name, build_files, write_modified_source
+from tasks.stages.ledgers import change, ledger_file, ledger_of
+
+if TYPE_CHECKING:
+    from tasks.stages.modified_source import Series
 
 DRIVER, BUSYBOX = "driver", "busybox"
 LOG = "sources.log"
@@ -55,7 +57,7 @@ def make(foundry: Foundry, driver: str) -> None:
     Raises FoundryError ``series-unknown``, what the stages fetch and source raise, and what
     `tasks.stages.busybox_source.fetch_busybox` raises; what could be made is kept.
     """
-    ledger = with_built(foundry, ledger_of(foundry, driver))
+    ledger = ledger_of(foundry, driver)
     lacking = {*missing(foundry, driver, ledger), *(
         entry["kind"] for name, entry in archives(foundry, driver, ledger).items()
         if not here(foundry, driver, name, entry)
@@ -71,13 +73,14 @@ def make(foundry: Foundry, driver: str) -> None:
             continue
         entry = {"kind": kind, "key": _keys(foundry, driver, ledger)[kind], "sha256": sha256_file(path),
                  "size": path.stat().st_size}
-        change(foundry, driver, lambda now, new={path.name: entry}: with_built(  # type: ignore[misc]
-            foundry, now).with_sources(new))
+        change(foundry, driver, lambda now, new={path.name: entry}: now.with_sources(new))  # type: ignore[misc]
     if problem is not None:
         raise problem
 
 
 def _make_driver(foundry: Foundry, driver: str, ledger: Ledger) -> Path:
+    from tasks.stages.modified_source import ModifiedSource, asset_name, build_files, write_modified_source
+
     family = foundry.states.plan.families[driver]
     known = foundry.states.sources[driver]
     if not known.source_done:
@@ -126,6 +129,8 @@ def _keys(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, str]:
 
 def _series(foundry: Foundry, ledger: Ledger, family: Family) -> tuple[Series, ...]:
     """The kernels of the ledger by the patches that their modules were built with."""
+    from tasks.stages.modified_source import Series
+
     kernels: dict[str, set[str]] = defaultdict(set)
     for row in ledger.rows.values():
         kernels[_patches_of(row)].add(row["kernel"])
