@@ -16,6 +16,7 @@ from typing import Any
 
 from tasks.core.errors import ConfigError, Fault
 from tasks.core.files import parse_json
+from tasks.core.parsed import Parsed
 from tasks.core.patches import Patch
 from tasks.core.profile import Profile
 from tasks.core.schema import Verdicts
@@ -86,6 +87,7 @@ class _Reader:
 
     root: Path
     verdicts: Verdicts
+    parsed: Parsed
     faults: list[Fault] = field(default_factory=list)
 
     def document(self, file: str, schema: str, *, default: Any = None, lenient: bool = False) -> Any:
@@ -100,9 +102,9 @@ class _Reader:
             self.faults.append(Fault(file, "", f"can't be read: {getattr(error, 'strerror', error)}"))
             return default
         try:
-            document = _parse(file, content)
+            document = parse_json(content) if file.endswith(".json") else self.parsed.yaml(content)
         except ValueError as error:
-            self.faults.append(Fault(file, "", str(error)))
+            self.faults.append(Fault(file, "", f"is not JSON: {error}" if file.endswith(".json") else str(error)))
             return default
         faults = self.verdicts.check(schema, document, content, file)
         self.faults += faults
@@ -111,8 +113,9 @@ class _Reader:
 
 def load(root: Path, profile: Profile) -> Config:
     """Read and check everything; raises ConfigError with every fault of every file."""
-    verdicts = Verdicts(root / "schemas", root / "build" / profile.name / "verdicts.json")
-    reader = _Reader(root, verdicts)
+    kept = root / "build" / profile.name
+    verdicts, parsed = Verdicts(root / "schemas", kept / "verdicts.json"), Parsed(kept / "parsed.json")
+    reader = _Reader(root, verdicts, parsed)
     defaults = reader.document("config/defaults.yaml", "defaults", lenient=True)
     changes = _profile_document(reader, profile)
     settings = _usable(_merge(_mapping(defaults), _mapping(changes)), reader.faults)
@@ -127,6 +130,7 @@ def load(root: Path, profile: Profile) -> Config:
     if reader.faults:
         raise ConfigError(reader.faults, hint="docs/configuration.md describes every file and field")
     verdicts.keep()
+    parsed.keep()
     return Config(root, profile, settings, families, locks, tuple(wants), tuple(catalogue), verdicts)
 
 
@@ -219,18 +223,6 @@ def _catalogue_faults(file: str, catalogue: Any) -> list[Fault]:
         if first != index:
             faults.append(Fault(file, f"$[{index}]", f"{' '.join(name)} is already at $[{first}]"))
     return faults
-
-
-def _parse(file: str, content: bytes) -> Any:
-    """JSON or YAML by the file's ending; ValueError with one line on what is wrong."""
-    if file.endswith(".json"):
-        try:
-            return parse_json(content)
-        except ValueError as error:
-            raise ValueError(f"is not JSON: {error}") from error
-    from tasks.core.plain_yaml import parse_yaml
-
-    return parse_yaml(content)
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
