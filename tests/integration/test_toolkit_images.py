@@ -437,11 +437,11 @@ def program(*versions: str) -> bytes:
     return tar_of({"bin/busybox": b"\x7fELF" + filler(3000) + text + filler(3000)})
 
 
-def test_what_others_keep_in_the_lock_stays() -> None:
-    old = {"name": "a", "digest": "sha256:1", "created": "x",
-           "busybox": {"version": "1", "source": "s", "source_backup": "b", "sha256": {"s": "0"}}}
-    new = {"name": "a", "digest": "sha256:2", "created": "y", "busybox": {"version": "2", "source": "t"}}
-    assert merged_base(old, new)["busybox"] == {"version": "2", "source": "t", "sha256": {"s": "0"}}
+def test_the_checksums_of_sources_stay_with_their_sources() -> None:
+    old = {"name": "a", "digest": "sha256:1", "created": "x", "busybox": {
+        "version": "1", "source": "s", "source_backup": "b", "sha256": {"s": "0", "b": "1"}}}
+    new = {"name": "a", "digest": "sha256:2", "created": "y", "busybox": {"version": "2", "source": "s"}}
+    assert merged_base(old, new)["busybox"] == {"version": "2", "source": "s", "sha256": {"s": "0"}}
     assert "busybox" not in merged_base(old, {name: new[name] for name in ("name", "digest", "created")})
 
 
