@@ -9,6 +9,7 @@ from doit import doit_cmd
 from doit.cmd_base import DodoTaskLoader
 
 from tasks import session
+from tasks.commands import workflow
 from tasks.commands.passes import is_release, publishes
 from tasks.core.catalogue import unread_toolkits
 from tasks.core.errors import ConfigError, Fault, FoundryError, UsageError
@@ -28,6 +29,8 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
             return self._load(cmd, pos_args)
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)
+            if cmd.get_name() == "run":
+                workflow.tell_fault(error)
             raise SystemExit(error.exit_code) from None
 
     def load_again(self, cmd: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdParseError
 
 from tasks import session
-from tasks.commands import passes
+from tasks.commands import passes, workflow
 from tasks.commands.alone import alone
 from tasks.commands.reporter import FoundryReporter
 from tasks.core.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, FoundryError
@@ -36,11 +36,16 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         """Run the tasks; returns 0, 1, 2, 3 or 130 as `docs/commands.md` says."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
+        with workflow.guarded():
+            return self._alone(params, args)
+
+    def _alone(self, params: Any, args: list[str]) -> int:
         try:
             with alone():
                 return self._interruptible(params, args)
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)
+            workflow.tell_fault(error)
             return error.exit_code
         except CmdParseError as error:
             print(f"error: {error}\n  hint: options of `doit run` go before the tasks' names", file=sys.stderr)
@@ -69,6 +74,8 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         one.verbosity = DEFAULT_VERBOSITY if verbosity is None else int(verbosity)
         if isinstance(outfile, str):  # doit would open, and empty, it in each pass
             outfile = open(outfile, "w", encoding="utf-8")  # noqa: SIM115 - ends with the process
+        elif outfile is sys.__stdout__:  # as it was when doit was imported
+            outfile = sys.stdout
         out = reporter(outfile, {}) if isinstance(reporter, type) else reporter  # one for all passes
 
         def perform(names: list[str]) -> int:
@@ -83,6 +90,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         finally:
             if isinstance(out, FoundryReporter):
                 out.show_table()
+            workflow.tell(list(one.journal.entries.values()), one.journal.up_to_date, one.journal.warnings)
         return one.journal.exit_code() or (EXIT_TASK_FAILED if result else 0)
 
     def _passes(self, one: Foundry, perform: Callable[[list[str]], int]) -> int:

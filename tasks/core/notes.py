@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from tasks.core.errors import FoundryError
 from tasks.core.ledger import Ledger, Row
+from tasks.core.markdown import cell, code, words
 from tasks.core.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from tasks.core.versions import version_key
 
-_LONGEST_WORDS = 300  # characters of somebody else's words
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, direction, line separators
 _IN_LINKS = "/:?&=%#+,;@~-._"
-_HARMLESS = re.compile(r"(?!.*www)[A-Za-z0-9 ,.;:'()+-]+")
 
 
 @dataclass(frozen=True)
@@ -119,8 +115,8 @@ def _available(ledger: Ledger, facts: Facts) -> list[str]:
     lines = ["## Available Images", ""]
     for row in ledger.sorted_rows():
         releases = ", ".join(_sorted(row["releases"])) or "none"
-        lines.append(f"- {_code(row['tags'][0])} (compatible with OCP: {releases})")
-        lines += [f"  - {_code(spec)}" for spec in pull_specs(row, facts)]
+        lines.append(f"- {code(row['tags'][0])} (compatible with OCP: {releases})")
+        lines += [f"  - {code(spec)}" for spec in pull_specs(row, facts)]
     return lines if ledger.rows else [*lines, "None yet."]
 
 
@@ -133,7 +129,7 @@ def _by_release(ledger: Ledger, facts: Facts) -> list[str]:
     for release, row in places:
         where = pull_specs(row, facts)[0].partition("@")[0]
         image = f"{where}:{row['tags'][0]}"
-        lines.append(f"| {release} | {_cell(row['kernel'])} | {_cell(image)} |")
+        lines.append(f"| {release} | {cell(row['kernel'])} | {cell(image)} |")
     return lines
 
 
@@ -148,7 +144,7 @@ def _news(ledger: Ledger, facts: Facts) -> list[str]:
         was = row["noted"].get("was")
         releases = ", ".join(_sorted(row["releases"]))
         if was is None:
-            lines.append(f"- new: {_code(row['tags'][0])} ({releases})")
+            lines.append(f"- new: {code(row['tags'][0])} ({releases})")
             continue
         added = _sorted(set(row["releases"]) - set(was["releases"]))
         gone = _sorted(set(was["releases"]) - set(row["releases"]))
@@ -157,13 +153,13 @@ def _news(ledger: Ledger, facts: Facts) -> list[str]:
             what.append(f"rebuilt ({_why(row)}), before: `{was['digest']}`")
         what += [f"now also for {', '.join(added)}"] if added else []
         what += [f"no longer for {', '.join(gone)}"] if gone else []
-        lines.append(f"- {_code(row['tags'][0])}: {'; '.join(what)}")
+        lines.append(f"- {code(row['tags'][0])}: {'; '.join(what)}")
     return lines
 
 
 def _why(row: Row) -> str:
     reason: str = row.get("replaces", {}).get("reason", "")
-    return _words(reason) if reason else "its inputs changed"
+    return words(reason) if reason else "its inputs changed"
 
 
 def _unbuilt(facts: Facts) -> list[str]:
@@ -172,7 +168,7 @@ def _unbuilt(facts: Facts) -> list[str]:
     lines = ["## Known not to build", ""]
     for one in facts.unbuilt:
         older = "; the image above is of an earlier state" if one.published else ""
-        lines.append(f"- {_code(one.kernel)} ({', '.join(one.releases)}): {_code(one.why)}{older}")
+        lines.append(f"- {code(one.kernel)} ({', '.join(one.releases)}): {code(one.why)}{older}")
     return lines
 
 
@@ -194,14 +190,14 @@ def _sources(facts: Facts) -> list[str]:
     archives = ", ".join(f"`{name}`" for name in facts.sources) or "none"
     lines = [
         "## Sources and proofs", "",
-        f"- Driver package: {_code(facts.package)}{_download(facts.package_url)},"
-        f" licence {_words(facts.package_license)}; SHA-256 of its content `{facts.content_sha256}`, as locked.",
+        f"- Driver package: {code(facts.package)}{_download(facts.package_url)},"
+        f" licence {words(facts.package_license)}; SHA-256 of its content `{facts.content_sha256}`, as locked.",
     ]
     if facts.fingerprint:
         lines.append(f"- The package's signature was verified with the key `{facts.fingerprint}`.")
     return [
         *lines,
-        f"- Base image: {_code(facts.base)}, BusyBox {_words(facts.busybox)}.",
+        f"- Base image: {code(facts.base)}, BusyBox {words(facts.busybox)}.",
         f"- Source archives of what is in the images, as the GPL asks for: {archives}.",
         f"- `{LEDGER_FILE}` has keys, digests and toolkits of all images; `{CHECKSUMS_FILE}` has all files' checksums.",
     ]
@@ -222,26 +218,3 @@ def _sorted(names: Iterable[str]) -> list[str]:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _code(text: str) -> str:
-    """Anybody's words, a compiler's for one, as a code span that they can't leave (CommonMark 0.31, "Code spans")."""
-    shown = "".join(" " if unicodedata.category(char) in _UNSEEN else char for char in text)
-    flat = " ".join(shown.split())
-    if len(flat) > _LONGEST_WORDS:
-        flat = f"{flat[:_LONGEST_WORDS].rstrip()}…"
-    if not flat:
-        return "`?`"
-    fence = "`" * (max((len(run) for run in re.findall("`+", flat)), default=0) + 1)
-    room = " " if flat.startswith("`") or flat.endswith("`") else ""
-    return f"{fence}{room}{flat}{room}{fence}"
-
-
-def _cell(text: str) -> str:
-    """The words as a code span in a table, where a bar ends a cell even in code (GFM, "Tables"); no name has one."""
-    return _code(text.replace("|", "¦"))
-
-
-def _words(text: str) -> str:
-    """The words as they are, where Markdown reads nothing else in them; else as code."""
-    return text if _HARMLESS.fullmatch(text) else _code(text)

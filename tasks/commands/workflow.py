@@ -1,0 +1,170 @@
+"""What GitHub Actions is told of a run: annotations, a job's summary, and no command but ours.
+
+The runner takes a line for a command that begins with ``::`` after white space, and one that has
+``##[`` anywhere (actions/runner, src/Runner.Common/ActionCommand.cs), from standard output and
+standard error alike. So whatever a compiler says passes `guarded`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tasks.core.errors import FoundryError
+from tasks.core.markdown import cell, code, words
+from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
+
+_MOST = 10  # annotations of a kind that GitHub shows for a step
+_MOST_ROWS = 1000  # a step's summary may have 1 MiB
+_BEGINS = re.compile(r"(^|[\r\n])([^\S\r\n]*)::")
+_DID = {
+    "toolkit": "catalogue refreshed", "fetch": "fetched", "source": "unpacked", "module": "compiled",
+    "image": "built", "push": "published", "assets": "sources packed", "ledger": "ledger kept",
+    "notes": "notes written", "github": "released",
+}
+_WORST = (FAILED, BLOCKED, INTERRUPTED, DONE)
+
+
+def in_actions(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether GitHub Actions runs this."""
+    return bool(environ.get("GITHUB_ACTIONS"))
+
+
+# -- commands ------------------------------------------------------------------
+
+
+def harmless(text: str) -> str:
+    """The text, in which the runner finds no command."""
+    return _BEGINS.sub(r"\1\2| ::", text).replace("##[", "# #[")
+
+
+def command(name: str, title: str, message: str) -> str:
+    """A workflow command with its properties and data escaped as the runner reads them."""
+    data = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    escaped = title.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return f"::{name} title={escaped.replace(':', '%3A').replace(',', '%2C')}::{data}"
+
+
+class Guarded:
+    """A stream whose text has no workflow commands; all else is the stream's own."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text without its commands; the length of what was given."""
+        self.stream.write(harmless(text))
+        return len(text)
+
+    def writelines(self, lines: Sequence[str]) -> None:
+        """As `write`, each."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """In GitHub Actions nothing but `annotate` gives the runner a command while this lasts."""
+    if not in_actions():
+        yield
+        return
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Guarded(sys.stdout), Guarded(sys.stderr)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+# -- what a run tells ------------------------------------------------------------
+
+
+def tell_fault(error: FoundryError) -> None:
+    """Annotate what ended a run before its tasks."""
+    if in_actions():
+        _annotate([command("error", "kmod-foundry", error.render())])
+        _append(f"### kmod-foundry\n\n{words(error.message)}\n")
+
+
+def tell(entries: Sequence[Entry], current: int, warnings: Sequence[str]) -> None:
+    """Annotate failures and warnings, and append the table to the job's summary; outside Actions nothing."""
+    if not in_actions() or not (entries or current or warnings):
+        return
+    errors = [(entry.name, entry.error.render()) for entry in entries if entry.error is not None]
+    told = [("kmod-foundry", text) for text in dict.fromkeys(warnings)]
+    _annotate([*_commands("error", errors), *_commands("warning", told)])
+    _append(summary(entries, current, warnings))
+
+
+def _commands(name: str, found: Sequence[tuple[str, str]]) -> list[str]:
+    shown = found if len(found) <= _MOST else found[:_MOST - 1]
+    made = [command(name, title, message) for title, message in shown]
+    more = len(found) - len(shown)
+    return [*made, *([command(name, "kmod-foundry", f"and {more} more: see the summary")] if more else [])]
+
+
+def summary(entries: Sequence[Entry], current: int, warnings: Sequence[str]) -> str:
+    """The run as Markdown: a row for each cell and driver that something was done for, what failed first."""
+    subjects: dict[str, list[Entry]] = {}
+    for entry in entries:
+        stage, _, subject = entry.name.partition(":")
+        if stage in _DID:
+            subjects.setdefault(subject or stage, []).append(entry)
+    rows = sorted(subjects.items(), key=lambda item: _WORST.index(_state(item[1])))
+    count = {state: sum(_state(found) == state for found in subjects.values()) for state in _WORST}
+    lines = [
+        "### kmod-foundry", "",
+        ", ".join(f"{number} {state}" for state, number in count.items() if number) or "nothing to do",
+        f"({current} tasks were up to date and skipped).", "",
+    ]
+    if rows:
+        lines += ["| | state | what was done | seconds | first error |", "|---|---|---|--:|---|"]
+        lines += [_row(subject, found) for subject, found in rows[:_MOST_ROWS]]
+        lines += [f"| … and {len(rows) - _MOST_ROWS} more | | | | |"] if len(rows) > _MOST_ROWS else []
+        lines.append("")
+    if warnings:
+        lines += ["Warnings:", "", *(f"- {code(text)}" for text in dict.fromkeys(warnings)), ""]
+    return "\n".join(lines) + "\n"
+
+
+def _row(subject: str, entries: Sequence[Entry]) -> str:
+    did = ", ".join(_DID[entry.name.partition(":")[0]] for entry in entries if entry.state == DONE)
+    problem = next((entry for entry in entries if entry.error is not None), None)
+    why = cell(problem.error.message) if problem is not None and problem.error is not None else ""
+    if problem is None:
+        why = next((cell(f"needs {entry.note}") for entry in entries if entry.state == BLOCKED), "")
+    seconds = sum(entry.seconds for entry in entries)
+    return f"| {cell(subject)} | {_state(entries)} | {did} | {seconds:.1f} | {why} |"
+
+
+def _state(entries: Sequence[Entry]) -> str:
+    """The worst of a subject's stages."""
+    states = {INTERRUPTED if entry.state == DOING else entry.state for entry in entries}
+    return min(states, key=_WORST.index)
+
+
+def _annotate(lines: Sequence[str]) -> None:
+    stream = sys.stdout.stream if isinstance(sys.stdout, Guarded) else sys.stdout
+    for line in lines:
+        stream.write(f"{line}\n")
+    stream.flush()
+
+
+def _append(text: str) -> None:
+    """Add to the job's summary; a summary that can't be written fails no run."""
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    try:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        print(f"warning: the job's summary can't be written: {error.strerror}", file=sys.stderr)
