@@ -89,15 +89,19 @@ class Ledger:
         })
 
     def merged(self, other: Ledger) -> Ledger:
-        """All rows of both; of two for the same cell the one that was published later."""
+        """All rows of both; of two for the same cell the one that was published later.
+
+        Of two archives of the same name that of the later edition, which knew more rows.
+        """
         rows = {**other.rows, **self.rows}
         for place in self.rows.keys() & other.rows.keys():
             mine, theirs = self.rows[place], other.rows[place]
             later, earlier = (mine, theirs) if _age(mine) >= _age(theirs) else (theirs, mine)
             noted = {"noted": earlier["noted"]} if "noted" in earlier else {}
             rows[place] = {**noted, **later}
+        old, new = (other, self) if self.edition >= other.edition else (self, other)
         return replace(
-            self, rows=rows, series={**other.series, **self.series}, sources={**other.sources, **self.sources}
+            self, rows=rows, series={**other.series, **self.series}, sources={**old.sources, **new.sources}
         )
 
 

@@ -37,16 +37,10 @@ def github(foundry: Foundry, driver: str) -> None:
     if not ledger.rows:
         foundry.journal.warn(f"{driver} has no image yet: no release")
         return
-    lacking = sources.missing(foundry, driver, ledger)
-    if lacking:
-        raise FoundryError(
-            f"{driver} is not released: its source archives are missing ({', '.join(lacking)})",
-            reason="sources-missing", hint=f"run `doit assets:{driver}`", log=log,
-        )
     client = driver_client(foundry, driver)
     while True:
         try:
-            done = reconcile(client, _wanted(foundry, ledger_of(foundry, driver)))
+            done = reconcile(client, _wanted(foundry, _with_sources(foundry, driver)))
             break
         except _Changed:  # ends: what there is to take over, and to make anew, is so once
             continue
@@ -54,6 +48,18 @@ def github(foundry: Foundry, driver: str) -> None:
             error.log = error.log or log
             raise
     append_to(log)(f"{done.url}: {', '.join(done.writes) or 'as it should be'}")
+
+
+def _with_sources(foundry: Foundry, driver: str) -> Ledger:
+    """The ledger, if its source archives are of its rows."""
+    ledger = ledger_of(foundry, driver)
+    lacking = sources.missing(foundry, driver, ledger)
+    if lacking:
+        raise FoundryError(
+            f"{driver} is not released: its source archives are missing ({', '.join(lacking)})",
+            reason="sources-missing", hint=f"run `doit assets:{driver}`",
+        )
+    return ledger
 
 
 class _Changed(Exception):

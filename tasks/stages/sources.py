@@ -34,15 +34,15 @@ _FORM = 1  # of the archives: another number makes them anew
 
 def missing(foundry: Foundry, driver: str, ledger: Ledger) -> list[str]:
     """The kinds of archives that the ledger lacks, or has of other inputs; asks nobody."""
-    keys = _keys(foundry, driver, ledger)
-    current = {entry["kind"] for entry in ledger.sources.values() if entry["key"] == keys.get(entry["kind"])}
-    return [kind for kind in keys if kind not in current]
+    wanted = keys(foundry, driver, ledger)
+    current = {entry["kind"] for entry in ledger.sources.values() if entry["key"] == wanted.get(entry["kind"])}
+    return [kind for kind in wanted if kind not in current]
 
 
 def archives(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, Mapping[str, Any]]:
     """What the ledger says of the archives of today's inputs, by file name."""
-    keys = _keys(foundry, driver, ledger)
-    return {name: entry for name, entry in ledger.sources.items() if entry["key"] == keys.get(entry["kind"])}
+    wanted = keys(foundry, driver, ledger)
+    return {name: entry for name, entry in ledger.sources.items() if entry["key"] == wanted.get(entry["kind"])}
 
 
 def here(foundry: Foundry, driver: str, name: str, entry: Mapping[str, Any]) -> bool:
@@ -71,7 +71,7 @@ def make(foundry: Foundry, driver: str) -> None:
         except FoundryError as error:
             problem = problem or error
             continue
-        entry = {"kind": kind, "key": _keys(foundry, driver, ledger)[kind], "sha256": sha256_file(path),
+        entry = {"kind": kind, "key": keys(foundry, driver, ledger)[kind], "sha256": sha256_file(path),
                  "size": path.stat().st_size}
         change(foundry, driver, lambda now, new={path.name: entry}: now.with_sources(new))  # type: ignore[misc]
     if problem is not None:
@@ -108,7 +108,7 @@ def _make_busybox(foundry: Foundry, driver: str) -> Path:
     return path
 
 
-def _keys(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, str]:
+def keys(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, str]:
     """What each archive depends on, hashed; empty where nothing is published or locked."""
     family = foundry.states.plan.families[driver]
     lock = foundry.config.locks[family.name]
@@ -117,14 +117,14 @@ def _keys(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, str]:
         return {}
     files = [BUILD_SCRIPT, family["containerfile"], *family["licenses"]]
     rows = [[row["kernel"], _patches_of(row), row.get("toolkit", "")] for row in ledger.sorted_rows()]
-    keys = {DRIVER: _hash([
+    found = {DRIVER: _hash([
         _FORM, driver, package, rows, {name: foundry.states.hashes.get(name) for name in files},
         family["modules"], family.data.get("make", {}), family.data.get("strip", "debug"), family["title"],
     ])}
     busybox = base.get("busybox")
     if busybox is not None:
-        keys[BUSYBOX] = _hash([_FORM, busybox["version"], busybox["source"], busybox.get("source_backup", "")])
-    return keys
+        found[BUSYBOX] = _hash([_FORM, busybox["version"], busybox["source"], busybox.get("source_backup", "")])
+    return found
 
 
 def _series(foundry: Foundry, ledger: Ledger, family: Family) -> tuple[Series, ...]:

@@ -5,22 +5,30 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
+import yaml
 
+from tasks.core.versions import kernel_version
+from tests.harness import github_exchange as exchange
 from tests.harness.aws import ALIAS, FakeEcr, ecr_fake
 from tests.harness.clone import Clone, Run
-from tests.harness.front import Front, front
+from tests.harness.front import Front, front, says
 from tests.harness.github import GitHub, github_fake
 from tests.harness.github_state import Release
-from tests.harness.registry import htpasswd, real_registry
+from tests.harness.registry import OCI_MANIFEST, Pusher, htpasswd, real_registry
 from tests.harness.released import DRIVERS, files_of, ledger
 from tests.harness.secrets import PASSWORD, USER
 
 DRIVER = "2.22.2.0"
+MEDIA_TYPE = "application/vnd.kmod-foundry.ledger.v1+json"
 TOKEN = "ghs_token-canary-0816"
 SECRET_KEY = "secret-key-canary-0815"
 PLACE = "neuron-openshift/neuron-kernel-module"
@@ -146,3 +154,259 @@ def test_from_nothing_to_a_fresh_checkout(world: World, tmp_path: Path) -> None:
         assert files_of(other, driver)["images.json"] == files_of(clone, driver)["images.json"]
         assert (world.release(driver).body or "").startswith("Mine.\r\n")
     no_secrets(world, run, first, again, publish, release, whole)
+
+
+def one_cell(world: World) -> None:
+    """What is wanted is one cell, so that a run takes less time."""
+    world.clone.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.16.30"]}])
+
+
+def more_cells(clone: Clone) -> None:
+    clone.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.16.30", "4.17"]}])
+
+
+def goes_down(world: World) -> None:
+    """GitHub tells which ledger there is; after that it is out of reach."""
+    def last(one: exchange.Exchange) -> None:
+        one.finish()
+        world.github.always("", "", exchange.drop())
+
+    world.github.fault(last, "GET", "/releases/tags/")
+
+
+def kernels_of(content: bytes) -> list[str]:
+    return [row["kernel"] for row in json.loads(content)["cells"]]
+
+
+def test_rows_of_other_checkouts_stay(world: World, kernels: list[str], tmp_path: Path) -> None:
+    """GitHub fails after a checkout published more; the others lose nothing, and compile nothing again."""
+    one_cell(world)
+    clone, hub = world.clone, world.github
+    assert clone.doit("release").code == 0
+    world.right(DRIVER)
+    other = clone.checkout(tmp_path / "other")
+    other.edit("config/defaults.yaml", "network_timeout: 900", "network_timeout: 10")
+    other.copy_state(clone, "cells", "sources")
+    more_cells(other)
+    goes_down(world)
+    before = [(asset.name, asset.content) for asset in world.release(DRIVER).assets]
+    run = other.doit("release")
+    assert run.code == 3, run.text
+    assert "GitHub can't be reached" in run.text
+    assert kernels_of(files_of(other, DRIVER)["images.json"]) == kernels[:2]
+    assert "push:" in run.out and "ledger:" in run.out
+    assert [(asset.name, asset.content) for asset in world.release(DRIVER).assets] == before
+    hub.standing.clear()
+    third = clone.checkout(tmp_path / "third")
+    more_cells(third)
+    run = third.doit("release")
+    assert run.code == 0, run.text
+    assert (run.compiled, run.imaged) == ([], 0)
+    assert kernels_of(world.right(DRIVER, third)["images.json"]) == kernels[:2]
+    # The first one wants less and knows nothing of all this.
+    run = clone.doit("release")
+    assert run.code == 0, run.text
+    assert kernels_of(world.right(DRIVER)["images.json"]) == kernels[:2]
+    hub.requests.clear()
+    assert [one.doit("release").code for one in (clone, third)] == [0, 0]
+    assert hub.writes() == []
+
+
+def test_a_registry_without_ledgers(world: World, tmp_path: Path) -> None:
+    """It refuses their tags alone: the release is made, the run fails; a fresh checkout finds the ledger at GitHub."""
+    one_cell(world)
+    clone = world.clone
+    ledgers = f"PUT /v2/{ALIAS}/{PLACE}/manifests/ledger-"
+    world.registry.always(ledgers, says(403, b'{"errors": [{"code": "DENIED", "message": "no"}]}'))
+    run = clone.doit("release")
+    assert run.code in (1, 3), run.text
+    assert "FAILED ledger:2.22.2.0" in run.out
+    world.right(DRIVER)
+    world.registry.standing.clear()
+    world.registry.requests.clear()
+    world.github.requests.clear()
+    world.github.elsewhere_requests.clear()
+    fresh = clone.checkout(tmp_path / "fresh")
+    listed = fresh.doit("build")
+    assert (listed.code, listed.compiled) == (0, []), listed.text
+    assert world.asked() <= 4 + 1, "and one that tells how to log in"
+    run = fresh.doit("release")
+    assert (run.code, run.compiled) == (0, []), run.text
+    assert world.registry.count("/manifests/ledger-2.22.2.0", "PUT") == 1
+    assert world.github.writes() == []
+    world.right(DRIVER, fresh)
+
+
+@pytest.mark.parametrize("place", ["here", "registry", "github"])
+def test_a_ledger_of_a_newer_version(world: World, place: str) -> None:
+    """Nothing is written anywhere: the rows that it has are not understood."""
+    one_cell(world)
+    clone, hub = world.clone, world.github
+    newer = b'{"schema": 3, "driver": "2.22.2.0", "family": "neuron", "cells": {"another": "form"}}'
+    if place == "here":
+        (clone.build / "release" / DRIVER).mkdir(parents=True)
+        (clone.build / "release" / DRIVER / "images.json").write_bytes(newer)
+    elif place == "github":
+        hub.seed_asset(hub.seed_release(f"neuron-driver-{DRIVER}", body="theirs"), "images.json", newer)
+    else:
+        put_ledger(world, newer)
+        world.registry.requests.clear()
+    run = clone.doit("release")
+    assert run.code == 2, run.text
+    assert "schema 3 is newer than this version of kmod-foundry understands (2)" in run.err
+    assert "hint: update kmod-foundry" in run.err
+    assert "Traceback" not in run.text
+    assert hub.writes() == []
+    assert {verb for verb, _, _ in world.registry.requests} <= {"GET", "HEAD"}
+
+
+def put_ledger(world: World, content: bytes) -> None:
+    """Keep a ledger in the registry, as the product does."""
+    layer = {"mediaType": MEDIA_TYPE, "data": base64.b64encode(content).decode()}
+    pusher = Pusher(world.registry.upstream, f"{ALIAS}/{PLACE}", auth=(USER, PASSWORD))
+    pusher.manifest({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": MEDIA_TYPE,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", **pusher.blob(b"{}")},
+        "layers": [{**layer, **pusher.blob(content)}],
+    }, f"ledger-{DRIVER}")
+
+
+def test_an_old_ledger_and_damaged_assets(world: World, tmp_path: Path) -> None:
+    """A release of schema 1 is taken over; then what is tampered with or gone at GitHub is made anew."""
+    one_cell(world)
+    clone, hub = world.clone, world.github
+    assert clone.doit("publish").code == 0
+    document = ledger(clone, DRIVER)
+    document |= {"schema": 1, "cells": [{name: value for name, value in row.items() if name != "noted"}
+                                        for row in document["cells"]]}
+    document.pop("series", None)
+    put_ledger(world, json.dumps(document).encode())
+    fresh = clone.checkout(tmp_path / "fresh")
+    run = fresh.doit("release")
+    assert (run.code, run.compiled) == (0, []), run.text
+    held = world.right(DRIVER, fresh)
+    assert json.loads(held["images.json"])["schema"] == 2
+    release = world.release(DRIVER)
+    source, busybox = sorted(set(held) - {"SHA256SUMS", "images.json"})
+    hub.tamper(release.asset(source), b"evil")
+    hub.tamper(release.asset("images.json"), b"evil")
+    hub.tamper(release.asset("SHA256SUMS"), b"evil", digest=f"sha256:{hashlib.sha256(held['SHA256SUMS']).hexdigest()}")
+    release.asset("SHA256SUMS").told_digest = None
+    release.assets.remove(release.asset(busybox))
+    bare = clone.checkout(tmp_path / "bare")
+    assert not bare.build.exists()
+    run = bare.doit("release")
+    assert (run.code, run.compiled) == (0, []), run.text
+    assert world.right(DRIVER, bare) == held
+    hub.requests.clear()
+    assert bare.doit("release").code == 0
+    assert [method for method, _ in hub.requests] == ["GET"]
+
+
+@pytest.mark.parametrize("fault", ["unreachable", "another content"])
+def test_no_source_no_release(world: World, kernels: list[str], fault: str) -> None:
+    """Images are published and kept in the ledger; the release stays as it was; the next run heals."""
+    one_cell(world)
+    clone, hub = world.clone, world.github
+    assert clone.doit("release").code == 0
+    held = world.right(DRIVER)
+    lock = clone.root / "config/locks/neuron.json"
+    good = lock.read_bytes()
+    document = json.loads(good)
+    facts = document["base"]["busybox"]
+    facts.pop("source_backup", None)
+    facts["source"] = "http://127.0.0.1:1/x.tar.bz2" if fault == "unreachable" else facts["source"] + "?other"
+    facts["sha256"] = {facts["source"]: "0" * 64}
+    lock.write_text(json.dumps(document))
+    for path in (clone.build / "release" / DRIVER).glob("busybox-*"):
+        path.unlink()
+    more_cells(clone)
+    hub.requests.clear()
+    run = clone.doit("release")
+    assert run.code == 1, run.text
+    assert "FAILED assets:2.22.2.0: the source of BusyBox can't be had" in run.out
+    assert "its source archives are missing" in run.out
+    assert hub.writes() == []
+    assert world.release(DRIVER).asset("images.json").content == held["images.json"]
+    assert kernels_of(kept(world)) == kernels[:2]
+    lock.write_bytes(good)
+    run = clone.doit("release")
+    assert run.code == 0, run.text
+    assert kernels_of(world.right(DRIVER)["images.json"]) == kernels[:2]
+
+
+def kept(world: World) -> bytes:
+    """The ledger as the registry has it."""
+    answer = requests.get(f"http://{world.registry.upstream}/v2/{ALIAS}/{PLACE}/manifests/ledger-{DRIVER}",
+                          headers={"Accept": OCI_MANIFEST}, auth=(USER, PASSWORD), timeout=30)
+    return base64.b64decode(answer.json()["layers"][0]["data"])
+
+
+def test_ended_while_it_uploads(world: World) -> None:
+    """SIGTERM: a draft is left that nobody sees; the next run ends it."""
+    one_cell(world)
+    clone, hub = world.clone, world.github
+    hub.fault(exchange.delay(20), "POST", "/assets", number=2)
+    process = subprocess.Popen(clone.command("release"), cwd=clone.root, env=clone.environment(),
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while hub.count("POST", "/assets") < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, out
+    assert "Traceback" not in out
+    assert [release.draft for release in hub.releases] == [True]
+    run = clone.doit("release")
+    assert run.code == 0, run.text
+    world.right(DRIVER)
+    hub.requests.clear()
+    assert clone.doit("release").code == 0
+    assert hub.writes() == []
+
+
+def test_one_bad_cell_among_many(world: World, kernels: list[str]) -> None:
+    """It is named with the compiler's words; all others are released; what was published before stays."""
+    clone, hub = world.clone, world.github
+    clone.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.16.30", "4.17", "4.18.16"]}])
+    bad = kernels[2]
+    profile = clone.root / "config/profiles/github.yaml"
+    good = profile.read_text()
+    break_it(profile, bad)
+    run = clone.doit("release")
+    assert run.code == 1, run.text
+    assert run.compiled == [bad]
+    held = world.right(DRIVER)
+    assert kernels_of(held["images.json"]) == kernels[:2]
+    body = world.release(DRIVER).body or ""
+    unbuilt = body.partition("## Known not to build")[2].partition("## Sources")[0]
+    [line] = [line for line in unbuilt.splitlines() if line.startswith("- ")]
+    assert line.startswith(f"- `{bad}` (4.18.16): `") and "no_such_type" in line
+    assert str(clone.root) not in body
+    hub.requests.clear()
+    again = clone.doit("release")
+    assert (again.code, again.compiled) == (1, [bad])
+    assert hub.writes() == []
+    profile.write_text(good)
+    assert clone.doit("release").code == 0
+    assert kernels_of(world.right(DRIVER)["images.json"]) == kernels
+    body = world.release(DRIVER).body or ""
+    assert "Known not to build" not in body
+    assert body.partition("## What is new")[2].count("- new:") == 1
+    break_it(profile, bad)
+    run = clone.doit("release")
+    assert run.code == 1, run.text
+    assert kernels_of(world.right(DRIVER)["images.json"]) == kernels
+    assert "the image above is of an earlier state" in (world.release(DRIVER).body or "")
+
+
+def break_it(profile: Path, kernel: str) -> None:
+    """A patch that is needed for this kernel and newer ones alone, and does not compile."""
+    document = yaml.safe_load(profile.read_text())
+    edit = {"file": "neuron_cdev.c", "find": "static dev_t ncdev_number;", "matches": 1,
+            "replace": "static dev_t ncdev_number;\nstatic no_such_type x;"}
+    document["families"]["neuron"]["additional_patches"].append({
+        "id": "breaks", "why": "a test", "drivers": f"=={DRIVER}", "kernels": f">={kernel_version(kernel)}",
+        "edits": [edit],
+    })
+    profile.write_text(yaml.safe_dump(document))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +101,43 @@ def test_a_tampered_asset_is_found_by_its_digest(one: GitHub, product: Product) 
     one.tamper(released(one).asset("images.json"), b"evil")
     assert reconcile(client(one), product.wanted()).writes == ["images.json"]
     assert right(one, product)
+
+
+def test_what_is_replaced_is_looked_at_first(one: GitHub, product: Product) -> None:
+    """Whoever has to take something over from an asset gets it before anything is written; also of a broken run."""
+    reconcile(client(one), product.wanted())
+    product.files["images.json"] = b'{"rows": 2}\n'
+    product.files["busybox-1.35.0.tar.bz2"] = b"other"
+    seen: list[tuple[bytes, int]] = []
+
+    def wanted() -> Wanted:
+        plain = product.wanted()
+        return replace(plain, assets=lambda room: [
+            replace(asset, take_over=lambda content: seen.append((content, len(one.writes()))))
+            if asset.name == "images.json" else asset for asset in plain.assets(room)])
+
+    before = len(one.writes())
+    reconcile(client(one), wanted())
+    assert seen == [(b"{}\n", before)]
+    assert right(one, product)
+    reconcile(client(one), wanted())
+    assert len(seen) == 1, "what is as it should be is not read"
+    asset = released(one).asset("images.json")
+    asset.name, asset.content = "images.json.coming", b"[]"
+    reconcile(client(one), wanted())
+    assert seen[1][0] == b"[]"
+    assert right(one, product)
+    one.tamper(released(one).asset("images.json"), b"theirs")
+
+    def refuse(_: bytes) -> None:
+        raise FoundryError("not this one", reason="x")
+
+    plain = product.wanted()
+    stubborn = replace(plain, assets=lambda room: [replace(asset, take_over=refuse) for asset in plain.assets(room)])
+    before = len(one.writes())
+    with pytest.raises(FoundryError, match="not this one"):
+        reconcile(client(one), stubborn)
+    assert len(one.writes()) == before
 
 
 def test_an_asset_without_digest_is_read(one: GitHub, product: Product) -> None:
@@ -278,6 +315,11 @@ def test_reading_an_asset(one: GitHub) -> None:
     before = len(one.requests)
     assert read_asset(client(one), TAG, "images.json", 1000) == b"rows"
     assert len(one.requests) - before == 2
+    digest = hashlib.sha256(b"rows").hexdigest()
+    assert read_asset(client(one), TAG, "images.json", 1000, unless="0" * 64) == b"rows"
+    before = len(one.requests)
+    assert read_asset(client(one), TAG, "images.json", 1000, unless=digest) is None
+    assert len(one.requests) - before == 1, "what is known is not read"
     assert all("authorization" not in {name.lower() for name in headers} for _, headers in one.elsewhere_requests)
     with pytest.raises(OutsideError, match="more than the 3 allowed"):
         read_asset(client(one), TAG, "images.json", 3)

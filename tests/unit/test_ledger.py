@@ -94,6 +94,18 @@ def test_series_and_sources_stay(verdicts: Verdicts) -> None:
     assert again.to_bytes() == first.to_bytes()
 
 
+def test_of_two_archives_that_of_the_later_edition_stays() -> None:
+    """It was made from more rows; the other checkout knows of none of them."""
+    def archive(key: str) -> dict[str, dict[str, Any]]:
+        return {"x.tar.gz": {"kind": "driver", "key": key * 64, "sha256": key * 64, "size": 3}}
+
+    first = ledger(row(KERNELS[0])).with_sources(archive("1")).with_edition()
+    second = first.with_row(row(KERNELS[1]), []).with_sources(archive("2")).with_edition()
+    assert first.merged(second) == second.merged(first) == second
+    again = first.with_sources(archive("3"))
+    assert again.merged(first).sources == archive("3"), "of the same edition it is what was made here"
+
+
 def test_schema_1_is_read_and_becomes_2(verdicts: Verdicts) -> None:
     old = {"schema": 1, "driver": "2.22.2.0", "family": "neuron", "cells": [row(KERNELS[0])]}
     found = parse_ledger(json.dumps(old).encode(), "x", verdicts)

@@ -1,0 +1,107 @@
+"""What releases ask of GitHub, counted by a stand-in: 3 drivers of 60 kernels from nothing, then with nothing new.
+
+The ledgers are made up, as if all cells were published; registry, GitHub's client and notes are real.
+GitHub's limits: 1,000 requests an hour for GITHUB_TOKEN and repository, 500 an hour that create content
+(docs.github.com, "Rate limits for the REST API").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.core import config
+from tasks.core.files import sha256_bytes, write_atomic
+from tasks.core.ledger import Ledger
+from tasks.core.profile import Profile
+from tasks.core.state import States
+from tasks.stages import sources
+from tasks.stages.context import Foundry
+from tasks.stages.ledgers import ledger_file
+from tasks.stages.modified_source import asset_name
+from tests.bench.figure import Figure, at_most
+from tests.bench.synthetic import PROFILE, fill, synthetic_clone
+from tests.harness.clone import Clone
+from tests.harness.front import Front, front
+from tests.harness.github import GitHub, github_fake
+from tests.harness.registry import real_registry
+
+DRIVERS, KERNELS = ("2.16.7.0", "2.22.2.0", "2.28.0.0"), 60
+HOST, REPOSITORY = "registry.bench", "kmod"
+HOURLY, HOURLY_CONTENT, PART = 1000, 500, 5
+EACH = 4  # requests a driver when there is nothing new
+_TOKEN = "bench-token"
+_ARCHIVE_BYTES = 300_000
+
+
+def measure(folder: Path) -> Iterator[Figure]:
+    """Requests from nothing, then of the same and of a fresh checkout."""
+    with real_registry(folder / "registry") as address, front(address) as server, github_fake() as hub:
+        hub.token = _TOKEN
+        clone = _clone(folder / "clone", server, hub)
+        fill(clone)
+        _published(clone)
+        _released(clone, hub)
+        what = f"{len(DRIVERS)} x {KERNELS} cells, GitHub"
+        yield at_most(f"{what} requests", len(hub.requests), HOURLY / PART, "")
+        yield at_most(f"{what} writes", len(hub.writes()), HOURLY_CONTENT / PART, "")
+        for name, one in (("warm", clone), ("fresh", _clone(folder / "fresh", server, hub))):
+            hub.requests.clear()
+            hub.elsewhere_requests.clear()
+            server.requests.clear()
+            _released(one, hub)
+            asked = len(hub.requests) + len(hub.elsewhere_requests)
+            yield at_most(f"nothing new, {name}: GitHub, a driver", asked / len(DRIVERS), EACH, "",
+                          f"{len(server.requests)} of the registry")
+            yield at_most(f"nothing new, {name}: GitHub writes", len(hub.writes()), 0, "")
+
+
+def _clone(folder: Path, server: Front, hub: GitHub) -> Clone:
+    clone = synthetic_clone(folder, DRIVERS, releases=KERNELS, kernels=KERNELS)
+    clone.write(f"config/profiles/{PROFILE}.yaml", "\n".join([
+        "image_repository: localhost/neuron-driver", f"github_repository: {hub.repo}", "publish:",
+        f"  - registry: {HOST}", f"    repository: {REPOSITORY}", "addresses:", f"  {HOST}: '{server.address}'", "",
+    ]))
+    clone.extra |= {"GITHUB_API_URL": hub.url, "GITHUB_REPOSITORY": hub.repo, "GITHUB_TOKEN": _TOKEN,
+                    "NO_PROXY": "127.1,127.0.0.0/8"}
+    return clone
+
+
+def _released(clone: Clone, hub: GitHub) -> None:
+    """``doit release``, which must leave all releases right and compile nothing."""
+    run = clone.doit("release")
+    found = sorted((one.tag_name, one.draft, len(one.assets)) for one in hub.releases)
+    if run.code != 0 or run.compiled or found != [(f"neuron-driver-{name}", False, 4) for name in DRIVERS]:
+        raise RuntimeError(f"{found}: {run.text[-2000:]}")
+    if hub.violations:
+        raise RuntimeError("\n".join(hub.violations))
+
+
+def _published(clone: Clone) -> None:
+    """Ledgers as if all cells were published, with source archives that they know."""
+    loaded = config.load(clone.root, Profile(PROFILE, "synthetic"))
+    one = Foundry(loaded, States(loaded))
+    for driver, cells in one.states.plan.by_driver.items():
+        ledger = Ledger(driver, cells[0].family.name)
+        for cell in cells:
+            state = one.states.cells[cell.name]
+            if state.key is None or state.image is None:
+                raise RuntimeError(f"{cell.name} is not built")
+            image = state.image
+            ledger = ledger.with_row({
+                "kernel": cell.kernel, "arch": cell.arch, "key": state.key.key, "key_inputs": state.key.parts,
+                "digest": image["digest"], "config_digest": image["config_digest"], "size": image["size"],
+                "tags": [cell.tag], "registries": [f"{HOST}/{REPOSITORY}"], "releases": list(cell.releases),
+                "toolkit": cell.toolkit, "published": "2026-01-02T03:04:05Z",
+            }, [patch.as_data() for patch in cell.family.patches if not patch.inert_because(driver, cell.kernel)])
+        write_atomic(ledger_file(one, driver), _with_archives(one, ledger).to_bytes())
+
+
+def _with_archives(one: Foundry, ledger: Ledger) -> Ledger:
+    names = {sources.DRIVER: asset_name("aws-neuronx-dkms", ledger.driver), sources.BUSYBOX: "busybox-1.37.0.tar.bz2"}
+    for kind, key in sources.keys(one, ledger.driver, ledger).items():
+        content = f"{ledger.driver} {kind}\n".encode() * (_ARCHIVE_BYTES // 20)
+        write_atomic(ledger_file(one, ledger.driver).with_name(names[kind]), content)
+        ledger = ledger.with_sources({names[kind]: {
+            "kind": kind, "key": key, "sha256": sha256_bytes(content), "size": len(content)}})
+    return ledger
