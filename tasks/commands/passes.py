@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tasks.core.errors import UsageError
+from tasks.core.state import BUILT, PUBLISHED, CellState
 from tasks.stages.context import Foundry
 from tasks.stages.ledgers import stored
+from tasks.stages.publish import published
 from tasks.stages.selection import drivers_of
 
 _PUBLISHES = ("publish", "push")
+_SHOWN = 20
 
 
 def is_release(name: str) -> bool:
@@ -25,6 +29,11 @@ def publishes(name: str) -> bool:
     return name.startswith(_PUBLISHES)
 
 
+def keeps_ledger(name: str) -> bool:
+    """Whether ledgers are kept beside the images after it; a push leaves its row in this checkout alone."""
+    return name.startswith("publish")
+
+
 def first_pass(names: Sequence[str], one: Foundry) -> list[str]:
     """The tasks that come first: those of the command line, with the cells of releases in place of the releases."""
     stage = "publish" if one.settings["publish"] else "build"
@@ -35,12 +44,36 @@ def first_pass(names: Sequence[str], one: Foundry) -> list[str]:
 def later_passes(names: Sequence[str], one: Foundry) -> list[list[str]]:
     """The tasks of each further pass; the ledgers' has a pass of its own, as a release does not hang on it."""
     released = drivers_of([name for name in names if is_release(name)], one.states.plan)
-    published = drivers_of([name for name in names if publishes(name)], one.states.plan)
+    published = drivers_of([name for name in names if keeps_ledger(name)], one.states.plan)
     kept = [driver for driver in one.states.plan.by_driver if driver in {*released, *published}]
     sources, ledgers = [f"assets:{driver}" for driver in released], [f"ledger:{driver}" for driver in kept]
     # What is kept beside the images names the sources; where nothing is published, the ledger is what they are made of.
     first = [sources, ledgers] if one.settings["publish"] else [ledgers, sources]
     return [*first, [f"release:{driver}" for driver in released]]
+
+
+def require_releases(names: Sequence[str]) -> None:
+    """UsageError unless every task is a release: nothing else can be done without building."""
+    other = [name for name in names if not is_release(name)]
+    if other or not names:
+        raise UsageError(f"--no-build is for releases, not for {', '.join(other) or 'builds'}",
+                         hint="`doit run --no-build release`")
+
+
+def unfinished(names: Sequence[str], one: Foundry) -> list[str]:
+    """What the releases lack: cells that failed or that nobody built or published, one sentence each."""
+    drivers = set(drivers_of(names, one.states.plan))
+    lacking = [
+        f"{state.cell.name} is not published: {state.reason if state.state != BUILT else 'built, not pushed'}"
+        if one.settings["publish"] else f"{state.cell.name} is not built: {state.reason}"
+        for state in one.states.cells.values() if state.cell.driver in drivers and not _finished(one, state)
+    ]
+    more = len(lacking) - _SHOWN
+    return [*lacking[:_SHOWN], *([f"and {more} more: `doit status`"] if more > 0 else [])]
+
+
+def _finished(one: Foundry, state: CellState) -> bool:
+    return published(one, state) if one.settings["publish"] else state.state in (BUILT, PUBLISHED)
 
 
 def needless(tasks: Sequence[str], one: Foundry) -> bool:

@@ -24,13 +24,19 @@ _opt_verbosity = {
 }
 
 
+_opt_no_build = {
+    "name": "no_build", "short": "", "long": "no-build", "type": bool, "default": False,
+    "help": "of releases: try no cell; sources, ledgers, notes and releases of what is published",
+}
+
+
 class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
     """doit's run with this project's defaults, lock, interruption and exit codes."""
 
     name = "run"
-    cmd_options = tuple(
+    cmd_options = (*(
         _opt_verbosity if option["name"] == "verbosity" else option for option in DoitRun.cmd_options
-    )
+    ), _opt_no_build)
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Run the tasks; returns 0, 1, 2, 3 or 130 as `docs/commands.md` says."""
@@ -66,7 +72,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
     def _execute(self, outfile: Any, verbosity: Any = None, always: bool = False, continue_: bool = False,
                  reporter: Any = "console", num_process: int = 0, par_type: str = "thread", single: bool = False,
                  auto_delayed_regex: bool = False, force_verbosity: bool = False, failure_verbosity: int = 0,
-                 pdb: bool = False) -> int:
+                 pdb: bool = False, no_build: bool = False) -> int:
         one = session.foundry()
         slots = num_process or int(one.settings["parallel"]) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
         one.schedule.expect((), slots)
@@ -86,23 +92,32 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
             ))
 
         try:
-            result = self._passes(one, perform)
+            result = self._passes(one, perform, build=not no_build)
         finally:
             if isinstance(out, FoundryReporter):
                 out.show_table()
             workflow.tell(list(one.journal.entries.values()), one.journal.up_to_date, one.journal.warnings)
         return one.journal.exit_code() or (EXIT_TASK_FAILED if result else 0)
 
-    def _passes(self, one: Foundry, perform: Callable[[list[str]], int]) -> int:
+    def _passes(self, one: Foundry, perform: Callable[[list[str]], int], *, build: bool) -> int:
         """The cells, then what is made of their records; the worst result of all."""
         names = list(self.sel_tasks or ())
-        result = perform(passes.first_pass(names, one))
-        one.sweep()
+        result = 0
+        if build:
+            result = perform(passes.first_pass(names, one))
+            one.sweep()
+        else:
+            passes.require_releases(names)
         for tasks in passes.later_passes(names, one):
             one.look_again()
             if not passes.needless(tasks, one):
                 self.task_list = self.loader.load_again(self)
                 result = max(result, perform(tasks))
+        if not build:
+            one.look_again()
+            for text in passes.unfinished(names, one):
+                one.journal.warn(text)
+                result = max(result, EXIT_TASK_FAILED)
         return result
 
 

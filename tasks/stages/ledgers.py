@@ -51,8 +51,21 @@ def ledger_of(foundry: Foundry, driver: str) -> Ledger:
 
 def put_row(foundry: Foundry, cell: Cell, row: Row) -> None:
     """Put a published cell's row into the ledger, beside what others wrote meanwhile."""
-    change(foundry, cell.driver, lambda ledger: ledger.with_row(row, _series(cell)))
-    foundry.states.note_row(cell, row)
+    put_rows(foundry, cell.driver, [(cell, row)])
+
+
+def put_rows(foundry: Foundry, driver: str, rows: Iterable[tuple[Cell, Row]]) -> None:
+    """Put rows of cells of one driver into its ledger, all at once."""
+    news = list(rows)
+
+    def put(ledger: Ledger) -> Ledger:
+        for cell, row in news:
+            ledger = ledger.with_row(row, _series(cell))
+        return ledger
+
+    change(foundry, driver, put)
+    for cell, row in news:
+        foundry.states.note_row(cell, row)
 
 
 def change(foundry: Foundry, driver: str, how: Callable[[Ledger], Ledger]) -> bytes:

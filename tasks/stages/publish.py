@@ -1,4 +1,4 @@
-"""Stage push: a cell's image in the registries of its profile, proven, and its row in the ledger.
+"""Stage push: a cell's image in the registries of its profile, proven, and its row in this checkout's ledger.
 
 A tag that exists is never overwritten silently: the same key is adopted, another
 one is replaced only where the ledger knows what is replaced and why, or with
@@ -16,11 +16,14 @@ from tasks.core.errors import FoundryError
 from tasks.core.files import append_to
 from tasks.core.keys import CellKey, changed_parts, part_words
 from tasks.core.labels import KEY_LABEL
+from tasks.core.ledger import Row
 from tasks.core.names import tag_of
+from tasks.core.records import write_record
 from tasks.core.state import CellState
 from tasks.core.targets import targets_of
 from tasks.stages import image
 from tasks.stages.context import Foundry
+from tasks.stages.failure import noted
 from tasks.stages.ledgers import put_row
 from tasks.stages.published import Published
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from tasks.services.registry.push import Writer
 
 LOG = "push.log"
+RECORD = "push.json"
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def published(foundry: Foundry, state: CellState) -> bool:
     return (
         all(target.is_in(names) for target in targets_of(foundry.settings, family))
         and list(state.cell.releases) == state.row["releases"]
-        and set(_tags(foundry, state.cell)) <= set(state.row["tags"])
+        and set(tags(foundry, state.cell)) <= set(state.row["tags"])
     )
 
 
@@ -62,6 +66,21 @@ def push(foundry: Foundry, cell: Cell) -> None:
     key = state.key
     if key is None:
         raise FoundryError(f"{cell.name} can't be published: {state.reason}", reason="key-unknown")
+    folder = foundry.cell_folder(cell)
+    (folder / RECORD).unlink(missing_ok=True)
+    with noted(folder, stage="push", key=key.key):
+        row = _pushed(foundry, cell, state, key)
+    put_row(foundry, cell, row)
+    write_record(folder / RECORD, "push", {
+        "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch, "key": key.key,
+        "inputs": {}, "outputs": {}, "row": row,
+    })
+    if not foundry.settings["keep_images"]:
+        (folder / image.ARCHIVE).unlink(missing_ok=True)
+
+
+def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> Row:
+    """Have the image in every target; the cell's row."""
     current = state.row is not None and state.row["key"] == key.key and not foundry.states.force
     row = state.row if current else None
     log = foundry.cell_folder(cell) / LOG
@@ -71,12 +90,10 @@ def push(foundry: Foundry, cell: Cell) -> None:
     replaced: _Replaced | None = None
     for number, target in enumerate(foundry.targets(cell.family.name)):
         writer = foundry.writer(cell.family.name, number)
-        if row is None or not target.is_in(registries) or not set(_tags(foundry, cell)) <= set(row["tags"]):
+        if row is None or not target.is_in(registries) or not set(tags(foundry, cell)) <= set(row["tags"]):
             replaced = _publish(foundry, writer, state, key, content) or replaced
         registries = [*(name for name in registries if name != writer.name), writer.name]
-    put_row(foundry, cell, _row(foundry, state, key, content, sorted(registries), replaced))
-    if not foundry.settings["keep_images"]:
-        (foundry.cell_folder(cell) / image.ARCHIVE).unlink(missing_ok=True)
+    return _row(foundry, state, key, content, sorted(registries), replaced)
 
 
 def _publish(
@@ -85,7 +102,7 @@ def _publish(
     """Have the image under all its tags in one registry."""
     replaced = None
     note = append_to(content.log)
-    for tag in _tags(foundry, state.cell):
+    for tag in tags(foundry, state.cell):
         there = writer.tagged(tag)
         if there is not None and there.digest == content.digest:
             note(f"{writer.name}:{tag} is there already: {there.digest}")
@@ -143,7 +160,7 @@ def _row(
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     row = {
         "kernel": cell.kernel, "arch": cell.arch, "key": key.key, "key_inputs": key.parts, "digest": content.digest,
-        "tags": list(_tags(foundry, cell)), "registries": registries, "releases": list(cell.releases),
+        "tags": list(tags(foundry, cell)), "registries": registries, "releases": list(cell.releases),
         "toolkit": cell.toolkit, "lock": lock, "published": before["published"] if before else now, **content.facts(),
     }
     if replaced is not None:
@@ -153,7 +170,7 @@ def _row(
     return row
 
 
-def _tags(foundry: Foundry, cell: Cell) -> tuple[str, ...]:
+def tags(foundry: Foundry, cell: Cell) -> tuple[str, ...]:
     """The image's own tag and those of the setting `extra_tags`, one a release where they name it."""
     tags = [cell.tag]
     for template in foundry.settings["extra_tags"]:

@@ -97,6 +97,29 @@ def test_published_once_and_never_twice(copied: Clone, access: AccessLogs, tmp_p
     assert (run.code, run.processes, run.connections, access.new()) == (0, [], [], [])
 
 
+def test_a_push_leaves_its_row_here_and_another_checkout_collects_it(copied: Clone, tmp_path: Path) -> None:
+    """One machine writes ledgers: what another one pushed is known when that one has collected it."""
+    cell = next(name for name in sorted(copied.status()) if name.startswith(DRIVER))
+    run = copied.doit(f"push:{cell}")
+    assert run.code == 0, run.text
+    assert list(manifests(copied)) == [tag_of(cell)], "no ledger"
+    assert copied.record(cell, "push")["row"] == ledger(copied)["cells"][0]
+    fresh = copied_of(copied, tmp_path / "fresh")
+    run = fresh.doit("collect", str(copied.build), str(tmp_path / "lost"))
+    assert (run.code, run.out) == (0, f"{copied.build}: 1 published, {len(copied.status()) - 1} neither\n")
+    assert "lost: no shard left anything here" in run.err
+    run = fresh.doit("run", "--no-build", f"release:{DRIVER}")
+    assert run.code == 1, "other cells are pending"
+    assert run.compiled == []
+    third = copied_of(copied, tmp_path / "third")
+    assert third.doit("shards").code == 0
+    assert ledger(fresh)["cells"] == ledger(third)["cells"]
+    states = {name: row["state"] for name, row in fresh.status().items() if name.startswith(DRIVER)}
+    assert states == {name: "published" if name == cell else "pending" for name in states}
+    assert all(f"{name} is not published" in run.text for name in states if name != cell)
+    assert fresh.doit("run", "--no-build", "build").code == 2
+
+
 def test_blobs_that_images_share_are_sent_once(copied: Clone, access: AccessLogs) -> None:
     archives = list(copied.build.glob("cells/*/image.oci.tar"))
     cells = len(archives)

@@ -1,0 +1,48 @@
+"""`doit collect`: what shards left, merged into this checkout, before it releases."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from doit.cmd_base import Command
+
+from tasks import session
+from tasks.commands.alone import alone
+from tasks.core.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
+
+
+class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
+    """Merge what shards left."""
+
+    name = "collect"
+    doc_purpose = "merge what shards left (rows, records, times, failures, logs) into this checkout"
+    doc_usage = "DIR [DIR ...]"
+    doc_description = None
+    cmd_options = ()
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Exit code 1 when something was refused; a shard that left nothing is a warning."""
+        if not args:
+            print("error: collect needs a folder\n  hint: `doit collect DIR`, with what shards left", file=sys.stderr)
+            return EXIT_CONFIG
+        try:
+            with alone():
+                return _collect([Path(name) for name in args])
+        except FoundryError as error:
+            print(f"error: {error.render()}", file=sys.stderr)
+            return error.exit_code
+
+
+def _collect(folders: list[Path]) -> int:
+    from tasks.stages.collect import collect
+
+    taken, lost = collect(session.foundry(), folders)
+    for text in lost:
+        print(f"warning: {text}", file=sys.stderr)
+    for one in taken:
+        print(one.line())
+        for text in one.refused:
+            print(f"warning: {one.folder}: refused: {text}", file=sys.stderr)
+    return EXIT_TASK_FAILED if any(one.refused for one in taken) else 0

@@ -1,0 +1,259 @@
+"""`doit collect`: what shards left is taken for what it is, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.core.files import sha256_bytes
+from tasks.core.state import FAILED, PENDING, PUBLISHED
+from tasks.stages import ledgers, publish
+from tasks.stages.collect import Taken, collect
+from tasks.stages.context import Foundry, open_foundry
+from tests.unit.conftest import NEW, OLD, Checkout
+
+DRIVER = "2.22.2.0"
+REGISTRY = "registry.test/kmod"
+ONE, OTHER = f"{DRIVER}-{OLD}", f"{DRIVER}-{NEW}"
+
+
+class Shard:
+    """A shard's ``build/<profile>``, as artifacts carry it."""
+
+    def __init__(self, folder: Path, foundry: Foundry) -> None:
+        self.folder = folder
+        self.foundry = foundry
+
+    def row(self, name: str, **changes: Any) -> dict[str, Any]:
+        state = self.foundry.states.cells[name]
+        assert state.key is not None
+        lock = self.foundry.config.locks["neuron"]["packages"][DRIVER]["content_sha256"]
+        return {
+            "kernel": state.cell.kernel, "arch": "x86_64", "key": state.key.key, "key_inputs": dict(state.key.parts),
+            "digest": "sha256:" + "1" * 64, "tags": list(publish.tags(self.foundry, state.cell)),
+            "registries": [REGISTRY], "releases": list(state.cell.releases), "toolkit": state.cell.toolkit,
+            "lock": lock, "published": "2026-01-02T03:04:05Z", **changes,
+        }
+
+    def push(self, name: str, **changes: Any) -> None:
+        cell = self.foundry.states.cells[name].cell
+        row = self.row(name, **changes)
+        self.write(name, "push.json", {
+            "schema": 1, "stage": "push", "driver": DRIVER, "family": "neuron", "kernel": cell.kernel,
+            "arch": "x86_64", "key": row["key"] if len(str(row["key"])) == 64 else "0" * 64, "inputs": {},
+            "outputs": {}, "row": row,
+        })
+
+    def fail(self, name: str, **changes: Any) -> None:
+        key = self.foundry.states.cells[name].key
+        assert key is not None
+        self.write(name, "failure.json", {
+            "stage": "module", "key": key.key, "reason": "compile-failed", "message": f"{name} does not compile: no",
+            "hint": "", "log": "/elsewhere/build.log", "replay": "podman run", "retry": False, **changes,
+        })
+
+    def write(self, cell: str, name: str, value: Any) -> Path:
+        path = self.folder / "cells" / cell / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value if isinstance(value, str) else json.dumps(value))
+        return path
+
+
+@pytest.fixture
+def foundry(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Foundry:
+    checkout.write("config/profiles/local.yaml", json.dumps({
+        "image_repository": "localhost/kmod", "publish": [{"registry": "registry.test", "repository": "kmod"}]}))
+    checkout.write(f"build/local/release/{DRIVER}/images.json",
+                   {"schema": 2, "driver": DRIVER, "family": "neuron", "cells": []})
+    monkeypatch.chdir(checkout.root)
+    monkeypatch.setenv("KMOD_PROFILE", "local")
+    return open_foundry(Path())
+
+
+@pytest.fixture
+def shard(foundry: Foundry, tmp_path: Path) -> Callable[[str], Shard]:
+    return lambda name: Shard(tmp_path / "artifacts" / name, foundry)
+
+
+def states(foundry: Foundry) -> dict[str, str]:
+    return {name: state.state for name, state in foundry.states.cells.items()}
+
+
+def one_of(taken: list[Taken]) -> Taken:
+    [one] = taken
+    return one
+
+
+def test_rows_of_several_shards(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:
+    shard("shard-1").push(ONE)
+    shard("shard-1").write(ONE, "build.log", "compiled\n")
+    shard("shard-1").write(ONE, "times.json", {"module": 3.5, "pull": 1.0, "image": 0.5})
+    shard("shard-2").push(OTHER, digest="sha256:" + "2" * 64)
+    taken, lost = collect(foundry, [tmp_path / "artifacts"])
+    assert [(one.folder.name, one.rows, one.refused) for one in taken] == [
+        ("shard-1", [ONE], []), ("shard-2", [OTHER], [])]
+    assert lost == []
+    assert states(foundry) == {ONE: PUBLISHED, OTHER: PUBLISHED}
+    rows = ledgers.ledger_of(foundry, DRIVER).sorted_rows()
+    assert [row["digest"][7] for row in rows] == ["1", "2"]
+    folder = foundry.cell_folder(foundry.states.cells[ONE].cell)
+    assert (folder / "build.log").read_text() == "compiled\n"
+    assert json.loads((folder / "times.json").read_text())["module"] == 3.5
+
+
+def test_the_folder_itself_may_be_named(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:
+    shard("shard-1").push(ONE)
+    taken, _ = collect(foundry, [tmp_path / "artifacts" / "shard-1"])
+    assert one_of(taken).rows == [ONE]
+    assert one_of(taken).line().endswith("shard-1: 1 published")
+
+
+def test_a_shard_that_died_before_it_left_anything(foundry: Foundry, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("x")
+    _, lost = collect(foundry, [tmp_path / "empty", tmp_path / "missing", tmp_path / "file"])
+    assert [text.rpartition("/")[2] for text in lost] == [
+        f"{name}: no shard left anything here" for name in ("empty", "missing", "file")]
+
+
+def test_failures_are_of_cells_that_nobody_published(
+    foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path
+) -> None:
+    shard("shard-1").fail(ONE)
+    shard("shard-1").fail(OTHER)
+    shard("shard-1").write(OTHER, "build.log", "error: no\n")
+    shard("shard-2").push(ONE)
+    taken, _ = collect(foundry, [tmp_path / "artifacts"])
+    assert states(foundry) == {ONE: PUBLISHED, OTHER: FAILED}
+    assert [one.failures for one in taken] == [[OTHER], []]
+    failure = foundry.states.cells[OTHER].failure
+    assert failure is not None
+    assert failure["log"] == str(foundry.cell_folder(foundry.states.cells[OTHER].cell) / "build.log")
+
+
+def test_a_failure_of_other_inputs_says_nothing(foundry: Foundry, shard: Callable[[str], Shard]) -> None:
+    one = shard("shard-1")
+    one.fail(ONE, key="0" * 64)
+    taken, _ = collect(foundry, [one.folder])
+    assert one_of(taken).refused == [f"{ONE}/failure.json: is of other inputs than today's"]
+    assert states(foundry)[ONE] == PENDING
+
+
+def test_words_of_a_failure_can_not_command_a_terminal(foundry: Foundry, shard: Callable[[str], Shard]) -> None:
+    one = shard("shard-1")
+    one.fail(ONE, message="no\x1b[2J\nsecond")
+    collect(foundry, [one.folder])
+    failure = foundry.states.cells[ONE].failure
+    assert failure is not None
+    assert failure["message"] == "no?[2J\nsecond"
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({"key": "0" * 64}, "is of other inputs than today's"),
+    ({"kernel": NEW}, "its kernel is not what it is here"),
+    ({"arch": "aarch64"}, "its arch is not what it is here"),
+    ({"key_inputs": {}}, "its key_inputs is not what it is here"),
+    ({"tags": ["latest"]}, "its tags is not what it is here"),
+    ({"releases": ["4.1.1"]}, "its releases is not what it is here"),
+    ({"toolkit": "quay.io/x/y@sha256:" + "9" * 64}, "its toolkit is not what it is here"),
+    ({"lock": "9" * 64}, "its lock is not what it is here"),
+    ({"registries": []}, "it is not in the profile's registries, or in others"),
+    ({"registries": ["evil.test/kmod"]}, "it is not in the profile's registries, or in others"),
+    ({"registries": [REGISTRY, "evil.test/kmod"]}, "it is not in the profile's registries, or in others"),
+    ({"published": "2999-01-02T03:04:05Z"}, "it was published in the future"),
+    ({"published": "2026-99-02T03:04:05Z"}, "it does not say when it was published"),
+    ({"published": "soon"}, "it does not say when it was published"),
+    ({"digest": "latest"}, "'latest' is not sha256:<64 hex digits>"),
+    ({"more": 1}, "more"),
+])
+def test_a_row_that_this_checkout_would_not_write(
+    foundry: Foundry, shard: Callable[[str], Shard], changes: dict[str, Any], said: str
+) -> None:
+    one = shard("shard-1")
+    one.push(ONE, **changes)
+    one.push(OTHER)
+    taken, _ = collect(foundry, [one.folder])
+    [refused] = one_of(taken).refused
+    assert refused.startswith(f"{ONE}/push.json: ")
+    assert said in refused
+    assert states(foundry) == {ONE: PENDING, OTHER: PUBLISHED}
+
+
+def test_names_links_and_sizes(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:
+    one = shard("shard-1")
+    secret = tmp_path / "secret"
+    secret.write_text("{}")
+    one.write("9.9-unknown", "push.json", "{}")
+    one.write("a\x1b[31m", "push.json", "{}")
+    path = one.write(ONE, "push.json", "")
+    path.unlink()
+    path.symlink_to(secret)
+    one.write(ONE, "build.log", "").unlink()
+    os.mkfifo(path.with_name("build.log"))
+    one.write(ONE, "times.json", "[" * 100_000)
+    one.write(ONE, "module.json", " " * ((1 << 20) + 1))
+    one.write(ONE, "image.json", {"schema": 1})
+    (one.folder / "cells" / OTHER).symlink_to(tmp_path)
+    (one.folder / "cells" / "file").write_text("x")
+    taken, _ = collect(foundry, [one.folder])
+    said = "\n".join(one_of(taken).refused)
+    for text in (
+        "9.9-unknown is no cell of this matrix", "a?[31m is no cell", f"{OTHER} is no folder", "file is no folder",
+        f"{ONE}/push.json: is no plain file", f"{ONE}/build.log: is no plain file", f"{ONE}/times.json: ",
+        f"{ONE}/module.json: has 1048577 bytes", f"{ONE}/image.json: ",
+    ):
+        assert text in said
+    assert len(one_of(taken).refused) == 9
+    assert states(foundry) == {ONE: PENDING, OTHER: PENDING}
+    assert not list(foundry.cell_folder(foundry.states.cells[ONE].cell).glob("*"))
+
+
+def test_a_link_to_a_shard_is_not_followed(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:
+    shard("shard-1").push(ONE)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "shard-1").symlink_to(tmp_path / "artifacts" / "shard-1")
+    taken, lost = collect(foundry, [tmp_path / "links"])
+    assert (taken, len(lost)) == ([], 1)
+
+
+def test_an_output_elsewhere(foundry: Foundry, shard: Callable[[str], Shard]) -> None:
+    one = shard("shard-1")
+    state = foundry.states.cells[ONE]
+    assert state.key is not None
+    record = {
+        "schema": 1, "stage": "image", "driver": DRIVER, "family": "neuron", "kernel": OLD, "arch": "x86_64",
+        "key": state.key.key, "key_inputs": dict(state.key.parts), "inputs": {}, "tag": state.cell.tag,
+        "outputs": {"../../passwd": {"sha256": "0" * 64, "size": 1}}, "digest": "sha256:" + "1" * 64,
+        "config_digest": "sha256:" + "1" * 64, "diff_ids": [], "size": 1, "labels": {}, "tools": {},
+    }
+    one.write(ONE, "image.json", record)
+    taken, _ = collect(foundry, [one.folder])
+    assert one_of(taken).refused == [f"{ONE}/image.json: names an output outside of its folder: ../../passwd"]
+    one.write(ONE, "image.json", {**record, "outputs": {}, "adopted": True})
+    taken, _ = collect(foundry, [one.folder])
+    assert one_of(taken).refused == []
+    assert states(foundry)[ONE] == PENDING, "a cell is published because the ledger says so"
+
+
+def test_the_later_row_stays(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:
+    shard("shard-1").push(ONE, published="2026-03-01T00:00:00Z", digest="sha256:" + "3" * 64)
+    shard("shard-2").push(ONE, published="2026-02-01T00:00:00Z", digest="sha256:" + "2" * 64)
+    for order in (["shard-1", "shard-2"], ["shard-2", "shard-1"]):
+        collect(foundry, [tmp_path / "artifacts" / name for name in order])
+        [row] = ledgers.ledger_of(foundry, DRIVER).sorted_rows()
+        assert row["digest"] == "sha256:" + "3" * 64
+
+
+def test_twice_is_as_once(foundry: Foundry, shard: Callable[[str], Shard]) -> None:
+    one = shard("shard-1")
+    one.push(ONE)
+    one.fail(OTHER)
+    collect(foundry, [one.folder])
+    before = {path: sha256_bytes(path.read_bytes()) for path in (foundry.root / "build/local").rglob("*.json")}
+    collect(foundry, [one.folder])
+    assert before == {path: sha256_bytes(path.read_bytes()) for path in (foundry.root / "build/local").rglob("*.json")}
