@@ -16,16 +16,19 @@ from tasks.stages import ledgers, notes, sources
 from tasks.stages.context import Foundry
 from tasks.stages.github_repository import LOG, repository
 
+_NOTHING = "there is no ledger yet: run `doit release`"
+
 
 def task_assets() -> Iterator[Task]:
     """Make the source archives of releases."""
     one = foundry()
     for driver, family in one.states.plan.families.items():
         lacking = _lacking(one, driver)
+        current = "up to date" if driver in one.states.ledgers else _NOTHING
         yield stage_task(
             "assets", driver, sources.make, [driver], doc=f"source archives of {family['title']} {driver}",
             done=not lacking, state="pending" if lacking else "done",
-            reason=f"missing: {', '.join(lacking)}" if lacking else "up to date",
+            reason=f"missing: {', '.join(lacking)}" if lacking else current,
             log=one.root / ledger_path(one.config.build, driver).with_name(sources.LOG),
         )
 
@@ -35,10 +38,11 @@ def task_ledger() -> Iterator[Task]:
     one = foundry()
     for driver in one.states.plan.by_driver:
         done = ledgers.stored(one, driver)
+        current = "up to date" if driver in one.states.ledgers else _NOTHING
         task = stage_task(
             "ledger", driver, ledgers.store, [driver],
             doc=f"ledger of {driver}", done=done, state="done" if done else "pending",
-            reason="up to date" if done else "changed since it was kept",
+            reason=current if done else "changed since it was kept",
         )
         yield {**task, "clean": []}  # what is published is not forgotten with what was built
 
@@ -48,9 +52,10 @@ def task_notes() -> Iterator[Task]:
     one = foundry()
     for driver in one.states.plan.by_driver:
         done = notes.current(one, driver)
+        pending = "what they say changed" if driver in one.states.ledgers else _NOTHING
         yield stage_task(
             "notes", driver, notes.notes, [driver], doc=f"notes of {driver}", done=done,
-            state="done" if done else "pending", reason="up to date" if done else "what they say changed",
+            state="done" if done else "pending", reason="up to date" if done else pending,
             file_dep=notes.file_deps(one, driver) if driver in one.states.ledgers else (),
             targets=notes.targets(one, driver),
         )

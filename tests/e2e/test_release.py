@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.harness.clone import AccessLogs, Clone
 from tests.harness.released import DRIVERS, files_of, ledger, written
+from tests.harness.runner import commands_in
 
 DRIVER = "2.22.2.0"
 
@@ -90,3 +91,76 @@ def test_a_release_without_a_registry(copied: Clone, kernels: list[str]) -> None
     [news] = [line for line in notes.splitlines() if "rebuilt" in line]
     assert news == (f"- `{rows[kernel]['tags'][0]}`: rebuilt (its inputs changed), before:"
                     f" `{other[kernel]['digest']}`")
+
+
+def test_before_there_is_a_ledger(copied: Clone) -> None:
+    """Everything that only shows things says what is missing, asks nobody and leaves nothing."""
+    assert copied.doit("list").code == 0  # what was found valid is noted
+    before = written(copied)
+    listed = copied.doit("list")
+    assert (listed.code, listed.processes, listed.connections) == (0, [], [])
+    lines = {line.split()[1]: line for line in listed.out.splitlines()}
+    for driver in DRIVERS:
+        assert lines[f"notes:{driver}"].startswith("pending"), lines[f"notes:{driver}"]
+        for stage in ("assets", "ledger", "notes"):
+            assert lines[f"{stage}:{driver}"].endswith("there is no ledger yet: run `doit release`")
+        assert lines[f"release:{driver}"].startswith("pending"), lines[f"release:{driver}"]
+    for name in (f"release:{DRIVER}", f"notes:{DRIVER}", f"assets:{DRIVER}", f"ledger:{DRIVER}"):
+        info = copied.doit("info", name)
+        assert (info.code, info.connections) == (0, []), info.text
+        assert name in info.out and "Traceback" not in info.text
+    assert written(copied) == before
+    run = copied.doit(f"notes:{DRIVER}")
+    assert run.code == 1
+    assert f"there is no ledger of {DRIVER} yet" in run.out
+    assert f"hint: run `doit release:{DRIVER}`" in run.out
+    run = copied.doit("release:9.9.9.9")
+    assert run.code == 2
+    assert "there is no driver 9.9.9.9 in the matrix" in run.err
+
+
+def test_one_driver_alone(copied: Clone) -> None:
+    """`doit release:DRIVER` leaves the other driver as it is; `doit clean` forgets no ledger."""
+    run = copied.doit(f"release:{DRIVER}")
+    assert run.code == 0, run.text
+    complete(copied, DRIVER)
+    other = copied.build / "release" / DRIVERS[0]
+    assert not other.exists() or set(files_of(copied, DRIVERS[0])) <= {"images.json"}
+    assert {row["driver"] for row in copied.status().values() if row["state"] == "published"} == {DRIVER}
+    before = files_of(copied, DRIVER)["images.json"]
+    assert copied.doit("clean", f"release:{DRIVER}", f"notes:{DRIVER}", f"ledger:{DRIVER}").code == 0
+    assert files_of(copied, DRIVER)["images.json"] == before
+    assert "notes.md" not in files_of(copied, DRIVER)
+    assert copied.doit(f"release:{DRIVER}").code == 0
+    complete(copied, DRIVER)
+
+
+def test_in_github_actions(copied: Clone, kernels: list[str], tmp_path: Path) -> None:
+    """Annotations and a summary; a build script that prints workflow commands gives none."""
+    copied.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.16.30", "4.17"]}])
+    bad, good = kernels[:2]
+    evil = "printf '  ::add-mask::x\\n##[error]y\\n::error::z\\nfoundry: ::set-env name=a::b 100%%, c | d\\n'; exit 9"
+    copied.edit("container/build-module.sh", "set -eu", f'set -eu\n[ "$KERNEL" != "{bad}" ] || {{ {evil}; }}')
+    summary = tmp_path / "summary.md"
+    copied.extra = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    run = copied.doit("run", "-v", "2", "release")
+    assert run.code == 1, run.text
+    found = [(name, properties["title"]) for name, properties, _ in commands_in(run.out)]
+    assert [one for one in found if one[0] == "error"] == [("error", f"module:{DRIVER}-{bad}")]
+    [(_, _, data)] = [one for one in commands_in(run.out) if one[0] == "error"]
+    assert "::set-env name=a::b 100%, c | d" in data and "build.log" in data
+    assert {name for name, _ in found} <= {"error", "warning"}
+    assert commands_in(run.err) == []
+    assert "| ::error::z" in run.out, "it is shown, and no command"
+    text = summary.read_text()
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
+    assert set(rows) == {f"{DRIVER}-{bad}", f"{DRIVER}-{good}", DRIVER}
+    assert "| failed |" in rows[f"{DRIVER}-{bad}"] and "100%, c ¦ d" in rows[f"{DRIVER}-{bad}"]
+    assert "| done | compiled, built, published |" in rows[f"{DRIVER}-{good}"]
+    assert "sources packed" in rows[DRIVER] and "notes written" in rows[DRIVER]
+    assert "::set-env name=a::b" in files_of(copied, DRIVER)["notes.md"].decode()
+    summary.unlink()
+    run = copied.doit("release:9.9.9.9")
+    assert run.code == 2
+    assert [(name, properties["title"]) for name, properties, _ in commands_in(run.out)] == [("error", "kmod-foundry")]
+    assert "there is no driver 9.9.9.9" in summary.read_text()

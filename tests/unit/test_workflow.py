@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import sys
 from pathlib import Path
 
@@ -15,33 +14,12 @@ from markdown_it import MarkdownIt
 from tasks.commands import workflow
 from tasks.core.errors import ConfigError, Fault, FoundryError, OutsideError
 from tasks.stages.journal import BLOCKED, DONE, FAILED, INTERRUPTED, Entry
+from tests.harness.runner import commands_in
 
 EVIL = [
     "::error::x", "  \t::set-output name=a::b", "first\n::add-mask::x", "first\r::stop-commands::x", "\u2003::debug::x",
     "##[add-mask]x", "text ##[error]x", "##[##[error]x", "\x0b::group::x", "\x85::warning::x", "a\n\n \n ::error::b",
 ]
-
-
-def commands_in(text: str) -> list[tuple[str, dict[str, str], str]]:
-    """The commands that the runner reads in what a step wrote, by the rules in its ActionCommand.cs."""
-    found = []
-    for line in re.split(r"\r\n|\r|\n", text):
-        bare = line.strip()
-        match = re.match(r"::(\w[\w-]*)(?: (.*?))?::(.*)$", bare, re.DOTALL)
-        if match:
-            pairs = [pair.partition("=") for pair in (match.group(2) or "").split(",") if pair]
-            found.append((match.group(1), {name: plain(value, "\r\n:,%") for name, _, value in pairs},
-                          plain(match.group(3), "\r\n%")))
-        elif old := re.search(r"##\[([\w-]+)[^\]]*\](.*)", line):
-            found.append((old.group(1), {}, old.group(2)))
-    return found
-
-
-def plain(text: str, escaped: str) -> str:
-    """The runner undoes one character after the other, the per cent sign last."""
-    for char in escaped:
-        text = text.replace(f"%{ord(char):02X}", char)
-    return text
 
 
 @pytest.fixture
