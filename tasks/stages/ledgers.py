@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.cells import Cell
-from tasks.core.errors import FoundryError
+from tasks.core.errors import ConfigError, FoundryError
 from tasks.core.files import pretty_json, read_json, sha256_bytes, write_atomic
 from tasks.core.ledger import Ledger, NewerLedger, Row, ledger_path, parse_ledger
 from tasks.core.names import tag_of
@@ -205,7 +205,11 @@ def _read_remote(foundry: Foundry, driver: str, number: int) -> tuple[bytes | No
 
 def checked(foundry: Foundry, content: bytes, where: str, driver: str) -> Ledger:
     """The ledger in a content that `where` has. Raises ConfigError, and FoundryError where it is another driver's."""
-    found = parse_ledger(content, where, foundry.config.verdicts)
+    try:
+        found = parse_ledger(content, where, foundry.config.verdicts)
+    except ConfigError as error:
+        error.hint = error.hint or "is it damaged? remove it there: images that are published are adopted by their keys"
+        raise
     if found.driver != driver:
         raise FoundryError(f"{where} is the ledger of {found.driver}, not of {driver}", reason="document-malformed",
                            hint="does something else use this place?")

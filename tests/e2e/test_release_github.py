@@ -365,6 +365,43 @@ def test_ended_while_it_uploads(world: World) -> None:
     assert hub.writes() == []
 
 
+def test_two_checkouts_at_once(world: World, kernels: list[str], tmp_path: Path) -> None:
+    """Each publishes a kernel of its own. Whoever loses heals in the next run; no row, draft or half asset is left."""
+    one_cell(world)
+    clone, hub = world.clone, world.github
+    other = clone.checkout(tmp_path / "other")
+    other.copy_state(clone, "cells", "sources")
+    other.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.17.12"]}])
+    both = [subprocess.Popen(one.command("release"), cwd=one.root, env=one.environment(), stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True) for one in (clone, other)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert not any("Traceback" in text for text in said), said
+    for _ in range(2):
+        for one in (clone, other):
+            run = one.doit("release")
+            assert run.code == 0, run.text
+    assert kernels_of(world.right(DRIVER)["images.json"]) == kernels[:2]
+    assert kernels_of(world.right(DRIVER, other)["images.json"]) == kernels[:2]
+    hub.requests.clear()
+    assert [one.doit("release").code for one in (clone, other)] == [0, 0]
+    assert hub.writes() == []
+    fresh = clone.checkout(tmp_path / "fresh")
+    run = fresh.doit("build")
+    assert (run.code, run.compiled) == (0, []), run.text
+
+
+def test_a_damaged_ledger_is_no_empty_one(world: World) -> None:
+    """What can't be read is an error that says what to do; nothing is built or written."""
+    one_cell(world)
+    put_ledger(world, b"<html>")
+    world.registry.requests.clear()
+    run = world.clone.doit("release")
+    assert run.code == 2, run.text
+    assert f"ledger-{DRIVER}" in run.err and "hint: is it damaged?" in run.err
+    assert world.github.writes() == []
+    assert {verb for verb, _, _ in world.registry.requests} <= {"GET", "HEAD"}
+
+
 def test_one_bad_cell_among_many(world: World, kernels: list[str]) -> None:
     """It is named with the compiler's words; all others are released; what was published before stays."""
     clone, hub = world.clone, world.github
