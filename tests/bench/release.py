@@ -7,7 +7,7 @@ GitHub's limits: 1,000 requests an hour for GITHUB_TOKEN and repository, 500 an 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tasks.core import config
@@ -30,22 +30,21 @@ DRIVERS, KERNELS = ("2.16.7.0", "2.22.2.0", "2.28.0.0"), 60
 HOST, REPOSITORY = "registry.bench", "kmod"
 HOURLY, HOURLY_CONTENT, PART = 1000, 500, 5
 EACH = 4  # requests a driver when there is nothing new
-_TOKEN = "bench-token"
+TOKEN = "bench-token"
 _ARCHIVE_BYTES = 300_000
 
 
 def measure(folder: Path) -> Iterator[Figure]:
     """Requests from nothing, then of the same and of a fresh checkout."""
     with real_registry(folder / "registry") as address, front(address) as server, github_fake() as hub:
-        hub.token = _TOKEN
-        clone = _clone(folder / "clone", server, hub)
-        fill(clone)
-        _published(clone)
+        hub.token = TOKEN
+        clone = clone_for(folder / "clone", server, hub, DRIVERS, KERNELS)
+        publish(clone)
         _released(clone, hub)
         what = f"{len(DRIVERS)} x {KERNELS} cells, GitHub"
         yield at_most(f"{what} requests", len(hub.requests), HOURLY / PART, "")
         yield at_most(f"{what} writes", len(hub.writes()), HOURLY_CONTENT / PART, "")
-        for name, one in (("warm", clone), ("fresh", _clone(folder / "fresh", server, hub))):
+        for name, one in (("warm", clone), ("fresh", clone_for(folder / "fresh", server, hub, DRIVERS, KERNELS))):
             hub.requests.clear()
             hub.elsewhere_requests.clear()
             server.requests.clear()
@@ -56,13 +55,14 @@ def measure(folder: Path) -> Iterator[Figure]:
             yield at_most(f"nothing new, {name}: GitHub writes", len(hub.writes()), 0, "")
 
 
-def _clone(folder: Path, server: Front, hub: GitHub) -> Clone:
-    clone = synthetic_clone(folder, DRIVERS, releases=KERNELS, kernels=KERNELS)
+def clone_for(folder: Path, server: Front, hub: GitHub, drivers: Sequence[str], kernels: int) -> Clone:
+    """A clone that wants every driver for so many kernels, and talks to these two."""
+    clone = synthetic_clone(folder, drivers, releases=kernels, kernels=kernels)
     clone.write(f"config/profiles/{PROFILE}.yaml", "\n".join([
         "image_repository: localhost/neuron-driver", f"github_repository: {hub.repo}", "publish:",
         f"  - registry: {HOST}", f"    repository: {REPOSITORY}", "addresses:", f"  {HOST}: '{server.address}'", "",
     ]))
-    clone.extra |= {"GITHUB_API_URL": hub.url, "GITHUB_REPOSITORY": hub.repo, "GITHUB_TOKEN": _TOKEN,
+    clone.extra |= {"GITHUB_API_URL": hub.url, "GITHUB_REPOSITORY": hub.repo, "GITHUB_TOKEN": TOKEN,
                     "NO_PROXY": "127.1,127.0.0.0/8"}
     return clone
 
@@ -77,8 +77,9 @@ def _released(clone: Clone, hub: GitHub) -> None:
         raise RuntimeError("\n".join(hub.violations))
 
 
-def _published(clone: Clone) -> None:
+def publish(clone: Clone) -> None:
     """Ledgers as if all cells were published, with source archives that they know."""
+    fill(clone)
     loaded = config.load(clone.root, Profile(PROFILE, "synthetic"))
     one = Foundry(loaded, States(loaded))
     for driver, cells in one.states.plan.by_driver.items():
