@@ -7,7 +7,7 @@ from functools import partial
 from doit.exceptions import TaskFailed
 
 from tasks.actions import Task, perform
-from tasks.core.catalogue import log_path, unread_toolkits
+from tasks.core.catalogue import PR_LOG, log_path, unread_toolkits
 from tasks.core.locks import pending_bases
 from tasks.session import foundry
 from tasks.stages.context import Foundry
@@ -35,6 +35,14 @@ def task_toolkit() -> Task:
     }
 
 
+def task_toolkit_pr() -> Task:
+    """Propose what `toolkit` found; it does not run with `toolkit`, which may run where nothing is to be proposed."""
+    return {
+        "basename": "toolkit:pr", "doc": "open or update the pull request with catalogue and locks",
+        "actions": [offer], "uptodate": [False], "io": {"capture": False}, "verbosity": 2,
+    }
+
+
 def update(allow_shrink: bool, update_base: bool) -> TaskFailed | None:
     """The task's action."""
     from tasks.stages.toolkit import refresh
@@ -42,3 +50,11 @@ def update(allow_shrink: bool, update_base: bool) -> TaskFailed | None:
     one: Foundry = foundry()
     work = partial(refresh, allow_shrink=allow_shrink, update_base=update_base)
     return perform("toolkit", work, (), one.root / log_path(one.config))
+
+
+def offer() -> TaskFailed | None:
+    """The task's action."""
+    from tasks.stages.toolkit_pr import propose
+
+    one: Foundry = foundry()
+    return perform("toolkit:pr", propose, (), one.root / log_path(one.config, PR_LOG))

@@ -17,7 +17,8 @@ from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entr
 
 _VERBS = {
     "toolkit": "refreshing", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
-    "push": "pushing", "assets": "packing", "ledger": "keeping", "notes": "writing", "github": "releasing",
+    "toolkit:pr": "proposing", "push": "pushing", "assets": "packing", "ledger": "keeping", "notes": "writing",
+    "github": "releasing",
 }
 
 
@@ -226,8 +227,8 @@ def _stage(name: str) -> bool:
 
 
 def _verb(name: str) -> str:
-    return _VERBS.get(name.partition(":")[0], "running")
+    return _VERBS.get(name) or _VERBS.get(name.partition(":")[0], "running")
 
 
 def _rest(name: str) -> str:
-    return name.partition(":")[2] or "the catalogue"
+    return "catalogue and locks" if name == "toolkit:pr" else name.partition(":")[2] or "the catalogue"

@@ -15,6 +15,7 @@ from tasks.core.schema import Verdicts
 from tasks.core.versions import minor_of, version_key
 
 _ORDER = ("version", "arch", "dtk", "kernel", "rt_kernel", "rhel", "stream", "payload", "node_kernel", "mismatch")
+PR_LOG = "pr.log"
 
 Entry = Mapping[str, Any]
 Place = tuple[str, str]  # release and architecture
@@ -51,9 +52,9 @@ class Change:
     gone: frozenset[Place] = frozenset()
 
 
-def log_path(config: Config) -> Path:
-    """The log of `doit toolkit`, relative to the root; records and answers lie beside it."""
-    return config.build / "toolkits" / "toolkit.log"
+def log_path(config: Config, name: str = "toolkit.log") -> Path:
+    """A log of `doit toolkit`, relative to the root; records and answers lie beside it."""
+    return config.build / "toolkits" / name
 
 
 def unread_toolkits(config: Config) -> list[Place]:
@@ -65,9 +66,15 @@ def unread_toolkits(config: Config) -> list[Place]:
 def read_entries(path: Path, file: str, verdicts: Verdicts) -> list[dict[str, Any]]:
     """The checked entries as the file has them now; ConfigError when it is no catalogue any more."""
     try:
-        document = parse_json(path.read_bytes())
+        return parse_entries(path.read_bytes(), file, verdicts)
     except FileNotFoundError:
         return []
+
+
+def parse_entries(data: bytes, file: str, verdicts: Verdicts) -> list[dict[str, Any]]:
+    """The checked entries of a catalogue; ConfigError when it is none."""
+    try:
+        document = parse_json(data)
     except ValueError as error:
         raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
     faults = verdicts.faults("catalogue", document, file)

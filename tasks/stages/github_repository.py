@@ -32,12 +32,12 @@ def release_tag(family: str, driver: str) -> str:
     return f"{family}-driver-{driver}"
 
 
-def require_token() -> None:
+def require_token(what: str = "GitHub releases") -> None:
     """OutsideError ``github-credentials`` where no token is set: said before anything is built."""
     from tasks.services.github.client import missing_token
 
     if not _token():
-        raise missing_token()
+        raise missing_token(what)
 
 
 def released_ledger(foundry: Foundry, driver: str, *, unless: bytes | None = None) -> bytes | None:
@@ -56,13 +56,16 @@ def driver_client(foundry: Foundry, driver: str) -> GitHub:
     return client(foundry, foundry.root / ledger_path(foundry.config.build, driver).with_name(LOG))
 
 
-def client(foundry: Foundry, log: Path) -> GitHub:
-    """A client of the repository; ``GITHUB_API_URL`` is another server's address, as GitHub Actions sets it."""
+def client(foundry: Foundry, log: Path, permissions: str = "the permission `contents: write`") -> GitHub:
+    """A client of the repository; ``GITHUB_API_URL`` is another server's address, as GitHub Actions sets it.
+
+    `permissions` are those that a token needs, for the hint when they are missing.
+    """
     from tasks.services.github.client import API, GitHub
 
     return GitHub(
         repository(foundry), token=_token(), api=os.environ.get("GITHUB_API_URL") or API,
-        seconds=float(foundry.settings["network_timeout"]), note=append_to(log),
+        seconds=float(foundry.settings["network_timeout"]), note=append_to(log), permissions=permissions,
     )
 
 

@@ -10,6 +10,7 @@ Where GitHub is known to differ from the description:
 - an upload may have any content type and an empty `label`
 - a folder's contents are told from a file's by a member `type`, which a list can't have: which of them it is, is
   found by trying
+- a refusal (422) of a blob is said to fit exactly one of two forms, of which each fits the other: one is enough
 - any operation can answer 401, 403, 404, 422, 429 and 5xx; where the description does not say with what, it is held
   to `basic-error`
 
@@ -43,7 +44,7 @@ from werkzeug.datastructures import Headers, ImmutableMultiDict
 CACHE = Path(__file__).parents[2] / "build" / "cache"
 VERSION = "23.0.2"
 _SHA512 = "pV8M7L9GY23AybNvTmo2nyjmpmnt6+2sRE/tqr0ZLQcPS4lnw7u5eZGNmwRNkBC3D7gZXbFx5AHzLUVRBXGDhg=="
-_CUT = 2  # changes with what `_cut` does
+_CUT = 3  # changes with what `_cut` does
 _LEFT_OUT = ("example", "examples", "discriminator")
 _ANY_ERROR = "#/components/schemas/basic-error"
 Operations = tuple[tuple[str, str], ...]
@@ -183,6 +184,10 @@ def _cut(whole: dict[str, Any], operations: Operations) -> dict[str, Any]:
     for method, pattern in operations:
         operation = _plain(whole["paths"][pattern][method.lower()])
         operation["parameters"] = [_resolved(whole, one) for one in operation.get("parameters", [])]
+        for status, answer in operation["responses"].items():
+            schema = answer.get("content", {}).get("application/json", {}).get("schema", {})
+            if status >= "400" and "oneOf" in schema:
+                schema["anyOf"] = schema.pop("oneOf")
         operation["responses"]["default"] = {
             "description": "error", "content": {"application/json": {"schema": {"$ref": _ANY_ERROR}}}}
         paths.setdefault(pattern, {})[method.lower()] = operation

@@ -39,6 +39,7 @@ API = "https://api.github.com"
 _UNAUTHORIZED, _DENIED, _CONFLICT, _INVALID = 401, 403, 409, 422
 _LONGEST_WAIT = 120.0  # seconds; a used-up limit comes back within the hour, which is for the next run
 _REDIRECTS = (301, 302, 303, 307, 308)
+_NOT_FOR_ACTIONS = "not permitted to create or approve pull requests"  # GitHub's words for a setting that is off
 _CHUNK = 1 << 16
 
 
@@ -58,12 +59,14 @@ class GitHub:
     """A repository ``owner/name``."""
 
     def __init__(self, repository: str, *, token: str, api: str = API, seconds: float = 900.0,
-                 note: Callable[[str], None] = lambda _: None, retries: int = 5, pauses: Pauses = Pauses()) -> None:
+                 note: Callable[[str], None] = lambda _: None, retries: int = 5, pauses: Pauses = Pauses(),
+                 permissions: str = "the permission `contents: write`") -> None:
         self.name = repository
         self.api = api.rstrip("/")
         self.note = note
         self.patience = Patience(total=seconds, retries=retries, pause=_LONGEST_WAIT)
         self._token = token
+        self._permissions = permissions
         self._pauses = pauses
         self._repository: Repository | None = None
 
@@ -103,7 +106,7 @@ class GitHub:
             fault = attempt.fault(f"can't {what}: GitHub can't be reached, or the connection broke",
                                   "github-unreachable", retry=True, hint="check the network")
             raise Again(fault) from error
-        except (BadAttributeException, AssertionError, KeyError, TypeError, ValueError) as error:
+        except (BadAttributeException, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             why = f"can't {what}: the answer is none of GitHub's ({type(error).__name__})"
             raise attempt.fault(why, "github-malformed") from error
 
@@ -139,7 +142,10 @@ class GitHub:
             limit = _limit(headers, says, status, self._pauses.limit)
             if limit is not None:
                 return _limited(attempt, why, limit)
-            return attempt.fault(why, "github-denied", hint="the token needs the permission `contents: write`")
+            hint = f"the token needs {self._permissions}"
+            if _NOT_FOR_ACTIONS in says:
+                hint = "in the repository's settings (Actions, General) let GitHub Actions create pull requests"
+            return attempt.fault(why, "github-denied", hint=hint)
         if status == _UNAUTHORIZED:
             return attempt.fault(why, "github-unauthorized", hint="GITHUB_TOKEN is refused: has it expired?")
         fault = attempt.fault(why, f"github-{status}", retry=True)
@@ -177,9 +183,9 @@ def _message(error: GithubException) -> str:
     return " ".join("; ".join(part for part in parts if part).split())[:300] or "no reason given"
 
 
-def missing_token() -> OutsideError:
+def missing_token(what: str = "GitHub releases") -> OutsideError:
     """The error of a run that is to write to GitHub and has no token."""
     return OutsideError(
-        "GitHub releases need a token, and none is set", reason="github-credentials",
+        f"{what} need a token, and none is set", reason="github-credentials",
         hint="set GITHUB_TOKEN or GH_TOKEN; in GitHub Actions: `GITHUB_TOKEN: ${{ github.token }}`",
     )
