@@ -167,7 +167,7 @@ def _blocks(news: News) -> list[_Block]:
 
 def _row(entry: Entry) -> str:
     kernel = f"`{_plain(entry['kernel'])}`" if "kernel" in entry else "not known yet"
-    stream = f" ({_plain(entry['stream'])})" if "stream" in entry else ""
+    stream = f" (`{_plain(entry['stream'])}`)" if "stream" in entry else ""
     return f"| {_plain(entry['version'])}{stream} | {entry['arch']} | {kernel} | `{_short(entry['dtk'])}` |"
 
 
@@ -222,7 +222,7 @@ def _lock_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     if base != now:
         facts = [
             _was(name, [part for part in (_fact(base, path),) if part], [part for part in (_fact(now, path),) if part])
-            for name, path in (("base image", "name"), ("digest", "digest"), ("BusyBox", "busybox.version"))
+            for name, path in (("base image", "name"), ("base digest", "digest"), ("BusyBox", "busybox.version"))
             if _fact(base, path) != _fact(now, path)
         ]
         lines.append("; ".join(facts) or "further facts of the base image")
