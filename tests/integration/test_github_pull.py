@@ -102,6 +102,7 @@ def test_from_nothing_then_nothing(one: GitHub, update: Update) -> None:
     assert update.held == [{CATALOGUE: b"[]\n", LOCK: b"{}\n"}]
     done = quiet(one, update, 5)
     assert done.says.endswith(f"/pull/{pull.number} is as it should be")
+    assert (pull.body or "").count("<!-- content ") == 1, "hidden from readers"
     assert TOKEN not in str(one.git.commit(branch_of(one)).message) + str(pull.body)
 
 
@@ -266,8 +267,11 @@ def test_a_branch_that_was_there_before(one: GitHub, update: Update) -> None:
     assert one.writes() == []
 
 
-def test_a_branch_without_a_common_commit(one: GitHub, update: Update) -> None:
+@pytest.mark.parametrize("says", ["", "No common ancestor between main and update-driver-toolkit."])
+def test_a_branch_without_a_common_commit(one: GitHub, update: Update, says: str) -> None:
     alone = one.git.seed(BRANCH, {"x.txt": b"x"})
+    if says:
+        one.always("GET", "/compare/", exchange.refuses(404, says))
     with pytest.raises(FoundryError, match="no commit in common") as raised:
         run(one, update, retries=1)
     assert (raised.value.reason, branch_of(one)) == ("branch-taken", alone)

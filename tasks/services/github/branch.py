@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from tasks.core.errors import FoundryError
 from tasks.core.files import sha256_bytes
 from tasks.services.github.client import GitHub
-from tasks.services.transport import Again, Attempt
+from tasks.services.transport import NOT_FOUND, Again, Attempt
 
 if TYPE_CHECKING:
     from github.Commit import Commit
@@ -75,7 +75,7 @@ def digest_of(changes: Digests) -> str:
 
 def compared(github: GitHub, attempt: Attempt, name: str) -> tuple[Base, Branch | None]:
     """The default branch and the branch of that name; None where there is none, or none with a commit in common."""
-    from github import UnknownObjectException
+    from github import GithubException
 
     with github.told(attempt, "read the repository"):
         default = github.repository.default_branch
@@ -83,7 +83,9 @@ def compared(github: GitHub, attempt: Attempt, name: str) -> tuple[Base, Branch 
         try:
             found = github.repository.compare(default, name)
             count = found.ahead_by
-        except UnknownObjectException:
+        except GithubException as error:
+            if error.status != NOT_FOUND:  # which has several messages here
+                raise
             return _base(default, github.repository.get_branch(default).commit), None
         commits = [(one.sha, one.commit.author.name or "", one.commit.message)
                    for one in (found.commits if count <= _LISTED else [])]

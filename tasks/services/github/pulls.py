@@ -96,7 +96,7 @@ def _attempt(github: GitHub, wanted: Wanted, attempt: Attempt, done: Done) -> No
         done.says += f"; {pull.url} has nothing to add any more and can be closed" if pull is not None else ""
         return
     right = branch if branch is not None and not branch.behind and branch.changes == changes else None
-    comment = f"<!-- kmod-foundry: content {digest_of(changes)} -->"
+    comment = f"<!-- content {digest_of(changes)} -->"
     declined = [one for one in pulls if not one.open and not one.merged and (
         comment in one.body or (right is not None and one.sha == right.sha))]
     if pull is None and declined and not wanted.force:
