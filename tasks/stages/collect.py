@@ -66,8 +66,14 @@ def collect(foundry: Foundry, folders: Iterable[Path]) -> tuple[list[Taken], lis
             lefts, refused = read_left(shard, cells, foundry.config.verdicts)
             found.append((Taken(shard, refused=[*refused, *(one for left in lefts for one in left.refused)]), lefts))
     unlocked = _lock(foundry, {left.cell.driver for _, lefts in found for left in lefts if left.documents})
+    news: dict[str, tuple[Cell, Row]] = {}
     for taken, lefts in found:
-        _take(foundry, taken, lefts, unlocked)
+        _take(foundry, taken, lefts, unlocked, news)
+    by_driver: dict[str, list[tuple[Cell, Row]]] = defaultdict(list)
+    for cell, row in news.values():
+        by_driver[cell.driver].append((cell, row))
+    for driver, rows in by_driver.items():
+        ledgers.put_rows(foundry, driver, rows)
     foundry.look_again()
     for taken, lefts in found:
         for left in lefts:
@@ -90,9 +96,11 @@ def _lock(foundry: Foundry, drivers: Iterable[str]) -> dict[str, str]:
     return failed
 
 
-def _take(foundry: Foundry, taken: Taken, lefts: Sequence[Left], unlocked: Mapping[str, str]) -> None:
-    """Records, times, logs and rows; failures are for later, when all rows are known."""
-    rows: dict[str, list[tuple[Cell, Row]]] = defaultdict(list)
+def _take(
+    foundry: Foundry, taken: Taken, lefts: Sequence[Left], unlocked: Mapping[str, str],
+    news: dict[str, tuple[Cell, Row]],
+) -> None:
+    """Records, times and logs; rows into `news`. Failures are for later, when all rows are known."""
     for left in lefts:
         if left.cell.driver in unlocked:
             taken.refused.append(f"{left.cell.name}: {shown(unlocked[left.cell.driver])}")
@@ -108,11 +116,10 @@ def _take(foundry: Foundry, taken: Taken, lefts: Sequence[Left], unlocked: Mappi
             taken.refused.append(f"{left.cell.name}/{publish.RECORD}: {shown(fault)}")
             continue
         taken.rows.append(left.cell.name)
-        if not _is_older(row, state.row):
-            rows[left.cell.driver].append((state.cell, row))
+        here = news[left.cell.name][1] if left.cell.name in news else state.row
+        if not _is_older(row, here):
+            news[left.cell.name] = state.cell, row
             (foundry.cell_folder(left.cell) / FAILURE_FILE).unlink(missing_ok=True)
-    for driver, news in rows.items():
-        ledgers.put_rows(foundry, driver, news)
 
 
 def _take_records(foundry: Foundry, left: Left) -> None:
