@@ -1,4 +1,4 @@
-# What there is: demo, test, lint, bench, setup, requirements, clean.
+# What there is: demo, test, lint, bench, setup, runtime, requirements, clean.
 # `demo` and `test` set up everything that they need on a fresh Debian or Ubuntu machine.
 
 PYTHON ?= python3
@@ -6,7 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench setup system requirements clean
+RUNTIME := $(VENV)/.runtime
+
+.PHONY: demo test lint bench setup runtime system requirements clean
 
 demo: setup
 	@$(BIN)/doit profile sandbox
@@ -40,16 +42,26 @@ setup: system $(STAMP)
 system:
 	@container/sandbox/system-packages.sh
 
-$(STAMP): requirements-dev.txt
+# For machines that only build and publish: no Debian packages, and of Python's none that only tests need.
+runtime: $(RUNTIME)
+
+define venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..." >&2; exit 3; }
 	@echo "making $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@# doit must see this folder's modules
 	@$(BIN)/python -c "import pathlib, site; \
 	    pathlib.Path(site.getsitepackages()[0], 'kmod_foundry.pth').write_text(str(pathlib.Path.cwd()) + '\n')"
-	@touch $(STAMP)
+	@touch $@
+endef
+
+$(STAMP): requirements-dev.txt
+	$(venv)
+
+$(RUNTIME): requirements.txt
+	$(venv)
 
 # Locks the versions of all Python packages with their hashes.
 requirements: setup
