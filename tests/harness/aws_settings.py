@@ -12,7 +12,8 @@ from tasks.core.errors import FoundryError
 from tests.harness.aws import ACCOUNT, TOKEN
 
 PRIVATE, PUBLIC = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com", "public.ecr.aws"
-KEY_ID, SECRET, SESSION_TOKEN = "AKIACANARYCANARY1234", "canary-secret-key", "canary-session-token"
+KEY_ID = "AKIACANARYCANARY1234"  # pragma: allowlist secret
+SECRET, SESSION_TOKEN = "canary-secret-key", "canary-session-token"
 CANARIES = (KEY_ID, SECRET, SESSION_TOKEN, TOKEN)
 KEYS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": SESSION_TOKEN}
 NOBODY = "http://127.0.0.1:1"  # nothing listens there

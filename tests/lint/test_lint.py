@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,35 @@ def test_yamllint() -> None:
     files = tracked("*.yaml", "*.yml")
     assert files
     clean(str(BIN / "yamllint"), "--strict", *files)
+
+
+def test_actionlint() -> None:
+    """It finds shellcheck beside itself, for the steps."""
+    clean(str(BIN / "actionlint"), f"-shellcheck={BIN / 'shellcheck'}", "-pyflakes=", *workflows())
+
+
+def test_zizmor() -> None:
+    clean(str(BIN / "zizmor"), "--offline", "--no-config", "--persona=pedantic", "--quiet", *workflows())
+
+
+def test_secrets() -> None:
+    """Forms of known secrets; hashes are not guessed at, there are thousands."""
+    guesses = ("HexHighEntropyString", "Base64HighEntropyString", "KeywordDetector")
+    clean(str(BIN / "detect-secrets-hook"), *(f"--disable-plugin={name}" for name in guesses), *tracked())
+
+
+def workflows() -> list[str]:
+    found = tracked(".github/workflows/*")
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("name", workflows())
+def test_actions_are_pinned(name: str) -> None:
+    """By the hash of a commit, with the version in words."""
+    used = [line.strip() for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if "uses:" in line]
+    pinned = re.compile(r"(- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v[0-9.]+")
+    assert [line for line in used if not pinned.fullmatch(line)] == []
 
 
 @pytest.mark.parametrize("name", tracked("tasks/*.py", "dodo.py"))
