@@ -36,7 +36,7 @@ def plan(foundry: Foundry, jobs: int) -> list[Shard]:
     unknown = sorted({cell.arch for cell in foundry.states.plan.cells} - set(RUNNERS))
     faults += [Fault("config/defaults.yaml", "$.arch", f"there is no runner for {arch}") for arch in unknown]
     if faults:
-        raise ConfigError(faults)
+        raise ConfigError(faults, hint="`doit toolkit` finds releases, kernels and the base image")
     drivers = [driver for driver in foundry.states.plan.by_driver if not has_ledger(foundry, driver)]
     if drivers:
         fetch_missing(foundry, drivers)
