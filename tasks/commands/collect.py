@@ -9,6 +9,7 @@ from typing import Any
 from doit.cmd_base import Command
 
 from tasks import session
+from tasks.commands import workflow
 from tasks.commands.alone import alone
 from tasks.core.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
 
@@ -28,7 +29,7 @@ class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
             print("error: collect needs a folder\n  hint: `doit collect DIR`, with what shards left", file=sys.stderr)
             return EXIT_CONFIG
         try:
-            with alone():
+            with workflow.guarded(), alone():
                 return _collect([Path(name) for name in args])
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)

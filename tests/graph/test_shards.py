@@ -113,3 +113,13 @@ def test_a_ledger_that_can_not_be_had_is_an_error(project: Project) -> None:
     done = project.doit("shards", "--json")
     assert (done.code, done.out) == (3, "")
     assert "can't be reached" in done.err
+
+
+def test_what_is_collected_gives_the_runner_no_command(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "left" / "cells" / "##[error]x").mkdir(parents=True)
+    done = project.doit("collect", str(tmp_path / "left"), GITHUB_ACTIONS="true")
+    assert done.code == 1
+    assert "[error]x is no cell of this matrix" in done.err
+    assert "##[" not in done.out + done.err
+    assert project.doit("collect").code == 2
+    assert project.doit("collect", str(tmp_path / "nothing")).code == 0
