@@ -9,7 +9,7 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,17 @@ def read_archive(path: Path) -> Image:
         raise FoundryError(
             f"{path.name} is not an OCI archive of one image: {error!r}", reason="oci-damaged"
         ) from error
+
+
+def with_annotations(image: Image, annotations: Mapping[str, str]) -> Image:
+    """The image with these annotations in its manifest, in place of what it has under the same names."""
+    manifest = json.loads(image.blobs[image.digest])
+    manifest["annotations"] = {**manifest.get("annotations", {}), **annotations}
+    data = canonical_json(manifest)
+    digest = f"sha256:{sha256_bytes(data)}"
+    blobs = {name: blob for name, blob in image.blobs.items() if name != image.digest}
+    size = image.size - len(image.blobs[image.digest]) + len(data)
+    return replace(image, digest=digest, blobs={**blobs, digest: data}, size=size)
 
 
 def write_archive(image: Image, path: Path, name: str, mtime: int) -> None:

@@ -37,7 +37,7 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     Raises FoundryError: module outputs that are not what the record says, a base
     that its registry no longer has, a build that fails, a label that is not true.
     """
-    from tasks.formats.oci import read_archive, write_archive
+    from tasks.formats.oci import read_archive, with_annotations, write_archive
 
     folder = foundry.cell_folder(cell)
     log = folder / LOG
@@ -60,7 +60,11 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
                     raise
                 foundry.images.again(reference, log)  # somebody else removed the base meanwhile
                 _build(foundry, cell, work, arguments, log)
-        made = read_archive(work / "built.tar")
+        # podman writes a digest of its store's copy, which may have come from elsewhere, under another one
+        made = with_annotations(read_archive(work / "built.tar"), {
+            "org.opencontainers.image.base.name": base["name"],
+            "org.opencontainers.image.base.digest": base["digest"],
+        })
         _check(cell, made, labels)
         write_archive(made, work / ARCHIVE, f"{foundry.settings['image_repository']}:{cell.tag}", timestamp)
         (work / ARCHIVE).replace(folder / ARCHIVE)

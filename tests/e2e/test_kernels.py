@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tasks.core.files import pretty_json
 from tests.harness.clone import AccessLogs, Clone, registry_port
 from tests.harness.registry import Pusher, release_file, tar_of
 
@@ -57,11 +58,14 @@ def test_kernels_are_read_once_and_for_ever(
 
 
 def test_everything_is_found_from_nothing(new_clone: Callable[[], Clone]) -> None:
-    """Catalogue and lock come out as the sandbox wrote them, byte for byte, from either list."""
+    """Catalogue and lock come out as the sandbox wrote them, byte for byte but for a checksum, from either list."""
     clone = new_clone()
     clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16", "4.17", "4.18", "4.19"]}])
     lock = clone.build / "locks/neuron.json"
-    before = [path.read_bytes() for path in (clone.root / CATALOGUE, lock)]
+    theirs = [path.read_bytes() for path in (clone.root / CATALOGUE, lock)]
+    known = json.loads(theirs[1])
+    assert known["base"]["busybox"].pop("sha256"), "Debian's archive tells it; the image and the templates do not"
+    before = [theirs[0], pretty_json(known)]
     for source in ("graph", "tags"):
         clone.edit("config/profiles/sandbox.yaml", "\nreleases:\n", f"\nreleases:\n  source: {source}\n")
         clone.write(CATALOGUE, "[]\n")
@@ -72,7 +76,7 @@ def test_everything_is_found_from_nothing(new_clone: Callable[[], Clone]) -> Non
         assert [path.read_bytes() for path in (clone.root / CATALOGUE, lock)] == before
         clone.edit("config/profiles/sandbox.yaml", f"  source: {source}\n", "")
     assert clone.doit("sandbox:up").code == 0
-    assert [path.read_bytes() for path in (clone.root / CATALOGUE, lock)] == before, "the same form"
+    assert [path.read_bytes() for path in (clone.root / CATALOGUE, lock)] == theirs, "the same form"
 
 
 @pytest.mark.parametrize("content, slug", [

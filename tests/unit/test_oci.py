@@ -11,7 +11,7 @@ import pytest
 
 from tasks.core.errors import FoundryError
 from tasks.core.files import canonical_json, sha256_bytes
-from tasks.formats.oci import read_archive, write_archive
+from tasks.formats.oci import read_archive, with_annotations, write_archive
 
 TYPE = "application/vnd.oci.image.manifest.v1+json"
 
@@ -73,3 +73,17 @@ def test_no_archive(tmp_path: Path) -> None:
     for name in ("x", "missing"):
         with pytest.raises(FoundryError, match="not an OCI archive"):
             read_archive(tmp_path / name)
+
+
+def test_annotations_are_ours(tmp_path: Path) -> None:
+    """What an engine noted of its own store makes no other image."""
+    image = read_archive(archive(tmp_path / "a.tar"))
+    noted = with_annotations(image, {"base": "sha256:from-elsewhere", "other": "kept"})
+    ours, both = with_annotations(image, {"base": "ours"}), with_annotations(noted, {"base": "ours"})
+    assert json.loads(both.blobs[both.digest])["annotations"] == {"base": "ours", "other": "kept"}
+    assert with_annotations(ours, {"other": "kept"}) == both
+    assert both.digest == blob(both.blobs[both.digest])[0] != image.digest
+    write_archive(both, tmp_path / "b.tar", "x:y", 1)
+    again = read_archive(tmp_path / "b.tar")
+    assert (again.digest, again.size, again.config_digest) == (both.digest, both.size, image.config_digest)
+    assert image.digest not in again.blobs
