@@ -10,6 +10,7 @@ from tasks.publish import task_publish, task_push
 from tasks.release import task_assets, task_github, task_ledger, task_notes, task_release
 from tasks.sandbox import task_sandbox
 from tasks.source import task_source
+from tasks.sync import task_sync
 from tasks.toolkit import task_toolkit, task_toolkit_pr
 
 DOIT_CONFIG = {
@@ -24,5 +25,5 @@ DOIT_CONFIG = {
 __all__ = [
     "DOIT_CONFIG", "task_assets", "task_build", "task_fetch", "task_github", "task_image", "task_ledger",
     "task_module", "task_notes", "task_publish", "task_push", "task_release", "task_sandbox", "task_source",
-    "task_toolkit", "task_toolkit_pr",
+    "task_sync", "task_toolkit", "task_toolkit_pr",
 ]

@@ -18,7 +18,7 @@ from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entr
 _VERBS = {
     "toolkit": "refreshing", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
     "toolkit:pr": "proposing", "push": "pushing", "assets": "packing", "ledger": "keeping", "notes": "writing",
-    "github": "releasing",
+    "github": "releasing", "sync": "mirroring",
 }
 
 
@@ -231,4 +231,5 @@ def _verb(name: str) -> str:
 
 
 def _rest(name: str) -> str:
-    return "catalogue and locks" if name == "toolkit:pr" else name.partition(":")[2] or "the catalogue"
+    whole = {"toolkit:pr": "catalogue and locks", "sync": "toolkits"}
+    return whole.get(name) or name.partition(":")[2] or "the catalogue"

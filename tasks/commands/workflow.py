@@ -25,7 +25,7 @@ _BEGINS = re.compile(r"(^|[\r\n])([^\S\r\n]*)::")
 _DID = {
     "toolkit": "catalogue refreshed", "fetch": "fetched", "source": "unpacked", "module": "compiled",
     "image": "built", "push": "published", "assets": "sources packed", "ledger": "ledger kept",
-    "notes": "notes written", "github": "released",
+    "notes": "notes written", "github": "released", "sync": "mirrored",
 }
 _WORST = (FAILED, BLOCKED, INTERRUPTED, DONE)
 

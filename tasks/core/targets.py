@@ -1,4 +1,4 @@
-"""Where images are published: the setting `publish`, and what is known of it without asking anybody.
+"""Where images are published and toolkits mirrored (`publish`, `mirror`), as far as it is known without asking anybody.
 
 A target's registry and repository may hold fields in braces that only the
 environment, an AWS profile or AWS itself can fill. Until they are filled a name
@@ -15,6 +15,7 @@ from typing import Any
 
 AWS_FIELDS = ("aws_account", "aws_region")
 DEFAULT_ECR_REPOSITORY = "neuron-operator/kmod"
+DEFAULT_DTK_ECR_REPOSITORY = "neuron-operator/driver-toolkit"
 _FIELD = re.compile(r"\{[a-z_]+\}")
 
 
@@ -50,16 +51,28 @@ class Target:
 
 def targets_of(settings: Mapping[str, Any], family: str, environ: Mapping[str, str] = os.environ) -> tuple[Target, ...]:
     """The profile's targets for a family, filled with what the environment says."""
+    known = {**_known(environ), "family": family}
+    return tuple(_target(entry).filled(known) for entry in settings.get("publish", []))
+
+
+def mirror_of(settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Target | None:
+    """Where the profile mirrors toolkits, filled with what the environment says; None where it does not."""
+    entry = settings.get("mirror", {})
+    return _target(entry).filled(_known(environ)) if entry.get("registry") and entry.get("repository") else None
+
+
+def _target(entry: Mapping[str, Any]) -> Target:
+    return Target(entry["registry"], entry["repository"], entry.get("create_repository", False))
+
+
+def _known(environ: Mapping[str, str]) -> dict[str, str]:
     facts = {
-        "family": family, "ecr_repository": environ.get("KMOD_ECR_REPOSITORY_NAME") or DEFAULT_ECR_REPOSITORY,
+        "ecr_repository": environ.get("KMOD_ECR_REPOSITORY_NAME") or DEFAULT_ECR_REPOSITORY,
+        "dtk_ecr_repository": environ.get("DTK_ECR_REPOSITORY_NAME") or DEFAULT_DTK_ECR_REPOSITORY,
         "aws_account": environ.get("AWS_ACCOUNT_ID", ""),
         "aws_region": environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION", ""),
     }
-    known = {name: value for name, value in facts.items() if value}
-    return tuple(
-        Target(entry["registry"], entry["repository"], entry.get("create_repository", False)).filled(known)
-        for entry in settings.get("publish", [])
-    )
+    return {name: value for name, value in facts.items() if value}
 
 
 def _fill(text: str, facts: Mapping[str, str]) -> str:

@@ -168,7 +168,7 @@ class Foundry:
             if family not in self._targets:
                 found = targets_of(self.settings, family)
                 fields = {field for target in found for field in target.open_fields}
-                facts = _aws_facts(fields) if fields else {}
+                facts = aws_facts(fields) if fields else {}
                 self._targets[family] = tuple(target.filled(facts) for target in found)
             return self._targets[family]
 
@@ -244,7 +244,7 @@ def open_foundry(root: Path) -> Foundry:
     return Foundry(config, States(config, force=force_build()))
 
 
-def _aws_facts(fields: Iterable[str]) -> dict[str, str]:
+def aws_facts(fields: Iterable[str]) -> dict[str, str]:
     """What of ``aws_region`` and ``aws_account`` the environment does not say."""
     from tasks.services.aws.session import account, region
 

@@ -57,11 +57,11 @@ def _require_targets(foundry: Foundry, cells: set[str]) -> None:
     for family in sorted(families):
         for number, target in enumerate(foundry.targets(family)):
             if is_ecr(target.registry):
-                _require_repository(target)
+                require_repository(target)
             foundry.writer(family, number).check()
 
 
-def _require_repository(target: Target) -> None:
+def require_repository(target: Target) -> None:
     """ECR makes no repository by itself. Without AWS credentials an auth file may still do: pushing tells."""
     from tasks.services.aws.repositories import ensure_repository
 

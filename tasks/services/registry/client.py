@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Note = Callable[[str], None]
+Payload = bytes | Iterable[bytes]  # a stream has a length, and is read from its beginning each time
 FORBIDDEN = 403
 _MAY_HAVE_ENDED = (400, FORBIDDEN)  # how ECR Public and ECR answer to a token that expired
 _REPOSITORY_MISSING = (NOT_FOUND, 400)
@@ -149,9 +150,18 @@ class Registry:
     def exchange(
         self, attempt: Attempt, method: str, scope: str, read: Callable[[Attempt, requests.Response], T], *,
         headers: Mapping[str, str] | None = None, accept: tuple[int, ...] = (OK,), what: str = "",
-        data: bytes | None = None,
+        data: Payload | None = None,
     ) -> T:
-        """One request, with credentials as the registry asks for them; `read` makes the value of the answer.
+        """One request, of whose answer `read` makes the value; as `answered`."""
+        with self.answered(attempt, method, scope, headers=headers, accept=accept, what=what, data=data) as response:
+            return read(attempt, response)
+
+    @contextmanager
+    def answered(
+        self, attempt: Attempt, method: str, scope: str, *, headers: Mapping[str, str] | None = None,
+        accept: tuple[int, ...] = (OK,), what: str = "", data: Payload | None = None,
+    ) -> Iterator[requests.Response]:
+        """One request, with credentials as the registry asks for them; its body not read yet.
 
         A redirect is followed without credentials when it leads elsewhere, and what is said
         there is never answered with any. An answer whose status is not one to `accept` is an
@@ -163,7 +173,8 @@ class Registry:
             with self._answer(attempt, method, {**(headers or {}), **sent}, data) as response:
                 status, own = response.status_code, origin(response.url) == origin(self.base)
                 if status in accept:
-                    return read(attempt, response)
+                    yield response
+                    return
                 if own and status == UNAUTHORIZED and not again and self.auth.learn(attempt, response, scope, sent):
                     again = bool(sent)  # new tokens without end would not help those who lack a right
                     continue
@@ -180,7 +191,7 @@ class Registry:
 
     @contextmanager
     def _answer(
-        self, attempt: Attempt, method: str, headers: Mapping[str, str], data: bytes | None
+        self, attempt: Attempt, method: str, headers: Mapping[str, str], data: Payload | None
     ) -> Iterator[requests.Response]:
         """The answer after redirects; `Authorization` goes to the registry's own origin alone."""
         for _ in range(_MOST_REDIRECTS + 1):

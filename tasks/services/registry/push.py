@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from tasks.core.errors import FoundryError
 from tasks.formats.manifest import Descriptor, Manifest, parse_manifest
-from tasks.services.registry.client import Fetched, Registry, safe_target
-from tasks.services.transport import NOT_FOUND, OK, Again, Attempt, persist
+from tasks.services.registry.client import Fetched, Payload, Registry, safe_target
+from tasks.services.transport import NOT_FOUND, OK, Again, Attempt, Patience, persist
 
 if TYPE_CHECKING:
     import requests
@@ -26,16 +26,24 @@ if TYPE_CHECKING:
 CREATED, ACCEPTED, NO_CONTENT = 201, 202, 204
 _BLOB_UNKNOWN = ("BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "LayersNotFound", "InvalidLayer")  # the last two are ECR's
 _UPLOAD_LOST = ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID")
+_SLOWEST = 1 << 18  # bytes/s
 _NOT_THERE = ("image-missing", "repository-missing")
 
 
 @dataclass(frozen=True)
-class Content:
-    """An image to push: its manifest as bytes, and the blobs that this names."""
+class Pushable:
+    """What can be pushed: a manifest as bytes, and the blobs that it names. Of an index: the index alone."""
 
     manifest: bytes = field(repr=False)
     media_type: str
     digest: str
+    blobs: Mapping[str, Payload] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Content(Pushable):
+    """An image that is here, all of it."""
+
     blobs: Mapping[str, bytes] = field(repr=False)
 
 
@@ -78,16 +86,17 @@ class Writer:
                 return None
             raise
 
-    def push(self, content: Content, tag: str) -> None:
+    def push(self, content: Pushable, tag: str) -> None:
         """Have the image under the tag; when this returns, the registry has given it back as it was sent.
 
-        Raises FoundryError ``push-mismatch`` when the registry gives something else, and what
+        The images of an index are pushed before it, each with its digest as the tag. Raises FoundryError
+        ``push-mismatch`` when the registry gives something else, and what
         `Registry.manifest` raises.
         """
         manifest = parse_manifest(content.manifest, content.media_type)
-        if not isinstance(manifest, Manifest):
+        if isinstance(content, Content) and not isinstance(manifest, Manifest):
             raise FoundryError(f"{content.digest} is an index, not an image", reason="manifest-unsupported")
-        parts = (manifest.config, *manifest.layers)
+        parts = (manifest.config, *manifest.layers) if isinstance(manifest, Manifest) else ()
         for part in parts:
             self._have(part, content.blobs)
         if not self._put_manifest(content, tag):
@@ -125,21 +134,21 @@ class Writer:
         return self.registry.exchange(start, "POST", self.scope, read, headers={"Content-Length": "0"},
                                       accept=(ACCEPTED,), what=what)
 
-    def _read_back(self, content: Content, tag: str) -> None:
+    def _read_back(self, content: Pushable, tag: str) -> None:
         back = self.tagged(tag)
         if back is None or back.digest != content.digest or back.data != content.manifest:
             found = back.digest if back is not None else "nothing"
             raise FoundryError(f"{self.name}:{tag} was pushed as {content.digest} and is read back as {found}",
                                reason="push-mismatch", hint="does somebody else push this tag?")
 
-    def _send_again(self, parts: tuple[Descriptor, ...], content: Content) -> None:
+    def _send_again(self, parts: tuple[Descriptor, ...], content: Pushable) -> None:
         with self._lock:
             self._present -= {part.digest for part in parts}
             self._kept -= {part.digest for part in parts}
         for part in parts:
             self._have(part, content.blobs)
 
-    def _have(self, part: Descriptor, blobs: Mapping[str, bytes]) -> None:
+    def _have(self, part: Descriptor, blobs: Mapping[str, Payload]) -> None:
         """Send the blob if the registry lacks it, once for all threads."""
         with self._lock:
             lock = self._locks[part.digest]
@@ -148,14 +157,14 @@ class Writer:
                 return
             data = blobs[part.digest]
             url = self.registry.blob_url(self.repository, part.digest)
-            went = persist(url, self.registry.patience, lambda attempt: self._upload(attempt, part, data),
-                           self.registry.note)
+            went = persist(url, patient(self.registry.patience, part.size),
+                           lambda attempt: self._upload(attempt, part, data), self.registry.note)
             with self._lock:
                 self._present.add(part.digest)
                 self.sent.blobs += went
-                self.sent.bytes += len(data) * went
+                self.sent.bytes += part.size * went
 
-    def _upload(self, attempt: Attempt, part: Descriptor, data: bytes) -> int:
+    def _upload(self, attempt: Attempt, part: Descriptor, data: Payload) -> int:
         """One attempt; 1 when the blob was sent, 0 when it was there."""
         if self._has(attempt, part.digest):
             return 0
@@ -197,7 +206,7 @@ class Writer:
             self._kept.add(digest)
         return ""
 
-    def _put_manifest(self, content: Content, tag: str) -> bool:
+    def _put_manifest(self, content: Pushable, tag: str) -> bool:
         """False when the registry says that it lacks a blob. A PUT that was not answered is looked after first."""
         tried = False
 
@@ -220,6 +229,11 @@ class Writer:
             if any(word in error.message for word in _BLOB_UNKNOWN):
                 return False
             raise
+
+
+def patient(patience: Patience, size: int) -> Patience:
+    """The same for so many bytes: what moves steadily may take its time."""
+    return replace(patience, total=patience.total + size / _SLOWEST)
 
 
 def _upload_lost(error: FoundryError) -> bool:
