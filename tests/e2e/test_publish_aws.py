@@ -18,6 +18,7 @@ import requests
 from tests.harness.aws import ACCOUNT, ALIAS, ecr_fake, moto_server
 from tests.harness.clone import Clone, Run
 from tests.harness.front import Front, front
+from tests.harness.github import GitHub, github_fake
 from tests.harness.registry import OCI_MANIFEST, Pusher, htpasswd, real_registry
 from tests.harness.secrets import PASSWORD, USER
 
@@ -128,7 +129,17 @@ def test_ecr_asks_sts_for_the_account(copied: Clone, registry: Front, tmp_path: 
         no_secrets(copied, run, made)
 
 
-def test_github_publishes_to_ecr_public_and_ghcr(copied: Clone, registry: Front, tmp_path: Path) -> None:
+@pytest.fixture
+def hub() -> Iterator[GitHub]:
+    """GitHub, which the profile `github` asks for ledgers."""
+    with github_fake() as one:
+        yield one
+        assert one.violations == []
+
+
+def test_github_publishes_to_ecr_public_and_ghcr(
+    copied: Clone, registry: Front, hub: GitHub, tmp_path: Path
+) -> None:
     public, ghcr = f"{ALIAS}/neuron-openshift/neuron-kernel-module", "awslabs/kmod/neuron-driver"
     copied.use_profile("github", {"public.ecr.aws": registry.address, "ghcr.io": registry.address})
     path = copied.root / "config/profiles/github.yaml"
@@ -138,7 +149,8 @@ def test_github_publishes_to_ecr_public_and_ghcr(copied: Clone, registry: Front,
         fake.token = token_of(USER, PASSWORD)
         fake.repositories["neuron-openshift/neuron-kernel-module"] = []
         copied.extra = {**KEYS, "GITHUB_ACTIONS": "true", "KMOD_PROFILE": "", "AWS_ENDPOINT_URL_ECR_PUBLIC": fake.url,
-                        "GITHUB_TOKEN": PASSWORD, "GITHUB_ACTOR": USER, "HOME": str(tmp_path)}
+                        "GITHUB_TOKEN": PASSWORD, "GITHUB_ACTOR": USER, "HOME": str(tmp_path),
+                        "GITHUB_API_URL": hub.url, "GITHUB_REPOSITORY": hub.repo}
         run = copied.doit("publish")
         assert run.code == 0, run.text
         assert "profile github: GITHUB_ACTIONS is set" in run.err
@@ -154,7 +166,7 @@ def test_github_publishes_to_ecr_public_and_ghcr(copied: Clone, registry: Front,
 
 
 def test_a_target_that_is_added_later_is_given_what_is_published(
-    copied: Clone, registry: Front, tmp_path: Path
+    copied: Clone, registry: Front, hub: GitHub, tmp_path: Path
 ) -> None:
     """Copied from registry to registry: the archives are gone, nothing is built again."""
     copied.use_profile("github", {"public.ecr.aws": registry.address, "ghcr.io": registry.address})
@@ -163,7 +175,8 @@ def test_a_target_that_is_added_later_is_given_what_is_published(
         fake.token = token_of(USER, PASSWORD)
         fake.repositories["neuron-openshift/neuron-kernel-module"] = []
         copied.extra = {**KEYS, "AWS_ENDPOINT_URL_ECR_PUBLIC": fake.url, "GITHUB_TOKEN": PASSWORD,
-                        "GITHUB_ACTOR": USER, "HOME": str(tmp_path)}
+                        "GITHUB_ACTOR": USER, "HOME": str(tmp_path), "GITHUB_API_URL": hub.url,
+                        "GITHUB_REPOSITORY": hub.repo}
         assert copied.doit("publish").code == 0
         path.write_text(path.read_text().replace("publish:\n", "publish:\n- registry: ghcr.io\n  repository: a/b\n"))
         run = copied.doit("publish")
@@ -222,6 +235,8 @@ def test_toolkits_are_pulled_with_the_same_credentials(copied: Clone, registry: 
     copied.write("build/sandbox/driver-toolkit.json", [
         {"version": "4.16.30", "arch": "x86_64", "dtk": f"mirror.internal/mirror/toolkit@{digest}"}])
     copied.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16"]}])
+    # else the releases' own toolkits would be found
+    copied.edit("config/profiles/sandbox.yaml", "\nreleases:\n", '\nreleases:\n  exclude: ["4.16.30", "4.16.48"]\n')
     copied.extra = {"HOME": str(tmp_path)}
     run = copied.doit("toolkit")
     assert run.code == 3
