@@ -24,7 +24,7 @@ from tasks.core.files import pretty_json, read_json, remove_tree, sha256_bytes, 
 from tasks.core.references import parse_reference
 from tasks.services.probe import EngineSettings, find_out, machine
 from tasks.services.process import Completed, run, run_even_when_stopping
-from tasks.services.registry.credentials import Credentials, auth_document
+from tasks.services.registry.credentials import Credential, Credentials, auth_document
 
 # What registries say of a manifest that they do not have (distribution specification, MANIFEST_UNKNOWN).
 _AUTH_PREFIX = "auth-"
@@ -37,12 +37,14 @@ class Engine:
 
     `state` is where the verdict is kept; `registries` maps a registry name to
     the loopback address where it is served (see `registries_conf`); `credentials`
-    are handed to podman for each pull, and for that alone.
+    are handed to podman for each pull, and for that alone. `mirrors` says of an
+    image's digest which ``host/repository`` has it, too: podman looks there first.
     """
 
     state: Path
     registries: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials | None = None
+    mirrors: Mapping[str, str] = field(default_factory=dict)
     _containers: set[str] = field(default_factory=set)
     _settings: EngineSettings | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -68,6 +70,7 @@ class Engine:
         hint: str = "",
         reason: str = "podman-failed",
         stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
     ) -> Completed:
         """``podman <args>``; with `starts`, the settings for starting containers follow the verb.
 
@@ -76,7 +79,8 @@ class Engine:
         """
         return run(
             self.command(*args, starts=starts), log=log, timeout=timeout, check=check,
-            env=self.environment(), hint=hint, reason=reason, stdin=stdin, patient=args[0] == "build",
+            env=self.environment() if env is None else env, hint=hint, reason=reason, stdin=stdin,
+            patient=args[0] == "build",
         )
 
     def command(self, *args: str, starts: bool = False) -> list[str]:
@@ -89,8 +93,10 @@ class Engine:
         """What podman needs in its environment: the registry addresses of the profile."""
         if not self.registries:
             return {}
-        conf = self.state.parent / "registries.conf"
-        text = registries_conf(self.registries).encode()
+        return self._configured("registries.conf", registries_conf(self.registries))
+
+    def _configured(self, name: str, content: str) -> dict[str, str]:
+        conf, text = self.state.parent / name, content.encode()
         if not conf.exists() or conf.read_bytes() != text:
             write_atomic(conf, text)
         return {"CONTAINERS_REGISTRIES_CONF": str(conf.absolute())}
@@ -111,10 +117,16 @@ class Engine:
         Raises FoundryError when the registry doesn't have it, OutsideError when
         the registry can't be reached or refuses.
         """
+        image = parse_reference(reference)
+        mirror = self.mirrors.get(image.digest, "")
+        env = None
+        if mirror:
+            text = registries_conf(self.registries) + "\n" + mirror_conf(image.name, mirror, self.registries)
+            env = self._configured(f"mirror-{sha256_bytes(text.encode())[:12]}.conf", text)
         try:
-            with self._auth_file(reference) as options:
+            with self._auth_file(reference, mirror) as options:
                 self.call(
-                    "pull", "--quiet", *options, reference, log=log, reason="image-pull-failed",
+                    "pull", "--quiet", *options, reference, log=log, reason="image-pull-failed", env=env,
                     hint=f"is {reference} still in its registry?",
                 )
         except FoundryError as error:
@@ -126,19 +138,26 @@ class Engine:
             ) from error
 
     @contextmanager
-    def _auth_file(self, reference: str) -> Iterator[list[str]]:
+    def _auth_file(self, reference: str, mirror: str = "") -> Iterator[list[str]]:
         """Options that give podman the credentials for an image, in a file that only this user can read."""
-        image = parse_reference(reference)
-        credential = self.credentials.find(image.host, image.repository) if self.credentials is not None else None
-        if credential is None:
+        found: dict[str, Credential] = {}
+        for image in [parse_reference(name) for name in (mirror, reference) if name]:
+            try:
+                credential = self.credentials.find(image.host, image.repository) if self.credentials else None
+            except FoundryError:
+                if image.name != mirror:
+                    raise
+                continue  # podman goes to the image's own registry when the mirror refuses
+            if credential is not None:
+                found |= dict.fromkeys([image.host, *filter(None, [self.registries.get(image.host)])], credential)
+        if not found:
             yield []
             return
         folder = self.state.parent
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=_AUTH_PREFIX) as private:
             file = Path(private) / "auth.json"
-            hosts = [image.host, *filter(None, [self.registries.get(image.host)])]
-            write_atomic(file, auth_document(credential, hosts), mode=0o600)
+            write_atomic(file, auth_document(found), mode=0o600)
             yield [f"--authfile={file.absolute()}"]
 
     def remove_image(self, reference: str) -> bool:
@@ -246,3 +265,15 @@ def registries_conf(registries: Mapping[str, str]) -> str:
             f"[[registry]]\nprefix = {json.dumps(name)}\nlocation = {json.dumps(address)}\ninsecure = true\n"
         )
     return "\n".join(parts)
+
+
+def mirror_conf(name: str, mirror: str, registries: Mapping[str, str]) -> str:
+    """The part of a containers-registries.conf that has podman look for a repository's digests in a mirror first."""
+    places = []
+    for place in (name, mirror):
+        host, _, repository = place.partition("/")
+        address = registries.get(host, "")
+        places.append(f"location = {json.dumps(f'{address or host}/{repository}')}\n"
+                      f"insecure = {'true' if address else 'false'}\n")
+    return (f"[[registry]]\nprefix = {json.dumps(name)}\n{places[0]}\n[[registry.mirror]]\n{places[1]}"
+            'pull-from-mirror = "digest-only"\n')

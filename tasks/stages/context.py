@@ -23,7 +23,7 @@ from tasks.core.files import append_to, read_json
 from tasks.core.ledger import ledger_path
 from tasks.core.references import LOOPBACK
 from tasks.core.state import States, force_build
-from tasks.core.targets import Target, targets_of
+from tasks.core.targets import Target, mirror_of, targets_of
 from tasks.stages.journal import DONE, Journal
 from tasks.stages.schedule import Schedule
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 
 PULLED = "engine/pulled.json"
+MIRRORED = "mirror.json"
 DEFAULT_VERBOSITY = 1
 _CLEANUP_SECONDS = 15.0
 _UNPACKED = 3  # a compressed layer takes about so many times its size; measured again when it is here
@@ -114,9 +115,14 @@ class Foundry:
         with self._lock:
             if self._engine is None:
                 state = self.root / self.config.build / "engine" / "engine.json"
-                self._engine = Engine(state, self.addresses, self.credentials)
+                self._engine = Engine(state, self.addresses, self.credentials, self._mirrors())
                 self._engine.remove_leftovers()
             return self._engine
+
+    def _mirrors(self) -> dict[str, str]:
+        """Of each toolkit that `doit sync` saw in the mirror: its digest, and the mirror's ``host/repository``."""
+        found = read_json(self.root / self.config.build / MIRRORED) if mirror_of(self.settings) else None
+        return found if isinstance(found, dict) else {}
 
     @property
     def images(self) -> LocalImages:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.core.catalogue import Entry
 from tasks.core.errors import ConfigError, Fault, FoundryError
+from tasks.core.files import pretty_json, write_atomic
 from tasks.core.names import tag_of
 from tasks.core.references import parse_reference
 from tasks.core.targets import Target, mirror_of
 from tasks.formats.image_references import TOOLKIT
 from tasks.services.aws.places import is_ecr
 from tasks.services.parallel import in_parallel
-from tasks.stages.context import Foundry, aws_facts
+from tasks.stages.context import MIRRORED, Foundry, aws_facts
 from tasks.stages.readiness import require_repository
 from tasks.stages.resolve import outside
 
@@ -100,13 +101,16 @@ class _Run:
             if host not in self.sources:
                 self.sources[host] = self._registry(host)
         errors: list[FoundryError] = []
-        there = 0
+        there, seen = 0, {}
         for outcome in in_parallel(toolkits, lambda one: self._one(writer, one), threads=_AT_ONCE,
                                    stopping=self.foundry.ending):
             if outcome.error is not None:
                 errors.append(outside(outcome.error, f"{outcome.job.reference}: ", self.log))
                 self._say(f"failed {errors[-1].message}")
+            else:
+                seen[outcome.job.reference.rpartition("@")[2]] = writer.name
             there += outcome.error is None and outcome.value is None
+        write_atomic(self.foundry.root / self.foundry.config.build / MIRRORED, pretty_json(seen))
         copied = len(toolkits) - there - len(errors)
         self._say(f"{writer.name}: {copied} toolkits copied, {there} there already, {len(errors)} failed;"
                   f" {len(self.moved)} tags moved; {_amount(writer.sent.blobs, writer.sent.bytes)} sent")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -59,6 +60,26 @@ def test_mirror(clone: Clone, mine: Front) -> None:
     assert [verb for verb, *_ in mine.requests] == ["HEAD"] * len(tags), "one a tag, and nothing else"
     assert f"0 toolkits copied, {toolkits} there already" in again.out
     assert again.processes == []
+
+
+def test_builds_pull_from_the_mirror(clone: Clone, mine: Front) -> None:
+    """By the name that the catalogue has; from the toolkit's own registry when the mirror has it no more."""
+    assert clone.doit("sync").code == 0
+    state = json.loads((clone.build / "mirror.json").read_text())
+    reference = json.loads((clone.build / "driver-toolkit.json").read_text())[0]["dtk"]
+    found = reference.partition("@")[2]
+    assert state[found] == f"mirror.internal/{REPOSITORY}"
+    clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16"]}])
+    for gone in (False, True):
+        subprocess.run(["podman", "image", "rm", "--force", reference], capture_output=True, check=False)
+        mine.requests.clear()
+        if gone:
+            mine.always("/manifests/", says(404))
+        run = clone.doit("build", FORCE_BUILD="true")
+        assert run.code == 0, run.text
+        assert [argv[-1] for argv in run.podman("pull")][:1] == [reference]
+        assert mine.count(f"/manifests/{found}") >= 1
+        assert gone or mine.count("/blobs/", "GET") >= 1
 
 
 def test_a_tag_of_something_else_is_moved(clone: Clone, mine: Front) -> None:

@@ -137,7 +137,7 @@ def test_secrets_are_not_shown(home: dict[str, str]) -> None:
     found = Credentials(home | {"QUAY_USERNAME": "me", "QUAY_PASSWORD": SECRET}).find("quay.io", "x")
     assert found is not None
     assert SECRET not in repr(found)
-    document = json.loads(auth_document(found, ["quay.io", "127.0.0.1:5000"]))
+    document = json.loads(auth_document({"quay.io": found, "127.0.0.1:5000": found}))
     assert document == {"auths": {"quay.io": auth("me"), "127.0.0.1:5000": auth("me")}}
 
 

@@ -144,13 +144,15 @@ class Credentials:
         return look
 
 
-def auth_document(credential: Credential, hosts: Sequence[str]) -> bytes:
-    """An auth file for other programs, containers-auth.json(5), with one credential for several names of a registry."""
-    pair = base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()
-    entry = {"auth": pair}
-    if credential.identity_token:
-        entry["identitytoken"] = credential.identity_token
-    return json.dumps({"auths": dict.fromkeys(hosts, entry)}).encode()
+def auth_document(credentials: Mapping[str, Credential]) -> bytes:
+    """An auth file for other programs, containers-auth.json(5): credentials by the names of registries."""
+    auths = {}
+    for host, credential in credentials.items():
+        entry = {"auth": base64.b64encode(f"{credential.username}:{credential.password}".encode()).decode()}
+        if credential.identity_token:
+            entry["identitytoken"] = credential.identity_token
+        auths[host] = entry
+    return json.dumps({"auths": auths}).encode()
 
 
 def _asking(provider: Provider) -> Callable[[str, str], Credential | None]:
