@@ -88,6 +88,13 @@ def test_ecr_whole(copied: Clone, registry: Front, tmp_path: Path) -> None:
         assert 1 <= asked <= 2, "one token for all cells"
         again = copied.doit("publish")
         assert (again.code, again.connections, again.processes) == (0, [], [])
+        released = copied.doit("release")
+        assert released.code == 0, released.text
+        for folder in (copied.build / "release").iterdir():
+            assert f"{HOST}/{repository}@sha256:" in (folder / "notes.md").read_text()
+            assert subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder, check=False).returncode == 0
+            assert list(folder.glob("*-modified-source.tar.gz")) and list(folder.glob("busybox-*.tar.*"))
+        assert not list(copied.build.glob("release/*/github.log")), "no GitHub in this profile"
         pushed = datetime(2025, 10, 9, 8, 53, 20, tzinfo=UTC)
         fake.repositories[repository] = [
             {"imageDigest": digest, "imageTags": [tag], "imageSizeInBytes": 4711, "imagePushedAt": pushed,
