@@ -46,4 +46,5 @@ def _collect(folders: list[Path]) -> int:
         print(one.line())
         for text in one.refused:
             print(f"warning: {one.folder}: refused: {text}", file=sys.stderr)
+    workflow.tell_collected(taken, lost)
     return EXIT_TASK_FAILED if any(one.refused for one in taken) else 0

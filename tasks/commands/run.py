@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,9 @@ from tasks.commands import passes, workflow
 from tasks.commands.alone import alone
 from tasks.commands.reporter import FoundryReporter
 from tasks.core.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, FoundryError
+from tasks.services.traffic import TOTAL
 from tasks.stages.context import DEFAULT_VERBOSITY, Foundry
+from tasks.stages.totals import Totals, leave_totals
 
 _MOST_CELLS_AT_ONCE = 8
 _opt_verbosity = {
@@ -73,7 +76,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
                  reporter: Any = "console", num_process: int = 0, par_type: str = "thread", single: bool = False,
                  auto_delayed_regex: bool = False, force_verbosity: bool = False, failure_verbosity: int = 0,
                  pdb: bool = False, no_build: bool = False) -> int:
-        one = session.foundry()
+        one, started = session.foundry(), time.monotonic()
         slots = num_process or int(one.settings["parallel"]) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
         one.schedule.expect((), slots)
         one.schedule.need_toolkit(state.cell for state in one.states.cells.values() if not state.module_done)
@@ -96,7 +99,10 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         finally:
             if isinstance(out, FoundryReporter):
                 out.show_table()
-            workflow.tell(list(one.journal.entries.values()), one.journal.up_to_date, one.journal.warnings)
+            totals = Totals(time.monotonic() - started, TOTAL.read())
+            leave_totals(one, totals)
+            workflow.tell(list(one.journal.entries.values()), one.journal.up_to_date, one.journal.warnings,
+                          totals.traffic)
         return one.journal.exit_code() or (EXIT_TASK_FAILED if result else 0)
 
     def _passes(self, one: Foundry, perform: Callable[[list[str]], int], *, build: bool) -> int:

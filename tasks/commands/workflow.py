@@ -13,11 +13,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import FoundryError
 from tasks.core.markdown import cell, code, words
+from tasks.services.traffic import NOTHING, Traffic, size
 from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
+
+if TYPE_CHECKING:
+    from tasks.stages.collect import Taken
+    from tasks.stages.totals import Totals
 
 _MOST = 10  # annotations of a kind that GitHub shows for a step
 _MOST_ROWS = 1000  # a step's summary may have 1 MiB
@@ -94,14 +99,14 @@ def tell_fault(error: FoundryError) -> None:
         _append(f"### kmod-foundry\n\n{words(error.message)}\n")
 
 
-def tell(entries: Sequence[Entry], current: int, warnings: Sequence[str]) -> None:
+def tell(entries: Sequence[Entry], current: int, warnings: Sequence[str], traffic: Traffic = NOTHING) -> None:
     """Annotate failures and warnings, and append the table to the job's summary; outside Actions nothing."""
     if not in_actions() or not (entries or current or warnings):
         return
     errors = [(entry.name, entry.error.render()) for entry in entries if entry.error is not None]
     told = [("kmod-foundry", text) for text in dict.fromkeys(warnings)]
     _annotate([*_commands("error", errors), *_commands("warning", told)])
-    _append(summary(entries, current, warnings))
+    _append(summary(entries, current, warnings, traffic))
 
 
 def _commands(name: str, found: Sequence[tuple[str, str]]) -> list[str]:
@@ -111,8 +116,11 @@ def _commands(name: str, found: Sequence[tuple[str, str]]) -> list[str]:
     return [*made, *([command(name, "kmod-foundry", f"and {more} more: see the summary")] if more else [])]
 
 
-def summary(entries: Sequence[Entry], current: int, warnings: Sequence[str]) -> str:
-    """The run as Markdown: a row for each cell and driver that something was done for, what failed first."""
+def summary(entries: Sequence[Entry], current: int, warnings: Sequence[str], traffic: Traffic = NOTHING) -> str:
+    """The run as Markdown: a row for each cell and driver that something was done for, what failed first.
+
+    `traffic` is that of the whole run, the rows have each their own.
+    """
     subjects: dict[str, list[Entry]] = {}
     for entry in entries:
         stage, _, subject = entry.name.partition(":")
@@ -123,12 +131,13 @@ def summary(entries: Sequence[Entry], current: int, warnings: Sequence[str]) -> 
     lines = [
         "### kmod-foundry", "",
         ", ".join(f"{number} {state}" for state, number in count.items() if number) or "nothing to do",
-        f"({current} tasks were up to date and skipped).", "",
+        f"({current} tasks were up to date and skipped).",
+        f"Over the network: {_bytes(traffic)}.", "",
     ]
     if rows:
-        lines += ["| | state | what was done | seconds | first error |", "|---|---|---|--:|---|"]
+        lines += ["| | state | what was done | seconds | in | out | first error |", "|---|---|---|--:|--:|--:|---|"]
         lines += [_row(subject, found) for subject, found in rows[:_MOST_ROWS]]
-        lines += [f"| … and {len(rows) - _MOST_ROWS} more | | | | |"] if len(rows) > _MOST_ROWS else []
+        lines += [f"| … and {len(rows) - _MOST_ROWS} more | | | | | | |"] if len(rows) > _MOST_ROWS else []
         lines.append("")
     if warnings:
         lines += ["Warnings:", "", *(f"- {code(text)}" for text in dict.fromkeys(warnings)), ""]
@@ -142,7 +151,48 @@ def _row(subject: str, entries: Sequence[Entry]) -> str:
     if problem is None:
         why = next((cell(f"needs {entry.note}") for entry in entries if entry.state == BLOCKED), "")
     seconds = sum(entry.seconds for entry in entries)
-    return f"| {cell(subject)} | {_state(entries)} | {did} | {seconds:.1f} | {why} |"
+    traffic = sum((entry.traffic for entry in entries), NOTHING)
+    return (f"| {cell(subject)} | {_state(entries)} | {did} | {seconds:.1f} "
+            f"| {_at_least(traffic)}{size(traffic.received + traffic.pulled)} | {size(traffic.sent)} | {why} |")
+
+
+def tell_collected(taken: Sequence[Taken], lost: Sequence[str]) -> None:
+    """Append to the job's summary what each shard left; outside Actions nothing."""
+    if in_actions() and (taken or lost):
+        _append(collected(taken, lost))
+
+
+def collected(taken: Sequence[Taken], lost: Sequence[str]) -> str:
+    """What the shards left as Markdown: a row for each, with what its run took; what nobody knows is a ``?``."""
+    lines = ["### shards", ""]
+    if taken:
+        lines += ["| | published | failed | neither | refused | seconds | received | pulled | sent |",
+                  "|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
+        lines += [_shard(one.folder.name, (one.rows, one.failures, one.others, one.refused), one.totals)
+                  for one in taken[:_MOST_ROWS]]
+        known = [one.totals for one in taken if one.totals is not None]
+        traffic = sum((one.traffic for one in known), NOTHING)
+        lines += ["", f"Over the network, {len(known)} of {len(taken)} shards: {_bytes(traffic)}.", ""]
+    lines += [f"- {code(text)}" for text in lost]
+    return "\n".join(lines) + "\n"
+
+
+def _shard(name: str, counts: Sequence[Sequence[str]], totals: Totals | None) -> str:
+    numbers = [str(len(cells)) for cells in counts]
+    took = ["?"] * 4
+    if totals is not None:
+        one = totals.traffic
+        took = [f"{totals.seconds:.1f}", size(one.received), f"{_at_least(one)}{size(one.pulled)}", size(one.sent)]
+    return f"| {' | '.join([cell(name), *numbers, *took])} |"
+
+
+def _bytes(traffic: Traffic) -> str:
+    said = f"{size(traffic.received)} received, {size(traffic.pulled)} of images pulled, {size(traffic.sent)} sent"
+    return said + (f" (and images whose size nobody says: {traffic.unknown})" if traffic.unknown else "")
+
+
+def _at_least(traffic: Traffic) -> str:
+    return "≥ " if traffic.unknown else ""
 
 
 def _state(entries: Sequence[Entry]) -> str:

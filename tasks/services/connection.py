@@ -23,6 +23,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import ProxyManager
 
+from tasks.services import traffic
+
 _PIECE = 1 << 18  # bytes sent under one limit
 _FOREVER = 60.0  # seconds between two bytes, outside of `limited`
 
@@ -67,7 +69,9 @@ class _Stream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         _limit(self.sock, self.until, self.pause)
-        return self.stream.readinto(buffer)
+        got = self.stream.readinto(buffer)
+        traffic.count(received=got or 0)
+        return got
 
     def close(self) -> None:
         self.stream.close()
@@ -99,6 +103,7 @@ class _Limited(_Base):
             if self.sock is not None:  # the first one connects
                 _limit(self.sock, _limits.until, _limits.pause)
             super().send(piece)
+            traffic.count(sent=len(piece))
 
 
 class _Connection(_Limited, HTTPConnection):

@@ -12,30 +12,43 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, read_json, write_atomic
+from tasks.services import traffic
 from tasks.services.podman import Engine
 
 _GIB = 1 << 30
 _LOOK_SECONDS = 1.0  # how often a thread that waits for room looks again
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Bytes of an image's blobs in its registry: each layer's, in order, and the config's."""
+
+    layers: tuple[int, ...]
+    config: int
+
+
 class LocalImages:
     """Images by digest, shared by all stages of a run. Safe to use from several threads.
 
     `budget` is how many bytes the images that runs of ours pulled may take at once, 0 for no
-    limit; `expected` says of an image that is not here how many it will take.
+    limit; `expected` says of an image that is not here how many it will take. Where `stored`
+    says of an image what its registry has, what is pulled is counted (`tasks.services.traffic`).
     """
 
     def __init__(
-        self, engine: Engine, remembered: Path, *, budget: int = 0, expected: Callable[[str], int] = lambda _: 0
+        self, engine: Engine, remembered: Path, *, budget: int = 0, expected: Callable[[str], int] = lambda _: 0,
+        stored: Callable[[str], Stored] | None = None,
     ) -> None:
         self.engine = engine
         self.remembered = remembered
         self.budget = budget
         self.expected = expected
+        self.stored = stored
         found = read_json(remembered)
         self._pulled: set[str] = set(found) if isinstance(found, list) else set()
         self._present: set[str] = set()
@@ -91,10 +104,23 @@ class LocalImages:
                 self._make_room(reference)
                 self._remember(reference, pulled=True)
                 try:
-                    self.engine.pull(reference, log=log)
+                    self._pull(reference, log)
                 finally:
                     self._measure(reference)
             self._present.add(reference)
+
+    def _pull(self, reference: str, log: Path) -> None:
+        """Pull the image, and count the bytes of the blobs that were not here before."""
+        before = set(self.engine.layers()) if self.stored is not None else set()
+        self.engine.pull(reference, log=log)
+        if self.stored is None:
+            return
+        try:
+            stored, layers = self.stored(reference), self.engine.layers(reference)
+            new = [size for layer, size in zip(layers, stored.layers, strict=True) if layer not in before]
+            traffic.count(pulled=sum(new) + stored.config)
+        except (FoundryError, ValueError):  # whatever it was, the image is here
+            traffic.count(unknown=1)
 
     def _remove(self, reference: str) -> None:
         if reference not in self._pulled:

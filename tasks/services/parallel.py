@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -52,7 +53,7 @@ def in_parallel(
     """The jobs' outcomes as they end; ends early when it is closed or `stopping` is set.
 
     No more than `threads` are worked on at once. The threads are daemons: a process that is to end does not wait
-    for a server. A defect of ours in a job is raised here.
+    for a server. What they send and receive counts for the caller. A defect of ours in a job is raised here.
     """
     waiting, done = queue.SimpleQueue[T](), queue.SimpleQueue[Outcome[T, R] | BaseException]()
     ended = threading.Event()
@@ -68,7 +69,7 @@ def in_parallel(
             done.put(_tried(job, work))
 
     for _ in range(min(threads, len(jobs))):
-        threading.Thread(target=loop, daemon=True).start()
+        threading.Thread(target=copy_context().run, args=[loop], daemon=True).start()
     try:
         for _ in jobs:
             outcome = _next(done, stopping)

@@ -169,6 +169,14 @@ class Engine:
         done = self.call("image", "inspect", "--format", "{{.Size}}", reference, check=False)
         return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdecimal() else 0
 
+    def layers(self, *references: str) -> list[str]:
+        """The digests of the images' unpacked layers, in order; without references, of all images that are here."""
+        listed = references or self.call("images", "--quiet", "--no-trunc").stdout.split()
+        if not listed:
+            return []
+        done = self.call("image", "inspect", "--format", "{{json .RootFS.Layers}}", *listed)
+        return [layer for line in done.stdout.splitlines() for layer in json.loads(line) or ()]
+
     def find_out_again(self) -> EngineSettings:
         """As `settings`, but with a container that really starts now."""
         self.state.unlink(missing_ok=True)

@@ -25,7 +25,8 @@ from tasks.core.targets import targets_of
 from tasks.stages import fetch, image, ledgers, module, publish
 from tasks.stages.cell import TIMES_FILE
 from tasks.stages.context import Foundry
-from tasks.stages.left import LOGS, Left, read_left, shard_folders, shown
+from tasks.stages.left import LOGS, Left, read_left, read_totals, shard_folders, shown
+from tasks.stages.totals import Totals
 
 _PUBLISHED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _SKEW = timedelta(minutes=10)  # how far the clocks of machines may differ
@@ -33,13 +34,17 @@ _SKEW = timedelta(minutes=10)  # how far the clocks of machines may differ
 
 @dataclass
 class Taken:
-    """What was taken of one shard's folder: cells by what is known of them now; what was refused, and why."""
+    """What was taken of one shard's folder: cells by what is known of them now; what was refused, and why.
+
+    `totals` are the run's, where it left them.
+    """
 
     folder: Path
     rows: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    totals: Totals | None = None
 
     def line(self) -> str:
         """One sentence."""
@@ -64,7 +69,9 @@ def collect(foundry: Foundry, folders: Iterable[Path]) -> tuple[list[Taken], lis
             lost.append(f"{folder}: no shard left anything here")
         for shard in shards:
             lefts, refused = read_left(shard, cells, foundry.config.verdicts)
-            found.append((Taken(shard, refused=[*refused, *(one for left in lefts for one in left.refused)]), lefts))
+            totals, no_totals = read_totals(shard, foundry.config.verdicts)
+            refused += [*no_totals, *(one for left in lefts for one in left.refused)]
+            found.append((Taken(shard, refused=refused, totals=totals), lefts))
     unlocked = _lock(foundry, {left.cell.driver for _, lefts in found for left in lefts if left.documents})
     news: dict[str, tuple[Cell, Row]] = {}
     for taken, lefts in found:

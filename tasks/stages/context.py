@@ -5,6 +5,7 @@ One `Foundry` a run. Roots come from the working directory.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -28,7 +29,7 @@ from tasks.stages.journal import DONE, Journal
 from tasks.stages.schedule import Schedule
 
 if TYPE_CHECKING:
-    from tasks.services.images import LocalImages
+    from tasks.services.images import LocalImages, Stored
     from tasks.services.podman import Engine
     from tasks.services.registry.client import Registry
     from tasks.services.registry.credentials import Credentials
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
 
 PULLED = "engine/pulled.json"
 MIRRORED = "mirror.json"
+SUMMARY = "GITHUB_STEP_SUMMARY"  # where bytes are told, and so are worth a question
 DEFAULT_VERBOSITY = 1
 _CLEANUP_SECONDS = 15.0
+_ASK_SECONDS = 120.0  # for how large an image is
 _UNPACKED = 3  # a compressed layer takes about so many times its size; measured again when it is here
 
 
@@ -134,17 +137,32 @@ class Foundry:
                 self._images = LocalImages(
                     self.engine, self.root / self.config.build / PULLED,
                     budget=int(self.settings["max_disk"] * (1 << 30)), expected=self._expected_size,
+                    stored=self._stored if os.environ.get(SUMMARY) else None,
                 )
             return self._images
 
     def _expected_size(self, reference: str) -> int:
         """Bytes that an image will take once it is pulled: what its registry stores, and what that unpacks to."""
-        from tasks.core.references import parse_reference
-        from tasks.services.toolkits import image_manifest
+        return _UNPACKED * sum(self._stored(reference).layers)
 
+    def _stored(self, reference: str) -> Stored:
+        """What an image's registry has of it; the mirror is asked first, as podman does."""
+        from tasks.core.references import parse_reference
+        from tasks.services.images import Stored
+        from tasks.services.toolkits import image_manifest
+        from tasks.services.transport import Patience
+
+        brief = Patience(total=_ASK_SECONDS)
         image = parse_reference(reference)
-        manifest = image_manifest(self.registry(image.host), image, self.settings["arch"][0])
-        return _UNPACKED * sum(layer.size for layer in manifest.layers)
+        mirror = self._mirrors().get(image.digest, "")
+        for place in [parse_reference(f"{name}@{image.digest}") for name in (mirror, image.name) if name]:
+            try:
+                manifest = image_manifest(self.registry(place.host, patience=brief), place, self.settings["arch"][0])
+                break
+            except FoundryError:
+                if place.name == image.name:
+                    raise
+        return Stored(tuple(layer.size for layer in manifest.layers), manifest.config.size)
 
     @property
     def credentials(self) -> Credentials:

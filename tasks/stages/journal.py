@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.core.errors import EXIT_TASK_FAILED, FoundryError, no_space, says_no_space
+from tasks.services.traffic import NOTHING, Traffic, metered
 
 _LONGEST = 300
 DONE, DOING, FAILED, BLOCKED, INTERRUPTED = "done", "doing", "failed", "blocked", "interrupted"
@@ -19,12 +20,13 @@ DONE, DOING, FAILED, BLOCKED, INTERRUPTED = "done", "doing", "failed", "blocked"
 
 @dataclass
 class Entry:
-    """One task of this run. `seconds` is wall time."""
+    """One task of this run. `seconds` is wall time; `traffic` what went over the network for it."""
 
     name: str
     state: str = DOING
     started: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
+    traffic: Traffic = NOTHING
     error: FoundryError | None = None
     note: str = ""
     log: Path | None = None
@@ -44,6 +46,16 @@ class Journal:
         entry = Entry(name, log=log)
         with self._lock:
             self.entries[name] = entry
+        with metered() as meter:
+            try:
+                self._try(entry, work)
+            finally:
+                entry.seconds = time.monotonic() - entry.started
+                entry.traffic = meter.read()
+        return entry
+
+    @staticmethod
+    def _try(entry: Entry, work: Callable[[], None]) -> None:
         try:
             work()
             entry.state = DONE
@@ -54,9 +66,6 @@ class Journal:
         except BaseException:
             entry.state = INTERRUPTED
             raise
-        finally:
-            entry.seconds = time.monotonic() - entry.started
-        return entry
 
     def block(self, name: str, note: str) -> None:
         """The task was not tried because of another one."""

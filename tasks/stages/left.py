@@ -21,6 +21,7 @@ from tasks.core.schema import Verdicts
 from tasks.core.state import FAILURE_FILE
 from tasks.stages import image, module, publish
 from tasks.stages.cell import TIMES_FILE
+from tasks.stages.totals import RUN_FILE, Totals, totals_of
 
 CELLS = "cells"
 LOGS = {"module": module.LOG, "image": image.LOG, "push": publish.LOG}
@@ -76,6 +77,20 @@ def read_left(folder: Path, cells: Mapping[str, Cell], verdicts: Verdicts) -> tu
             else:
                 found.append(_read_cell(Path(entry.path), cells[entry.name], verdicts))
     return found, refused
+
+
+def read_totals(folder: Path, verdicts: Verdicts) -> tuple[Totals | None, list[str]]:
+    """What the shard's run took as a whole, and why that was refused."""
+    try:
+        data = _read(folder / RUN_FILE, MAX_JSON)
+        if data is None:
+            return None, []
+        document = parse_json(data)
+        if faults := verdicts.faults("run", document, ""):
+            raise ValueError(faults[0].render())
+        return totals_of(document), []
+    except ValueError as error:
+        return None, [f"{RUN_FILE}: {shown(str(error))}"]
 
 
 def shown(text: str) -> str:

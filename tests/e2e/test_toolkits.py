@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,17 @@ def images(store: dict[str, str]) -> list[str]:
 
 
 def manifests(lines: list[str]) -> list[str]:
-    """The toolkits whose manifests the registry was asked for with GET."""
+    """The toolkits whose manifests podman asked the registry for."""
     return sorted(
         line.split("/v2/driver-toolkit/manifests/")[1].split()[0].strip('"') for line in lines
-        if "GET /v2/driver-toolkit/manifests/" in line
+        if "GET /v2/driver-toolkit/manifests/" in line and "containers/" in line
     )
+
+
+def blobs(lines: list[str]) -> int:
+    """Bytes of the blobs that the registry gave podman."""
+    found = (re.search(r'"GET /v2/[^ ]+/blobs/[^ ]+ HTTP/1.1" 200 (\d+) "" "containers/', line) for line in lines)
+    return sum(int(match[1]) for match in found if match)
 
 
 def test_two_drivers_over_three_kernels(
@@ -42,10 +49,13 @@ def test_two_drivers_over_three_kernels(
     with cold_store(tmp_path / "store") as store:
         clone.extra = store
         access.new()
-        run = clone.doit("build:2.16.7.0")
+        run = clone.doit("build:2.16.7.0", GITHUB_STEP_SUMMARY=str(tmp_path / "summary"))
         assert run.code == 0, run.text
         assert run.compiled == sorted(kernels)
-        assert manifests(access.new()) == digests
+        asked = access.new()
+        assert manifests(asked) == digests
+        took = json.loads((clone.build / "run.json").read_text())
+        assert (took["pulled"], took["unknown"]) == (blobs(asked), 0), "layers that toolkits share were sent once"
         assert images(store).count("registry.sandbox.internal/driver-toolkit") == 3, "2.22.2.0 still needs them"
         run = clone.doit("build")
         assert run.code == 0, run.text

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tasks.core.names import tag_of
+from tasks.services.traffic import size
 from tests.harness.clone import ROOT, AccessLogs, Clone
 from tests.harness.github import GitHub, github_fake
 from tests.harness.workflow import Play, Workflow
@@ -169,6 +170,7 @@ def test_nights_with_losses(fleet: Fleet, access: AccessLogs, kernels: list[str]
     for play in both:
         release = play.play("release", fleet.machine())
         assert release.result == "success", release.text
+        told_bytes(play)
     puts.update(put(access, fleet.repository))
     assert puts == Counter({tag_of(cell): 1 for cell in cells})
     assert published(fleet.status()) == cells
@@ -219,6 +221,20 @@ def whole_releases(fleet: Fleet, cells: set[str]) -> None:
         rows = json.loads(found.asset("images.json").content)["cells"]
         assert {f"{driver}-{row['kernel']}" for row in rows} == {one for one in cells if one.startswith(driver)}
         assert all(row["tags"][0] in (found.body or "") for row in rows)
+
+
+def told_bytes(play: Play) -> None:
+    """Each shard's summary has the bytes of its run, and the last job's has those of all shards."""
+    last = play.jobs["release"].summary
+    for shard in play.matrix("shard"):
+        job = play.jobs[f"shard {shard['shard']}"]
+        took = json.loads((job.clone.build / "run.json").read_text())
+        sent = size(took["sent"])
+        assert f"{sent} sent" in job.summary
+        assert took["sent"] and took["received"]
+        [row] = [line for line in last.splitlines() if line.startswith(f"| `shard-{shard['shard']}` |")]
+        assert row.endswith(f"| {size(took['received'])} | {size(took['pulled'])} | {sent} |")
+    assert f"{len(play.matrix('shard'))} of {len(play.matrix('shard'))} shards" in last
 
 
 def nothing_left(fleet: Fleet) -> None:

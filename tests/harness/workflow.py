@@ -25,6 +25,7 @@ import yaml
 from tests.harness.clone import ROOT, Clone
 
 STEP_SECONDS = 900
+SUMMARY = ".github-summary"
 
 
 class Node(dict[str, Any]):
@@ -64,6 +65,12 @@ class Job:
     def text(self) -> str:
         """All that its steps said."""
         return "\n".join(f"-- {step.name}: {step.code}\n{step.text}" for step in self.steps)
+
+    @property
+    def summary(self) -> str:
+        """What its steps put into its summary."""
+        file = self.clone.root / SUMMARY
+        return file.read_text() if file.exists() else ""
 
     def step(self, name: str) -> Step:
         """The step of that name."""
@@ -146,7 +153,8 @@ class Play:
         output = clone.root / ".github-output"
         output.write_text("")
         env = {key: str(self._value(value, contexts)) for key, value in step.get("env", {}).items()}
-        kept = clone.environment(**self.workflow.environment, **env, GITHUB_OUTPUT=str(output))
+        kept = clone.environment(**self.workflow.environment, **env, GITHUB_OUTPUT=str(output),
+                                 GITHUB_STEP_SUMMARY=str(clone.root / SUMMARY))
         kept.pop("KMOD_PROFILE")
         assert "${{" not in step["run"], "what an expression holds must not become a program"
         with (clone.root / ".step.log").open("w+") as log:
@@ -257,4 +265,4 @@ def _fixed(pattern: str) -> Path:
 
 
 def _shown(value: Any) -> str:
-    return {True: "true", False: "false", None: ""}.get(value, str(value)) if not isinstance(value, str) else value
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

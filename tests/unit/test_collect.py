@@ -12,9 +12,11 @@ import pytest
 
 from tasks.core.files import sha256_bytes
 from tasks.core.state import FAILED, PENDING, PUBLISHED
+from tasks.services.traffic import Traffic
 from tasks.stages import ledgers, publish
 from tasks.stages.collect import Taken, collect
 from tasks.stages.context import Foundry, open_foundry
+from tasks.stages.totals import Totals
 from tests.unit.conftest import NEW, OLD, Checkout
 
 DRIVER = "2.22.2.0"
@@ -104,6 +106,30 @@ def test_rows_of_several_shards(foundry: Foundry, shard: Callable[[str], Shard],
     folder = foundry.cell_folder(foundry.states.cells[ONE].cell)
     assert (folder / "build.log").read_text() == "compiled\n"
     assert json.loads((folder / "times.json").read_text())["module"] == 3.5
+
+
+RUN = {"schema": 1, "seconds": 61.5, "received": 10, "sent": 20, "pulled": 30, "unknown": 0}
+
+
+def test_what_a_shard_took(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:
+    shard("shard-1").push(ONE)
+    (tmp_path / "artifacts/shard-1/run.json").write_text(json.dumps(RUN))
+    shard("shard-2").push(OTHER)
+    taken, _ = collect(foundry, [tmp_path / "artifacts"])
+    assert [one.totals for one in taken] == [Totals(61.5, Traffic(10, 20, 30, 0)), None]
+
+
+@pytest.mark.parametrize("document", [
+    {**RUN, "sent": -1}, {**RUN, "sent": "many"}, {**RUN, "pulled": 10**16}, {**RUN, "evil": 1}, {"schema": 1}, [], "x",
+])
+def test_what_a_shard_can_not_have_taken(foundry: Foundry, shard: Callable[[str], Shard], document: Any,
+                                         tmp_path: Path) -> None:
+    shard("shard-1").push(ONE)
+    (tmp_path / "artifacts/shard-1/run.json").write_text(json.dumps(document))
+    taken, _ = collect(foundry, [tmp_path / "artifacts"])
+    one = one_of(taken)
+    assert (one.totals, one.rows, len(one.refused)) == (None, [ONE], 1)
+    assert one.refused[0].startswith("run.json: ")
 
 
 def test_the_folder_itself_may_be_named(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:

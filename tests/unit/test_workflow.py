@@ -13,7 +13,10 @@ from markdown_it import MarkdownIt
 
 from tasks.commands import workflow
 from tasks.core.errors import ConfigError, Fault, FoundryError, OutsideError
+from tasks.services.traffic import Traffic
+from tasks.stages.collect import Taken
 from tasks.stages.journal import BLOCKED, DONE, FAILED, INTERRUPTED, Entry
+from tasks.stages.totals import Totals
 from tests.harness.runner import commands_in
 
 EVIL = [
@@ -86,10 +89,12 @@ def test_elsewhere_nothing_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def some_entries() -> list[Entry]:
     bad = FoundryError(
         "cdev.c:1: error: a | b ::error::x\n##[error]y", reason="compile", hint="look", log=Path("l.log"))
+    pulled, pushed = Traffic(received=2_500, pulled=1_500_000_000), Traffic(received=900, sent=7_340_000)
     return [
-        Entry("module:2.22.2.0-6.1.0-1", DONE, seconds=3.25), Entry("image:2.22.2.0-6.1.0-1", DONE, seconds=1.0),
-        Entry("push:2.22.2.0-6.1.0-1", DONE, seconds=0.5),
-        Entry("module:2.22.2.0-6.12.0-2", FAILED, seconds=2.0, error=bad),
+        Entry("module:2.22.2.0-6.1.0-1", DONE, seconds=3.25, traffic=pulled),
+        Entry("image:2.22.2.0-6.1.0-1", DONE, seconds=1.0),
+        Entry("push:2.22.2.0-6.1.0-1", DONE, seconds=0.5, traffic=pushed),
+        Entry("module:2.22.2.0-6.12.0-2", FAILED, seconds=2.0, error=bad, traffic=Traffic(unknown=1)),
         Entry("image:2.22.2.0-6.12.0-2", BLOCKED, note="module:2.22.2.0-6.12.0-2"),
         Entry("module:2.22.2.0-6.13.0-3", INTERRUPTED), Entry("github:2.22.2.0", DONE, seconds=7.0),
         Entry("sandbox:up", DONE),
@@ -98,7 +103,8 @@ def some_entries() -> list[Entry]:
 
 def test_what_a_run_tells(actions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with workflow.guarded():
-        workflow.tell(some_entries(), 3, ["careful: 100%", "careful: 100%"])
+        workflow.tell(some_entries(), 3, ["careful: 100%", "careful: 100%"],
+                      Traffic(received=1_234_567, sent=7_340_999, pulled=1_500_000_000, unknown=1))
     [error, warning] = commands_in(capsys.readouterr().out)
     assert error[:2] == ("error", {"title": "module:2.22.2.0-6.12.0-2"})
     assert error[2].startswith("cdev.c:1: error: a | b ::error::x\n##[error]y\n  hint: look\n  log: l.log")
@@ -106,12 +112,14 @@ def test_what_a_run_tells(actions: Path, capsys: pytest.CaptureFixture[str]) -> 
     text = actions.read_text()
     assert text.startswith("of another step\n### kmod-foundry\n")
     assert "1 failed, 1 interrupted, 2 done" in text and "(3 tasks were up to date and skipped)" in text
+    assert ("Over the network: 1.2 MB received, 1.5 GB of images pulled, 7.3 MB sent"
+            " (and images whose size nobody says: 1)." in text)
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert rows == [
-        "| `2.22.2.0-6.12.0-2` | failed |  | 2.0 | `cdev.c:1: error: a ¦ b ::error::x ##[error]y` |",
-        "| `2.22.2.0-6.13.0-3` | interrupted |  | 0.0 |  |",
-        "| `2.22.2.0-6.1.0-1` | done | compiled, built, published | 4.8 |  |",
-        "| `2.22.2.0` | done | released | 7.0 |  |",
+        "| `2.22.2.0-6.12.0-2` | failed |  | 2.0 | ≥ 0 B | 0 B | `cdev.c:1: error: a ¦ b ::error::x ##[error]y` |",
+        "| `2.22.2.0-6.13.0-3` | interrupted |  | 0.0 | 0 B | 0 B |  |",
+        "| `2.22.2.0-6.1.0-1` | done | compiled, built, published | 4.8 | 1.5 GB | 7.3 MB |  |",
+        "| `2.22.2.0` | done | released | 7.0 | 0 B | 0 B |  |",
     ]
 
 
@@ -157,3 +165,20 @@ def test_a_run_with_nothing_to_do(actions: Path, capsys: pytest.CaptureFixture[s
     assert "nothing to do" in actions.read_text()
     assert capsys.readouterr().out == ""
     assert isinstance(sys.stdout, io.TextIOBase)
+
+
+def test_what_shards_left_is_told(actions: Path) -> None:
+    """Sums are of the shards that said what they took; a name from elsewhere is no markup."""
+    took = Totals(63.25, Traffic(received=1000, sent=2000, pulled=3_000_000))
+    taken = [Taken(Path("x/shard-1"), rows=["a", "b"], totals=took), Taken(Path("x/|shard-2"), failures=["c"]),
+             Taken(Path("x/shard-3"), others=["d"], refused=["no"], totals=Totals(1, Traffic(pulled=10, unknown=2)))]
+    workflow.tell_collected(taken, ["gone: no shard left anything here"])
+    rows = [line for line in actions.read_text().splitlines() if line.startswith(("| `", "Over", "- "))]
+    assert rows == [
+        "| `shard-1` | 2 | 0 | 0 | 0 | 63.2 | 1.0 kB | 3.0 MB | 2.0 kB |",
+        "| `¦shard-2` | 0 | 1 | 0 | 0 | ? | ? | ? | ? |",
+        "| `shard-3` | 0 | 0 | 1 | 1 | 1.0 | 0 B | ≥ 10 B | 0 B |",
+        "Over the network, 2 of 3 shards: 1.0 kB received, 3.0 MB of images pulled, 2.0 kB sent"
+        " (and images whose size nobody says: 2).",
+        "- `gone: no shard left anything here`",
+    ]

@@ -7,11 +7,13 @@ an answer that was lost costs a read and never a second release.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from tasks.core.errors import OutsideError
@@ -80,6 +82,7 @@ class GitHub:
         if self._repository is None:
             from github import Auth, Github
 
+            _use_our_connections()
             one = Github(
                 auth=Auth.Token(self._token) if self._token else None, base_url=self.api, per_page=100, retry=None,
                 timeout=int(self.patience.read), lazy=True,
@@ -95,8 +98,11 @@ class GitHub:
         from github import BadAttributeException, GithubException
         from urllib3.exceptions import HTTPError
 
+        from tasks.services.connection import limited
+
         try:
-            yield
+            with limited(math.inf, attempt.patience.read):
+                yield
         except GithubException as error:
             raise self._meaning(attempt, error, what) from error
         except requests.Timeout as error:
@@ -153,6 +159,26 @@ class GitHub:
             fault.hint = f"is there a repository {self.name}, and may the token see it?"
         again = status in (NOT_FOUND, _CONFLICT, _INVALID) or status >= SERVER_FAULT
         return Again(fault) if again else fault
+
+
+@cache
+def _use_our_connections() -> None:
+    """Have PyGithub's requests go over connections that count and have a limit for each read and each piece sent."""
+    from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, Requester
+
+    from tasks.services.connection import LimitedAdapter
+
+    class Plain(HTTPRequestsConnectionClass):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            self.session.mount("http://", LimitedAdapter(max_retries=self.retry))
+
+    class Secure(HTTPSRequestsConnectionClass):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            self.session.mount("https://", LimitedAdapter(max_retries=self.retry))
+
+    Requester.injectConnectionClasses(Plain, Secure)
 
 
 def _limited(attempt: Attempt, why: str, wait: float) -> Exception:
