@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tasks.actions import Task, stage_task
 from tasks.session import foundry
-from tasks.stages.fetch import LOG, PACKAGE, RECORD, fetch
+from tasks.stages.fetch import LOG, RECORD, fetch, files_of
 
 
 def task_fetch() -> Iterator[Task]:
@@ -19,6 +19,6 @@ def task_fetch() -> Iterator[Task]:
             "fetch", driver, fetch, [driver, source.family],
             doc=f"package of {source.family['title']} {driver}, verified",
             done=source.fetch_done, state=state, reason=reason,
-            file_dep=[f"config/drivers/{source.family.name}.yaml"],
-            targets=[str(folder / PACKAGE), str(folder / RECORD)], log=folder / LOG,
+            file_dep=[source.family.file],
+            targets=[str(folder / name) for name in (*files_of(source.family, driver), RECORD)], log=folder / LOG,
         )

@@ -19,7 +19,7 @@ def task_module() -> Iterator[Task]:
         source = one.states.sources[cell.driver]
         # A module that is done does not make its sources be fetched again.
         inert = state.adopted or (state.module_done and not (source.fetch_done and source.source_done))
-        targets = [str(folder / file) for file in (module.RECORD, *module.module_names(cell))]
+        targets = [str(folder / file) for file in (module.RECORD, *module.module_names(one, cell))]
         yield stage_task(
             "module", name, run_module, [cell],
             doc=f"{cell.driver} for {cell.kernel}", done=state.module_done,

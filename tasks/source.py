@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tasks.actions import Task, stage_task
 from tasks.session import foundry
-from tasks.stages.fetch import PACKAGE
+from tasks.stages.fetch import files_of
 from tasks.stages.source import RECORD, TAR, source
 
 
@@ -20,6 +20,7 @@ def task_source() -> Iterator[Task]:
             "source", driver, source, [driver, known.family],
             doc=f"pristine sources of {known.family['title']} {driver}",
             done=known.source_done, state=state, reason=reason,
-            file_dep=[str(folder / PACKAGE)] if known.fetch_done or not known.source_done else (),
+            file_dep=[str(folder / name) for name in files_of(known.family, driver)]
+            if known.fetch_done or not known.source_done else (),
             targets=[str(folder / RECORD), str(folder / TAR)],
         )

@@ -6,7 +6,6 @@ all files are shown at once (ConfigError, exit code 2).
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,37 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, Fault
-from tasks.core.files import parse_json
+from tasks.core.families import Family, make_family
+from tasks.core.files import canonical_json, parse_json
 from tasks.core.parsed import Parsed
-from tasks.core.patches import Patch
 from tasks.core.profile import Profile
+from tasks.core.recipe import Recipe, recipe_of
 from tasks.core.schema import Verdicts
-from tasks.core.templates import template_faults
+
+__all__ = ["Config", "Family", "Want", "load"]
 
 
-@dataclass(frozen=True, eq=False)
-class Family:
-    """One driver family with the profile's changes merged in (schemas/family.schema.json).
-
-    Hashed by identity, so that what follows from a family alone can be found out once.
-    """
-
-    name: str
-    data: Mapping[str, Any]
-    patches: tuple[Patch, ...]
-
-    def __getitem__(self, item: str) -> Any:
-        return self.data[item]
-
-    def source_root(self, driver: str) -> str:
-        """The folder of the sources inside the package, ``usr/src/aws-neuronx-2.22.2.0``."""
-        root: str = self.data["source"]["root"]
-        return root.replace("{driver}", driver)
-
-    @property
-    def module_files(self) -> tuple[str, ...]:
-        """The paths of the modules in the built tree, in loading order."""
-        return tuple(module["file"] for module in self.data["modules"])
+_DRIVERS = "config/drivers"
 
 
 @dataclass(frozen=True)
@@ -76,6 +55,10 @@ class Config:
         """``build/<profile>``, relative to the root."""
         return Path("build") / self.profile.name
 
+    def recipe(self, family: Family, driver: str) -> Recipe:
+        """How a driver is made, as far as its lock tells."""
+        return recipe_of(family, driver, self.locks[family.name]["packages"].get(driver))
+
     def lock_path(self, family: str) -> Path:
         """The family's lock file, relative to the root."""
         return Path(self.settings["locks"]) / f"{family}.json"
@@ -90,8 +73,14 @@ class _Reader:
     parsed: Parsed
     faults: list[Fault] = field(default_factory=list)
 
-    def document(self, file: str, schema: str, *, default: Any = None, lenient: bool = False) -> Any:
-        """The checked document; `default` when it is missing and that is allowed, or faulty and not `lenient`."""
+    def document(
+        self, file: str, schema: str, *, default: Any = None, lenient: bool = False,
+        under: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The checked document; `default` when it is missing and that is allowed, or faulty and not `lenient`.
+
+        With `under` it is checked, and returned, on top of that.
+        """
         try:
             content = (self.root / file).read_bytes()
         except FileNotFoundError:
@@ -106,6 +95,8 @@ class _Reader:
         except ValueError as error:
             self.faults.append(Fault(file, "", f"is not JSON: {error}" if file.endswith(".json") else str(error)))
             return default
+        if under and isinstance(document, dict):
+            document, content = merged(under, document), content + b"\0" + canonical_json(under)
         faults = self.verdicts.check(schema, document, content, file)
         self.faults += faults
         return default if faults and not lenient else document
@@ -118,13 +109,13 @@ def load(root: Path, profile: Profile) -> Config:
     reader = _Reader(root, verdicts, parsed)
     defaults = reader.document("config/defaults.yaml", "defaults", lenient=True)
     changes = _profile_document(reader, profile)
-    settings = _usable(_merge(_mapping(defaults), _mapping(changes)), reader.faults)
+    settings = _usable(merged(_mapping(defaults), _mapping(changes)), reader.faults)
     families = _families(reader, settings)
     catalogue = reader.document(settings["catalogue"], "catalogue", default=[]) if settings.get("catalogue") else []
     wants = _wants(reader, settings, families)
     locks = {
         name: reader.document(f"{settings['locks']}/{name}.json", "lock", default={"schema": 1, "packages": {}})
-        for name in _family_names(root) if settings.get("locks")
+        for name in _family_files(_Reader(root, verdicts, parsed), settings) if settings.get("locks")
     }
     reader.faults += _catalogue_faults(settings.get("catalogue", ""), catalogue)
     if reader.faults:
@@ -150,47 +141,37 @@ def _usable(settings: dict[str, Any], faults: Sequence[Fault]) -> dict[str, Any]
 
 def _families(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, Family]:
     families = {}
-    for name in sorted(settings.get("families", {}).keys() - set(_family_names(reader.root))):
-        reader.faults.append(Fault("config", f"$.families.{name}", f"there is no config/drivers/{name}.yaml"))
-    for name in _family_names(reader.root):
-        file = f"config/drivers/{name}.yaml"
-        data = reader.document(file, "family")
+    files = _family_files(reader, settings)
+    for name in sorted(settings.get("families", {}).keys() - files.keys()):
+        places = " or ".join(f"{folder}/{name}.yaml" for folder in settings.get("drivers", [_DRIVERS]))
+        reader.faults.append(Fault("config", f"$.families.{name}", f"there is no {places}"))
+    for name, file in files.items():
+        data = reader.document(file, "family", under=settings.get("family", {}))
         if data is None:
             continue
-        merged = _merge(data, settings.get("families", {}).get(name, {}))
-        reader.faults += template_faults(merged["labels"], file)
-        reader.faults += _file_faults(reader.root, merged, file)
-        entries = [*merged.get("patches", []), *merged.get("additional_patches", [])]
-        patches = tuple(Patch.from_config(entry) for entry in entries)
-        ids = [patch.id for patch in patches]
-        for twice in sorted({name for name in ids if ids.count(name) > 1}):
-            reader.faults.append(Fault(file, "$.patches", f"two patches have the id {twice!r}"))
-        families[name] = Family(name, merged, patches)
+        changed = merged(data, settings.get("families", {}).get(name, {}))
+        families[name], faults = make_family(name, changed, file, reader.root)
+        reader.faults += faults
     return families
 
 
-def _file_faults(root: Path, family: Mapping[str, Any], file: str) -> list[Fault]:
-    """Files that a family names and that are not there, and names that would overwrite each other in the image."""
-    named = [("containerfile", family["containerfile"]), *(("licenses", name) for name in family["licenses"])]
-    faults = [
-        Fault(file, f"$.{where}", f"{name} does not exist") for where, name in named
-        if not os.path.isfile(root / name)  # unlike Path's, it takes names that no file can have
-    ]
-    for where, names in (("licenses", family["licenses"]), ("modules", [one["file"] for one in family["modules"]])):
-        last = [Path(name).name for name in names]
-        twice = sorted({name for name in last if last.count(name) > 1})
-        faults += [Fault(file, f"$.{where}", f"two files are called {name}") for name in twice]
-    return faults
-
-
-def _family_names(root: Path) -> list[str]:
-    return sorted(path.stem for path in (root / "config" / "drivers").glob("*.yaml"))
+def _family_files(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The family files by name, relative to the root."""
+    files: dict[str, str] = {}
+    for folder in settings.get("drivers", [_DRIVERS]):
+        for path in sorted((reader.root / folder).glob("*.yaml")):
+            file = f"{folder}/{path.name}"
+            first = files.setdefault(path.stem, file)
+            if first != file:
+                reader.faults.append(Fault(file, "", f"the family {path.stem} is already described by {first}"))
+    return dict(sorted(files.items()))
 
 
 def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, Family]) -> list[Want]:
     wants: list[Want] = []
     owners: dict[str, tuple[str, str]] = {}
-    for file in settings.get("matrix", []):
+    known_families = _family_files(_Reader(reader.root, reader.verdicts, reader.parsed), settings)
+    for file in _matrix_files(reader.root, settings):
         before = len(reader.faults)
         entries = reader.document(file, "matrix", lenient=True)
         faulty = {fault.path.split(".")[0] for fault in reader.faults[before:]}
@@ -199,8 +180,8 @@ def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, 
             if not isinstance(entry, dict):
                 continue
             family = entry.get("family", settings.get("default_family", ""))
-            if family not in _family_names(reader.root):
-                known = ", ".join(_family_names(reader.root)) or "none"
+            if family not in known_families:
+                known = ", ".join(known_families) or "none"
                 reader.faults.append(Fault(file, f"{place}.family", f"unknown family {family!r}; known: {known}"))
                 continue
             if place in faulty or family not in families:
@@ -214,6 +195,12 @@ def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, 
     return wants
 
 
+def _matrix_files(root: Path, settings: Mapping[str, Any]) -> list[str]:
+    """The matrix files, and of the further ones those that are there."""
+    further = [file for file in settings.get("further_matrix", []) if (root / file).exists()]
+    return [*settings.get("matrix", []), *further]
+
+
 def _catalogue_faults(file: str, catalogue: Any) -> list[Fault]:
     seen: dict[tuple[str, ...], int] = {}
     faults = []
@@ -225,11 +212,15 @@ def _catalogue_faults(file: str, catalogue: Any) -> list[Fault]:
     return faults
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `under`, mapping by mapping; lists and scalars are replaced."""
-    merged = dict(under)
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `under`, mapping by mapping; lists and scalars are replaced, null takes a value away."""
+    result = dict(under)
     for name, value in over.items():
-        below = merged.get(name)
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[name] = _merge(below, value) if both else value  # type: ignore[arg-type]  # reason: checked above
-    return merged
+        below = result.get(name)
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[name] = merged(below, value)
+        else:
+            result[name] = value
+    return result

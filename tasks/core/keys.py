@@ -19,16 +19,16 @@ from tasks.core.config import Config, Family
 from tasks.core.files import canonical_json, sha256_bytes, sha256_file
 from tasks.core.labels import make_labels
 from tasks.core.patches import Patch, applying
+from tasks.core.recipe import PLAIN_SCRIPT, complete, recipe_of
 
 NOT_FETCHED = "not fetched yet"
-BUILD_SCRIPT = "container/build-module.sh"
 
 # What people call the parts of a key.
 PART_NAMES = {
     "package": "the driver package", "patches": "the patches that apply", "build_script": "the build script",
     "toolkit": "the toolkit", "kernel": "the kernel", "make": "the make settings", "strip": "the strip setting",
     "modules": "the list of modules", "containerfile": "the Containerfile", "licenses": "the licences",
-    "base": "the base image", "labels": "the labels", "platform": "the platform",
+    "base": "the base image", "labels": "the labels", "platform": "the platform", "firmware": "the firmware",
 }
 
 Parts = dict[str, str]
@@ -70,7 +70,7 @@ def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
     package, base = lock["packages"].get(cell.driver), lock.get("base")
     if base is None:
         return "the base image is not locked yet"
-    if package is None:
+    if package is None or not complete(cell.family, package):
         return NOT_FETCHED
     module = _module_parts(cell, package, hashes)
     labels = make_labels(cell, package, base, config.settings)
@@ -95,15 +95,17 @@ def part_words(parts: Iterable[str]) -> str:
 
 def _module_parts(cell: Cell, package: Mapping[str, Any], hashes: FileHashes) -> Parts:
     family = cell.family
+    firmware = {"firmware": firmware_hash(family, package)} if "firmware" in family.data else {}
     return {
         "package": package["content_sha256"],
         "patches": patches_hash(applying(family.patches, cell.driver, cell.kernel)),
-        "build_script": hashes.get(BUILD_SCRIPT),
+        "build_script": hashes.get(family.script),
         "toolkit": cell.toolkit_digest,
         "kernel": cell.kernel,
-        "make": _make_hash(family, cell.driver),
-        "modules": _modules_hash(family),
+        "make": made_hash(family, cell.driver, package),
+        "modules": modules_hash(family, cell.driver, package),
         "strip": family.data.get("strip", "debug"),
+        **firmware,
     }
 
 
@@ -121,14 +123,37 @@ def patches_hash(patches: tuple[Patch, ...]) -> str:
     return _hash([patch.as_key() for patch in patches])
 
 
+def made_hash(family: Family, driver: str, package: Mapping[str, Any]) -> str:
+    """The part of a key that stands for how modules are made."""
+    if not family.dkms and "variables" not in package:
+        return _make_hash(family, driver)
+    recipe = recipe_of(family, driver, package)
+    return _hash([recipe.root, list(recipe.make), list(recipe.pre_build)])
+
+
 @lru_cache(maxsize=1024)
 def _make_hash(family: Family, driver: str) -> str:
     return _hash([family.source_root(driver), family.data.get("make", {})])
 
 
+def modules_hash(family: Family, driver: str, package: Mapping[str, Any]) -> str:
+    """The part of a key that stands for the modules, their places and their order."""
+    if family.script == PLAIN_SCRIPT:
+        return _modules_hash(family)
+    recipe = recipe_of(family, driver, package)
+    return _hash([[[one.name, one.file, one.destination] for one in recipe.modules], list(recipe.loading_order)])
+
+
 @lru_cache(maxsize=1024)
 def _modules_hash(family: Family) -> str:
     return _hash(family["modules"])
+
+
+def firmware_hash(family: Family, package: Mapping[str, Any]) -> str:
+    """The part of a key that stands for firmware: what is taken of which package, and where it goes."""
+    contents = {name: entry["content_sha256"] for name, entry in package.get("further", {}).items()}
+    contents[""] = package["content_sha256"]
+    return _hash([[contents[one.get("package", "")], one["from"], one["to"]] for one in family["firmware"]])
 
 
 def _hash(value: object) -> str:

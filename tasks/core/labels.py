@@ -34,6 +34,7 @@ def make_labels(
     """Every label but the key's. FoundryError (``label-empty``) when one would be empty; what `created` raises."""
     busybox = base.get("busybox", {})
     facts = {
+        **package.get("variables", {}), "title": cell.family["title"],
         "driver": cell.driver, "kernel": cell.kernel, "arch": cell.arch, "tag": cell.tag, "family": cell.family.name,
         "created": datetime.fromtimestamp(created(package, base), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "source_url": settings["source_url"],
@@ -42,7 +43,8 @@ def make_labels(
         "busybox_source_backup": busybox.get("source_backup", "") or busybox.get("source", ""),
         "package_name": package["name"], "package_url": package["url"], "package_license": package["license"],
     }
-    templates: Mapping[str, str] = cell.family["labels"]
+    more = cell.family["base"].get("busybox", {}).get("labels", {}) if busybox else {}
+    templates: Mapping[str, str] = {**more, **cell.family["labels"]}
     labels = {
         name: fill(template, facts) for name, template in templates.items()
     }

@@ -26,6 +26,15 @@ class Unbuilt:
 
 
 @dataclass(frozen=True)
+class NodePart:
+    """Something that the package's scripts would do on a node and an image can't: its kind, where it is, the line."""
+
+    kind: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the notes say besides the ledger. `registries` are where images are looked for first, in order."""
 
@@ -41,6 +50,11 @@ class Facts:
     busybox: str
     sources: tuple[str, ...]  # file names of the source archives
     unbuilt: tuple[Unbuilt, ...] = ()
+    loading_order: tuple[str, ...] = ()  # names of modules, the one that is loaded first comes first
+    firmware: bool = False
+    further: tuple[tuple[str, str], ...] = ()  # further packages: file name and content's SHA-256
+    left_out: tuple[NodePart, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class Notes:
 def make_notes(ledger: Ledger, facts: Facts, room: int) -> Notes:
     """Notes of at most `room` characters. FoundryError ``notes-too-long`` where even the short ones don't fit."""
     long = [_available(ledger, facts), _by_release(ledger, facts), _news(ledger, facts), _unbuilt(facts)]
-    head, tail = _head(ledger, facts), [_sources(facts)]
+    head, tail = _head(ledger, facts), [_left_out(facts), _sources(facts)]
     text = _joined([head, *long, *tail])
     if len(text) <= room:
         return Notes(text)
@@ -97,11 +111,15 @@ def _head(ledger: Ledger, facts: Facts) -> list[str]:
 def _module_resource(ledger: Ledger, facts: Facts, repository: str) -> Iterator[str]:
     """KMM's Module resource (kmm.sigs.x-k8s.io/v1beta1): the operator fills in the node's kernel."""
     yield "Let KMM choose the image by the node's kernel, with a `Module` such as:"
-    for name in facts.modules:
+    ordered = facts.loading_order
+    for name in [*ordered[-1:], *(name for name in facts.modules if name not in ordered)]:
         yield from (
             "", "```yaml", "apiVersion: kmm.sigs.x-k8s.io/v1beta1", "kind: Module", "metadata:",
             f"  name: {name.replace('_', '-')}", "spec:", "  moduleLoader:",
             "    container:", "      modprobe:", f"        moduleName: {name}", "        dirName: /opt",
+            *(["        firmwarePath: /opt/lib/firmware"] if facts.firmware else []),
+            *(["        modulesLoadingOrder:", *(f"          - {one}" for one in reversed(ordered))]
+              if ordered and name == ordered[-1] else []),
             "      kernelMappings:",
             "        - regexp: '^.+$'",
             f"          containerImage: {repository}:{ledger.driver}-${{KERNEL_FULL_VERSION}}",
@@ -186,6 +204,21 @@ def _short(ledger: Ledger, facts: Facts) -> list[str]:
     return lines
 
 
+def _left_out(facts: Facts) -> list[str]:
+    """What a node would get from the package and does not get from an image."""
+    if not facts.left_out and not facts.remarks:
+        return []
+    lines = ["## Not part of the image", ""]
+    if facts.left_out:
+        lines += ["The vendor's package would do this on a node, too. An image can't: see to it yourself where you"
+                  " need it.", ""]
+    for one in facts.left_out:
+        lines.append(f"- {words(one.kind)}: " + (f"{code(one.text)} (in {code(one.where)})" if one.text
+                                                 else code(one.where)))
+    lines += [f"- {code(remark)}" for remark in facts.remarks]
+    return lines
+
+
 def _sources(facts: Facts) -> list[str]:
     archives = ", ".join(f"`{name}`" for name in facts.sources) or "none"
     lines = [
@@ -197,7 +230,8 @@ def _sources(facts: Facts) -> list[str]:
         lines.append(f"- The package's signature was verified with the key `{facts.fingerprint}`.")
     return [
         *lines,
-        f"- Base image: {code(facts.base)}, BusyBox {words(facts.busybox)}.",
+        *(f"- Further package: {code(name)}; SHA-256 of its content `{sha256}`." for name, sha256 in facts.further),
+        f"- Base image: {code(facts.base)}" + (f", BusyBox {words(facts.busybox)}." if facts.busybox else "."),
         f"- Source archives of what is in the images, as the GPL asks for: {archives}.",
         f"- `{LEDGER_FILE}` has keys, digests and toolkits of all images; `{CHECKSUMS_FILE}` has all files' checksums.",
     ]

@@ -19,11 +19,14 @@ from tasks.core.errors import ConfigError, Fault, FoundryError
 from tasks.core.files import canonical_json, read_json, sha256_bytes
 from tasks.core.keys import NOT_FETCHED, CellKey, FileHashes, cell_key, changed_parts, part_words
 from tasks.core.ledger import Ledger, Place, Row, ledger_path, read_ledger
+from tasks.core.recipe import complete
 from tasks.core.records import Record, outputs_missing, read_record
 
 PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
 MISMATCH = "kernel-mismatch"
 FAILURE_FILE = "failure.json"
+# Parts of a family file, besides its repository and key, that decide what is fetched and what is read in it.
+_FETCHED = ("download", "signature", "sha256", "further_packages", "variables", "firmware")
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -161,7 +164,9 @@ class States:
 
     def fetch_key(self, driver: str, family: Family) -> str:
         """What a fetched package depends on besides the lock: where it comes from and who signs it."""
-        return sha256_bytes(canonical_json([driver, family["repository"], family["signing"]]))
+        parts = [family.data.get("repository"), family.data.get("signing")]
+        further = {name: family.data[name] for name in _FETCHED if name in family.data}
+        return sha256_bytes(canonical_json([driver, *parts, *([further] if further else [])]))
 
     @cached_property
     def ledgers(self) -> Mapping[str, Ledger]:
@@ -248,15 +253,18 @@ class States:
         lock = self.config.locks[family.name]["packages"].get(driver)
         needed = any(not self.cells[cell.name].module_done for cell in self.plan.by_driver[driver])
         folder = self.config.root / self.source_folder(driver)
-        if lock is None:
+        if lock is None or not complete(family, lock):
             return SourceState(driver, family, False, False, needed, NOT_FETCHED)
         content = lock["content_sha256"]
         fetched = read_record(folder / "fetch.json", "fetch")
         source = read_record(folder / "source.json", "source")
+        further = {role: one["content_sha256"] for role, one in lock.get("further", {}).items()}
         fetch_done = _matches(fetched, content, folder) and bool(
-            fetched and fetched.get("key") == self.fetch_key(driver, family)
+            fetched and fetched.get("key") == self.fetch_key(driver, family) and fetched.get("further", {}) == further
         )
-        source_done = _matches(source, content, folder) and (folder / "tree").is_dir()
+        source_done = _matches(source, content, folder) and (folder / "tree").is_dir() and bool(
+            source and source.get("further", {}) == further
+        )
         reason = "" if source_done else "not unpacked yet" if fetch_done else NOT_FETCHED
         return SourceState(driver, family, fetch_done, source_done, needed, reason)
 

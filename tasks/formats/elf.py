@@ -17,6 +17,7 @@ from tasks.core.errors import FoundryError
 NOT_A_MODULE = "gate-not-a-module"
 
 _SIGNATURE_MARK = b"~Module signature appended~\n"
+_KSYMTAB = "__ksymtab_"
 _VERSION_ENTRY = 64  # bytes: an unsigned long, then the name, filled up with zeros
 _IGNORED_IMPORTS = frozenset({"_GLOBAL_OFFSET_TABLE_"})  # the kernel ignores it, too
 _SECTIONS = (".modinfo", "__versions", "__version_ext_crcs", "__version_ext_names")
@@ -30,7 +31,7 @@ _MACHINES = {
 
 @dataclass(frozen=True)
 class ModuleFacts:
-    """What a module says; symbols are sorted, `modinfo` is in the file's order.
+    """What a module says; symbols are sorted, `modinfo` is in the file's order. `exports` are for other modules.
 
     `machine` is what ``uname -m`` says on the machines that the module is for,
     or ELF's own name for it. `name` and `vermagic` are empty when missing.
@@ -43,6 +44,7 @@ class ModuleFacts:
     weak_imports: tuple[str, ...]
     versions: Mapping[str, int]
     signed: bool
+    exports: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -93,7 +95,7 @@ def read_module(path: Path) -> ModuleFacts:
 
 def parse_module(data: bytes, label: str = "the file") -> ModuleFacts:
     """The facts of a module's bytes; raises like `read_module`."""
-    machine, little, wide, sections, undefined = _elf(data, label)
+    machine, little, wide, sections, undefined, exported = _elf(data, label)
     if ".modinfo" not in sections:
         raise not_a_module(f"{label} is an object file but no kernel module: it has no .modinfo section")
     return ModuleFacts(
@@ -103,6 +105,7 @@ def parse_module(data: bytes, label: str = "the file") -> ModuleFacts:
         weak_imports=_names(undefined, "STB_WEAK"),
         versions=_versions(sections, little, wide, label),
         signed=data.endswith(_SIGNATURE_MARK),
+        exports=tuple(sorted(set(exported))),
     )
 
 
@@ -111,8 +114,8 @@ def not_a_module(message: str) -> FoundryError:
     return FoundryError(message, reason=NOT_A_MODULE, hint="the build log says what was made in its place")
 
 
-def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], list[tuple[str, str]]]:
-    """Machine, is it little-endian, is it 64 bits wide, wanted sections, undefined (symbol, binding)."""
+def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], list[tuple[str, str]], list[str]]:
+    """Machine, is it little-endian, is it 64 bits wide, wanted sections, undefined (symbol, binding), exported."""
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
 
@@ -124,17 +127,19 @@ def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], li
         machine = _MACHINES.get((file["e_machine"], file.little_endian), str(file["e_machine"]))
         sections: dict[str, bytes] = {}
         undefined: list[tuple[str, str]] = []
+        exported: list[str] = []
         for section in file.iter_sections():
             if section.name in _SECTIONS:
                 sections.setdefault(section.name, _content(data, section))
             if isinstance(section, SymbolTableSection) and section["sh_type"] == "SHT_SYMTAB":
                 undefined += _undefined(section)
+                exported += _exported(section)
         little, wide = bool(file.little_endian), file.elfclass == 64  # noqa: PLR2004
     except Exception as error:  # pyelftools lets many kinds out when a file is damaged
         raise not_a_module(f"{label} is a damaged ELF file: {error or type(error).__name__}") from error
     if kind != "ET_REL":
         raise not_a_module(f"{label} is an ELF file but no relocatable object: {kind}")
-    return machine, little, wide, sections, undefined
+    return machine, little, wide, sections, undefined, exported
 
 
 def _content(data: bytes, section: Any) -> bytes:
@@ -142,6 +147,13 @@ def _content(data: bytes, section: Any) -> bytes:
     if start + size > len(data):
         raise ValueError(f"section {section.name} ends behind the end of the file")
     return data[start:start + size]
+
+
+def _exported(table: Any) -> Iterator[str]:
+    """EXPORT_SYMBOL leaves an entry ``__ksymtab_<symbol>`` (kernel, include/linux/export.h)."""
+    for symbol in table.iter_symbols():
+        if symbol["st_shndx"] != "SHN_UNDEF" and symbol.name.startswith(_KSYMTAB):
+            yield str(symbol.name).removeprefix(_KSYMTAB)
 
 
 def _undefined(table: Any) -> Iterator[tuple[str, str]]:

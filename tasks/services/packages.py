@@ -44,14 +44,17 @@ class Repository:
 
 @dataclass(frozen=True)
 class FetchedPackage:
-    """A verified package file: its header, where it came from, hex SHA-256 and bytes of the file, who signed it."""
+    """A package file: its header, where it came from, hex SHA-256 and bytes of the file, who signed it.
+
+    `signature` is None where the family file says that nobody signs it.
+    """
 
     package: Package
     href: str
     url: str
     file_sha256: str
     size: int
-    signature: SignatureFacts
+    signature: SignatureFacts | None
 
 
 def list_packages(base_url: str, *, log: Path | None = None, seconds: float = http.TOTAL_SECONDS) -> Repository:
@@ -76,10 +79,11 @@ def fetch_package(
     package_names: Sequence[str],
     version: str,
     arch: str = "noarch",
-    key_file: Path,
+    key_file: Path | None,
     fingerprint: str,
     dest: Path,
     locked_content_sha256: str | None,
+    pinned_sha256: str = "",
     log: Path | None = None,
     repository: Repository | None = None,
     seconds: float = http.TOTAL_SECONDS,
@@ -88,7 +92,8 @@ def fetch_package(
 
     `package_names` are the names that the driver has had. `repository` saves asking again when
     it was just listed; where it turns out stale, the repository is asked again. Each file may
-    take `seconds`.
+    take `seconds`. Without `key_file` no signature is looked for: then the caller must know the file's
+    SHA-256, `pinned_sha256`, or its content's beforehand.
 
     Raises FoundryError ``driver-unknown``, ``driver-ambiguous``, ``digest-mismatch``,
     ``rpm-damaged``, ``rpm-mislabelled``, ``lock-mismatch``, the ``signature-*`` of
@@ -97,11 +102,12 @@ def fetch_package(
     with scratch(dest.parent, dest.name) as folder:
         file = folder / "package.rpm"
         offered, url = _obtain(base_url, package_names, version, arch, file, log, repository, seconds)
+        check_pin(offered.href, offered.sha256, pinned_sha256)
         data = rpm.read_bytes(file)
         package = rpm.parse_package(data)
-        signature = verify_signature(data, package, key_file, fingerprint, log=log)
-        _check_label(package, package_names, version, arch, offered)
-        _check_lock(package, locked_content_sha256)
+        signature = verify_signature(data, package, key_file, fingerprint, log=log) if key_file else None
+        check_label(package, package_names, version, arch, offered.href)
+        check_lock(package.nevra, package.content_sha256, locked_content_sha256, package.version)
         os.replace(file, dest)
     return FetchedPackage(package, offered.href, url, offered.sha256, len(data), signature)
 
@@ -211,7 +217,7 @@ def _download(base_url: str, offered: RepoPackage, file: Path, log: Path | None,
 
 def _choose(repository: Repository, names: Sequence[str], version: str, arch: str) -> RepoPackage:
     mine = [package for package in repository.packages if package.name in names and package.arch == arch]
-    found = list(dict.fromkeys(package for package in mine if package.version == version))
+    found = list(dict.fromkeys(package for package in mine if is_version(package, version)))
     if len(found) == 1:
         return found[0]
     if found:
@@ -229,20 +235,37 @@ def _choose(repository: Repository, names: Sequence[str], version: str, arch: st
     )
 
 
-def _check_label(package: Package, names: Sequence[str], version: str, arch: str, offered: RepoPackage) -> None:
-    if package.name not in names or package.version != version or package.arch != arch:
+def is_version(package: RepoPackage | Package, version: str) -> bool:
+    """Whether `version` is the package's version, or its version and release joined by ``-``."""
+    return version in (package.version, f"{package.version}-{package.release}")
+
+
+def check_label(package: Package, names: Sequence[str], version: str, arch: str, href: str) -> None:
+    """FoundryError ``rpm-mislabelled`` where an RPM is another than the one asked for; empty `names`, `arch`: any."""
+    if (names and package.name not in names) or not is_version(package, version) or arch not in ("", package.arch):
+        wanted = f"{' or '.join(names)} {version}".strip()
         raise FoundryError(
-            f"{offered.href} was offered as {offered.name} {version} ({arch}) but is {package.nevra}",
+            f"{href} was offered as {wanted} ({arch or 'any'}) but is {package.nevra}",
             reason="rpm-mislabelled", hint="the repository is wrong: don't use the file, tell the vendor",
         )
 
 
-def _check_lock(package: Package, locked: str | None) -> None:
-    if locked is not None and package.content_sha256 != locked.lower():
+def check_pin(what: str, sha256: str, pinned: str) -> None:
+    """FoundryError ``pin-mismatch`` where a file is not the pinned one; an empty pin fits all."""
+    if pinned and sha256 != pinned:
         raise FoundryError(
-            f"the content of {package.nevra} changed: it is {package.content_sha256}, locked is {locked}",
+            f"{what} has the SHA-256 {sha256}, pinned in the family file is {pinned}", reason="pin-mismatch",
+            hint="don't use the file; if the vendor published it anew, check it and change `sha256` in the family file",
+        )
+
+
+def check_lock(what: str, content: str, locked: str | None, version: str) -> None:
+    """FoundryError ``lock-mismatch`` where a package's content is not the locked one."""
+    if locked is not None and content != locked.lower():
+        raise FoundryError(
+            f"the content of {what} changed: it is {content}, locked is {locked}",
             reason="lock-mismatch",
-            hint=f"to accept the new content, remove version {package.version} from the family's lock file"
+            hint=f"to accept the new content, remove version {version} from the family's lock file"
             " (`locks` in config/) and build again",
         )
 

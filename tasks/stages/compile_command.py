@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+
+from tasks.core.recipe import Recipe
+from tasks.core.templates import fill_known
 
 # No network, no rights, nothing of the caller's environment.
 CONFINED = (
@@ -23,13 +25,18 @@ class Places:
 
 
 def compile_arguments(
-    places: Places, *, kernel: str, toolkit: str, modules: Sequence[str], strip: str, make: Sequence[str], jobs: str,
+    places: Places, *, recipe: Recipe, kernel: str, arch: str, toolkit: str, jobs: str,
 ) -> list[str]:
-    """What follows ``podman run``: sources read-only, always the same paths inside.
-
-    `modules` are the paths of the .ko below the source, `make` what make is told besides.
-    """
-    environment = {"KERNEL": kernel, "JOBS": jobs, "STRIP": strip, "MODULES": " ".join(modules), "LC_ALL": "C"}
+    """What follows ``podman run``: sources read-only, always the same paths inside."""
+    facts = {"kernel": kernel, "kernel_build": f"/lib/modules/{kernel}/build", "arch": arch}
+    modules = [
+        f"{one.file}:{one.destination}" if recipe.structured else one.file for one in recipe.modules
+    ]
+    environment = {
+        "KERNEL": kernel, "JOBS": jobs, "STRIP": recipe.strip, "MODULES": " ".join(modules), "LC_ALL": "C",
+        **({"LOADING_ORDER": " ".join(recipe.loading_order)} if recipe.loading_order else {}),
+        **({"PRE_BUILD": fill_known(" ".join(recipe.pre_build), facts)} if recipe.pre_build else {}),
+    }
     mounts = [
         (places.script, "/foundry/build-module.sh", "ro"), (places.source, "/foundry/src", "ro"),
         (places.work, "/foundry/work", "rw"), (places.out, "/foundry/out", "rw"),
@@ -38,5 +45,6 @@ def compile_arguments(
         *CONFINED,
         *(f"--env={name}={value}" for name, value in environment.items()),
         *(f"--volume={source}:{target}:{mode}" for source, target, mode in mounts),
-        "--entrypoint=/bin/sh", toolkit, "/foundry/build-module.sh", *make,
+        "--entrypoint=/bin/sh", toolkit, "/foundry/build-module.sh",
+        *(fill_known(word, facts) for word in recipe.make),
     ]

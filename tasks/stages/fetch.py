@@ -1,28 +1,32 @@
-"""Stage fetch: the driver's package, verified, and its lock.
+"""Stage fetch: the driver's packages, verified, and their lock.
 
-repomd → primary → RPM by SHA-256, then the signature by the full fingerprint.
-The first fetch of a version locks the hash of its content; later ones must
-match it.
+From a YUM repository: repomd → primary → RPM by SHA-256, then the signature by the full
+fingerprint. From an address: the file, by a hash that was written down before, or an RPM by its
+signature. The first fetch of a version locks the hashes and what the packages say of
+themselves (`tasks.stages.discover`); later ones must match.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.config import Family
 from tasks.core.errors import ConfigError, Fault, FoundryError
-from tasks.core.files import pretty_json, read_json, remove_stale, write_atomic
+from tasks.core.files import pretty_json, read_json, remove_stale, scratch, write_atomic
+from tasks.core.packages import PackageSpec, specs_of
 from tasks.core.records import output_facts, write_record
 from tasks.services.lock import locked
 from tasks.stages.context import Foundry
 from tasks.stages.failure import noted
 
 if TYPE_CHECKING:
-    from tasks.services.packages import FetchedPackage, Repository
+    from tasks.services.obtain import Obtained
+    from tasks.services.packages import Repository
 
-PACKAGE = "package.rpm"
 RECORD = "fetch.json"
 LOG = "fetch.log"
 
@@ -31,18 +35,23 @@ _repositories_lock = threading.Lock()
 
 
 def fetch(foundry: Foundry, driver: str, family: Family) -> None:
-    """Leave ``package.rpm`` and ``fetch.json`` in the driver's source folder and lock the version.
+    """Leave the packages and ``fetch.json`` in the driver's source folder and lock the version.
 
     Raises FoundryError: unknown version, wrong hash, wrong or missing signature,
-    a package that differs from the locked one; OutsideError: repository not to be had.
+    a package that differs from the locked one, one that is not what the family file says;
+    ConfigError: a package that nothing vouches for; OutsideError: repository not to be had.
     """
     with noted(foundry.source_folder(driver), stage="fetch", driver=driver):
         _fetch(foundry, driver, family)
 
 
+def files_of(family: Family, driver: str) -> list[str]:
+    """The names of the fetched files in the driver's source folder."""
+    return [spec.file for spec in specs_of(family, driver)]
+
+
 def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
-    from tasks.services.http import get
-    from tasks.services.packages import fetch_package
+    from tasks.stages.discover import discover
 
     folder = foundry.source_folder(driver)
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,44 +60,70 @@ def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
     remove_stale(folder)
     record = folder / RECORD
     record.unlink(missing_ok=True)
-    key_file = folder / "signing-key.asc"
-    seconds = float(foundry.settings["network_timeout"])
-    key_url = foundry.resolve(family["signing"]["key_url"])
-    write_atomic(key_file, get(key_url, max_bytes=1 << 20, total=seconds, log=log))
-    locked = foundry.config.locks[family.name]["packages"].get(driver)
-    base_url = foundry.resolve(family["repository"]["url"])
-    fetched = fetch_package(
-        base_url,
-        package_names=family["repository"]["packages"],
-        version=driver,
-        arch=family["repository"].get("arch", "noarch"),
-        key_file=key_file,
-        fingerprint=pinned_fingerprint(foundry, family),
-        dest=folder / PACKAGE,
-        locked_content_sha256=locked["content_sha256"] if locked else None,
-        log=log,
-        repository=_repository(base_url, log, seconds),
-        seconds=seconds,
-    )
-    entry = _lock_entry(family, fetched)
+    known = foundry.config.locks[family.name]["packages"].get(driver, {})
+    with scratch(folder, "fetch") as work:
+        found = [_obtain(foundry, family, spec, work, known, log) for spec in specs_of(family, driver)]
+        _require_vouched(family, driver, found)
+        facts = discover(family, driver, work, found)
+        for one in found:
+            os.replace(work / one.spec.file, folder / one.spec.file)
+    main = found[0]
+    further = {one.spec.role: _entry(one) for one in found[1:]}
+    entry = {**_entry(main), **({"further": further} if further else {}), **facts}
     _lock(foundry, family, driver, entry)
     write_record(record, "fetch", {
-        "driver": driver, "family": family.name, "inputs": {}, "outputs": output_facts(folder, [PACKAGE]),
+        "driver": driver, "family": family.name, "inputs": {},
+        "outputs": output_facts(folder, [one.spec.file for one in found]),
         "key": foundry.states.fetch_key(driver, family),
-        "content_sha256": fetched.package.content_sha256, "file_sha256": fetched.file_sha256, "url": entry["url"],
-        "signature": {"fingerprint": fetched.signature.fingerprint, "created": fetched.signature.created},
+        "content_sha256": main.content_sha256, "file_sha256": main.file_sha256, "url": main.url, **_signed(main),
+        **({"further": {role: one["content_sha256"] for role, one in further.items()}} if further else {}),
+        **({"packages": [{"role": one.spec.role, "name": one.name, "url": one.url, "file_sha256": one.file_sha256,
+                          **_signed(one)} for one in found[1:]]} if further else {}),
     })
 
 
-def pinned_fingerprint(foundry: Foundry, family: Family) -> str:
-    """The full fingerprint that must have signed the package; ConfigError when there is none."""
-    signing = family["signing"]
+def _obtain(
+    foundry: Foundry, family: Family, spec: PackageSpec, work: Path, known: Mapping[str, Any], log: Path
+) -> Obtained:
+    """One package, to a file in the folder `work`; the vendor's key goes beside the log."""
+    from tasks.services.http import get
+    from tasks.services.obtain import Trust, obtain
+
+    seconds = float(foundry.settings["network_timeout"])
+    key_file, fingerprint = None, ""
+    if spec.signing is not None:
+        key_file = log.with_name(f"signing-key-{spec.role}.asc" if spec.role else "signing-key.asc")
+        key_url = foundry.resolve(spec.signing["key_url"])
+        write_atomic(key_file, get(key_url, max_bytes=1 << 20, total=seconds, log=log))
+        fingerprint = pinned_fingerprint(foundry, family, spec.signing, spec.path)
+    entry = known.get("further", {}).get(spec.role, {}) if spec.role else known
+    address = foundry.resolve(spec.repository or spec.url)
+    return obtain(
+        spec, work / spec.file, Trust(key_file, fingerprint, entry.get("content_sha256")), address=address,
+        repository=_repository(address, log, seconds) if spec.repository else None, log=log, seconds=seconds,
+    )
+
+
+def _require_vouched(family: Family, driver: str, found: list[Obtained]) -> None:
+    """What nobody signed counts only by a hash that was written down before it was fetched."""
+    faults = [
+        Fault(family.file, f"{one.spec.path}.sha256",
+              f"the package {one.href} of {driver} is not signed, and nothing says which file is meant;"
+              f' nothing of it was used. Once you have checked it, add "{driver}": {one.file_sha256}')
+        for one in found if not one.known
+    ]
+    if faults:
+        raise ConfigError(faults, hint="compare the hash with what the vendor says, on another way than this download")
+
+
+def pinned_fingerprint(foundry: Foundry, family: Family, signing: Mapping[str, Any], path: str = "$") -> str:
+    """The full fingerprint that must have signed a package; ConfigError when there is none."""
     if "fingerprint_file" in signing:
-        path = foundry.root / str(signing["fingerprint_file"])
+        file = foundry.root / str(signing["fingerprint_file"])
         try:
-            return path.read_text(encoding="utf-8").strip()
+            return file.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            fault = Fault(f"config/drivers/{family.name}.yaml", "$.signing.fingerprint_file",
+            fault = Fault(family.file, f"{path}.signing.fingerprint_file",
                           f"{signing['fingerprint_file']} does not exist")
             raise ConfigError([fault], hint="run `doit sandbox:up`") from None
     return str(signing["fingerprint"])
@@ -105,14 +140,18 @@ def _repository(base_url: str, log: Path, seconds: float) -> Repository:
         return found
 
 
-def _lock_entry(family: Family, fetched: FetchedPackage) -> dict[str, Any]:
+def _entry(one: Obtained) -> dict[str, Any]:
     """What the lock keeps of a package: its content's hash and the facts that labels show."""
-    package = fetched.package
     return {
-        "name": package.name, "href": fetched.href,
-        "url": f"{family['repository']['url'].rstrip('/')}/{fetched.href}",
-        "content_sha256": package.content_sha256, "build_time": package.build_time, "license": package.license,
+        "name": one.name, "href": one.href, "url": one.url, "content_sha256": one.content_sha256,
+        "build_time": one.build_time, "license": one.license,
     }
+
+
+def _signed(one: Obtained) -> dict[str, Any]:
+    if one.signature is None:
+        return {}
+    return {"signature": {"fingerprint": one.signature.fingerprint, "created": one.signature.created}}
 
 
 def _lock(foundry: Foundry, family: Family, driver: str, entry: dict[str, Any]) -> None:

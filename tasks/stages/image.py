@@ -16,6 +16,7 @@ from tasks.core.records import input_facts, output_facts, write_record
 from tasks.core.state import CellState
 from tasks.stages import module
 from tasks.stages.context import Foundry
+from tasks.stages.source import FIRMWARE
 
 if TYPE_CHECKING:
     from tasks.formats.oci import Image
@@ -106,13 +107,19 @@ def _stage_context(foundry: Foundry, cell: Cell, key: CellKey, context: Path) ->
     licenses = context / "licenses"
     modules.mkdir(parents=True)
     licenses.mkdir()
+    places = {one.base: modules / one.installed for one in module.recipe_for(foundry, cell).modules}
     for name, fact in record["outputs"].items():
         if sha256_file(folder / name) != fact["sha256"]:
             raise FoundryError(
                 f"{name} of {cell.name} is not what was built", reason="module-changed",
                 hint="remove the file and build again",
             )
-        shutil.copyfile(folder / name, modules / Path(name).name)
+        if name.startswith(f"{FIRMWARE}/"):
+            dest = context / "opt/lib" / name
+        else:
+            dest = places.get(name, modules / Path(name).name)
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, dest)
     for file in cell.family["licenses"]:
         shutil.copyfile(foundry.root / file, licenses / Path(file).name)
     for path in context.rglob("*"):

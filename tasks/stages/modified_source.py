@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tasks.core.errors import FoundryError
 from tasks.core.files import append_to, read_json, sha256_file
-from tasks.core.keys import BUILD_SCRIPT
 from tasks.core.patches import Patch, edited, file_of
+from tasks.core.recipe import PLAIN_SCRIPT, Recipe
 from tasks.core.versions import version_key
 from tasks.stages.source import RECORD, tree_sha256
 from tasks.stages.source_readme import BUILD, NONE, PATCHES, SOURCE, Readme, SeriesText, readme
@@ -37,8 +37,8 @@ class ModifiedSource:
     """Everything that the archive depends on.
 
     `tree` is what the stage `source` left, with its record beside it; `files` are further
-    files by their names in the archive (`build_files` gives the usual ones); `modules` the
-    paths of the .ko in the built tree; `toolkits` the toolkit of each kernel, by digest;
+    files by their names in the archive (`build_files` gives the usual ones); `recipe` says how
+    modules are made; `toolkits` the toolkit of each kernel, by digest;
     `mtime` the time of all members, in seconds since 1970.
     """
 
@@ -51,9 +51,7 @@ class ModifiedSource:
     tree: Path
     series: tuple[Series, ...]
     files: Mapping[str, bytes]
-    modules: tuple[str, ...]
-    make: tuple[str, ...]
-    strip: str
+    recipe: Recipe
     toolkits: Mapping[str, str]
     mtime: int
 
@@ -68,9 +66,11 @@ def asset_name(package_name: str, driver: str) -> str:
     return f"{package_name}-{driver}{_SUFFIX}.tar.gz"
 
 
-def build_files(root: Path, containerfile: str, licenses: Sequence[str]) -> dict[str, bytes]:
+def build_files(
+    root: Path, containerfile: str, licenses: Sequence[str], script: str = PLAIN_SCRIPT
+) -> dict[str, bytes]:
     """The build script, the Containerfile and the licence texts, paths below `root`, by their names in the archive."""
-    names = {BUILD_SCRIPT: "", containerfile: "", **dict.fromkeys(licenses, "licenses/")}
+    names = {script: "", containerfile: "", **dict.fromkeys(licenses, "licenses/")}
     return {f"{BUILD}/{below}{Path(name).name}": (root / name).read_bytes() for name, below in names.items()}
 
 
@@ -200,7 +200,7 @@ def _readme(source: ModifiedSource, folders: Mapping[str, tuple[Series, _Diffs]]
         series=texts, unchanged=tuple(kernel for kernel in kernels if kernel not in changed),
         # whoever tries the commands as they stand sees patches, where there are any
         example=texts[-1].kernels[-1] if texts else kernels[-1],
-        modules=source.modules, make=source.make, strip=source.strip, files=tuple(sorted(source.files)),
+        recipe=source.recipe, files=tuple(sorted(source.files)),
     ))
 
 

@@ -18,14 +18,17 @@ from tasks.core import patches
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError, no_space, says_no_space
 from tasks.core.files import is_full, read_json, regular_files, remove_stale, remove_tree, sha256_bytes
-from tasks.core.keys import BUILD_SCRIPT, CellKey
+from tasks.core.keys import CellKey
+from tasks.core.recipe import Recipe
 from tasks.core.records import input_facts, output_facts, write_record
+from tasks.stages.built import require_allowed, require_listed, sibling_exports
 from tasks.stages.compile_command import CONFINED, Places, compile_arguments
 from tasks.stages.context import Foundry
+from tasks.stages.source import FIRMWARE, TAR, TREE, tree_sha256
 from tasks.stages.source import RECORD as SOURCE_RECORD
-from tasks.stages.source import TAR, TREE, tree_sha256
 
 if TYPE_CHECKING:
+    from tasks.formats.symvers import Export
     from tasks.services.process import Completed
 
 RECORD = "module.json"
@@ -40,12 +43,17 @@ _EXPORTS = 'cat "/lib/modules/$1/build/Module.symvers" 2>/dev/null || cat "/usr/
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
     """The files that the stage depends on, relative to the root."""
-    return [str(foundry.states.source_folder(cell.driver) / TAR), BUILD_SCRIPT]
+    return [str(foundry.states.source_folder(cell.driver) / TAR), cell.family.script]
 
 
-def module_names(cell: Cell) -> list[str]:
-    """The modules' file names in the cell's folder, in loading order."""
-    return [Path(file).name for file in cell.family.module_files]
+def recipe_for(foundry: Foundry, cell: Cell) -> Recipe:
+    """How the cell's modules are made."""
+    return foundry.config.recipe(cell.family, cell.driver)
+
+
+def module_names(foundry: Foundry, cell: Cell) -> list[str]:
+    """The modules' file names in the cell's folder; none where only the package says it and is not fetched yet."""
+    return [one.base for one in recipe_for(foundry, cell).modules]
 
 
 def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
@@ -63,15 +71,19 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     log.unlink(missing_ok=True)
     remove_tree(work)
     remove_stale(folder)
+    recipe = recipe_for(foundry, cell)
+    require_allowed(recipe, cell)
     try:
         applied = _patched_copy(foundry, cell, work / "src")
         with foundry.images.used(cell.toolkit, log) as waited:
             exports = kernel_exports(foundry, cell, log)
-            _compile(foundry, cell, work, log)
+            _compile(foundry, cell, recipe, work, log)
         out = _checked_output(cell, work / "out")
-        gate = _gate(cell, out / "modules", exports, log)
+        require_listed(recipe, cell, work)
+        siblings = sibling_exports(recipe, work / "build")
+        gate = _gate(cell, recipe, out / "modules", exports, siblings, log)
         compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
-        outputs = _move_out(cell, out, folder)
+        outputs = _move_out(foundry, cell, recipe, out, folder)
     except FoundryError as error:
         if error.reason == "no-space":
             remove_tree(work)
@@ -119,7 +131,7 @@ def _patched_copy(foundry: Foundry, cell: Cell, dest: Path) -> list[dict[str, An
     return findings
 
 
-def _compile(foundry: Foundry, cell: Cell, work: Path, log: Path) -> None:
+def _compile(foundry: Foundry, cell: Cell, recipe: Recipe, work: Path, log: Path) -> None:
     from tasks.services.process import shell_line
     from tasks.stages.compile_log import first_error, last_line
 
@@ -128,7 +140,7 @@ def _compile(foundry: Foundry, cell: Cell, work: Path, log: Path) -> None:
     timeout = float(foundry.settings["compile_timeout"])
     jobs = foundry.schedule.begin_compile(cell.name)
     try:
-        arguments = _run_arguments(foundry, cell, work, jobs)
+        arguments = _run_arguments(foundry, cell, recipe, work, jobs)
         done = _run(foundry, cell, arguments, log, timeout)
     finally:
         foundry.schedule.end_compile()
@@ -198,29 +210,29 @@ def _checked_output(cell: Cell, out: Path) -> Path:
     return out
 
 
-def _run_arguments(foundry: Foundry, cell: Cell, work: Path, jobs: int) -> list[str]:
+def _run_arguments(foundry: Foundry, cell: Cell, recipe: Recipe, work: Path, jobs: int) -> list[str]:
     places = Places(
-        script=str((foundry.root / BUILD_SCRIPT).absolute()), source=str((work / "src").absolute()),
+        script=str((foundry.root / recipe.script).absolute()), source=str((work / "src").absolute()),
         work=str((work / "build").absolute()), out=str((work / "out").absolute()),
     )
     return [f"--label={foundry.engine.label}", *compile_arguments(
-        places, kernel=cell.kernel, toolkit=cell.toolkit, modules=cell.family.module_files,
-        strip=cell.family.data.get("strip", "debug"), make=cell.family.data.get("make", {}).get("arguments", []),
-        jobs=str(jobs),
+        places, recipe=recipe, kernel=cell.kernel, arch=cell.arch, toolkit=cell.toolkit, jobs=str(jobs),
     )]
 
 
-def _gate(cell: Cell, modules: Path, exports: bytes, log: Path) -> dict[str, Any]:
+def _gate(
+    cell: Cell, recipe: Recipe, modules: Path, exports: bytes, siblings: Mapping[str, Export], log: Path
+) -> dict[str, Any]:
     from tasks.formats.gate import check
     from tasks.formats.symvers import parse
 
     exported = parse(exports)
     findings: dict[str, Any] = {}
-    for module in cell.family["modules"]:
-        name = Path(module["file"]).name
+    for module in recipe.modules:
+        name = module.base
         report = check(
-            modules / name, kernel=cell.kernel, expected_name=module["name"], symvers=exported, arch=cell.arch,
-            modversions=None,
+            modules / name, kernel=cell.kernel, expected_name=module.name, symvers=exported, arch=cell.arch,
+            modversions=None, siblings=siblings,
         )
         findings[name] = report.to_json()
         with log.open("a", encoding="utf-8") as stream:
@@ -230,13 +242,24 @@ def _gate(cell: Cell, modules: Path, exports: bytes, log: Path) -> dict[str, Any
     return findings
 
 
-def _move_out(cell: Cell, out: Path, folder: Path) -> Mapping[str, Any]:
-    """Move what was built to its place; the record that believes in it is written after this."""
-    for name in module_names(cell):
+def _move_out(foundry: Foundry, cell: Cell, recipe: Recipe, out: Path, folder: Path) -> Mapping[str, Any]:
+    """Move what was built to its place, firmware beside it; the record that believes in it is written after this."""
+    names = [one.base for one in recipe.modules]
+    for name in names:
         os.replace(out / "modules" / name, folder / name)
     remove_tree(folder / DEPMOD)
     os.replace(out / "depmod", folder / DEPMOD)
-    names = [*module_names(cell), *(f"{DEPMOD}/{path.name}" for path in (folder / DEPMOD).iterdir())]
+    names += [f"{DEPMOD}/{path.name}" for path in (folder / DEPMOD).iterdir()]
     for name in names:
         (folder / name).chmod(0o644)
-    return output_facts(folder, names)
+    return output_facts(folder, [*names, *_firmware(foundry, cell, folder)])
+
+
+def _firmware(foundry: Foundry, cell: Cell, folder: Path) -> list[str]:
+    """A copy of the driver's firmware in the cell's folder; the names of its files there."""
+    remove_tree(folder / FIRMWARE)
+    source = foundry.source_folder(cell.driver) / FIRMWARE
+    if not source.is_dir():
+        return []
+    shutil.copytree(source, folder / FIRMWARE)
+    return [path.relative_to(folder).as_posix() for path in (folder / FIRMWARE).rglob("*") if path.is_file()]

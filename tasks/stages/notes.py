@@ -86,20 +86,26 @@ def checksums(ledger: Ledger, tables: str) -> bytes:
 
 def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
     """What the notes say besides the ledger."""
-    from tasks.core.notes import Facts
+    from tasks.core.notes import Facts, NodePart
 
     family = foundry.config.families[ledger.family]
     lock = foundry.config.locks[family.name]
     package, base = lock["packages"].get(ledger.driver, {}), lock.get("base", {})
+    recipe = foundry.config.recipe(family, ledger.driver)
+    busybox = base.get("busybox", {}).get("version", "unknown")
     return Facts(
-        title=family["title"], modules=tuple(module["name"] for module in family["modules"]),
+        title=family["title"], modules=tuple(module.name for module in recipe.modules),
         registries=_registries(foundry, family, ledger), package=package.get("href", "unknown"),
         package_url=package.get("url", ""), package_license=package.get("license", "unknown"),
         content_sha256=package.get("content_sha256", "unknown"), fingerprint=_fingerprint(foundry, family),
         base=f"{base.get('name', 'unknown')}@{base.get('digest', '')}",
-        busybox=base.get("busybox", {}).get("version", "unknown"),
+        busybox=busybox if "busybox" in family["base"] else "",
         sources=tuple(sorted(sources.archives(foundry, ledger.driver, ledger))),
-        unbuilt=tuple(_unbuilt(foundry, ledger)),
+        unbuilt=tuple(_unbuilt(foundry, ledger)), loading_order=recipe.loading_order,
+        firmware="firmware" in family.data,
+        further=tuple((one["href"], one["content_sha256"]) for _, one in sorted(package.get("further", {}).items())),
+        left_out=tuple(NodePart(one["kind"], one["where"], one["text"]) for one in package.get("node", ())),
+        remarks=tuple(package.get("dkms", {}).get("remarks", ())),
     )
 
 
@@ -130,7 +136,7 @@ def _why(cell: Cell, message: str) -> str:
 
 
 def _fingerprint(foundry: Foundry, family: Family) -> str:
-    signing = family["signing"]
+    signing = family.data.get("signing", {})
     if "fingerprint_file" in signing:
         path = foundry.root / str(signing["fingerprint_file"])
         return path.read_text(encoding="utf-8").strip() if path.is_file() else ""

@@ -1,28 +1,32 @@
-"""Stage source: the pristine tree of a driver's sources, read-only, and its deterministic tar."""
+"""Stage source: the pristine tree of a driver's sources, read-only, and its deterministic tar; its firmware beside."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.core.config import Family
 from tasks.core.errors import FoundryError
 from tasks.core.files import canonical_json, remove_stale, remove_tree, scratch, sha256_bytes, sha256_file
+from tasks.core.packages import specs_of
 from tasks.core.records import input_facts, output_facts, write_record
 from tasks.stages.context import Foundry
 from tasks.stages.failure import noted
-from tasks.stages.fetch import PACKAGE
+from tasks.stages.fetch import files_of
 
 TREE = "tree"
+FIRMWARE = "firmware"
 TAR = "source.tar"
 RECORD = "source.json"
 
 
 def source(foundry: Foundry, driver: str, family: Family) -> None:
-    """Unpack the fetched package: ``tree/`` (read-only), ``source.tar`` and ``source.json``.
+    """Unpack the fetched packages: ``tree/`` (read-only), ``source.tar``, ``firmware/`` and ``source.json``.
 
-    Raises FoundryError for a package that is damaged, unsafe, or has no sources
+    Raises FoundryError for a package that is damaged, unsafe, or has no sources or firmware
     where the family file says.
     """
     with noted(foundry.source_folder(driver), stage="source", driver=driver):
@@ -30,38 +34,60 @@ def source(foundry: Foundry, driver: str, family: Family) -> None:
 
 
 def _source(foundry: Foundry, driver: str, family: Family) -> None:
-    from tasks.formats.rpm import read_package, unpack
     from tasks.formats.sourcetar import tree_entries, write_tar
+    from tasks.services.obtain import identity, unpack
+    from tasks.stages.discover import source_place
 
     folder = foundry.source_folder(driver)
     record = folder / RECORD
     record.unlink(missing_ok=True)
     remove_stale(folder)
-    rpm = folder / PACKAGE
-    package = read_package(rpm)
+    specs = specs_of(family, driver)
+    known = foundry.config.locks[family.name]["packages"].get(driver, {})
     with scratch(folder, "unpack") as work:
-        unpack(rpm, package, work / "root")
-        tree = work / "root" / family.source_root(driver)
-        if not tree.is_dir():
-            raise FoundryError(
-                f"the package of {driver} has no folder {family.source_root(driver)}",
-                reason="source-missing", hint=f"correct `source.root` in config/drivers/{family.name}.yaml",
-            )
+        roots = {spec.role: work / (spec.role or "main") for spec in specs}
+        found = {spec.role: identity(spec, folder / spec.file) for spec in specs}
+        for spec in specs:
+            unpack(spec, folder / spec.file, roots[spec.role])
+        tree = roots[""] / (known.get("dkms", {}).get("root") or source_place(family, driver, roots[""]))
+        firmware = _firmware(family, roots, work / FIRMWARE)
         with (work / TAR).open("wb") as sink:
-            write_tar(sink, tree_entries(tree), top=f"{family.name}-{driver}", mtime=package.build_time)
+            write_tar(sink, tree_entries(tree), top=f"{family.name}-{driver}", mtime=found[""][1])
         make_read_only(tree)
         remove_tree(folder / TREE)
+        remove_tree(folder / FIRMWARE)
         tree.chmod(0o755)  # a folder must be writable to be moved
         os.replace(tree, folder / TREE)
         (folder / TREE).chmod(0o555)
+        if firmware:
+            os.replace(work / FIRMWARE, folder / FIRMWARE)
         os.replace(work / TAR, folder / TAR)
+    further = {role: content for role, (content, _) in found.items() if role}
+    inputs = [str(foundry.states.source_folder(driver) / name) for name in files_of(family, driver)]
     write_record(record, "source", {
-        "driver": driver, "family": family.name,
-        "inputs": input_facts(foundry.root, [str(foundry.states.source_folder(driver) / PACKAGE)]),
-        "outputs": output_facts(folder, [TAR]),
-        "content_sha256": package.content_sha256, "tree_sha256": tree_sha256(folder / TREE),
+        "driver": driver, "family": family.name, "inputs": input_facts(foundry.root, inputs),
+        "outputs": output_facts(folder, [TAR, *(f"{FIRMWARE}/{name}" for name in firmware)]),
+        "content_sha256": found[""][0], "tree_sha256": tree_sha256(folder / TREE),
         "files": sum(1 for path in (folder / TREE).rglob("*") if path.is_file()),
+        **({"further": further} if further else {}),
     })
+
+
+def _firmware(family: Family, roots: Mapping[str, Path], dest: Path) -> list[str]:
+    """Copy the driver's firmware out of its packages; the paths below `dest`, which are those in the image."""
+    from tasks.stages.discover import firmware_files
+
+    names: list[str] = []
+    for entry in family.data.get("firmware", ()):
+        root = roots[entry.get("package", "")]
+        for source, name in firmware_files(family, entry, root):
+            if name in names:
+                raise FoundryError(f"two files of firmware would be {name}", reason="firmware-twice",
+                                   hint=f"correct `firmware` in {family.file}")
+            (dest / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / source, dest / name)
+            names.append(name)
+    return names
 
 
 def tree_sha256(tree: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from tasks.core.keys import BUILD_SCRIPT
+from tasks.core.recipe import Recipe
 from tasks.stages.compile_command import Places, compile_arguments
 
 SOURCE, PATCHES, BUILD, REBUILD = "source", "patches", "build", "rebuild"
@@ -35,9 +35,7 @@ class Readme:
     series: tuple[SeriesText, ...]
     unchanged: tuple[str, ...]
     example: str
-    modules: tuple[str, ...]
-    make: tuple[str, ...]
-    strip: str
+    recipe: Recipe
     files: tuple[str, ...]
 
 
@@ -116,7 +114,7 @@ sha256sum {REBUILD}/out/modules/*
 
 
 def _names(facts: Readme) -> list[str]:
-    return [path.rpartition("/")[2] for path in facts.modules]
+    return [one.base for one in facts.recipe.modules]
 
 
 def _changes(facts: Readme) -> str:
@@ -138,7 +136,7 @@ def _outcome(facts: Readme) -> str:
     stripped = {
         "debug": "`STRIP=debug` lets the script take the debug information off; with `STRIP=none` you get it, too.",
         "none": "`STRIP=none` lets the script leave the debug information where it is.",
-    }[facts.strip]
+    }[facts.recipe.strip]
     return (
         f"{names}: the same, bit for bit, as in `/opt/lib/modules/KERNEL/` of the image\n"
         f"`…:{facts.driver}-KERNEL`. `{REBUILD}/out/depmod/` holds the lists that are beside it there.\n{stripped}"
@@ -149,12 +147,12 @@ def _command(facts: Readme) -> str:
     """The stage's own command, with shell variables for what differs from machine to machine."""
     here = _shell("$PWD")
     places = Places(
-        script=f"{here}/{BUILD}/{BUILD_SCRIPT.rpartition('/')[2]}", source=f"{here}/{REBUILD}/src",
+        script=f"{here}/{BUILD}/{facts.recipe.script.rpartition('/')[2]}", source=f"{here}/{REBUILD}/src",
         work=f"{here}/{REBUILD}/work", out=f"{here}/{REBUILD}/out",
     )
     arguments = compile_arguments(
-        places, kernel=_shell("$KERNEL"), toolkit=_shell("$TOOLKIT"), modules=facts.modules, strip=facts.strip,
-        make=facts.make, jobs=_shell("$(nproc)"),
+        places, recipe=facts.recipe, kernel=_shell("$KERNEL"), arch=_shell("$(uname -m)"), toolkit=_shell("$TOOLKIT"),
+        jobs=_shell("$(nproc)"),
     )
     return " \\\n    ".join(["podman run", *map(_word, arguments)])
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.config import Family
 from tasks.core.errors import FoundryError
 from tasks.core.files import canonical_json, sha256_bytes, sha256_file
-from tasks.core.keys import BUILD_SCRIPT, patches_hash
+from tasks.core.keys import made_hash, modules_hash, patches_hash
 from tasks.core.ledger import Ledger, Row
 from tasks.core.patches import Patch, applying
+from tasks.core.recipe import PLAIN_SCRIPT
 from tasks.core.versions import version_key
 from tasks.stages import fetch, source
 from tasks.stages.context import Foundry
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 DRIVER, BUSYBOX = "driver", "busybox"
 LOG = "sources.log"
+# Of a package in the lock, what an archive tells of it.
+_OF_PACKAGE = ("name", "href", "url", "content_sha256", "build_time", "license")
 _FORM = 1  # of the archives: another number makes them anew
 
 
@@ -93,9 +96,8 @@ def _make_driver(foundry: Foundry, driver: str, ledger: Ledger) -> Path:
         title=family["title"], driver=driver, package_name=package["name"], package_url=package["url"],
         package_sha256=package["content_sha256"], package_license=package["license"],
         tree=foundry.source_folder(driver) / source.TREE, series=_series(foundry, ledger, family),
-        files=build_files(foundry.root, family["containerfile"], family["licenses"]),
-        modules=tuple(family.module_files), make=tuple(family.data.get("make", {}).get("arguments", [])),
-        strip=family.data.get("strip", "debug"), toolkits=_toolkits(ledger), mtime=package["build_time"],
+        files=build_files(foundry.root, family["containerfile"], family["licenses"], family.script),
+        recipe=foundry.config.recipe(family, driver), toolkits=_toolkits(ledger), mtime=package["build_time"],
     ), dest.with_name(LOG))
     return dest
 
@@ -115,16 +117,24 @@ def keys(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, str]:
     package, base = lock["packages"].get(driver), lock.get("base")
     if not ledger.rows or package is None or base is None:
         return {}
-    files = [BUILD_SCRIPT, family["containerfile"], *family["licenses"]]
+    files = [family.script, family["containerfile"], *family["licenses"]]
+    plain = {name: value for name, value in package.items() if name in _OF_PACKAGE}
     rows = [[row["kernel"], _patches_of(row), row.get("toolkit", "")] for row in ledger.sorted_rows()]
     found = {DRIVER: _hash([
-        _FORM, driver, package, rows, {name: foundry.states.hashes.get(name) for name in files},
-        family["modules"], family.data.get("make", {}), family.data.get("strip", "debug"), family["title"],
+        _FORM, driver, plain, rows, {name: foundry.states.hashes.get(name) for name in files},
+        *_made(family, driver, package), family.data.get("strip", "debug"), family["title"],
     ])}
     busybox = base.get("busybox")
     if busybox is not None:
         found[BUSYBOX] = _hash([_FORM, busybox["version"], busybox["source"], busybox.get("source_backup", "")])
     return found
+
+
+def _made(family: Family, driver: str, package: Mapping[str, Any]) -> list[Any]:
+    """What an archive says of how modules are made."""
+    if family.script == PLAIN_SCRIPT and "variables" not in package:
+        return [family["modules"], family.data.get("make", {})]
+    return [modules_hash(family, driver, package), made_hash(family, driver, package)]
 
 
 def _series(foundry: Foundry, ledger: Ledger, family: Family) -> tuple[Series, ...]:

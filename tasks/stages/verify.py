@@ -15,9 +15,11 @@ from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
 from tasks.core.files import scratch
 from tasks.core.labels import KEY_LABEL
+from tasks.core.recipe import Recipe
 from tasks.core.references import parse_reference
+from tasks.stages.built import exports_of
 from tasks.stages.context import Foundry
-from tasks.stages.module import kernel_exports, module_names
+from tasks.stages.module import kernel_exports, recipe_for
 
 if TYPE_CHECKING:
     from tasks.formats.rootfs import Entry
@@ -76,20 +78,25 @@ def _faults(
     yield from (f"its label {name} is missing or empty" for name in cell.family["labels"]
                 if not labels.get(name, "").strip())
     files = unpack(blobs[layer.digest] for layer in parsed.layers)
-    yield from _layout_faults(cell, files)
+    yield from _layout_faults(cell, recipe_for(foundry, cell), files)
     yield from _gate_faults(foundry, cell, files, log)
 
 
-def _layout_faults(cell: Cell, files: Mapping[str, Entry]) -> Iterator[str]:
+def _layout_faults(cell: Cell, recipe: Recipe, files: Mapping[str, Entry]) -> Iterator[str]:
     folder = f"opt/lib/modules/{cell.kernel}"
-    for name in (*module_names(cell), *_DEPMOD):
+    if not recipe.modules:
+        yield "its modules are not known here: the driver's package is not locked"
+    for name in (*(one.installed for one in recipe.modules), *_DEPMOD):
         entry = files.get(f"{folder}/{name}")
         if entry is None or entry.kind != "file" or not entry.content:
             yield f"/{folder}/{name} is missing or no plain file"
     dep = files.get(f"{folder}/modules.dep")
     named = {line.partition(":")[0] for line in (dep.content if dep else b"").decode(errors="replace").splitlines()}
-    yield from (f"modules.dep does not name {name}" for name in module_names(cell)
-                if not any(Path(path).name == name for path in named))
+    yield from (f"modules.dep does not name {one.installed}" for one in recipe.modules if one.installed not in named)
+    for entry in cell.family.data.get("firmware", ()):
+        place = f"opt/lib/firmware/{entry['to'].strip('/')}/"
+        if not any(path.startswith(place) for path in files):
+            yield f"/{place} has no firmware"
     for file in cell.family["licenses"]:
         if f"licenses/{Path(file).name}" not in files:
             yield f"/licenses/{Path(file).name} is missing"
@@ -104,14 +111,16 @@ def _gate_faults(foundry: Foundry, cell: Cell, files: Mapping[str, Entry], log: 
     with foundry.images.used(cell.toolkit, log):
         exported = parse(kernel_exports(foundry, cell, log))
     with scratch(foundry.root / foundry.config.build, "verify") as folder:
-        for module in cell.family["modules"]:
-            name = Path(module["file"]).name
-            entry = files.get(f"opt/lib/modules/{cell.kernel}/{name}")
-            if entry is None:
-                continue
-            (folder / name).write_bytes(entry.content)
+        there = {}
+        for module in recipe_for(foundry, cell).modules:
+            entry = files.get(f"opt/lib/modules/{cell.kernel}/{module.installed}")
+            if entry is not None:
+                there[module] = folder / module.base
+                there[module].write_bytes(entry.content)
+        siblings = exports_of(list(there.values()))
+        for module, path in there.items():
             report = check(
-                folder / name, kernel=cell.kernel, expected_name=module["name"], symvers=exported, arch=cell.arch,
-                modversions=None,
+                path, kernel=cell.kernel, expected_name=module.name, symvers=exported, arch=cell.arch,
+                modversions=None, siblings=siblings,
             )
             yield from (f"gate {finding.rule}: {finding.detail}" for finding in report.findings if not finding.ok)

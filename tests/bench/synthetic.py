@@ -17,7 +17,7 @@ from tasks.core.labels import KEY_LABEL
 from tasks.core.profile import Profile
 from tasks.core.records import input_facts, output_facts, read_record, write_record
 from tasks.core.state import States
-from tasks.stages import fetch, image, module, source
+from tasks.stages import image, module, source
 from tasks.stages.context import Foundry
 from tests.harness.clone import Clone
 
@@ -27,6 +27,7 @@ _DEPMOD = (
     "devname", "softdep", "symbols", "symbols.bin",
 )
 _MINORS = 8  # 4.12 to 4.19
+_PACKAGE = "package.rpm"
 _PACKAGE_BYTES, _TAR_BYTES = 300_000, 2_000_000  # about what the vendor's have
 
 
@@ -96,15 +97,15 @@ def _fill_source(one: Foundry, driver: str) -> None:
     family, folder = one.states.plan.families[driver], one.source_folder(driver)
     locked = one.config.locks[family.name]["packages"][driver]
     (folder / source.TREE).mkdir(parents=True)
-    (folder / fetch.PACKAGE).write_bytes(driver.encode().ljust(_PACKAGE_BYTES))
+    (folder / _PACKAGE).write_bytes(driver.encode().ljust(_PACKAGE_BYTES))
     (folder / source.TAR).write_bytes(driver.encode().ljust(_TAR_BYTES))
     common = {"driver": driver, "family": family.name, "content_sha256": locked["content_sha256"]}
     _record(one, folder, "fetch", {
-        **common, "inputs": {}, "outputs": output_facts(folder, [fetch.PACKAGE]),
+        **common, "inputs": {}, "outputs": output_facts(folder, [_PACKAGE]),
         "key": one.states.fetch_key(driver, family), "file_sha256": "0" * 64, "url": locked["url"],
         "signature": {"fingerprint": family["signing"]["fingerprint"], "created": 1747693633},
     })
-    package = str(one.states.source_folder(driver) / fetch.PACKAGE)
+    package = str(one.states.source_folder(driver) / _PACKAGE)
     _record(one, folder, "source", {
         **common, "inputs": input_facts(one.root, [package]), "outputs": output_facts(folder, [source.TAR]),
         "tree_sha256": "0" * 64, "files": 0,
@@ -113,7 +114,7 @@ def _fill_source(one: Foundry, driver: str) -> None:
 
 def _fill_cell(one: Foundry, cell: Cell, key: CellKey) -> None:
     folder = one.cell_folder(cell)
-    names = [*module.module_names(cell), *(f"{module.DEPMOD}/modules.{name}" for name in _DEPMOD)]
+    names = [*module.module_names(one, cell), *(f"{module.DEPMOD}/modules.{name}" for name in _DEPMOD)]
     (folder / module.DEPMOD).mkdir(parents=True)
     for name in (*names, image.ARCHIVE):
         (folder / name).write_bytes(f"{cell.name} {name}\n".encode())

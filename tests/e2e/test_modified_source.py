@@ -34,8 +34,8 @@ def modified_source(foundry: Foundry) -> ModifiedSource:
         package_sha256=package["content_sha256"], package_license=package["license"],
         tree=foundry.source_folder(DRIVER) / "tree",
         series=tuple(Series(tuple(kernels), patches) for patches, kernels in series.items()),
-        files=build_files(foundry.root, family["containerfile"], family["licenses"]), modules=family.module_files,
-        make=tuple(family.data.get("make", {}).get("arguments", [])), strip=family["strip"],
+        files=build_files(foundry.root, family["containerfile"], family["licenses"]),
+        recipe=foundry.config.recipe(family, DRIVER),
         toolkits={cell.kernel: cell.toolkit for cell in cells}, mtime=package["build_time"],
     )
 

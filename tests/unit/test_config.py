@@ -107,13 +107,13 @@ def test_one_driver_name_belongs_to_one_family(checkout: Checkout) -> None:
 
 @pytest.mark.parametrize("group, field", [
     ("repository", "url: https://yum"), ("repository", "packages: ["), ("signing", "key_url:"),
-    ("signing", "fingerprint:"), ("source", "root:"), ("base", "name: public"),
+    ("signing", "fingerprint:"), ("source", "root:"),
 ])
 def test_a_family_needs_all_its_fields(checkout: Checkout, group: str, field: str) -> None:
     path = checkout.root / "config/drivers/neuron.yaml"
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join(line for line in lines if not line.strip().startswith(field)), encoding="utf-8")
-    assert any(line.startswith(f"config/drivers/neuron.yaml: $.{group}") for line in faults(checkout))
+    assert any(line.startswith("config/drivers/neuron.yaml: $") and group in line for line in faults(checkout))
 
 
 def test_a_lock_without_what_a_label_shows(checkout: Checkout) -> None:

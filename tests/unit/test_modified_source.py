@@ -20,6 +20,7 @@ from tasks.core import patches
 from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json
 from tasks.core.patches import Edit, Patch
+from tasks.core.recipe import PLAIN_SCRIPT, Module, Recipe
 from tasks.formats.sourcetar import Entry, tree_entries, write_tar
 from tasks.stages.modified_source import ModifiedSource, Series, asset_name, build_files, write_modified_source
 from tasks.stages.source import make_read_only, tree_sha256
@@ -29,6 +30,9 @@ TIME = 1_747_693_633
 TOP = "aws-neuronx-dkms-2.28.0.0-modified-source"
 OLD, MIDDLE, NEW = "6.1.0-9-cloud-amd64", "6.10.11-cloud-amd64", "6.12.117+deb12-cloud-amd64"
 
+RECIPE = Recipe(
+    PLAIN_SCRIPT, "", (Module("neuron", "neuron.ko"),), ("V=1", "EXTRA=$(x) `y`"), (), (), "debug", {},
+)
 DTK = "quay.io/dtk@sha256:"
 
 FIRST = Patch("no-llseek", "Linux 6.12 no longer\nhas  no_llseek", "*", ">=6.12", "*", (
@@ -66,7 +70,7 @@ def make_source(folder: Path, **changes: object) -> ModifiedSource:
             Series((NEW,), (FIRST, SECOND)), Series((MIDDLE,), (FIRST,)), Series((OLD,), ()),
         ),
         files=build_files(ROOT, "container/Containerfile", ["container/licenses/GPL-2.0.txt"]),
-        modules=("neuron.ko",), make=("V=1", "EXTRA=$(x) `y`"), strip="debug",
+        recipe=RECIPE,
         toolkits={OLD: DTK + "1" * 64, MIDDLE: DTK + "2" * 64, NEW: DTK + "3" * 64}, mtime=TIME,
     )
     return dataclasses.replace(source, **changes)  # type: ignore[arg-type] # fields by name

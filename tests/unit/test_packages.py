@@ -83,6 +83,7 @@ def test_a_package_from_address_to_file(server: Server, made: Made, dest: Path) 
     assert fetched.package == rpm.read_package(source)
     assert (fetched.href, fetched.url) == (source.name, f"{server.url}/{source.name}")
     assert (fetched.file_sha256, fetched.size) == (rpmtools.sha256(source), source.stat().st_size)
+    assert fetched.signature is not None
     assert fetched.signature.fingerprint == made.key.fingerprint
     locked = fetched.package.content_sha256
     assert fetch(server, made, dest, locked_content_sha256=locked.upper()) == fetched
