@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
@@ -39,35 +39,36 @@ class Shards(Command):  # type: ignore[misc]  # reason: doit has no types
             print(f"error: shards takes no tasks, but got {' '.join(args)}", file=sys.stderr)
             return EXIT_CONFIG
         try:
-            shards = _planned(int(params["jobs"]))
+            shards, runners = _planned(int(params["jobs"]))
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)
             return error.exit_code
         if params["json"]:
-            document = {"include": [shard.entry() for shard in shards]}
+            document = {"include": [shard.entry(runners) for shard in shards]}
             sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
         else:
-            sys.stdout.writelines(f"{line}\n" for line in table(shards))
+            sys.stdout.writelines(f"{line}\n" for line in table(shards, runners))
         return 0
 
 
-def _planned(jobs: int) -> list[Shard]:
+def _planned(jobs: int) -> tuple[list[Shard], Mapping[str, str]]:
+    """The shards, and the runners by architecture."""
     from tasks.stages.shards import plan
 
     if not 1 <= jobs <= MOST_JOBS:
         raise UsageError(f"--jobs={jobs}: a number from 1 to {MOST_JOBS}")
-    return plan(session.foundry(), jobs)
+    one = session.foundry()
+    return plan(one, jobs), one.settings["runners"]
 
 
-def table(shards: Sequence[Shard]) -> Iterator[str]:
+def table(shards: Sequence[Shard], runners: Mapping[str, str]) -> Iterator[str]:
     """A line for each shard, and the sum."""
     if not shards:
         yield "nothing is pending"
         return
     yield f"{'shard':>5}  {'runner':<18}{'cells':>6}{'toolkits':>10}{'seconds':>9}"
     for shard in shards:
-        entry = shard.entry()
-        yield (f"{shard.number:>5}  {entry['runner']:<18}{len(shard.tasks):>6}{len(shard.toolkits):>10}"
+        yield (f"{shard.number:>5}  {runners[shard.arch]:<18}{len(shard.tasks):>6}{len(shard.toolkits):>10}"
                f"{shard.seconds:>9.0f}")
     cells, pulls = sum(len(one.tasks) for one in shards), [name for one in shards for name in one.toolkits]
     yield (f"{cells} cells, {len(set(pulls))} toolkits pulled {len(pulls)} times; the longest shard takes "

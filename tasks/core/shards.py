@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 MOST_JOBS = 256  # of a matrix in GitHub Actions
-RUNNERS = {"x86_64": "ubuntu-24.04", "aarch64": "ubuntu-24.04-arm"}
 LONGEST = 4 * 3600.0  # seconds of one toolkit's cells in a job; GitHub ends jobs after 6 hours
 BALANCE = 0.10  # how far a shard's cost may be from the mean
 _SPLIT_SHARE = 0.05  # pulls beyond one a toolkit
@@ -80,9 +79,9 @@ class Shard:
         """The toolkits that are pulled."""
         return [group.toolkit for group in self.groups if group.toolkit]
 
-    def entry(self) -> dict[str, object]:
-        """As GitHub Actions takes it in a matrix's ``include``."""
-        return {"shard": self.number, "runner": RUNNERS[self.arch], "seconds": round(self.seconds),
+    def entry(self, runners: Mapping[str, str]) -> dict[str, object]:
+        """As GitHub Actions takes it in a matrix's ``include``; `runners` are by architecture."""
+        return {"shard": self.number, "runner": runners[self.arch], "seconds": round(self.seconds),
                 "cells": len(self.tasks), "toolkits": self.toolkits, "tasks": " ".join(self.tasks)}
 
 

@@ -13,7 +13,7 @@ from statistics import median
 
 from tasks.core.errors import ConfigError, Fault
 from tasks.core.files import read_json
-from tasks.core.shards import RUNNERS, Shard, Work, spread
+from tasks.core.shards import Shard, Work, spread
 from tasks.core.state import CellState
 from tasks.stages.cell import TIMES_FILE
 from tasks.stages.context import Foundry, has_ledger
@@ -33,8 +33,6 @@ def plan(foundry: Foundry, jobs: int) -> list[Shard]:
         raise ConfigError([Fault(file, "$.publish", "names no registry to push to")],
                           hint="shards publish what they build: choose another profile, `doit profile ecr`")
     faults = faults_in_the_way(("publish",), foundry.states.plan, foundry.config)
-    unknown = sorted({cell.arch for cell in foundry.states.plan.cells} - set(RUNNERS))
-    faults += [Fault("config/defaults.yaml", "$.arch", f"there is no runner for {arch}") for arch in unknown]
     if faults:
         raise ConfigError(faults, hint="`doit toolkit` finds releases, kernels and the base image")
     drivers = [driver for driver in foundry.states.plan.by_driver if not has_ledger(foundry, driver)]
