@@ -1,5 +1,5 @@
 #!/bin/sh
-# The steps of Containerfile.debian: toolchain | kernel KERNEL | release KERNEL RT_KERNEL
+# The steps of Containerfile.debian: toolchain | kernel KERNEL [RT_KERNEL] | release KERNEL RT_KERNEL
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
@@ -19,18 +19,11 @@ clean() {
         /var/lib/dpkg/*-old /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /tmp/*
 }
 
-case $1 in
-toolchain)
-    update
-    install_packages gcc make libc6-dev kmod binutils bc libelf1 ca-certificates xz-utils
-    clean
-    ;;
-kernel)
-    kernel=$2
+# Headers and image are unpacked, not installed: newer headers depend on the image, and the image brings
+# an initramfs and its tools. What else the headers need is installed.
+add_kernel() {
+    kernel=$1
     modules=/lib/modules/$kernel
-    update
-    # Headers and image are unpacked, not installed: newer headers depend on the image, and the image brings
-    # an initramfs and its tools. What else the headers need is installed.
     needed=$(apt-cache show --no-all-versions "linux-headers-$kernel" \
         | sed -n 's/^Depends: //p' | tr ',' '\n' | sed 's/^ *//; s/[ (|].*//' | grep -v '^linux-image-')
     # shellcheck disable=SC2086 # a list of words
@@ -51,9 +44,21 @@ kernel)
     find image -name 'modules.*' -exec cp {} "$modules/" \;
     cd /
     rm -rf "$work"
-    clean
     test -e "$modules/build/Makefile"
     test -e "$modules/build/Module.symvers"
+}
+
+case $1 in
+toolchain)
+    update
+    install_packages gcc make libc6-dev kmod binutils bc libelf1 ca-certificates xz-utils
+    clean
+    ;;
+kernel)
+    update
+    add_kernel "$2"
+    [ -z "${3:-}" ] || add_kernel "$3"
+    clean
     ;;
 release)
     version=$(cat /etc/debian_version)
@@ -61,7 +66,7 @@ release)
         "$2" "$3" "$version" > /etc/driver-toolkit-release.json
     ;;
 *)
-    echo "driver-toolkit: toolchain | kernel KERNEL | release KERNEL RT_KERNEL" >&2
+    echo "driver-toolkit: toolchain | kernel KERNEL [RT_KERNEL] | release KERNEL RT_KERNEL" >&2
     exit 2
     ;;
 esac

@@ -26,7 +26,7 @@ from tests.harness.clone import Clone
 MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 PLAN = SandboxPlan(
     ("2.16.7.0", "2.22.2.0", "2.28.0.0"),
-    {"4.16.30": 0, "4.16.48": 0, "4.17.12": 1, "4.18.15": 1, "4.18.16": 2, "4.19.3": 2}, 3,
+    {"4.16.30": 0, "4.16.48": 0, "4.17.12": 1, "4.18.15": 1, "4.18.16": 2, "4.19.3": 2}, 3, (1,),
 )
 HELLO = """\
 #include <linux/module.h>

@@ -23,6 +23,7 @@ _UNREACHABLE = "is Debian's archive (deb.debian.org) reachable? Read the log"
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/doc/*")
 # What the kernel packages' names end in, by `uname -m`.
 _FLAVOURS = {"x86_64": "cloud-amd64", "aarch64": "cloud-arm64"}
+_RT_FLAVOURS = {"x86_64": "rt-amd64", "aarch64": "rt-arm64"}
 
 
 @dataclass(frozen=True)
@@ -119,3 +120,14 @@ def choose_kernels(offered: tuple[str, ...], arch: str, count: int) -> list[str]
             reason="kernels-missing", hint="set fewer `sandbox.kernels` in config/profiles/sandbox.yaml",
         )
     return sorted(chosen, key=version_key)
+
+
+def rt_kernel(offered: tuple[str, ...], kernel: str, arch: str) -> str:
+    """The real-time kernel of the same version as one that was chosen; OutsideError when the archive has none."""
+    name = f"{kernel.removesuffix(_FLAVOURS[arch])}{_RT_FLAVOURS[arch]}"
+    if name not in offered:
+        raise OutsideError(
+            f"Debian's archive does not offer the kernel {name}", reason="kernels-missing",
+            hint="leave the kernel out of `sandbox.rt` in config/profiles/sandbox.yaml",
+        )
+    return name

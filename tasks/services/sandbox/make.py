@@ -38,11 +38,15 @@ _WORKERS = 3  # two toolkits and the RPM repository
 
 @dataclass(frozen=True)
 class SandboxPlan:
-    """What the sandbox holds: stand-in versions, kernels, and which kernel (0 is the oldest) a release has."""
+    """What the sandbox holds: stand-in versions, kernels, and which kernel (0 is the oldest) a release has.
+
+    `rt` are the kernels whose toolkits have a real-time kernel of the same version, too.
+    """
 
     versions: tuple[str, ...]
     releases: Mapping[str, int]
     kernels: int
+    rt: tuple[int, ...] = ()
 
 
 class Sandbox:
@@ -101,7 +105,7 @@ class Sandbox:
                     *(self.project / "container/driver-toolkit").iterdir(), *self._recipes("debian", "base"),
                     self.project / "container/sandbox/archive.sh",
                 ]
-                return [code, _hashes(recipes), debian.SUITE, self.arch, self.plan.kernels]
+                return [code, _hashes(recipes), debian.SUITE, self.arch, self.plan.kernels, self.plan.rt]
             case _:
                 raise ValueError(part)
 
@@ -173,14 +177,17 @@ class Sandbox:
             kernels = debian.choose_kernels(archive.kernels, self.arch, self.plan.kernels)
             base = pool.submit(images.build_base, store, archive, recipes, log.with_name("base.log"))
             toolkits.build_toolchain(shared, archive, toolkit_recipes, log)
+            rt = {kernels[number]: debian.rt_kernel(archive.kernels, kernels[number], self.arch)
+                  for number in self.plan.rt}
             references = list(pool.map(
-                lambda kernel: toolkits.build_toolkit(shared, archive, kernel, toolkit_recipes, log), kernels))
+                lambda kernel: toolkits.build_toolkit(
+                    shared, archive, kernel, toolkit_recipes, log, rt_kernel=rt.get(kernel, "")), kernels))
             made_base = base.result()
         base_reference = f"{str(made_base['name']).partition(':')[0]}@{made_base['digest']}"
         return {
             "base": made_base,
             "toolkits": [
-                {"kernel": kernel, "reference": reference}
+                {"kernel": kernel, "reference": reference, **({"rt_kernel": rt[kernel]} if kernel in rt else {})}
                 for kernel, reference in zip(kernels, references, strict=True)
             ],
             "images": [base_reference, *references],
@@ -196,6 +203,7 @@ class Sandbox:
             payload = images.build_release(store, version, self.arch, kit["reference"], nodes[index], recipes, log)
             entries.append({
                 "version": version, "arch": self.arch, "dtk": kit["reference"], "kernel": kit["kernel"],
+                **({"rt_kernel": kit["rt_kernel"]} if "rt_kernel" in kit else {}),
                 "payload": payload, "node_kernel": kit["kernel"],
             })
         return {"catalogue": entries, "images": [*nodes, *(entry["payload"] for entry in entries)]}

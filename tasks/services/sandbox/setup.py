@@ -16,5 +16,6 @@ def sandbox_of(config: Config) -> Sandbox:
     output = config.root / config.build
     folder = os.environ.get(FOLDER_VARIABLE)
     wanted = config.settings["sandbox"]
-    plan = SandboxPlan(tuple(wanted["versions"]), dict(wanted["releases"]), wanted["kernels"])
+    plan = SandboxPlan(
+        tuple(wanted["versions"]), dict(wanted["releases"]), wanted["kernels"], tuple(wanted.get("rt", ())))
     return Sandbox(Path(folder) if folder else output / "services", config.root, plan, output)

@@ -24,14 +24,16 @@ def build_toolchain(store: LocalStore, archive: Archive, recipes: Path, log: Pat
     )
 
 
-def build_toolkit(store: LocalStore, archive: Archive, kernel: str, recipes: Path, log: Path) -> str:
-    """Build and push the toolkit of one kernel; returns its reference by digest."""
+def build_toolkit(
+    store: LocalStore, archive: Archive, kernel: str, recipes: Path, log: Path, *, rt_kernel: str = ""
+) -> str:
+    """Build and push the toolkit of one kernel, and of a real-time one beside it; returns its reference by digest."""
     tag = kernel_tag(kernel)
     own_log = log.with_name(f"toolkit-{tag}.log")
     own_log.unlink(missing_ok=True)
     name = f"driver-toolkit-{tag.lower()}"
     store.build(
         name, recipes / _RECIPE, recipes, log=own_log, created=archive.date,
-        arguments={"BASE": archive.image, "KERNEL": kernel}, layers=True,
+        arguments={"BASE": archive.image, "KERNEL": kernel, "RT_KERNEL": rt_kernel}, layers=True,
     )
     return store.push(name, f"driver-toolkit:{tag}", log=own_log)
