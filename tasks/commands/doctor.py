@@ -13,6 +13,7 @@ from tasks.core.errors import EXIT_CONFIG, EXIT_OUTSIDE, ConfigError, FoundryErr
 from tasks.core.profile import resolve
 from tasks.services import checks
 from tasks.services.checks import Check
+from tasks.services.emulation import host_arch
 from tasks.services.podman import Engine
 from tasks.stages.context import Foundry
 from tasks.stages.readiness import base_references, toolkit_references
@@ -51,7 +52,17 @@ def _machine(foundry: Foundry | None, build: Path) -> list[Check]:
     sandbox = foundry is not None and foundry.settings.get("services") == "sandbox"
     found = checks.check_tools((*checks.BUILD_TOOLS, *(checks.SANDBOX_TOOLS if sandbox else ())))
     found += checks.check_container(Engine(build / "engine" / "engine.json"), anew=True)
-    return found + checks.check_space(Path()) + checks.check_clock()
+    return found + _arches(foundry) + checks.check_space(Path()) + checks.check_clock()
+
+
+def _arches(foundry: Foundry | None) -> list[Check]:
+    """The architectures of cells that are still to be compiled."""
+    try:
+        states = foundry.states.cells.values() if foundry is not None else ()
+    except FoundryError:  # a ledger that can't be read: the registries' check says so
+        return []
+    foreign = {state.cell.arch for state in states if not state.module_done} - {host_arch()}
+    return checks.check_arches(foreign, foundry.states.not_here if foundry is not None else {})
 
 
 def _access(foundry: Foundry) -> list[Check]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
@@ -52,16 +53,21 @@ def as_json(states: list[CellState]) -> str:
 def table(states: list[CellState], known: States) -> list[str]:
     """Rows are releases, columns drivers; then a line for each cell: why it is pending, or where its image is."""
     drivers = list(dict.fromkeys(state.cell.driver for state in states))
-    # A release with two kernels is as far as the cell that is less far.
-    ranked = sorted(states, key=lambda state: _FARTHEST_FIRST.index(state.state))
-    by_place = {(state.cell.driver, release): state for state in ranked for release in state.cell.releases}
+    by_place: dict[tuple[str, str], list[CellState]] = defaultdict(list)
+    for state in states:
+        for release in state.cell.releases:
+            by_place[state.cell.driver, release].append(state)
     mismatched = {(one.driver, one.release) for one in known.plan.mismatches}
     releases = sorted({release for _, release in {*by_place, *mismatched}}, key=version_key)
-    width = max([len(PUBLISHED), *(len(driver) for driver in drivers)], default=0) + 2
+    words = {
+        (driver, release): _word(by_place.get((driver, release), []), (driver, release) in mismatched)
+        for driver in drivers for release in releases
+    }
+    width = max([len(PUBLISHED), *(len(text) for text in (*drivers, *words.values()))], default=0) + 2
     lines = [("release".ljust(12) + "".join(driver.ljust(width) for driver in drivers)).rstrip()] if drivers else []
     for release in releases:
-        words = (_word(by_place.get((driver, release)), (driver, release) in mismatched) for driver in drivers)
-        lines.append(release.ljust(12) + "".join(word.ljust(width) for word in words).rstrip())
+        line = "".join(words[driver, release].ljust(width) for driver in drivers)
+        lines.append((release.ljust(12) + line).rstrip())
     count = {name: sum(1 for state in states if state.state == name) for name in (PUBLISHED, BUILT, PENDING, FAILED)}
     lines.append("")
     longest = max((len(state.cell.name) for state in states), default=0)
@@ -71,11 +77,16 @@ def table(states: list[CellState], known: States) -> list[str]:
     return lines
 
 
-def _word(state: CellState | None, mismatched: bool) -> str:
-    """What the table says of a driver and release."""
-    if state is None or (mismatched and state.why.code == MISMATCH):
+def _word(states: list[CellState], mismatched: bool) -> str:
+    """What the table says of a driver and release.
+
+    A release with several kernels is as far as the cell that is least far; the word says how many are so.
+    """
+    there = [state.state for state in states if not (mismatched and state.why.code == MISMATCH)]
+    if not there:
         return "mismatch" if mismatched else "-"
-    return state.state
+    least = max(there, key=_FARTHEST_FIRST.index)
+    return least if len(there) == 1 else f"{least} {there.count(least)}/{len(there)}"
 
 
 def _detail(state: CellState, known: States) -> str:
@@ -92,7 +103,7 @@ def _row(state: CellState) -> dict[str, Any]:
     digest = (row.get("digest") if state.state == PUBLISHED else None) or image.get("digest")
     return {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
-        "releases": list(cell.releases), "state": state.state, "reason": state.reason,
+        "flavour": cell.flavour, "releases": list(cell.releases), "state": state.state, "reason": state.reason,
         "code": state.why.code, "changed": list(state.why.changed), "failure": _failure(state),
         "key": state.key.key if state.key else None, "digest": digest if current else None,
         "image": cell.tag if current else None,

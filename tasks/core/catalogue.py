@@ -137,7 +137,7 @@ def without_release(wants: Sequence[Want], found: Iterable[Release], arches: Seq
     for want in wants:
         file, path = want.where
         for number, name in enumerate(want.releases):
-            lacking = [arch for arch in arches if (name, arch) not in there]
+            lacking = [arch for arch in want.arch or arches if (name, arch) not in there]
             if lacking:
                 message = f"there is no release {name} for {' and '.join(lacking)}"
                 faults.append(Fault(file, f"{path}.ocp_versions[{number}]", message))

@@ -8,6 +8,7 @@ a release added later changes no cell (docs/decisions/0003-toolkit-of-a-cell.md)
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from tasks.core.config import Config, Family, Want
+from tasks.core.config import FLAVOURS, Config, Family, Want
 from tasks.core.errors import Fault
 from tasks.core.names import cell_name, image_tag
 from tasks.core.versions import minor_of, version_key
@@ -32,6 +33,7 @@ class Cell:
     releases: tuple[str, ...]
     toolkit: str
     toolkits: tuple[str, ...] = ()
+    flavour: str = "default"
 
     @cached_property
     def name(self) -> str:
@@ -72,14 +74,30 @@ class Mismatch:
     driver: str
     release: str
     arch: str
-    kernel: str
+    kernel: str  # of the cell
+    toolkit_kernel: str  # of the default flavour, which the nodes' is compared with
     node_kernel: str
 
     @property
     def text(self) -> str:
         """Why it is not built, in words."""
-        return (f"{self.release} {self.arch}: the toolkit is for {self.kernel}, the nodes have {self.node_kernel};"
-                " FORCE_BUILD builds it")
+        return (f"{self.release} {self.arch}: the toolkit is for {self.toolkit_kernel},"
+                f" the nodes have {self.node_kernel}; FORCE_BUILD builds it")
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """One of a minor's releases whose toolkit has no kernel of a wanted flavour, though others' toolkits have."""
+
+    driver: str
+    release: str
+    arch: str
+    flavour: str
+
+    @property
+    def text(self) -> str:
+        """What is not there, in words."""
+        return f"{self.release} {self.arch}: the toolkit has no {self.flavour} kernel, so nothing is built for one"
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,7 @@ class Plan:
     empty: bool  # the catalogue has no release at all
     withheld: tuple[Cell, ...] = ()
     mismatches: tuple[Mismatch, ...] = ()
+    lacking: tuple[Lacking, ...] = ()
 
     def gap_faults(self, gaps: Iterable[Gap] | None = None) -> list[Fault]:
         """The gaps as faults; one for all where the catalogue is empty."""
@@ -118,6 +137,7 @@ class _Kernels:
     by_want: Mapping[str, Sequence[Mapping[str, Any]]]
     arches: tuple[str, ...]
     toolkits: Mapping[tuple[str, str], Sequence[str]]
+    flavours: Mapping[tuple[str, str], str]
 
 
 def make_plan(config: Config, *, force: bool = False) -> Plan:
@@ -125,24 +145,21 @@ def make_plan(config: Config, *, force: bool = False) -> Plan:
     index = _index(config)
     releases: dict[str, dict[tuple[str, str], set[str]]] = {}
     families: dict[str, Family] = {}
-    gaps: list[Gap] = []
-    mismatches: dict[Mismatch, None] = {}
+    found: dict[Gap | Mismatch | Lacking, None] = {}
     for want in config.wants:
         families[want.driver] = config.families[want.family]
         cells = releases.setdefault(want.driver, defaultdict(set))
-        for found in _gather(want, index, cells, config.settings["catalogue"], force=force):
-            if isinstance(found, Gap):
-                gaps.append(found)
-            else:
-                mismatches[found] = None
+        found |= dict.fromkeys(_gather(want, index, cells, config.settings["catalogue"], force=force))
+    mismatches = tuple(one for one in found if isinstance(one, Mismatch))
     by_driver = {
         driver: tuple(_cells(driver, families[driver], releases[driver], index))
         for driver in sorted(releases, key=version_key)
     }
     return Plan(
-        tuple(cell for cells in by_driver.values() for cell in cells), by_driver, families, tuple(gaps),
-        config.settings["catalogue"], not config.catalogue,
-        tuple(_withheld(mismatches, by_driver, families, index)), tuple(mismatches),
+        tuple(cell for cells in by_driver.values() for cell in cells), by_driver, families,
+        tuple(one for one in found if isinstance(one, Gap)), config.settings["catalogue"], not config.catalogue,
+        tuple(_withheld(mismatches, by_driver, families, index)), mismatches,
+        tuple(one for one in found if isinstance(one, Lacking)),
     )
 
 
@@ -164,39 +181,63 @@ def _index(config: Config) -> _Kernels:
     arches = set(config.settings["arch"])
     by_want: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     toolkits: dict[tuple[str, str], list[str]] = defaultdict(list)
+    flavours: dict[tuple[str, str], str] = {}
     for entry in sorted(config.catalogue, key=lambda entry: version_key(entry["version"])):
         if entry["arch"] not in arches:
             continue
         by_want[entry["version"]].append(entry)
         by_want[minor_of(entry["version"])].append(entry)
-        if "kernel" in entry:
-            toolkits[entry["kernel"], entry["arch"]].append(entry["dtk"])
-    return _Kernels(by_want, tuple(config.settings["arch"]), toolkits)
+        for flavour, field in FLAVOURS.items():
+            if field in entry:
+                toolkits[entry[field], entry["arch"]].append(entry["dtk"])
+                flavours.setdefault((entry[field], entry["arch"]), flavour)
+    return _Kernels(by_want, tuple(config.settings["arch"]), toolkits, flavours)
 
 
 def _gather(
     want: Want, index: _Kernels, cells: dict[tuple[str, str], set[str]], catalogue: str, *, force: bool
-) -> Iterable[Gap | Mismatch]:
+) -> Iterable[Gap | Mismatch | Lacking]:
     file, path = want.where
     for number, release in enumerate(want.releases):
-        entries = index.by_want.get(release, ())
+        known = index.by_want.get(release, ())
         place = f"{path}.ocp_versions[{number}]"
-        have = {entry["arch"] for entry in entries}
-        for arch in index.arches if entries else ():
+        arches = want.arch or index.arches
+        have = {entry["arch"] for entry in known}
+        for arch in arches if known else ():
             if arch not in have:
                 yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release} for {arch}"))
-        if not entries:
+        if not known:
             yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release}"))
-        for entry in entries:
-            if "kernel" not in entry:
+        entries: dict[str, list[Mapping[str, Any]]] = {arch: [] for arch in arches}
+        for entry in known:
+            if entry["arch"] in entries and "kernel" in entry:
+                entries[entry["arch"]].append(entry)
+            elif entry["arch"] in entries:
                 message = f"the kernel of release {entry['version']} is not in {catalogue} yet"
                 yield Gap(want.driver, entry["version"], Fault(file, place, message))
-                continue
-            if entry.get("mismatch") and not force:
-                yield Mismatch(want.driver, entry["version"], entry["arch"], entry["kernel"],
-                               entry.get("node_kernel", "another kernel"))
-                continue
-            cells[entry["kernel"], entry["arch"]].add(entry["version"])
+        for arch, flavour in itertools.product(arches, want.flavours):
+            if any(FLAVOURS[flavour] in entry for entry in entries[arch]):
+                yield from _of_flavour(want.driver, flavour, entries[arch], cells, force=force)
+            elif entries[arch]:
+                message = (f"no toolkit of release {release} for {arch} has a kernel of flavour {flavour}: leave it out"
+                           " of `flavours`, or narrow the entry with `arch`")
+                yield Gap(want.driver, release, Fault(file, place, message))
+
+
+def _of_flavour(
+    driver: str, flavour: str, entries: Iterable[Mapping[str, Any]], cells: dict[tuple[str, str], set[str]], *,
+    force: bool,
+) -> Iterable[Mismatch | Lacking]:
+    """The kernels of one flavour that these entries of the catalogue have, into `cells`; what they don't have."""
+    field = FLAVOURS[flavour]
+    for entry in entries:
+        if field not in entry:
+            yield Lacking(driver, entry["version"], entry["arch"], flavour)
+        elif entry.get("mismatch") and not force:
+            yield Mismatch(driver, entry["version"], entry["arch"], entry[field], entry["kernel"],
+                           entry.get("node_kernel", "another kernel"))
+        else:
+            cells[entry[field], entry["arch"]].add(entry["version"])
 
 
 def _cells(
@@ -205,4 +246,4 @@ def _cells(
     for kernel, arch in sorted(kernels, key=lambda pair: (version_key(pair[0]), pair)):
         releases = tuple(sorted(kernels[kernel, arch], key=version_key))
         toolkits = tuple(dict.fromkeys(index.toolkits[kernel, arch]))
-        yield Cell(driver, family, kernel, arch, releases, toolkits[0], toolkits)
+        yield Cell(driver, family, kernel, arch, releases, toolkits[0], toolkits, index.flavours[kernel, arch])

@@ -23,18 +23,27 @@ from tasks.core.schema import Verdicts
 
 __all__ = ["Config", "Family", "Want", "load"]
 
+# Which field of a catalogue's entry has the kernel, by the matrix's word for it.
+FLAVOURS = {"default": "kernel", "rt": "rt_kernel"}
+KERNEL_FIELDS = tuple(FLAVOURS.values())
+
 
 _DRIVERS = "config/drivers"
 
 
 @dataclass(frozen=True)
 class Want:
-    """One line of the matrix: a driver for minors and releases; `where` names it in messages."""
+    """One line of the matrix: a driver for minors and releases; `where` names it in messages.
+
+    `flavours` are which kernels of each toolkit; `arch` narrows the setting of that name.
+    """
 
     driver: str
     family: str
     releases: tuple[str, ...]
     where: tuple[str, str]
+    flavours: tuple[str, ...] = ("default",)
+    arch: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -191,7 +200,9 @@ def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, 
                 message = f"{entry['driver']} is already of family {owner} ({at})"
                 reader.faults.append(Fault(file, f"{place}.driver", message))
                 continue
-            wants.append(Want(entry["driver"], family, tuple(entry["ocp_versions"]), (file, place)))
+            reader.faults += _arch_faults(entry, settings, file, place)
+            wants.append(Want(entry["driver"], family, tuple(entry["ocp_versions"]), (file, place),
+                              tuple(entry.get("flavours", ("default",))), tuple(entry.get("arch", ()))))
     return wants
 
 
@@ -201,10 +212,25 @@ def _matrix_files(root: Path, settings: Mapping[str, Any]) -> list[str]:
     return [*settings.get("matrix", []), *further]
 
 
+def _arch_faults(entry: Mapping[str, Any], settings: Mapping[str, Any], file: str, place: str) -> list[Fault]:
+    built = settings.get("arch", ())
+    return [
+        Fault(file, f"{place}.arch[{number}]", f"{arch} is not in the setting `arch` ({', '.join(built)})")
+        for number, arch in enumerate(entry.get("arch", ())) if built and arch not in built
+    ]
+
+
 def _catalogue_faults(file: str, catalogue: Any) -> list[Fault]:
+    """Entries that are there twice, and kernels of one name for two architectures: their cells would be one."""
     seen: dict[tuple[str, ...], int] = {}
+    arches: dict[str, str] = {}
     faults = []
     for index, entry in enumerate(catalogue):
+        for part in KERNEL_FIELDS:
+            kernel = entry.get(part)
+            if kernel and arches.setdefault(kernel, entry["arch"]) != entry["arch"]:
+                text = f"{kernel} is a kernel for {arches[kernel]}, too: its name must tell the architecture"
+                faults.append(Fault(file, f"$[{index}].{part}", text))
         name = tuple(entry[part] for part in ("version", "arch", "stream") if part in entry)
         first = seen.setdefault(name, index)
         if first != index:

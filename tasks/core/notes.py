@@ -143,7 +143,11 @@ def _by_release(ledger: Ledger, facts: Facts) -> list[str]:
     places.sort(key=lambda pair: version_key(pair[0]))
     if not places:
         return []
-    lines = ["## Images by OpenShift release", "", "| OpenShift | kernel | image |", "|---|---|---|"]
+    lines = ["## Images by OpenShift release", ""]
+    if len({release for release, _ in places}) < len(places):
+        lines += ["A release with several kernels has a line for each: a real-time kernel, one of a second node image,"
+                  " or that of another architecture. A node takes the image of the kernel that it runs.", ""]
+    lines += ["| OpenShift | kernel | image |", "|---|---|---|"]
     for release, row in places:
         where = pull_specs(row, facts)[0].partition("@")[0]
         image = f"{where}:{row['tags'][0]}"

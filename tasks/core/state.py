@@ -21,29 +21,15 @@ from tasks.core.keys import NOT_FETCHED, CellKey, FileHashes, cell_key, changed_
 from tasks.core.ledger import Ledger, Place, Row, ledger_path, read_ledger
 from tasks.core.recipe import complete
 from tasks.core.records import Record, outputs_missing, read_record
+from tasks.core.why import ADOPTED, CURRENT, FORCED, IN_LEDGER, NOT_BUILT, Why
 
 PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
 MISMATCH = "kernel-mismatch"
+NOT_HERE = "arch-not-here"
 FAILURE_FILE = "failure.json"
 # Parts of a family file, besides its repository and key, that decide what is fetched and what is read in it.
 _FETCHED = ("download", "signature", "sha256", "further_packages", "variables", "firmware")
 _TRUE = {"1", "true", "yes", "on"}
-
-
-@dataclass(frozen=True)
-class Why:
-    """Why something is as it is: a slug for machines, words for people, the parts of the key that changed."""
-
-    code: str
-    text: str
-    changed: tuple[str, ...] = ()
-
-
-_CURRENT = Why("up-to-date", "up to date")
-_NOT_BUILT = Why("not-built", "not built yet")
-_IN_LEDGER = Why("published", "in the ledger")
-_ADOPTED = Why("adopted", "adopted from the ledger")
-_FORCED = Why("forced", "FORCE_BUILD is set")
 
 
 @dataclass(frozen=True)
@@ -97,9 +83,11 @@ def force_build(environ: Mapping[str, str] = os.environ) -> bool:
 class States:
     """The states of all cells and sources of one configuration, each found out once."""
 
-    def __init__(self, config: Config, *, force: bool = False) -> None:
+    def __init__(self, config: Config, *, force: bool = False, not_here: Mapping[str, str] | None = None) -> None:
+        """`not_here` are architectures that can't be compiled for on this machine, each with the reason."""
         self.config = config
         self.force = force
+        self.not_here = not_here or {}
         self.hashes = FileHashes(config.root)
         self.inputs: dict[str, Mapping[str, str]] = {}  # of the cells' records, by doit's task name, as first read
         self._folders: dict[str, Path] = {}
@@ -206,9 +194,9 @@ class States:
             return CellState(cell, None, PENDING, Why(code, key), False, False, row=row)
         if not self.force:
             if row is not None and row["key"] == key.key:
-                return CellState(cell, key, PUBLISHED, _IN_LEDGER, True, True, image, row)
+                return CellState(cell, key, PUBLISHED, IN_LEDGER, True, True, image, row)
             if image is not None and image.get("adopted") and image.get("key") == key.key:
-                return CellState(cell, key, PUBLISHED, _ADOPTED, True, True, image, row)
+                return CellState(cell, key, PUBLISHED, ADOPTED, True, True, image, row)
         module_why = self._why(module, key.module, key, folder)
         image_why = self._why(image, key.key, key, folder)
         self.inputs |= {f"{r['stage']}:{cell.name}": r["inputs"] for r in (module, image) if r is not None}
@@ -218,9 +206,11 @@ class States:
             why = Why(str(failure.get("reason")), f"{failure.get('reason')}: {failure.get('message')}")
         elif why is not None and image is None and row is not None and not self.force:
             why = _changed_since(row, key)
+        if module_why is not None and failure is None and cell.arch in self.not_here:
+            why = Why(NOT_HERE, self.not_here[cell.arch])
         state = FAILED if failure is not None else PENDING if why is not None else BUILT
         return CellState(
-            cell, key, state, why or _CURRENT, module_why is None, image_why is None, image, row, failure
+            cell, key, state, why or CURRENT, module_why is None, image_why is None, image, row, failure
         )
 
     @staticmethod
@@ -240,9 +230,9 @@ class States:
     def _why(self, record: Record | None, wanted: str, key: CellKey, folder: Path) -> Why | None:
         """Why a stage has to run again; None when it is done."""
         if self.force:
-            return _FORCED
+            return FORCED
         if record is None or record.get("adopted"):
-            return _NOT_BUILT
+            return NOT_BUILT
         if record.get("key") != wanted:
             parts = key.module_parts if wanted == key.module else key.parts
             return _changed("changed", record.get("key_inputs", {}), parts)

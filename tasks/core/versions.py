@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 _PART = re.compile(r"(<=|>=|==|!=|<|>)\s*([0-9]+(?:\.[0-9]+)*)$")
-_RHEL = re.compile(r"\.el(\d+)(?:_(\d+))?(?=[._]|$)")
+_RHEL = re.compile(r"\.el(\d+)(?:_(\d+))?(?=[._+]|$)")
 _NUMBERS = re.compile(r"\d+")
 # CentOS Stream kernels say `el9` alone and run ahead of every RHEL minor.
 _AHEAD_OF_EVERY_MINOR = 999

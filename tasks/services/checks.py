@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +85,18 @@ def check_container(engine: Engine, *, anew: bool) -> list[Check]:
         return [Check("container", True, f"starts with {settings.describe()}")]
     except FoundryError as error:
         return [Check("container", False, error.message, error.hint, error.reason)]
+
+
+def check_arches(wanted: Iterable[str], not_here: Mapping[str, str]) -> list[Check]:
+    """Architectures that are to be compiled for and are not the machine's own (`tasks.services.emulation`)."""
+    release = Path("/etc/os-release")
+    family = os_family(release.read_text(encoding="utf-8") if release.exists() else "")
+    install = f"{_INSTALL[family]} qemu-user-static" if family else "install qemu-user-static"
+    return [
+        Check(f"arch {arch}", arch not in not_here, f"its cells: {not_here[arch]}" if arch in not_here else
+              "containers for it run here", f"build them on a machine for {arch}, or here: {install}", "arch-not-here")
+        for arch in sorted(set(wanted))
+    ]
 
 
 def check_space(folder: Path) -> list[Check]:

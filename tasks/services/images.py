@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, read_json, write_atomic
+from tasks.core.names import OCI_ARCH
 from tasks.services import traffic
 from tasks.services.podman import Engine
 
@@ -52,6 +53,7 @@ class LocalImages:
         found = read_json(remembered)
         self._pulled: set[str] = set(found) if isinstance(found, list) else set()
         self._present: set[str] = set()
+        self._arches: dict[str, str] = {}
         self._users: Counter[str] = Counter()
         self._sizes: dict[str, int] | None = None
         self._lock = threading.RLock()
@@ -59,19 +61,21 @@ class LocalImages:
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @contextmanager
-    def used(self, reference: str, log: Path) -> Iterator[float]:
+    def used(self, reference: str, arch: str, log: Path) -> Iterator[float]:
         """Have the image in the local store for the block; it may be removed after it to make room.
 
         Yields the seconds that it took to have it.
 
-        Raises FoundryError when its registry can't give it (``image-…``), or when the
-        budget is too small for it alone (``max-disk``).
+        Raises FoundryError when its registry can't give it (``image-…``), when it is for another
+        architecture than `arch` (``image-wrong-platform``), or when the budget is too small for it
+        alone (``max-disk``).
         """
         with self._lock:
             self._users[reference] += 1
         started = time.monotonic()
         try:
             self._need(reference, log)
+            self._require(reference, OCI_ARCH[arch])
             yield time.monotonic() - started
         finally:
             with self._freed:
@@ -88,6 +92,7 @@ class LocalImages:
     def again(self, reference: str, log: Path) -> None:
         """Have the image again, which somebody else removed since."""
         self._present.discard(reference)
+        self._arches.pop(reference, None)
         self._need(reference, log)
 
     def pulled(self) -> list[str]:
@@ -122,10 +127,24 @@ class LocalImages:
         except (FoundryError, ValueError):  # whatever it was, the image is here
             traffic.count(unknown=1)
 
+    def _require(self, reference: str, wanted: str) -> None:
+        """Under an index's digest podman's store has what was pulled last, for whatever architecture."""
+        with self._lock:
+            if reference not in self._arches:
+                self._arches[reference] = self.engine.architecture_of(reference)
+            found = self._arches[reference]
+        if found != wanted:
+            raise FoundryError(
+                f"{reference} is for {found}, not for {wanted}", reason="image-wrong-platform",
+                hint="correct the catalogue or the lock; if podman pulled it for another platform before,"
+                     f" `podman image rm {reference}`",
+            )
+
     def _remove(self, reference: str) -> None:
         if reference not in self._pulled:
             return
         self._present.discard(reference)
+        self._arches.pop(reference, None)
         if self.engine.remove_image(reference) or not self.engine.has_image(reference):
             self._remember(reference, pulled=False)
 

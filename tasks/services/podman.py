@@ -164,6 +164,10 @@ class Engine:
         """Remove an image from the local store, also while a run is being stopped; False when it is still there."""
         return run_even_when_stopping(self.command("image", "rm", reference), self.environment())
 
+    def architecture_of(self, reference: str) -> str:
+        """What a local image says that it is for, in OCI's words (``amd64``, ``arm64``)."""
+        return self.call("image", "inspect", "--format", "{{.Architecture}}", reference).stdout.strip()
+
     def size_of(self, reference: str) -> int:
         """Bytes that an image takes in the local store, shared layers counted; 0 when it is not there."""
         done = self.call("image", "inspect", "--format", "{{.Size}}", reference, check=False)

@@ -83,6 +83,16 @@ def image_manifest(registry: Registry, reference: Reference, arch: str) -> Manif
     raise FoundryError(f"{reference} is an index of indexes", reason="manifest-unsupported")
 
 
+def platform_reference(registry: Registry, reference: Reference, arch: str) -> Reference:
+    """The image of one platform behind an index, by its own digest; an image that is no index is itself.
+
+    Raises FoundryError as `image_manifest` does.
+    """
+    fetched = registry.manifest(reference.repository, reference.digest or reference.tag)
+    document = parse_manifest(fetched.data, fetched.media_type)
+    return reference if isinstance(document, Manifest) else reference.at(_platform(document, arch, reference))
+
+
 def _platform(index: Index, arch: str, reference: Reference) -> str:
     entry = choose(index, OCI_ARCH[arch])
     if entry.size > MAX_MANIFEST:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 from tasks.core.cells import Cell
-from tasks.core.errors import FoundryError
+from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import pretty_json, read_json, write_atomic
 from tasks.core.keys import CellKey
-from tasks.core.state import CellState
+from tasks.core.state import NOT_HERE, CellState
 from tasks.stages import image, module
 from tasks.stages.context import Foundry
 from tasks.stages.failure import noted
@@ -21,7 +21,7 @@ def run_module(foundry: Foundry, cell: Cell) -> None:
     """Stage module; the toolkit goes when no other pending cell needs it."""
     _run(foundry, cell, "module", lambda key: module.module(foundry, cell, key))
     if foundry.schedule.toolkit_done(cell) and not foundry.settings["keep_toolkits"]:
-        foundry.images.drop(cell.toolkit)
+        foundry.images.drop(foundry.platforms.image_of(cell.toolkit, cell.arch))
 
 
 def _done_meanwhile(foundry: Foundry, state: CellState, stage: str) -> bool:
@@ -33,6 +33,13 @@ def _done_meanwhile(foundry: Foundry, state: CellState, stage: str) -> bool:
             image.adopt(foundry, state)
         return True
     return state.module_done if stage == "module" else state.module_done and state.image_done
+
+
+def require_here(foundry: Foundry, cell: Cell) -> None:
+    """OutsideError (``arch-not-here``) where the cell's toolkit can't be started on this machine."""
+    why = foundry.states.not_here.get(cell.arch)
+    if why:
+        raise OutsideError(f"{cell.name} {why}", reason=NOT_HERE, hint="`doit doctor` says what would mend it")
 
 
 def run_image(foundry: Foundry, cell: Cell) -> None:
@@ -47,6 +54,8 @@ def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], flo
         raise FoundryError(f"{cell.name} can't be built: {state.reason}", reason="key-unknown")
     if _done_meanwhile(foundry, state, stage):
         return
+    if stage == "module":
+        require_here(foundry, cell)
     folder = foundry.cell_folder(cell)
     started = time.monotonic()
     with noted(folder, stage=stage, key=key.key):

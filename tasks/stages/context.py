@@ -22,14 +22,17 @@ from tasks.core.config import Config
 from tasks.core.errors import FoundryError
 from tasks.core.files import append_to, read_json
 from tasks.core.ledger import ledger_path
+from tasks.core.names import OCI_ARCH
 from tasks.core.references import LOOPBACK
 from tasks.core.state import States, force_build
 from tasks.core.targets import Target, mirror_of, targets_of
+from tasks.services.emulation import host_arch, not_here
 from tasks.stages.journal import DONE, Journal
 from tasks.stages.schedule import Schedule
 
 if TYPE_CHECKING:
     from tasks.services.images import LocalImages, Stored
+    from tasks.services.platforms import Platforms
     from tasks.services.podman import Engine
     from tasks.services.registry.client import Registry
     from tasks.services.registry.credentials import Credentials
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 PULLED = "engine/pulled.json"
 MIRRORED = "mirror.json"
 SUMMARY = "GITHUB_STEP_SUMMARY"  # where bytes are told, and so are worth a question
+PLATFORMS = "engine/platforms.json"  # what indexes have for other architectures than the machine's
 DEFAULT_VERBOSITY = 1
 _CLEANUP_SECONDS = 15.0
 _ASK_SECONDS = 120.0  # for how large an image is
@@ -56,7 +60,7 @@ class Foundry:
     schedule: Schedule = field(default_factory=Schedule)
     journal: Journal = field(default_factory=Journal)
     verbosity: int = DEFAULT_VERBOSITY
-    exports: dict[str, bytes] = field(default_factory=dict)
+    exports: dict[tuple[str, str], bytes] = field(default_factory=dict)  # by toolkit and kernel
     exports_lock: threading.Lock = field(default_factory=threading.Lock)
     ending: threading.Event = field(default_factory=threading.Event)  # set when the process is about to exit
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -64,6 +68,7 @@ class Foundry:
     _addresses: Mapping[str, str] | None = None
     _engine: Engine | None = None
     _images: LocalImages | None = None
+    _platforms: Platforms | None = None
     _credentials: Credentials | None = None
     _targets: dict[str, tuple[Target, ...]] = field(default_factory=dict)
     _writers: dict[str, Writer] = field(default_factory=dict)
@@ -152,17 +157,28 @@ class Foundry:
         from tasks.services.toolkits import image_manifest
         from tasks.services.transport import Patience
 
-        brief = Patience(total=_ASK_SECONDS)
+        brief, host = Patience(total=_ASK_SECONDS), host_arch()
+        arch = host if host in OCI_ARCH else self.settings["arch"][0]
         image = parse_reference(reference)
         mirror = self._mirrors().get(image.digest, "")
         for place in [parse_reference(f"{name}@{image.digest}") for name in (mirror, image.name) if name]:
             try:
-                manifest = image_manifest(self.registry(place.host, patience=brief), place, self.settings["arch"][0])
+                manifest = image_manifest(self.registry(place.host, patience=brief), place, arch)
                 break
             except FoundryError:
                 if place.name == image.name:
                     raise
         return Stored(tuple(layer.size for layer in manifest.layers), manifest.config.size)
+
+    @property
+    def platforms(self) -> Platforms:
+        """Which image an index has for another architecture than the machine's."""
+        from tasks.services.platforms import Platforms
+
+        with self._lock:
+            if self._platforms is None:
+                self._platforms = Platforms(self.root / self.config.build / PLATFORMS, self.registry)
+            return self._platforms
 
     @property
     def credentials(self) -> Credentials:
@@ -213,7 +229,7 @@ class Foundry:
 
     def look_again(self) -> None:
         """Find the states out anew: what they rest on has changed."""
-        self.states = States(self.config, force=self.states.force)
+        self.states = States(self.config, force=self.states.force, not_here=self.states.not_here)
 
     def sweep(self) -> None:
         """Remove images that runs of ours pulled and no pending cell needs any more."""
@@ -233,7 +249,7 @@ class Foundry:
         """The toolkits of the cells that are still to be compiled."""
         compiled = {name for name, entry in self.journal.entries.items() if entry.state == DONE}
         return {
-            state.cell.toolkit for state in self.states.cells.values()
+            self.platforms.known(state.cell.toolkit, state.cell.arch) for state in self.states.cells.values()
             if not state.module_done and f"module:{state.cell.name}" not in compiled
         }
 
@@ -265,7 +281,7 @@ def open_foundry(root: Path) -> Foundry:
     profile = profiles.resolve(root)
     print(f"profile {profile.name}: {profile.why}", file=sys.stderr)
     config = configuration.load(root, profile)
-    return Foundry(config, States(config, force=force_build()))
+    return Foundry(config, States(config, force=force_build(), not_here=not_here(config.settings["arch"])))
 
 
 def aws_facts(fields: Iterable[str]) -> dict[str, str]:

@@ -48,12 +48,12 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     base = foundry.config.locks[cell.family.name]["base"]
     package = foundry.config.locks[cell.family.name]["packages"][cell.driver]
     labels = {**key.labels, KEY_LABEL: key.key}
-    reference = base_reference(base["name"], base["digest"])
+    reference = foundry.platforms.image_of(base_reference(base["name"], base["digest"]), cell.arch)
     timestamp = created(package, base)
     with scratch(folder, "image") as work:
         _stage_context(foundry, cell, key, work / "context")
         arguments = _arguments(cell, reference, labels, timestamp)
-        with foundry.images.used(reference, log):
+        with foundry.images.used(reference, cell.arch, log):
             try:
                 _build(foundry, cell, work, arguments, log)
             except FoundryError:

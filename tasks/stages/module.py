@@ -75,9 +75,10 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     require_allowed(recipe, cell)
     try:
         applied = _patched_copy(foundry, cell, work / "src")
-        with foundry.images.used(cell.toolkit, log) as waited:
-            exports = kernel_exports(foundry, cell, log)
-            _compile(foundry, cell, recipe, work, log)
+        toolkit = foundry.platforms.image_of(cell.toolkit, cell.arch)
+        with foundry.images.used(toolkit, cell.arch, log) as waited:
+            exports = kernel_exports(foundry, cell, toolkit, log)
+            _compile(foundry, cell, recipe, toolkit, work, log)
         out = _checked_output(cell, work / "out")
         require_listed(recipe, cell, work)
         siblings = sibling_exports(recipe, work / "build")
@@ -131,7 +132,7 @@ def _patched_copy(foundry: Foundry, cell: Cell, dest: Path) -> list[dict[str, An
     return findings
 
 
-def _compile(foundry: Foundry, cell: Cell, recipe: Recipe, work: Path, log: Path) -> None:
+def _compile(foundry: Foundry, cell: Cell, recipe: Recipe, toolkit: str, work: Path, log: Path) -> None:
     from tasks.services.process import shell_line
     from tasks.stages.compile_log import first_error, last_line
 
@@ -140,8 +141,8 @@ def _compile(foundry: Foundry, cell: Cell, recipe: Recipe, work: Path, log: Path
     timeout = float(foundry.settings["compile_timeout"])
     jobs = foundry.schedule.begin_compile(cell.name)
     try:
-        arguments = _run_arguments(foundry, cell, recipe, work, jobs)
-        done = _run(foundry, cell, arguments, log, timeout)
+        arguments = _run_arguments(foundry, cell, recipe, toolkit, work, jobs)
+        done = _run(foundry, cell, toolkit, arguments, log, timeout)
     finally:
         foundry.schedule.end_compile()
     replay = shell_line(foundry.engine.command("run", *arguments, starts=True))
@@ -162,29 +163,34 @@ def _compile(foundry: Foundry, cell: Cell, recipe: Recipe, work: Path, log: Path
         )
 
 
-def _run(foundry: Foundry, cell: Cell, arguments: list[str], log: Path, timeout: float) -> Completed:
+def _run(
+    foundry: Foundry, cell: Cell, toolkit: str, arguments: list[str], log: Path, timeout: float
+) -> Completed:
     """Run the compile; once more where somebody else removed the toolkit meanwhile."""
     for attempt in (1, 2):
         with foundry.engine.container(cell.name) as name:
             done = foundry.engine.call(
                 "run", f"--name={name}", *arguments, starts=True, log=log, timeout=timeout, check=False
             )
-        if done.returncode not in _PODMAN_ITSELF or foundry.engine.has_image(cell.toolkit) or attempt == 2:  # noqa: PLR2004
+        if done.returncode not in _PODMAN_ITSELF or foundry.engine.has_image(toolkit) or attempt == 2:  # noqa: PLR2004
             break
-        foundry.images.again(cell.toolkit, log)
+        foundry.images.again(toolkit, log)
     return done
 
 
-def kernel_exports(foundry: Foundry, cell: Cell, log: Path) -> bytes:
-    """The toolkit's own Module.symvers, read in a container in which nothing of the driver runs; once a toolkit."""
+def kernel_exports(foundry: Foundry, cell: Cell, toolkit: str, log: Path) -> bytes:
+    """The kernel's own Module.symvers, read in a container of `toolkit` in which nothing of the driver runs.
+
+    Once for each kernel of a toolkit: it may have a real-time one, too, which exports other symbols.
+    """
     from tasks.services.process import failure_sentence
 
     with foundry.exports_lock:
-        if cell.toolkit not in foundry.exports:
+        if (toolkit, cell.kernel) not in foundry.exports:
             with foundry.engine.container(f"exports {cell.name}") as name:
                 done = foundry.engine.call(
                     "run", f"--name={name}", *CONFINED, f"--label={foundry.engine.label}",
-                    "--entrypoint=/bin/sh", cell.toolkit, "-c", _EXPORTS, "sh", cell.kernel,
+                    "--entrypoint=/bin/sh", toolkit, "-c", _EXPORTS, "sh", cell.kernel,
                     starts=True, check=False,
                 )
             if done.returncode in _PODMAN_ITSELF:
@@ -195,8 +201,8 @@ def kernel_exports(foundry: Foundry, cell: Cell, log: Path) -> bytes:
                     reason="toolkit-without-kernel", log=log,
                     hint=f"is {cell.toolkit} the toolkit of that kernel? Correct the catalogue",
                 )
-            foundry.exports[cell.toolkit] = done.stdout.encode()
-        return foundry.exports[cell.toolkit]
+            foundry.exports[toolkit, cell.kernel] = done.stdout.encode()
+        return foundry.exports[toolkit, cell.kernel]
 
 
 def _checked_output(cell: Cell, out: Path) -> Path:
@@ -210,13 +216,15 @@ def _checked_output(cell: Cell, out: Path) -> Path:
     return out
 
 
-def _run_arguments(foundry: Foundry, cell: Cell, recipe: Recipe, work: Path, jobs: int) -> list[str]:
+def _run_arguments(
+    foundry: Foundry, cell: Cell, recipe: Recipe, toolkit: str, work: Path, jobs: int
+) -> list[str]:
     places = Places(
         script=str((foundry.root / recipe.script).absolute()), source=str((work / "src").absolute()),
         work=str((work / "build").absolute()), out=str((work / "out").absolute()),
     )
     return [f"--label={foundry.engine.label}", *compile_arguments(
-        places, recipe=recipe, kernel=cell.kernel, arch=cell.arch, toolkit=cell.toolkit, jobs=str(jobs),
+        places, recipe=recipe, kernel=cell.kernel, arch=cell.arch, toolkit=toolkit, jobs=str(jobs),
     )]
 
 

@@ -81,9 +81,11 @@ def _raise_first(found: Sequence[checks.Check]) -> None:
 def _to_pull(foundry: Foundry, cells: Iterable[str]) -> list[Reference]:
     """One image of each repository from which something has to be pulled; what is here already is not asked for."""
     states = [foundry.states.cells[name] for name in dict.fromkeys(cells)]
-    wanted = {state.cell.toolkit for state in states if not state.module_done}
+    wanted = {(state.cell.toolkit, state.cell.arch) for state in states if not state.module_done}
     found: dict[str, Reference] = {}
-    for text in sorted(wanted):
+    for text, arch in sorted(wanted):
+        if arch in foundry.states.not_here:
+            continue  # it fails without a pull
         reference = parse_reference(text)
         if reference.name not in found and not foundry.engine.has_image(text):
             found[reference.name] = reference

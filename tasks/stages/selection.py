@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from tasks.core.cells import Cell, Gap, Mismatch, Plan
+from tasks.core.cells import Cell, Gap, Lacking, Mismatch, Plan
 from tasks.core.config import Config
 from tasks.core.errors import ConfigError, Fault, UsageError
 from tasks.core.versions import minor_of
@@ -78,10 +78,11 @@ def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[
 
 
 def mismatches_of(names: Sequence[str], plan: Plan) -> list[str]:
-    """Why releases that the names ask for are not built, one sentence each."""
+    """Why releases that the names ask for, or a flavour of them, are not built, one sentence each."""
     wanted = _rests(names)
+    found: tuple[Mismatch | Lacking, ...] = (*plan.mismatches, *plan.lacking)
     return list(dict.fromkeys(
-        one.text for one in plan.mismatches if any(_concerns(rest, one) for rest in wanted)
+        one.text for one in found if any(_concerns(rest, one) for rest in wanted)
     ))
 
 
@@ -97,7 +98,7 @@ def _rests(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _concerns(rest: str, gap: Gap | Mismatch) -> bool:
+def _concerns(rest: str, gap: Gap | Mismatch | Lacking) -> bool:
     """True when the part of a task's name after the stage asks for what the gap lacks."""
     driver, at, release = rest.partition("@")
     if at:

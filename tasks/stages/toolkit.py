@@ -25,7 +25,7 @@ from tasks.core.catalogue import (
     log_path,
 )
 from tasks.core.catalogue import read_entries as read_catalogue
-from tasks.core.config import Family
+from tasks.core.config import KERNEL_FIELDS, Family
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import append_to, remove_stale, write_atomic
 from tasks.core.locks import pending_bases
@@ -175,9 +175,9 @@ class _Run:
         for place, entries in change.found.items():
             for old in before.get(place, ()):
                 fit = [entry for entry in entries if old.get("stream") in (None, entry.get("stream"))]
-                for name in ("dtk", "kernel"):
-                    if name in old and fit and old[name] not in [entry[name] for entry in fit]:
-                        warn(f"{' '.join(place)}: {name} was {old[name]}, and is {fit[0][name]}")
+                for name in ("dtk", "kernel", "rt_kernel"):
+                    if name in old and fit and old[name] not in [entry.get(name) for entry in fit]:
+                        warn(f"{' '.join(place)}: {name} was {old[name]}, and is {fit[0].get(name, 'gone')}")
             for entry in entries:
                 if entry.get("mismatch"):
                     warn(f"{' '.join(place)}: the toolkit is for {entry['kernel']}, the nodes have"
@@ -191,7 +191,8 @@ class _Run:
         if not self.foundry.verbosity:
             return
         for release in list(change.found)[:_SHOWN]:
-            kernels = " and ".join(entry["kernel"] for entry in change.found[release])
+            kernels = " and ".join(
+                entry[name] for entry in change.found[release] for name in KERNEL_FIELDS if name in entry)
             print(f"  {' '.join(release)}  {kernels}")
         if len(change.found) > _SHOWN:
             print(f"  and {len(change.found) - _SHOWN} more")

@@ -18,6 +18,7 @@ from tasks.core.labels import KEY_LABEL
 from tasks.core.recipe import Recipe
 from tasks.core.references import parse_reference
 from tasks.stages.built import exports_of
+from tasks.stages.cell import require_here
 from tasks.stages.context import Foundry
 from tasks.stages.module import kernel_exports, recipe_for
 
@@ -108,8 +109,10 @@ def _gate_faults(foundry: Foundry, cell: Cell, files: Mapping[str, Entry], log: 
     from tasks.formats.gate import check
     from tasks.formats.symvers import parse
 
-    with foundry.images.used(cell.toolkit, log):
-        exported = parse(kernel_exports(foundry, cell, log))
+    require_here(foundry, cell)
+    toolkit = foundry.platforms.image_of(cell.toolkit, cell.arch)
+    with foundry.images.used(toolkit, cell.arch, log):
+        exported = parse(kernel_exports(foundry, cell, toolkit, log))
     with scratch(foundry.root / foundry.config.build, "verify") as folder:
         there = {}
         for module in recipe_for(foundry, cell).modules:

@@ -78,7 +78,7 @@ def test_status_json_is_alone_on_stdout(project: Project) -> None:
     rows = json.loads(done.out)
     assert done.code == 0
     assert [set(row) for row in rows] == [{
-        "driver", "family", "kernel", "arch", "releases", "state", "reason", "key", "digest", "image",
+        "driver", "family", "kernel", "arch", "flavour", "releases", "state", "reason", "key", "digest", "image",
         "code", "changed", "failure",
     }] * 2
     assert rows[0]["releases"] == ["4.16.30", "4.16.48"]

@@ -216,3 +216,15 @@ def test_facts_of_others_write_no_markup(why: str) -> None:
 def kinds(text: str) -> list[str]:
     """The markup, with code and words taken for the same."""
     return [token.type for token in tokens(text) if token.type not in ("text", "code_inline")]
+
+
+def test_a_release_with_several_kernels_has_a_line_for_each() -> None:
+    """Real-time kernels, a second stream: said once, and the tag of `+` is the image's."""
+    rt = f"{EL94}+rt"
+    text = make_notes(ledger_of([row(EL94, 1, "5.0.1"), row(rt, 2, "5.0.1"), row(EL10, 3, "5.0.1")]), FACTS, 10**6).text
+    table = [line for line in text.splitlines() if line.startswith("| 5.0.1 ")]
+    assert [line.split("`")[1] for line in table] == [EL94, rt, EL10]
+    assert f":{DRIVER}-{EL94}_rt`" in table[1]
+    assert text.count("A release with several kernels has a line for each") == 1
+    apart = ledger_of([row(EL94, 1, "4.16.9"), row(EL10, 2, "4.20.1")])
+    assert "several kernels" not in make_notes(apart, FACTS, 10**6).text
