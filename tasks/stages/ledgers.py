@@ -9,7 +9,8 @@ empty ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from tasks.stages.github_repository import released_ledger
 
 MEDIA_TYPE = "application/vnd.kmod-foundry.ledger.v1+json"
 TAG_PREFIX = "ledger-"
+_MEANWHILE = ("document-changed", "push-mismatch")  # how it shows that somebody else writes
+_ATTEMPTS = 6  # at writing a ledger that somebody else writes, too
 _STORED = "stored.json"  # target → hash of the ledger that it was last given
 
 
@@ -117,15 +120,28 @@ def store(foundry: Foundry, driver: str) -> None:
     """Merge what the targets have, make it an edition, and give it to each target that lacks it.
 
     In a profile that publishes nowhere the rows are those of the cells that are built, and name no
-    registry. Raises what pushing raises.
+    registry. Where somebody else writes at the same time, both ledgers are merged again. Raises what
+    pushing raises.
     """
-    from tasks.services.registry.document import put_document
-
     family = foundry.states.plan.families[driver].name
     targets = foundry.targets(family)
     if not targets:
         change(foundry, driver, lambda ledger: _with_built(foundry, ledger).with_edition())
         return
+    for attempt in range(_ATTEMPTS):
+        try:
+            _store_once(foundry, driver, targets)
+            return
+        except FoundryError as error:
+            if error.reason not in _MEANWHILE or attempt == _ATTEMPTS - 1:
+                raise
+            foundry.ending.wait(random.uniform(0.1, 0.5) * 2**attempt)  # noqa: S311 - keeps two writers apart
+
+
+def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> None:
+    from tasks.services.registry.document import put_document
+
+    family = foundry.states.plan.families[driver].name
     theirs = [_read_remote(foundry, driver, number) for number in range(len(targets))]
 
     def merge(ledger: Ledger) -> Ledger:
@@ -136,7 +152,7 @@ def store(foundry: Foundry, driver: str) -> None:
     data = change(foundry, driver, merge)
     for number, target in enumerate(targets):
         if theirs[number][0] != data:
-            put_document(foundry.writer(family, number), ledger_tag(driver), data, MEDIA_TYPE)
+            put_document(foundry.writer(family, number), ledger_tag(driver), data, MEDIA_TYPE, over=theirs[number][0])
         _mark(foundry, driver, target, data)
 
 

@@ -4,105 +4,37 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tasks.core.names import tag_of
 from tasks.services.traffic import size
 from tests.harness.clone import ROOT, AccessLogs, Clone
-from tests.harness.github import GitHub, github_fake
-from tests.harness.workflow import Play, Workflow
+from tests.harness.fleet import BAD_PATCH, NAME, TOKEN, Fleet, compiled, tasks
+from tests.harness.github import github_fake
+from tests.harness.workflow import Job, Play, Workflow
 
-NAME = "build-kmod-kmm-images.yml"
-TOKEN = "token-canary-4711"
 DRIVERS = {"2.16.7.0": ["4.17"], "2.22.2.0": ["4.16", "4.17", "4.18.16"], "2.28.0.0": ["4.16"]}
-BAD_PATCH = {
-    "id": "never-fits", "why": "a text that is nowhere", "drivers": ">=2.28",
-    "edits": [{"file": "neuron_cdev.c", "find": "no such text", "replace": "x", "matches": 1}],
-}
-
-
-class Fleet:
-    """A repository, the machines that check it out, and the stand-in for GitHub."""
-
-    def __init__(self, folder: Path, services: Clone, github: GitHub, locks: Path) -> None:
-        self.folder = folder
-        self.services = services
-        self.github = github
-        self.count = 0
-        self.main = Clone(folder / "main", services.services)
-        self.main.copy_state(services, "driver-toolkit.json", "locks", "keys")
-        shutil.copytree(locks, self.main.build / "locks", dirs_exist_ok=True)
-        self.main.use_profile("github", {})
-        self.repository = self.main.repository
-        self.change(publish=[{"registry": "registry.sandbox.internal", "repository": self.repository}])
-        self.main.write("build-matrix.json", [
-            {"driver": driver, "ocp_versions": wanted} for driver, wanted in DRIVERS.items()])
-        self.main.edit("config/defaults.yaml", "keep_toolkits: false", "keep_toolkits: true")
-        self.main.edit("config/defaults.yaml", "parallel: 0", "parallel: 1")
-        shutil.rmtree(self.main.root / "build")
-        self.environment = {
-            "GITHUB_ACTIONS": "true", "GITHUB_API_URL": github.url, "GITHUB_REPOSITORY": github.repo,
-            "NO_PROXY": "127.1,127.0.0.0/8,localhost", "no_proxy": "127.1,127.0.0.0/8,localhost",
-        }
-        self.workflow = Workflow(NAME, {
-            "github": {"token": TOKEN}, "secrets": {}, "vars": {}}, self.environment)
-
-    def change(self, **settings: Any) -> None:
-        """Change the profile on main."""
-        path = self.main.root / "config" / "profiles" / "github.yaml"
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
-
-    def patches(self, *more: dict[str, Any]) -> None:
-        """The family's further patches on main: the sandbox's own and these."""
-        families = yaml.safe_load((self.main.root / "config/profiles/github.yaml").read_text())["families"]
-        own = [one for one in families["neuron"]["additional_patches"] if one["id"] != BAD_PATCH["id"]]
-        families["neuron"]["additional_patches"] = [*own, *more]
-        self.change(families=families)
-
-    def machine(self) -> Clone:
-        """A fresh checkout of main, with its Python environment made: `make runtime` finds it."""
-        self.count += 1
-        clone = Clone(self.folder / f"machine-{self.count}", self.services.services)
-        shutil.copytree(self.main.root, clone.root, dirs_exist_ok=True)
-        clone.profile = "github"
-        clone.extra = {"KMOD_TEST_AUDIT": str(clone.root / ".audit")}
-        venv = clone.root / ".venv"
-        venv.mkdir()
-        (venv / "bin").symlink_to(ROOT / ".venv" / "bin")
-        (venv / ".runtime").touch()
-        return clone
-
-    def run(self, **inputs: Any) -> Play:
-        """A run that has planned."""
-        self.count += 1
-        play = Play(self.workflow, self.folder / f"artifacts-{self.count}", self.count, inputs)
-        plan = play.play("plan", self.machine())
-        assert plan.result == "success", plan.text
-        return play
-
-    def titles(self) -> list[str]:
-        """The published releases by tag."""
-        return sorted(one.tag_name for one in self.github.releases if not one.draft)
-
-    def status(self) -> dict[str, str]:
-        """The cells' states, for a checkout that knows nothing but main and what the ledgers say."""
-        clone = self.machine()
-        assert clone.doit("shards", GITHUB_TOKEN=TOKEN, **self.environment).code == 0
-        return {name: row["state"] for name, row in clone.status().items()}
+FEW = {"2.22.2.0": ["4.16", "4.17"]}
 
 
 @pytest.fixture
 def fleet(services: Clone, locks: Path, tmp_path: Path) -> Iterator[Fleet]:
+    with fleet_of(services, locks, tmp_path, DRIVERS) as one:
+        yield one
+
+
+@contextmanager
+def fleet_of(services: Clone, locks: Path, folder: Path, drivers: Mapping[str, list[str]]) -> Iterator[Fleet]:
     with github_fake() as github:
         github.token = TOKEN
-        yield Fleet(tmp_path, services, github, locks)
+        yield Fleet(folder, services, github, locks, drivers)
         assert github.violations == []
 
 
@@ -116,27 +48,10 @@ def locks(new_clone: Callable[[], Clone]) -> Path:
     return clone.build / "locks"
 
 
-def compiled(*plays: Play) -> Counter[str]:
-    """Cells by how many compile containers they had, over all machines of these runs."""
-    found: Counter[str] = Counter()
-    for job in (job for play in plays for job in play.jobs.values()):
-        audit = job.clone.root / ".audit"
-        lines = audit.read_text().splitlines() if audit.exists() else []
-        for kind, argv in map(json.loads, lines):
-            if kind == "process" and argv[:1] == ["podman"] and "run" in argv[1:3]:
-                found.update(m[1] for word in argv if (m := re.search(r"/cells/([^/]+)/work/src:", word)))
-    return found
-
-
 def put(access: AccessLogs, repository: str) -> Counter[str]:
     """Tags of images by how often a manifest was put there."""
     found = (re.search(rf'"PUT /v2/{repository}/manifests/([^ ]+) ', line) for line in access.new())
     return Counter(match[1] for match in found if match and not match[1].startswith("ledger-"))
-
-
-def tasks(play: Play) -> set[str]:
-    """The cells that a run planned."""
-    return {task.removeprefix("push:") for one in play.matrix("shard") for task in one["tasks"].split()}
 
 
 def published(states: dict[str, str]) -> set[str]:
@@ -175,9 +90,38 @@ def test_nights_with_losses(fleet: Fleet, access: AccessLogs, kernels: list[str]
     assert puts == Counter({tag_of(cell): 1 for cell in cells})
     assert published(fleet.status()) == cells
     assert not any(cell in good for cell in compiled(*both))
-    whole_releases(fleet, cells)
+    whole_releases(fleet, cells, DRIVERS)
     nothing_left(fleet)
     assert not put(access, fleet.repository)
+
+
+def test_two_runs_in_the_same_instant(
+    services: Clone, locks: Path, access: AccessLogs, kernels: list[str], tmp_path: Path
+) -> None:
+    """Both plan before anything is published, publish side by side, and collect and release side by side."""
+    cells = {f"2.22.2.0-{kernel}" for kernel in kernels[:2]}
+    with fleet_of(services, locks, tmp_path, FEW) as fleet:
+        both = fleet.run(), fleet.run()
+        assert tasks(both[0]) == tasks(both[1]) == cells
+        jobs = at_once([(play, "shard", fleet.machine(), shard) for play in both for shard in play.matrix("shard")])
+        assert [job.result for job in jobs] == ["success"] * 4, [job.text for job in jobs]
+        left = [path for job in jobs for path in job.clone.build.glob("cells/*/push.json")]
+        rows = [json.loads(path.read_text())["row"] for path in left]
+        assert len(rows) == 2 * len(cells)
+        assert len({(row["tags"][0], row["digest"]) for row in rows}) == len(cells), "a tag is one image"
+        assert set(put(access, fleet.repository)) == {tag_of(cell) for cell in cells}
+        jobs = at_once([(play, "release", fleet.machine(), None) for play in both])
+        assert [job.result for job in jobs] == ["success"] * 2, [job.text for job in jobs]
+        assert published(fleet.status()) == cells
+        whole_releases(fleet, cells, FEW)
+        assert len(fleet.github.releases) == len(FEW), "no draft is left"
+        nothing_left(fleet)
+        assert not put(access, fleet.repository)
+
+
+def at_once(jobs: Sequence[tuple[Play, str, Clone, Mapping[str, Any] | None]]) -> list[Job]:
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return list(pool.map(lambda job: job[0].play(*job[1:]), jobs))
 
 
 def a_night_that_fails(
@@ -210,9 +154,9 @@ def a_night_that_fails(
     return play
 
 
-def whole_releases(fleet: Fleet, cells: set[str]) -> None:
+def whole_releases(fleet: Fleet, cells: set[str], drivers: Iterable[str]) -> None:
     """One for each driver, with all of its cells, and its sources."""
-    assert fleet.titles() == [f"neuron-driver-{driver}" for driver in DRIVERS]
+    assert fleet.titles() == [f"neuron-driver-{driver}" for driver in drivers]
     for found in fleet.github.releases:
         driver = found.tag_name.removeprefix("neuron-driver-")
         names = {asset.name for asset in found.assets}

@@ -7,6 +7,7 @@ A document of moderate size is embedded in its descriptor too (image specificati
 from __future__ import annotations
 
 import base64
+from types import EllipsisType
 
 from tasks.core.errors import FoundryError
 from tasks.core.files import canonical_json, parse_json, sha256_bytes
@@ -19,8 +20,21 @@ _LARGEST_EMBEDDED = 2 << 20  # bytes; a manifest may have 4 MiB, and base64 make
 _MAX_DOCUMENT = 64 << 20  # bytes
 
 
-def put_document(writer: Writer, tag: str, data: bytes, media_type: str) -> str:
-    """Keep the document under the tag, in place of what is there; the manifest's digest."""
+def put_document(
+    writer: Writer, tag: str, data: bytes, media_type: str, *, over: bytes | EllipsisType | None = ...
+) -> str:
+    """Keep the document under the tag, in place of what is there; the manifest's digest.
+
+    `over` is what must be there (None: nothing): where it is something else, FoundryError
+    ``document-changed``. Registries know no condition for a write, so somebody who writes in
+    the one request between that look and ours is not seen; one who does so just after is
+    (``push-mismatch``).
+    """
+    def look() -> None:
+        if over is not ... and get_document(writer, tag, media_type) != over:
+            raise FoundryError(f"{writer.name}:{tag} was changed meanwhile", reason="document-changed", retry=True,
+                               hint="somebody else publishes here: run again")
+
     layer: dict[str, object] = {"mediaType": media_type, "digest": f"sha256:{sha256_bytes(data)}", "size": len(data)}
     if len(data) <= _LARGEST_EMBEDDED:
         layer["data"] = base64.b64encode(data).decode()
@@ -32,7 +46,7 @@ def put_document(writer: Writer, tag: str, data: bytes, media_type: str) -> str:
     })
     digest = f"sha256:{sha256_bytes(manifest)}"
     blobs = {empty: _EMPTY, str(layer["digest"]): data}
-    writer.push(Content(manifest, _MANIFEST, digest, blobs), tag)
+    writer.push(Content(manifest, _MANIFEST, digest, blobs), tag, last_look=look)
     return digest
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -86,10 +86,11 @@ class Writer:
                 return None
             raise
 
-    def push(self, content: Pushable, tag: str) -> None:
+    def push(self, content: Pushable, tag: str, *, last_look: Callable[[], None] = lambda: None) -> None:
         """Have the image under the tag; when this returns, the registry has given it back as it was sent.
 
-        The images of an index are pushed before it, each with its digest as the tag. Raises FoundryError
+        The images of an index are pushed before it, each with its digest as the tag. `last_look` is called when all
+        blobs are there, just before the tag is written, each time. Raises FoundryError
         ``push-mismatch`` when the registry gives something else, and what
         `Registry.manifest` raises.
         """
@@ -99,9 +100,9 @@ class Writer:
         parts = (manifest.config, *manifest.layers) if isinstance(manifest, Manifest) else ()
         for part in parts:
             self._have(part, content.blobs)
-        if not self._put_manifest(content, tag):
+        if not self._put_manifest(content, tag, last_look):
             self._send_again(parts, content)
-            if not self._put_manifest(content, tag):
+            if not self._put_manifest(content, tag, last_look):
                 raise FoundryError(f"{self.name} loses blobs of {tag}: it does not know what it has just taken",
                                    reason="push-mismatch", hint="try again later; tell whoever runs the registry")
         if self._lost(parts):
@@ -206,7 +207,7 @@ class Writer:
             self._kept.add(digest)
         return ""
 
-    def _put_manifest(self, content: Pushable, tag: str) -> bool:
+    def _put_manifest(self, content: Pushable, tag: str, last_look: Callable[[], None]) -> bool:
         """False when the registry says that it lacks a blob. A PUT that was not answered is looked after first."""
         tried = False
 
@@ -216,6 +217,7 @@ class Writer:
                 there = self._look(attempt, tag)
                 if there is not None and there.digest == content.digest:
                     return True
+            last_look()
             tried = True
             return self.registry.exchange(
                 attempt, "PUT", self.scope, lambda *_: True, headers={"Content-Type": content.media_type},
