@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import FoundryError
+from tasks.services.emulation import host_arch
 from tasks.services.images import LocalImages
 from tasks.services.podman import Engine
 from tests.harness.clone import Clone, registry_port
@@ -29,7 +30,7 @@ def test_toolkits_stay_within_the_budget(
         address = f"127.0.0.1:{registry_port(services.services)}"
         engine = Engine(tmp_path / "engine.json", {"registry.sandbox.internal": address})
         images = LocalImages(engine, tmp_path / "pulled.json")
-        with images.used(toolkits[0], "x86_64", log):
+        with images.used(toolkits[0], host_arch(), log):
             size = engine.size_of(toolkits[0])
         assert size > 50 << 20
         budget = int(size * 1.5)
@@ -37,7 +38,7 @@ def test_toolkits_stay_within_the_budget(
         most: list[int] = []
 
         def use(toolkit: str) -> None:
-            with images.used(toolkit, "x86_64", log):
+            with images.used(toolkit, host_arch(), log):
                 time.sleep(0.3)
                 most.append(len(present(engine, toolkits)))
                 assert toolkit in present(engine, toolkits)
@@ -51,7 +52,7 @@ def test_toolkits_stay_within_the_budget(
         small = LocalImages(engine, tmp_path / "pulled.json", budget=size // 2, expected=lambda _: size)
         for toolkit in toolkits:
             small.drop(toolkit)
-        with pytest.raises(FoundryError) as caught, small.used(toolkits[1], "x86_64", log):
+        with pytest.raises(FoundryError) as caught, small.used(toolkits[1], host_arch(), log):
             pass
         assert caught.value.reason == "max-disk"
         assert present(engine, toolkits) == []
