@@ -3,7 +3,7 @@
 The cells of one toolkit stay together, so that it is pulled once; only where
 there are more toolkits than jobs may some be split (5 % of them at most), and
 where one alone would outlast what a job may take. Within that the shards' costs
-are made equal, with the fewest machines that end as soon.
+are made equal, by fewer machines where that takes no more than twice the time.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 MOST_JOBS = 256  # of a matrix in GitHub Actions
 LONGEST = 4 * 3600.0  # seconds of one toolkit's cells in a job; GitHub ends jobs after 6 hours
 BALANCE = 0.10  # how far a shard's cost may be from the mean
 _SPLIT_SHARE = 0.05  # pulls beyond one a toolkit
-_STEPS = 40  # how finely numbers of machines are tried
-_PARTNERS = 24  # machines that one may exchange groups with
+_STEPS = 30  # how finely numbers of machines are tried
+_PARTNERS = 12  # machines that one may exchange groups with
 _NOTHING = 1e-6  # seconds
-_PATIENCE = 1.6  # a balanced plan may take so much longer than the one that ends first
+_PATIENCE = 2.0  # a balanced plan may take so much longer than the one that ends first
+_FEW = 6  # groups of a machine of which pairs are exchanged, too
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,10 @@ class Shard:
         self.groups.append(group)
         self.seconds += group.seconds
 
-    def exchange(self, other: Shard, give: Group | None, take: Group | None) -> None:
-        """Give a group and take another one; either may be none."""
-        for group, giver, taker in ((give, self, other), (take, other, self)):
-            if group is not None:
+    def exchange(self, other: Shard, give: Iterable[Group], take: Iterable[Group]) -> None:
+        """Give groups and take others."""
+        for groups, giver, taker in ((give, self, other), (take, other, self)):
+            for group in groups:
                 giver.groups.remove(group)
                 giver.seconds -= group.seconds
                 taker.add(group)
@@ -143,40 +145,54 @@ def _shares(costs: Mapping[str, float], jobs: int) -> dict[str, int]:
 
 
 def _pack(arch: str, groups: Sequence[Group], jobs: int, pull: float) -> list[Shard]:
-    """The plan that ends first; of those that end as soon, one that is balanced, with the fewest machines."""
+    """Of the balanced plans the one that ends first, unless balance makes it end much later; then that which does.
+
+    More machines than all costs make of the largest group end no sooner and can't be balanced: none such is tried.
+    """
     if not groups:
         return []
-    most = min(jobs, len(groups))
-    extra = int(_SPLIT_SHARE * len({group.toolkit for group in groups})) if len(groups) > jobs else 0
-    best: list[Shard] = []
-    soonest = 0.0
-    for count in _counts(len(groups), most):
+    total, largest = sum(group.seconds for group in groups), groups[0].seconds
+    toolkits = len({group.toolkit for group in groups})
+    extra = int(_SPLIT_SHARE * toolkits) if len(groups) > jobs else 0
+    soonest = _fill(arch, groups, min(jobs, len(groups)))
+    best: list[Shard] = soonest
+    for count in _counts(len(groups), min(jobs, len(groups), _useful(total, largest))):
+        if total / count > _end(soonest) * _PATIENCE or (imbalance(best) <= BALANCE and total / count > _end(best)):
+            break
         shards = _fill(arch, groups, count)
-        _swap(shards)
+        _level(shards)
         _split(shards, extra, pull)
-        soonest = soonest or _end(shards)
-        if best and _end(shards) > soonest * _PATIENCE:
-            break
-        best = min(best or shards, shards, key=_worth)
-        if imbalance(best) <= BALANCE:
-            break
+        if _end(shards) <= _end(soonest) * _PATIENCE:
+            best = min(best, shards, key=_worth)
+        if imbalance(best) <= BALANCE and _end(best) <= total / count * (1 + BALANCE) and _pulls(best) == len(groups):
+            break  # fewer machines end no sooner to speak of
     return best
+
+
+def _useful(total: float, largest: float) -> int:
+    """The most machines of whose mean the largest group is within the balance; groups without cost need one."""
+    return max(1, int((1 + BALANCE) * total / largest)) if largest else 1
 
 
 def _end(shards: Sequence[Shard]) -> float:
     return round(max(shard.seconds for shard in shards), 3)
 
 
-def _worth(shards: Sequence[Shard]) -> tuple[bool, float, int]:
-    """Less is better: balanced plans, then those whose last machine ends sooner, then those with fewer machines."""
-    return imbalance(shards) > BALANCE, _end(shards), len(shards)
+def _worth(shards: Sequence[Shard]) -> tuple[bool, float, int, int]:
+    """Less is better: balanced plans, then those that end sooner, then those with fewer pulls and machines."""
+    return imbalance(shards) > BALANCE, _end(shards), _pulls(shards), len(shards)
+
+
+def _pulls(shards: Sequence[Shard]) -> int:
+    return sum(len(shard.groups) for shard in shards)
 
 
 def _counts(groups: int, most: int) -> list[int]:
     """Numbers of machines worth a try, the most first: in small steps, and those that share the groups evenly."""
     counts, count = set(), most
     while count > 0:
-        counts |= {count, max(1, groups // -(-groups // count))}
+        each = -(-groups // count)
+        counts |= {count, max(1, groups // each), -(-groups // each)}
         count -= max(1, count // _STEPS)
     return sorted(counts, reverse=True)
 
@@ -192,7 +208,7 @@ def _fill(arch: str, groups: Iterable[Group], count: int) -> list[Shard]:
     return shards
 
 
-def _swap(shards: list[Shard]) -> None:
+def _level(shards: list[Shard]) -> None:
     """Exchange groups between the machine that is farthest from the mean and others, while that helps."""
     mean = sum(shard.seconds for shard in shards) / len(shards)
     for _ in range(2 * len(shards)):
@@ -201,30 +217,48 @@ def _swap(shards: list[Shard]) -> None:
         if distance <= BALANCE * mean:
             return
         beyond = sorted(shards, key=lambda one: one.seconds, reverse=far.seconds < mean)[:_PARTNERS]
-        found = min((pair for other in beyond if other is not far for pair in _exchanges(far, other, mean)),
-                    key=lambda pair: pair[0], default=None)
-        if found is None or found[0] >= distance - _NOTHING:
+        found = next((one for one in (_best(far, beyond, mean, most) for most in (1, 2))
+                      if one is not None and one[0] < distance - _NOTHING), None)
+        if found is None:
             return
         _, other, give, take = found
         far.exchange(other, give, take)
 
 
-def _exchanges(far: Shard, other: Shard, mean: float) -> Iterator[tuple[float, Shard, Group | None, Group | None]]:
+Exchange = tuple[float, Shard, tuple[Group, ...], tuple[Group, ...]]
+
+
+def _best(far: Shard, others: Iterable[Shard], mean: float, most: int) -> Exchange | None:
+    """The exchange of up to `most` groups after which the farther of the two is nearest to the mean."""
+    found = (one for other in others if other is not far for one in _exchanges(far, other, mean, most))
+    return min(found, key=lambda one: one[0], default=None)
+
+
+def _exchanges(far: Shard, other: Shard, mean: float, most: int) -> Iterator[Exchange]:
     """What two machines may exchange, with how far from the mean the farther of them then is."""
-    for give in (None, *far.groups):
-        for take in (None, *other.groups):
-            moved = (give.seconds if give else 0.0) - (take.seconds if take else 0.0)
+    theirs = [(take, sum(one.seconds for one in take)) for take in _some(other.groups, most)]
+    for give in _some(far.groups, most):
+        given = sum(one.seconds for one in give)
+        for take, taken in theirs:
+            moved = given - taken
             if (far.seconds - mean) * moved > 0:
                 distance = max(abs(far.seconds - moved - mean), abs(other.seconds + moved - mean))
                 yield distance, other, give, take
 
 
+def _some(groups: Sequence[Group], most: int) -> list[tuple[Group, ...]]:
+    """None of the groups, each one, and up to `most` of them where there are few."""
+    return [some for number in range((most if len(groups) <= _FEW else 1) + 1) for some in combinations(groups, number)]
+
+
 def _split(shards: list[Shard], extra: int, pull: float) -> None:
-    """Move cells from the machine with most to do to the one with least, at the price of `extra` more pulls."""
+    """Move cells between machines that are too far from the mean and others, at the price of `extra` more pulls."""
     while extra > 0 and imbalance(shards) > BALANCE:
         mean = sum(shard.seconds for shard in shards) / len(shards)
         dear, cheap = max(shards, key=lambda one: one.seconds), min(shards, key=lambda one: one.seconds)
-        cut = _cut(dear, min(dear.seconds - mean, mean - cheap.seconds - pull))
+        most = (1 + BALANCE) * mean - cheap.seconds - pull
+        wanted = dear.seconds - mean if dear.seconds > (1 + BALANCE) * mean else dear.seconds - (1 - BALANCE) * mean
+        cut = _cut(dear, min(most, wanted))
         if cut is None:
             return
         index, stay, go = cut

@@ -19,6 +19,7 @@ from tests.bench.synthetic import synthetic_clone, timed_environment
 from tests.harness.clone import Clone
 
 MORE, FEWER = (10, 500), (25, 200)  # drivers, kernels: more and fewer toolkits than jobs
+FEW, ONE_MORE = (3, 40), (10, 257)  # few, which differ most; one more than jobs, so that two are one machine's
 LIMIT_COST, LIMIT_UNEVEN, LIMIT_PULLS = 2.0, 10.0, 5.0
 TIMES = 4
 
@@ -36,6 +37,12 @@ def measure(folder: Path) -> Iterator[Figure]:
     yield from _worth("500 toolkits, uneven", _plan(more, 5000), 500, LIMIT_PULLS)
     _differ(fewer, FEWER[0])
     yield from _worth("200 toolkits, uneven", _plan(fewer, 5000), 200, 0.0)
+    few, one_more = _clone(folder / "few", *FEW), _clone(folder / "one-more", *ONE_MORE)
+    _differ(few, FEW[0])
+    yield from _worth("40 toolkits, uneven", _plan(few, 120), 40, 0.0)
+    yield from _worth("257 toolkits", _plan(one_more, 2570), 257, LIMIT_PULLS)
+    _differ(one_more, ONE_MORE[0])
+    yield from _worth("257 toolkits, uneven", _plan(one_more, 2570), 257, LIMIT_PULLS)
 
 
 def _worth(name: str, shards: Sequence[dict[str, Any]], needed: int, more: float) -> Iterator[Figure]:

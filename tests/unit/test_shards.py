@@ -68,6 +68,43 @@ def test_uneven_costs_are_made_equal(seed: int, toolkits: int, share: float) -> 
     assert sorted(cells(shards)) == sorted(one.cell for one in pending)
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("toolkits, drivers, share", [
+    (40, 3, 1.0), (40, 3, 0.4), (40, 10, 0.5), (12, 5, 0.4), (130, 5, 1.0), (200, 25, 0.4), (257, 10, 1.0),
+    (300, 3, 0.6),
+])
+def test_few_and_uneven_toolkits(seed: int, toolkits: int, drivers: int, share: float) -> None:
+    """Drivers differ by more than ten times, and a part is published: still equal, at twice the time at most."""
+    chance = random.Random(seed)
+    each = [chance.uniform(10, 120) for _ in range(drivers)]
+    pending = [Work(one.cell, one.toolkit, one.arch, each[index % drivers] * chance.uniform(0.7, 1.3))
+               for index, one in enumerate(works(toolkits, drivers)) if chance.random() < share]
+    shards = spread(pending, pull=90)
+    assert imbalance(shards) <= BALANCE
+    needed = len({one.toolkit for one in pending})
+    assert len(pulls(shards)) == needed if needed <= MOST_JOBS else len(pulls(shards)) <= needed * 1.05
+    costs = [90 + sum(one.seconds for one in pending if one.toolkit == name) for name in {x.toolkit for x in pending}]
+    assert max(shard.seconds for shard in shards) <= 2 * max(*costs, 1.3 * sum(costs) / MOST_JOBS)
+
+
+@pytest.mark.parametrize("toolkits, machines", [(257, 129), (300, 150), (511, 256), (512, 256), (513, 171)])
+def test_toolkits_that_do_not_share_out_evenly(toolkits: int, machines: int) -> None:
+    """A machine that would have half of the others' work gets some of theirs."""
+    shards = spread(works(toolkits, 10), pull=90)
+    assert len(shards) == machines
+    assert imbalance(shards) <= BALANCE
+    assert toolkits <= len(pulls(shards)) <= toolkits * 1.05
+    assert sorted(cells(shards)) == sorted(one.cell for one in works(toolkits, 10))
+
+
+def test_balance_is_not_bought_with_more_than_twice_the_time() -> None:
+    """One machine for a large and a small toolkit; three for three that differ a little."""
+    assert len(spread([*works(1, 10, seconds=90), Work("x", "u", "x86_64", 240)], pull=90)) == 1
+    thrice = [Work(f"c{number}", f"t{number}", "x86_64", seconds) for number, seconds in enumerate((900, 900, 700))]
+    shards = spread(thrice, pull=90)
+    assert len(shards) == 3 and max(shard.seconds for shard in shards) == 990
+
+
 def test_no_toolkit_twice_while_jobs_allow() -> None:
     """One toolkit with much more to do than others stays whole; the others fill fewer machines."""
     pending = works(1, 40) + [Work(f"x-k{number}", f"u{number}", "x86_64", 20) for number in range(20)]
