@@ -45,7 +45,8 @@ class FoundryReporter:
         one = opened()
         if one is None or not pending:
             return
-        compiles = [name.partition(":")[2] for name in pending if name.startswith("module:")]
+        modules = [name.partition(":")[2] for name in pending if name.startswith("module:")]
+        compiles = [name for name in modules if one.states.cells[name].cell.arch not in one.states.not_here]
         one.schedule.expect(compiles, one.schedule.slots)
         from tasks.stages.readiness import require
 
