@@ -1,5 +1,6 @@
 """The front door of kmod-foundry: what `doit` finds here is declared in tasks/."""
 
+from tasks.archive import task_archive, task_archive_verify
 from tasks.build import task_build
 from tasks.commands.backend import ContentChecker
 from tasks.commands.reporter import FoundryReporter
@@ -23,7 +24,7 @@ DOIT_CONFIG = {
 }
 
 __all__ = [
-    "DOIT_CONFIG", "task_assets", "task_build", "task_fetch", "task_github", "task_image", "task_ledger",
-    "task_module", "task_notes", "task_publish", "task_push", "task_release", "task_sandbox", "task_source",
-    "task_sync", "task_toolkit", "task_toolkit_pr",
+    "DOIT_CONFIG", "task_archive", "task_archive_verify", "task_assets", "task_build", "task_fetch", "task_github",
+    "task_image", "task_ledger", "task_module", "task_notes", "task_publish", "task_push", "task_release",
+    "task_sandbox", "task_source", "task_sync", "task_toolkit", "task_toolkit_pr",
 ]

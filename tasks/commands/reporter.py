@@ -18,7 +18,7 @@ from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entr
 _VERBS = {
     "toolkit": "refreshing", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
     "toolkit:pr": "proposing", "push": "pushing", "assets": "packing", "ledger": "keeping", "notes": "writing",
-    "github": "releasing", "sync": "mirroring",
+    "github": "releasing", "sync": "mirroring", "archive": "archiving",
 }
 
 
@@ -228,6 +228,8 @@ def _stage(name: str) -> bool:
 
 
 def _verb(name: str) -> str:
+    if name.startswith("archive:verify:"):
+        return "proving"
     return _VERBS.get(name) or _VERBS.get(name.partition(":")[0], "running")
 
 

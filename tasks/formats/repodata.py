@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote
 from xml.parsers import expat
@@ -21,6 +21,8 @@ from tasks.formats import decompress
 if TYPE_CHECKING:
     from _typeshed import SupportsRead
 
+PRIMARY = "primary"
+LISTS = (PRIMARY, "filelists", "other")
 MAX_REPOMD = 4 << 20  # bytes
 MAX_PRIMARY = 64 << 20  # bytes as sent
 MAX_PRIMARY_OPEN = 512 << 20  # bytes once decompressed
@@ -49,10 +51,11 @@ class Location:
 
 @dataclass(frozen=True)
 class Repomd:
-    """What ``repomd.xml`` says: its revision (often seconds since 1970) and where the primary list is."""
+    """What ``repomd.xml`` says: its revision (often seconds since 1970) and where its lists are, by type."""
 
     revision: str
     primary: Location
+    lists: Mapping[str, Location] = field(hash=False)
 
 
 @dataclass(frozen=True)
@@ -73,32 +76,27 @@ class RepoPackage:
     build_time: int
 
 
-def parse_repomd(data: bytes) -> Repomd:
-    """The parsed ``repomd.xml``; FoundryError (``repodata-malformed``) when it is something else."""
+def parse_repomd(data: bytes, kinds: Sequence[str] = (PRIMARY,)) -> Repomd:
+    """The parsed ``repomd.xml``; FoundryError (``repodata-malformed``) when it is something else.
+
+    Of its lists those of `kinds` are looked at.
+    """
     tables: list[_Element] = []
     revisions: list[str] = []
 
     def take(element: _Element) -> None:
-        if element.name == "data" and element.attributes.get("type") == "primary":
+        if element.name == "data" and element.attributes.get("type") in kinds:
             tables.append(element)
         elif element.name == "revision":
             revisions.append(element.text.strip())
 
     _walk(data, "repomd", take, "repomd.xml")
-    if len(tables) != 1:
-        raise malformed(f"repomd.xml names {len(tables)} primary lists instead of one")
-    table = tables[0]
-    opened = table.children.get("open-checksum")
-    return Repomd(
-        revision=revisions[0] if revisions else "",
-        primary=Location(
-            href=_href(table),
-            sha256=_checksum(table.child("checksum")),
-            size=_optional(table, "size"),
-            open_size=_optional(table, "open-size"),
-            open_sha256=_checksum(opened) if opened else None,
-        ),
-    )
+    for name in kinds:
+        count = sum(table.attributes["type"] == name for table in tables)
+        if count > 1 or (count == 0 and name == PRIMARY):
+            raise malformed(f"repomd.xml names {count} {name} lists instead of one")
+    lists = {table.attributes["type"]: _location(table) for table in tables}
+    return Repomd(revisions[0] if revisions else "", lists[PRIMARY], lists)
 
 
 def parse_primary(data: bytes | SupportsRead[bytes]) -> tuple[RepoPackage, ...]:
@@ -220,6 +218,14 @@ def _package(element: _Element) -> RepoPackage:
         sha256=_checksum(element.child("checksum")),
         size=_integer(size, "package", None),
         build_time=_integer(time, "build", "0"),
+    )
+
+
+def _location(table: _Element) -> Location:
+    opened = table.children.get("open-checksum")
+    return Location(
+        href=_href(table), sha256=_checksum(table.child("checksum")), size=_optional(table, "size"),
+        open_size=_optional(table, "open-size"), open_sha256=_checksum(opened) if opened else None,
     )
 
 

@@ -38,12 +38,14 @@ class SignatureFacts:
 
 
 def verify(
-    data: bytes | Path | Sequence[Path], signature: bytes, key_file: Path, fingerprint: str, *, log: Path | None = None
+    data: bytes | Path | Sequence[Path], signature: bytes, key_file: Path, fingerprint: str, *, log: Path | None = None,
+    later: bool = False,
 ) -> SignatureFacts:
     """Check a detached signature over bytes, over a file or over files read one after the other.
 
     `fingerprint` is the full fingerprint of the key, or of the primary key when a subkey
-    signs. `key_file` holds it, ASCII-armoured or binary.
+    signs. `key_file` holds it, ASCII-armoured or binary. `later`: the signature counts although
+    the key expired since it was made.
 
     Raises FoundryError: ``signature-missing``, ``signature-bad``, ``signature-wrong-key``,
     ``signature-key-expired``, ``signature-expired``, ``signature-key-revoked``,
@@ -71,7 +73,7 @@ def verify(
     if log is not None:
         _write_log(log, done)
     try:
-        return _judge(_status(done.stdout), wanted, key_file, done)
+        return _judge(_status(done.stdout), wanted, key_file, done, later=later)
     except FoundryError as error:
         error.log = log
         raise
@@ -144,7 +146,9 @@ def _status(text: str) -> dict[str, list[list[str]]]:
     return lines
 
 
-def _judge(status: dict[str, list[list[str]]], wanted: str, key_file: Path, done: Completed) -> SignatureFacts:
+def _judge(
+    status: dict[str, list[list[str]]], wanted: str, key_file: Path, done: Completed, *, later: bool
+) -> SignatureFacts:
     new_key = f"the key is {key_file}; take a newer one only from the vendor, over a way you trust"
 
     def fault(message: str, reason: str, hint: str = "") -> FoundryError:
@@ -156,6 +160,8 @@ def _judge(status: dict[str, list[list[str]]], wanted: str, key_file: Path, done
     if "NO_PUBKEY" in status:
         signer = status["NO_PUBKEY"][0][0]
         raise fault(f"the signature was made by the key {signer}, not by {wanted}", "signature-wrong-key", new_key)
+    if later and "EXPKEYSIG" in status and _made_before(status):
+        status.setdefault("GOODSIG", status.pop("EXPKEYSIG"))
     if "EXPKEYSIG" in status:
         raise fault(f"the key {wanted} has expired", "signature-key-expired", new_key)
     if "REVKEYSIG" in status:
@@ -173,6 +179,13 @@ def _judge(status: dict[str, list[list[str]]], wanted: str, key_file: Path, done
         raise fault(f"the signature rests on a weak digest (OpenPGP algorithm {digest})", "signature-weak")
     # GOODSIG's key id is the signature's unsigned hint on its issuer; the fingerprint is what gpgv used
     return SignatureFacts(signer, signer[-16:], int(created), unquote(" ".join(good[0][1:])))
+
+
+def _made_before(status: dict[str, list[list[str]]]) -> bool:
+    """Whether the signature is older than the end of its key."""
+    made = [int(fields[2]) for fields in status.get("VALIDSIG", []) if fields[2:3] and fields[2].isdecimal()]
+    ends = [int(fields[0]) for fields in status.get("KEYEXPIRED", []) if fields and fields[0].isdecimal()]
+    return bool(made and ends) and max(made) < min(ends)
 
 
 def _write_log(log: Path, done: Completed) -> None:

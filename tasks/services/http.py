@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -20,6 +21,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import append_to
 from tasks.services.transport import (
+    NOT_MODIFIED,
     OK,
     TOTAL_SECONDS,
     Again,
@@ -35,7 +37,7 @@ from tasks.services.transport import (
 if TYPE_CHECKING:
     import requests
 
-__all__ = ["TOTAL_SECONDS", "download", "get", "shown"]
+__all__ = ["TOTAL_SECONDS", "Validators", "download", "get", "get_if_changed", "shown"]
 _CHUNK = 1 << 16
 
 
@@ -90,6 +92,56 @@ def get(
     sink = io.BytesIO()
     _fetch(url, sink, max_bytes, Patience(*timeout, total, retries), log)
     return sink.getvalue()
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What a server says to tell one state of a document from another (RFC 9110, 8.8); empty where it says nothing."""
+
+    etag: str = ""
+    modified: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """Those of a request that is answered by 304 when nothing changed."""
+        pairs = (("If-None-Match", self.etag), ("If-Modified-Since", self.modified))
+        return {name: value for name, value in pairs if value}
+
+
+def get_if_changed(
+    url: str, seen: Validators, *, max_bytes: int, total: float = TOTAL_SECONDS, log: Path | None = None
+) -> tuple[bytes | None, Validators]:
+    """The bytes at `url`, or None where the server says that they are as when it gave `seen`; and what it says now.
+
+    One request; errors and settings are those of `download`. A ``file`` URL is always read.
+    """
+    sink = io.BytesIO()
+
+    def once(attempt: Attempt) -> tuple[bytes | None, Validators]:
+        sink.seek(0)
+        sink.truncate()
+        parts = _split(attempt)
+        if parts.scheme == "file":
+            _copy(attempt, _local(attempt, parts), sink, max_bytes, None)
+            return sink.getvalue(), Validators()
+        headers = seen.headers()
+        with new_session(parts.hostname or "") as session, answer(session, attempt, headers=headers) as response:
+            if response.status_code == NOT_MODIFIED and headers:
+                _note(log, f"GET {shown(url)}: not modified")
+                return None, seen
+            if response.status_code != OK:
+                refuse(attempt, response)
+            stated = response.headers.get("Content-Length", "")
+            size, digest = _copy(attempt, _body(response), sink, max_bytes,
+                                 int(stated) if stated.isdecimal() else None)
+            _note(log, f"GET {shown(url)}: {size} bytes, sha256 {digest}")
+            said = Validators(response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+        return sink.getvalue(), said
+
+    try:
+        return persist(url, Patience(total=total), once, lambda line: _note(log, f"GET {line}"))
+    except FoundryError as error:
+        error.log = log
+        raise
 
 
 def _compare(url: str, digest: str, sha256: str | None, log: Path | None) -> None:

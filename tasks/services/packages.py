@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsRead
 
 _SHOWN_VERSIONS = 5
-_STALE = ("digest-mismatch", "http-404", "file-missing")  # what a repository that changes under a reader looks like
+STALE = ("digest-mismatch", "http-404", "file-missing")  # what a repository that changes under a reader looks like
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def list_packages(base_url: str, *, log: Path | None = None, seconds: float = ht
     try:
         return _list(base_url, log, seconds)
     except FoundryError as error:
-        if error.reason not in _STALE:
+        if error.reason not in STALE:
             raise
     return _list(base_url, log, seconds)  # it may have been published anew between the two requests
 
@@ -113,7 +113,7 @@ def fetch_package(
 
 
 def verify_signature(
-    data: bytes, package: Package, key_file: Path, fingerprint: str, *, log: Path | None = None
+    data: bytes, package: Package, key_file: Path, fingerprint: str, *, log: Path | None = None, later: bool = False
 ) -> SignatureFacts:
     """Check the vendor's signature over header and payload of the RPM file `data`.
 
@@ -123,9 +123,9 @@ def verify_signature(
     """
     start, end = package.header_range
     if package.signature:
-        return gpg.verify(data[start:], package.signature, key_file, fingerprint, log=log)
+        return gpg.verify(data[start:], package.signature, key_file, fingerprint, log=log, later=later)
     if package.header_signature and package.payload_sha256:
-        return gpg.verify(data[start:end], package.header_signature, key_file, fingerprint, log=log)
+        return gpg.verify(data[start:end], package.header_signature, key_file, fingerprint, log=log, later=later)
     why = "only its header is signed, not its payload" if package.header_signature else "it has no signature"
     raise FoundryError(
         f"the package {package.nevra} can't be trusted: {why}", reason="signature-missing",
@@ -151,9 +151,9 @@ def _part(part: str) -> tuple[int, int, str]:
 
 
 def _list(base_url: str, log: Path | None, seconds: float) -> Repository:
-    raw = http.get(_join(base_url, "repodata/repomd.xml"), max_bytes=repodata.MAX_REPOMD, total=seconds, log=log)
+    raw = http.get(join_url(base_url, "repodata/repomd.xml"), max_bytes=repodata.MAX_REPOMD, total=seconds, log=log)
     primary = repodata.parse_repomd(raw).primary
-    url = _join(base_url, primary.href)
+    url = join_url(base_url, primary.href)
     limit = min(primary.size or repodata.MAX_PRIMARY, repodata.MAX_PRIMARY)
     sent = http.get(url, max_bytes=limit, total=seconds, log=log)
     _expect(_Read(io.BytesIO(sent)).rest(), primary.sha256, primary.size, url, log)
@@ -197,16 +197,20 @@ def _obtain(
     """Download the file that the repository offers for a version; asks anew once when a given list is stale."""
     offered = _choose(repository or list_packages(base_url, log=log, seconds=seconds), names, version, arch)
     try:
-        return offered, _download(base_url, offered, file, log, seconds)
+        return offered, download_offered(base_url, offered, file, log, seconds)
     except FoundryError as error:
-        if repository is None or error.reason not in _STALE:
+        if repository is None or error.reason not in STALE:
             raise
     offered = _choose(list_packages(base_url, log=log, seconds=seconds), names, version, arch)
-    return offered, _download(base_url, offered, file, log, seconds)
+    return offered, download_offered(base_url, offered, file, log, seconds)
 
 
-def _download(base_url: str, offered: RepoPackage, file: Path, log: Path | None, seconds: float) -> str:
-    url = _join(base_url, offered.href)
+def download_offered(base_url: str, offered: RepoPackage, file: Path, log: Path | None, seconds: float) -> str:
+    """Have the bytes that a repository's list promises at `file`; the URL as it may be shown.
+
+    Raises FoundryError ``digest-mismatch``, ``rpm-too-large``, and what `tasks.services.http.download` raises.
+    """
+    url = join_url(base_url, offered.href)
     if offered.size > rpm.MAX_FILE:
         raise FoundryError(f"{http.shown(url)} has {offered.size} bytes", reason="rpm-too-large")
     size = http.download(url, file, sha256=offered.sha256, max_bytes=offered.size, total=seconds, log=log)
@@ -270,5 +274,6 @@ def check_lock(what: str, content: str, locked: str | None, version: str) -> Non
         )
 
 
-def _join(base_url: str, href: str) -> str:
+def join_url(base_url: str, href: str) -> str:
+    """The address of a file of the repository at `base_url`."""
     return f"{base_url.rstrip('/')}/{quote(href, safe='/%+~^:@!$&()*,;=')}"

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -31,13 +31,14 @@ _stopping = threading.Event()
 
 @dataclass(frozen=True)
 class Completed:
-    """A finished command: exit code, its output as text, wall seconds."""
+    """A finished command: exit code, output, wall seconds; `output` holds bytes instead of `stdout` if asked."""
 
     argv: tuple[str, ...]
     returncode: int
     stdout: str
     stderr: str
     seconds: float
+    output: bytes = field(default=b"", repr=False)
 
 
 def shell_line(argv: Sequence[str], secrets: Sequence[str] = ()) -> str:
@@ -58,11 +59,14 @@ def run(
     hint: str = "",
     reason: str = "command-failed",
     patient: bool = False,
+    unset: Sequence[str] = (),
+    binary: bool = False,
 ) -> Completed:
     """Run a command to its end.
 
     With `log`, the command line and all it prints are appended there and
-    `Completed.stdout`/`.stderr` stay empty. `env` is added to the environment.
+    `Completed.stdout`/`.stderr` stay empty. `env` is added to the environment, the names in
+    `unset` are taken out of it. What a `binary` command prints is kept as bytes, in `Completed.output`.
     A `patient` command is not asked to end by `stop_all`, only killed when it
     takes too long.
 
@@ -79,7 +83,7 @@ def run(
         sink.flush()
         begin = sink.tell()
     try:
-        process = _start(argv, sink, env, cwd, patient)
+        process = _start(argv, sink, _environment(env, unset), cwd, patient)
         try:
             out, err = process.communicate(stdin, timeout=timeout)
         except subprocess.TimeoutExpired as error:
@@ -100,9 +104,10 @@ def run(
             sink.close()
     done = Completed(
         tuple(argv), process.returncode,
-        _hide((out or b"").decode(errors="replace"), secrets),
+        "" if binary else _hide((out or b"").decode(errors="replace"), secrets),
         _hide((err or b"").decode(errors="replace"), secrets),
         time.monotonic() - started,
+        (out or b"") if binary else b"",
     )
     if check and done.returncode != 0:
         sentence = failure_sentence(done, _tail(log, begin, secrets))
@@ -153,6 +158,12 @@ def stop_all() -> None:
     _end(list(processes), patient=[process for process, patient in processes.items() if patient])
 
 
+def _environment(env: Mapping[str, str] | None, unset: Sequence[str]) -> dict[str, str] | None:
+    if not env and not unset:
+        return None
+    return {name: value for name, value in {**os.environ, **(env or {})}.items() if name not in unset}
+
+
 def _refuse_when_stopping() -> None:
     if _stopping.is_set():
         raise KeyboardInterrupt
@@ -167,7 +178,7 @@ def _start(
     try:
         process = subprocess.Popen(
             list(argv), stdin=subprocess.PIPE, stdout=output, stderr=errors,
-            env={**os.environ, **env} if env else None, cwd=cwd, start_new_session=True,
+            env=env, cwd=cwd, start_new_session=True,
         )
     except FileNotFoundError as error:
         raise OutsideError(

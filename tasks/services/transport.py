@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TOTAL_SECONDS = 900.0  # for one URL, all attempts together
-OK, NOT_FOUND, TOO_MANY, SERVER_FAULT = 200, 404, 429, 500
+OK, NOT_MODIFIED, NOT_FOUND, TOO_MANY, SERVER_FAULT = 200, 304, 404, 429, 500
 _FIRST_WAIT = 0.5  # seconds, doubled with each attempt
 _LONGEST_WAIT = 30.0  # seconds
 _REDIRECTS = 5
