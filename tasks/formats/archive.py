@@ -72,8 +72,12 @@ def evr_of(subject: str) -> Evr | None:
     return Evr(int(match["epoch"] or 0), match["version"], match["release"]) if match else None
 
 
-def tag_name(version: str) -> str:
-    """The tag of a version. What git does not allow in one is written as Debian's DEP-14 does: ``~`` as ``_``."""
+def tag_name(evr: Evr, *, with_release: bool = False) -> str:
+    """The tag of a version, with its release where one version has several.
+
+    What git does not allow in one is written as Debian's DEP-14 does: ``~`` as ``_``.
+    """
+    version = f"{evr.version}-{evr.release}" if with_release else evr.version
     name = version.replace("~", "_").replace("^", "%")
     if ".." in name or name[:1] in (".", "-") or name.endswith((".", ".lock")):
         raise FoundryError(f"the version {version} can't be the name of a tag", reason="archive-version",

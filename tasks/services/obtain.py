@@ -111,7 +111,7 @@ def _from_repository(
     return Obtained(
         spec, package.name, package.version, package.license, package.build_time, fetched.href,
         f"{spec.repository.rstrip('/')}/{fetched.href}", package.content_sha256, fetched.file_sha256, fetched.signature,
-        _known(spec, trust), _rpm_scripts(package),
+        _known(spec, trust), rpm_scripts(package),
     )
 
 
@@ -122,7 +122,7 @@ def _read_rpm(spec: PackageSpec, file: Path, digest: str, trust: Trust, log: Pat
     check_label(package, spec.names, spec.version, spec.arch, spec.url)
     return Obtained(
         spec, package.name, package.version, package.license or spec.license, package.build_time, _href(spec), spec.url,
-        package.content_sha256, digest, signature, _known(spec, trust), _rpm_scripts(package),
+        package.content_sha256, digest, signature, _known(spec, trust), rpm_scripts(package),
     )
 
 
@@ -154,7 +154,8 @@ def _read_tar(spec: PackageSpec, file: Path, digest: str, trust: Trust, log: Pat
 _READERS = {RPM: _read_rpm, DEB: _read_deb, TAR: _read_tar}
 
 
-def _rpm_scripts(package: rpm.Package) -> dict[str, str]:
+def rpm_scripts(package: rpm.Package) -> dict[str, str]:
+    """The scripts that the package would run on a node, by what they are called."""
     return {f"%{name} of {package.name}": text for name, text in package.scripts.items()}
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 RECORD = "fetch.json"
 LOG = "fetch.log"
+ARCHIVE = "archive"  # the setting `source`
 
 _repositories: dict[str, Repository] = {}  # by base URL, as listed in this run
 _repositories_lock = threading.Lock()
@@ -91,12 +92,18 @@ def _obtain(
 
     seconds = float(foundry.settings["network_timeout"])
     key_file, fingerprint = None, ""
+    key_name = log.with_name(f"signing-key-{spec.role}.asc" if spec.role else "signing-key.asc")
+    entry = known.get("further", {}).get(spec.role, {}) if spec.role else known
+    if foundry.settings["source"] == ARCHIVE:
+        from tasks.stages.archive.source import obtain_archived
+
+        return obtain_archived(foundry, family, spec, work / spec.file, key_file=key_name, log=log,
+                               locked_sha256=entry.get("content_sha256"))
     if spec.signing is not None:
-        key_file = log.with_name(f"signing-key-{spec.role}.asc" if spec.role else "signing-key.asc")
+        key_file = key_name
         key_url = foundry.resolve(spec.signing["key_url"])
         write_atomic(key_file, get(key_url, max_bytes=1 << 20, total=seconds, log=log))
         fingerprint = pinned_fingerprint(foundry, family, spec.signing, spec.path)
-    entry = known.get("further", {}).get(spec.role, {}) if spec.role else known
     address = foundry.resolve(spec.repository or spec.url)
     return obtain(
         spec, work / spec.file, Trust(key_file, fingerprint, entry.get("content_sha256")), address=address,

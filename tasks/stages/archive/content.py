@@ -24,16 +24,12 @@ Wanted = Mapping[str, File | Blob]
 
 @dataclass(frozen=True)
 class Version:
-    """A version that is in the archive: its commit, and its package's build time in seconds since 1970."""
+    """A version in the archive: its commit, its package's build time in seconds since 1970, its tag's full name."""
 
     evr: Evr
     commit: str
     when: int
-
-    @property
-    def tag(self) -> str:
-        """Its tag's full name."""
-        return TAGS + form.tag_name(self.evr.version)
+    tag: str
 
 
 @dataclass(frozen=True)
@@ -102,8 +98,9 @@ def versions_of(refs: Mapping[str, Ref]) -> list[Version]:
     found = []
     for name, ref in refs.items():
         evr = form.evr_of(ref.subject) if ref.kind == "commit" and name.startswith(TAGS) else None
-        if evr is not None and TAGS + form.tag_name(evr.version) == name:
-            found.append(Version(evr, ref.oid, ref.when))
+        names = [TAGS + form.tag_name(evr, with_release=release) for release in (False, True)] if evr else []
+        if evr is not None and name in names:
+            found.append(Version(evr, ref.oid, ref.when, name))
     return sorted(found, key=lambda one: sort_key(one.evr))
 
 

@@ -133,25 +133,27 @@ class _Run:
 
     def _pending(self, offer: Offer, versions: Sequence[Version], where: Place) -> list[RepoPackage]:
         """What is not there yet, lowest version first. Raises ``driver-ambiguous``, ``archive-diverged``."""
-        mine = [one for one in offer.packages if one.version not in self.settings.exclude]
+        left_out = {*self.settings.exclude}
+        mine = [one for one in offer.packages if not left_out & {one.version, f"{one.version}-{one.release}"}]
         by_tag: dict[str, list[RepoPackage]] = {}
         for one in mine:
-            by_tag.setdefault(form.tag_name(one.version), []).append(one)
+            by_tag.setdefault(self._tag(one), []).append(one)
         for tag, found in by_tag.items():
             if len(found) > 1:
                 places = ", ".join(sorted(one.href for one in found))
                 raise FoundryError(
-                    f"there are {len(found)} packages for the tag {tag}: {places}", reason="driver-ambiguous",
+                    f"there are {len(found)} packages for the tag {tag.removeprefix(content.TAGS)}: {places}",
+                    reason="driver-ambiguous",
                     hint="ask the vendor which one is meant; `archive.exclude` in the family's file leaves it out",
                 )
         there = {one.tag for one in versions}
-        taken = sorted(content.TAGS + tag for tag in by_tag if content.TAGS + tag in where.refs().keys() - there)
+        taken = sorted(by_tag.keys() & where.refs().keys() - there)
         if taken:
             raise FoundryError(
                 f"{where.git.place} has a tag {taken[0].removeprefix(content.TAGS)} that is none of this archive's",
                 reason="archive-diverged", hint="archive into a repository of its own, or remove the tag",
             )
-        pending = [found[0] for tag, found in by_tag.items() if content.TAGS + tag not in there]
+        pending = [found[0] for tag, found in by_tag.items() if tag not in there]
         return sorted(pending, key=lambda one: content.sort_key(_evr(one)))
 
     def _version(
@@ -184,10 +186,12 @@ class _Run:
         )
         commit = Commit(Identity(settings.name, settings.email, got.package.build_time),
                         form.version_message(got.package, said), (before.commit,) if before else (), made.files)
-        tag = content.TAGS + form.tag_name(one.version)
-        oid = store.git.commit(tag, commit)
+        oid = store.git.commit(self._tag(one), commit)
         store.listings[oid] = made.listing
-        return Version(evr, oid, got.package.build_time)
+        return Version(evr, oid, got.package.build_time, self._tag(one))
+
+    def _tag(self, one: RepoPackage) -> str:
+        return content.TAGS + form.tag_name(_evr(one), with_release=self.settings.with_release)
 
     @property
     def notes_name(self) -> str:

@@ -41,6 +41,7 @@ class Settings:
     packages: tuple[str, ...]
     arch: str
     exclude: tuple[str, ...]
+    with_release: bool
     seconds: float
     texts: Mapping[str, bytes]
     annotations: tuple[tuple[tuple[str, ...], str, str], ...]
@@ -98,23 +99,39 @@ def branch_of(family: Family) -> str:
     return str(family["archive"].get("branch", "main"))
 
 
+def pinned(foundry: Foundry, family: Family) -> str:
+    """The full fingerprint of the key that signs the family's packages."""
+    return pinned_fingerprint(foundry, family, family["signing"])
+
+
 def settings_of(foundry: Foundry, family: Family) -> Settings:
     """The family's settings; ConfigError where a file that they name can't be read or no key is pinned."""
     section: Mapping[str, Any] = family["archive"]
     notes = section.get("release_notes", {})
+    _require_signed_repository(family)
     remote = (os.environ.get(REMOTE_VARIABLE) or section.get("remote", "")).replace("{family}", family.name)
     repository = family["repository"]
     return Settings(
         family=family, place=place_of(foundry, family), shared=bool(section.get("path")), remote=remote,
         branch=branch_of(family), name=section["author"]["name"], email=section["author"]["email"],
         base_url=_base(foundry, section.get("from") or repository["url"]),
-        key_url=foundry.resolve(family["signing"]["key_url"]), fingerprint=pinned_fingerprint(foundry, family),
+        key_url=foundry.resolve(family["signing"]["key_url"]), fingerprint=pinned(foundry, family),
         notes_url=foundry.resolve(notes["url"]) if notes else "",
         notes_suffix=_suffix(notes["url"]) if notes else "",
         packages=tuple(repository["packages"]), arch=repository.get("arch", "noarch"),
-        exclude=tuple(section.get("exclude", ())), seconds=float(foundry.settings["network_timeout"]),
+        exclude=tuple(section.get("exclude", ())), with_release=section.get("tags") == "version-release",
+        seconds=float(foundry.settings["network_timeout"]),
         texts=_texts(foundry, family), annotations=_annotations(section, notes),
     )
+
+
+def _require_signed_repository(family: Family) -> None:
+    """Archived is what a repository has, under one address, signed."""
+    url = family.data.get("repository", {}).get("url", "")
+    if "signing" in family.data and family.data.get("signature") is None and url and "{" not in url:
+        return
+    fault = Fault(family.file, "$.archive", "only signed packages of one YUM repository can be archived")
+    raise ConfigError([fault], hint="remove `archive` from the family's file")
 
 
 def _base(foundry: Foundry, place: str) -> str:
@@ -144,7 +161,7 @@ def _texts(foundry: Foundry, family: Family) -> dict[str, bytes]:
     section = family["archive"]
     named = {_CC0: _CC0_TEXT, **section["license_texts"]}
     wanted = {_CC0, section["license"], *([section["release_notes"]["license"]] if "release_notes" in section else [])}
-    file, found, faults = f"config/drivers/{family.name}.yaml", {}, []
+    file, found, faults = family.file, {}, []
     for name in sorted(wanted):
         if name not in named:
             faults.append(Fault(file, "$.archive.license_texts", f"has no text of {name}"))

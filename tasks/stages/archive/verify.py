@@ -19,9 +19,8 @@ from tasks.services.lock import locked
 from tasks.stages.archive.content import TAGS, Store, versions_of
 from tasks.stages.archive.place import OURS
 from tasks.stages.archive.proof import Broken, Proof
-from tasks.stages.archive.settings import branch_of, place_of
+from tasks.stages.archive.settings import branch_of, pinned, place_of
 from tasks.stages.context import Foundry
-from tasks.stages.fetch import pinned_fingerprint
 
 _SHOWN = 20  # faults that are printed
 
@@ -42,7 +41,7 @@ def verify(foundry: Foundry, family: Family) -> None:
         work.mkdir(exist_ok=True)
         remove_stale(work)
         with scratch(work, "packages") as folder:
-            run = _Run(git, ref, pinned_fingerprint(foundry, family), folder)
+            run = _Run(git, ref, pinned(foundry, family), folder)
             count = run.all()
         work.rmdir()
     if run.faults:
