@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, read_json, write_atomic
 from tasks.core.references import parse_reference
 from tasks.services.emulation import host_arch
@@ -37,12 +38,23 @@ class Platforms:
         with self._lock:
             found, name = self._read(), f"{reference} {arch}"
             if name not in found:
-                from tasks.services.toolkits import platform_reference
-
-                image = parse_reference(reference)
-                found[name] = str(platform_reference(self.registry_of(image.host), image, arch))
+                found[name] = self._ask(reference, arch)
                 write_atomic(self.file, pretty_json(found))
             return found[name]
+
+    def _ask(self, reference: str, arch: str) -> str:
+        from tasks.services.toolkits import platform_reference
+
+        image = parse_reference(reference)
+        try:
+            return str(platform_reference(self.registry_of(image.host), image, arch))
+        except FoundryError as error:
+            if error.reason != "platform-missing":
+                raise
+            raise FoundryError(
+                f"{reference} can't be used for {arch}: {error.message}", reason=error.reason,
+                hint=f"take an image that is there for {arch}, or narrow the entry of the matrix with `arch`",
+            ) from error
 
     def known(self, reference: str, arch: str) -> str:
         """The same as far as it is known; asks nobody."""

@@ -166,7 +166,8 @@ def test_a_base_or_toolkit_of_another_platform(copied: Clone, kernels: list[str]
     base.lock({HOST: base.image(HOST)})
     compiled_elsewhere(copied, cells[FOREIGN], copied.cell(cells[HOST]))
     run = copied.doit(f"image:{cells[FOREIGN]}")
-    refused(copied, run, f"image:{cells[FOREIGN]}", 1, "platform-missing", OCI_ARCH[FOREIGN])
+    refused(copied, run, f"image:{cells[FOREIGN]}", 1, "platform-missing",
+            f"can't be used for {FOREIGN}", OCI_ARCH[FOREIGN], hint="narrow the entry")
     lone = base.image(FOREIGN)
     base.set(lone["digest"])
     run = copied.doit(f"image:{cells[HOST]}")
