@@ -130,10 +130,10 @@ class LocalImages:
     def _require(self, reference: str, wanted: str) -> None:
         """Under an index's digest podman's store has what was pulled last, for whatever architecture."""
         with self._lock:
-            if reference not in self._arches:
+            if not self._arches.get(reference):
                 self._arches[reference] = self.engine.architecture_of(reference)
             found = self._arches[reference]
-        if found != wanted:
+        if found and found != wanted:  # what somebody else removed meanwhile is had again when it is started
             raise FoundryError(
                 f"{reference} is for {found}, not for {wanted}", reason="image-wrong-platform",
                 hint="correct the catalogue or the lock; if podman pulled it for another platform before,"

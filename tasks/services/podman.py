@@ -165,8 +165,9 @@ class Engine:
         return run_even_when_stopping(self.command("image", "rm", reference), self.environment())
 
     def architecture_of(self, reference: str) -> str:
-        """What a local image says that it is for, in OCI's words (``amd64``, ``arm64``)."""
-        return self.call("image", "inspect", "--format", "{{.Architecture}}", reference).stdout.strip()
+        """What a local image says that it is for, in OCI's words (``amd64``, ``arm64``); empty when it is not there."""
+        done = self.call("image", "inspect", "--format", "{{.Architecture}}", reference, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
 
     def size_of(self, reference: str) -> int:
         """Bytes that an image takes in the local store, shared layers counted; 0 when it is not there."""

@@ -167,11 +167,14 @@ def test_hand_written_entries_are_completed_in_place(world: OpenShift, tmp_path:
 def test_what_was_written_by_hand_and_is_wrong_is_corrected_and_said(world: OpenShift, tmp_path: Path) -> None:
     world.release("4.16.30", OLD)
     clone = world.clone(tmp_path, ["4.16"])
-    clone.write(CATALOGUE, [{"version": "4.16.30", "arch": "x86_64", "dtk": world.toolkit(NEW), "kernel": NEW}])
+    clone.write(CATALOGUE, [
+        {"version": "4.16.30", "arch": "x86_64", "dtk": world.toolkit(NEW), "kernel": NEW, "rt_kernel": RT}])
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
     assert f"warning: 4.16.30 x86_64: kernel was {NEW}, and is {OLD}" in run.out
+    assert f"warning: 4.16.30 x86_64: rt_kernel was {RT}, and is gone" in run.out
     assert catalogue(clone)[0]["kernel"] == OLD
+    assert "rt_kernel" not in catalogue(clone)[0]
 
 
 def bad_payload(content: bytes) -> Callable[[OpenShift], None]:
