@@ -10,6 +10,8 @@ RUNTIME := $(VENV)/.runtime
 
 .PHONY: demo test lint bench setup runtime system requirements clean
 
+# also where GitHub Actions or a variable would choose another profile
+demo: export KMOD_PROFILE := sandbox
 demo: setup
 	@$(BIN)/doit profile sandbox
 	@$(BIN)/doit sandbox:up

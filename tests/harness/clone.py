@@ -22,7 +22,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 AUDIT = Path(__file__).parent / "audit"
 TIMEOUT = 900
-_UNSET = ("KMOD_PROFILE", "GITHUB_ACTIONS", "FORCE_BUILD", "KMOD_ECR_REPOSITORY_NAME", "AWS_PROFILE", "PYTHONPATH")
+_UNSET = ("KMOD_PROFILE", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "FORCE_BUILD", "KMOD_ECR_REPOSITORY_NAME",
+          "AWS_PROFILE", "PYTHONPATH")
 
 
 @dataclass(frozen=True)

@@ -223,8 +223,9 @@ class Play:
 
     def _save(self, clone: Clone, given: Mapping[str, Any]) -> None:
         assert given["key"] not in self.workflow.caches, "a cache is written once"
+        found = [inside for path in clone.root.glob(given["path"]) for inside in (path, *path.rglob("*"))]
         self.workflow.caches[given["key"]] = {
-            str(path.relative_to(clone.root)): path.read_bytes() for path in clone.root.glob(given["path"])}
+            str(path.relative_to(clone.root)): path.read_bytes() for path in found if path.is_file()}
 
     def _upload(self, clone: Clone, given: Mapping[str, Any]) -> None:
         """Files without hidden ones, below the folder that the fixed beginnings of all paths have in common."""
