@@ -55,13 +55,15 @@ def command(*argv: str | Path, env: dict[str, str] | None = None) -> str:
 
 def build_rpm(
     folder: Path, *, name: str = "thing-dkms", version: str = "1.2.3", release: str = "1",
-    payload: str = "w2.xzdio", text: str = "",
+    payload: str = "w2.xzdio", text: str = "", when: int | None = None,
 ) -> Path:
-    """Build a package with rpmbuild; `payload` is rpm's name of a compressor."""
+    """Build a package with rpmbuild; `payload` is rpm's name of a compressor, `when` its build time."""
     top = Path(tempfile.mkdtemp(dir=folder, prefix="top-"))
     spec = top / "thing.spec"
     spec.write_text(_SPEC.format(name=name, version=version, release=release, payload=payload, text=text))
-    command("rpmbuild", "-bb", "--quiet", "--define", f"_topdir {top}", "--define", "_rpmfilename p.rpm", spec)
+    dates = ["--define", "use_source_date_epoch_as_buildtime 1"] if when is not None else []
+    command("rpmbuild", "-bb", "--quiet", "--define", f"_topdir {top}", "--define", "_rpmfilename p.rpm", *dates, spec,
+            env={"SOURCE_DATE_EPOCH": str(when)} if when is not None else None)
     path = folder / f"{name}-{version}-{release}.noarch.rpm"
     shutil.move(top / "RPMS/p.rpm", path)
     shutil.rmtree(top)
@@ -127,6 +129,7 @@ class Server:
     url: str
     folder: Path
     hits: list[str] = field(default_factory=list)
+    unmodified: int = 0  # answers that said only that nothing changed
     faults: dict[str, list[Callable[[BaseHTTPRequestHandler], None]]] = field(default_factory=dict)
 
     def count(self, part: str) -> int:
@@ -147,7 +150,13 @@ def serve(folder: Path) -> Iterator[Server]:
             if not file.is_file():
                 answer(self, 404, b"<html>no</html>")
                 return
-            answer(self, 200, file.read_bytes())
+            tag = f'"{sha256(file)}"'
+            if self.headers.get("If-None-Match") == tag:
+                server.unmodified += 1
+                self.send_response(304)
+                self.end_headers()
+                return
+            answer(self, 200, file.read_bytes(), ETag=tag)
 
         def log_message(self, *_: object) -> None:
             return

@@ -79,17 +79,18 @@ class Store:
 
     def digest(self, listing: Listing) -> str:
         """The SHA-256 over all files of a tree. Of packages that are there already the checksum beside them counts."""
-        packages = {path: listing.get(f"{path}.sha256") for path in listing if path.startswith(RPMS)}
-        known = [blob for path, blob in listing.items() if packages.get(path) is None]
-        missing = list(dict.fromkeys(
-            blob.oid for blob in (*known, *filter(None, packages.values())) if blob.oid not in self.digests
-        ))
-        sums = {blob.oid: path for path, blob in packages.items() if blob is not None}
-        for oid, (_, data) in zip(missing, self.git.objects(missing), strict=True):
+        sums = {
+            listing[f"{path}.sha256"].oid: path for path, blob in listing.items()
+            if path.startswith(RPMS) and blob.oid not in self.digests and f"{path}.sha256" in listing
+        }
+        vouched = {listing[path].oid for path in sums.values()}
+        unread = (blob.oid for blob in listing.values() if blob.oid not in self.digests and blob.oid not in vouched)
+        ids = list(dict.fromkeys([*sums, *unread]))
+        for oid, (_, data) in zip(ids, self.git.objects(ids), strict=True):
             self.digests[oid] = sha256_bytes(data)
             if oid in sums:
                 said = form.parse_checksum(data, sums[oid].removeprefix(RPMS))
-                self.digests.setdefault(listing[sums[oid]].oid, said or "")
+                self.digests[listing[sums[oid]].oid] = said or ""
         return tree_sha256({path: (blob.mode, self.digests[blob.oid]) for path, blob in listing.items()})
 
 

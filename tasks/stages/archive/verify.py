@@ -33,9 +33,8 @@ def verify(foundry: Foundry, family: Family) -> None:
     place = place_of(foundry, family)
     git = opened(place)
     ref = f"refs/heads/{branch_of(family)}"
-    if git is None or ref not in git.refs(ref):
-        raise FoundryError(f"there is no archive at {place}", reason="archive-missing",
-                           hint=f"run `doit archive:{family.name}`, or name another place in `archive.path`")
+    if git is None:
+        raise _missing(place, family)
     work = foundry.root / foundry.config.build / "archive" / f".verify-{family.name}"
     with locked(foundry.root / foundry.config.build / "archive" / f".lock-{family.name}"):
         work.mkdir(exist_ok=True)
@@ -43,6 +42,8 @@ def verify(foundry: Foundry, family: Family) -> None:
         with scratch(work, "packages") as folder:
             run = _Run(git, ref, pinned(foundry, family), folder)
             count = run.all()
+            if count is None:
+                raise _missing(place, family)
         work.rmdir()
     if run.faults:
         for fault in run.faults[:_SHOWN]:
@@ -56,6 +57,11 @@ def verify(foundry: Foundry, family: Family) -> None:
         print(f"  {git.place}: {count} versions proven{late}")
 
 
+def _missing(place: Path, family: Family) -> FoundryError:
+    return FoundryError(f"there is no archive at {place}", reason="archive-missing",
+                        hint=f"run `doit archive:{family.name}`, or name another place in `archive.path`")
+
+
 @dataclass
 class _Run:
     git: Git
@@ -65,8 +71,8 @@ class _Run:
     faults: list[str] = field(default_factory=list)
     late: int = 0
 
-    def all(self) -> int:
-        """Look at everything; the number of versions that are proven."""
+    def all(self) -> int | None:
+        """Look at everything; the number of versions that are proven, None where there is no archive yet."""
         with self._noted("the repository"):
             done = self.git.run("fsck", "--full", "--strict", "--no-dangling", "--no-progress", check=False)
             if done.returncode != 0:
@@ -75,6 +81,8 @@ class _Run:
         if self.faults:
             return 0
         refs = self.git.refs(self.ref, TAGS)
+        if self.ref not in refs:
+            return None
         raw = self.git.run("rev-list", "--topo-order", "--reverse", self.ref, "--tags").output.decode().split()
         commits = dict(zip(raw, (data for _, data in self.git.objects(raw)), strict=True))
         updates = [oid for oid in raw if _subject(commits[oid]).startswith(OURS)]
