@@ -17,6 +17,7 @@ def task_sandbox() -> Iterator[Task]:
     """Start and stop the sandbox."""
     for verb, work, doc in (
         ("up", up, "make what the sandbox lacks and start its services"),
+        ("families", families, "make the sandbox's further families, and a matrix file that wants them"),
         ("down", down, "stop the sandbox's services; what was made stays"),
     ):
         yield {
@@ -28,6 +29,12 @@ def task_sandbox() -> Iterator[Task]:
 def up(one: Foundry) -> None:
     """Raises ConfigError in a profile that has no sandbox."""
     _sandbox(one).up(one.root / one.config.build / "sandbox.log")
+
+
+def families(one: Foundry) -> None:
+    """Raises as `up` does."""
+    wanted = one.settings.get("sandbox", {}).get("families", {})
+    _sandbox(one).further(wanted, one.root / one.config.build / "sandbox.log")
 
 
 def down(one: Foundry) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import Fault
-from tasks.core.packages import RPM, UNSIGNED, kind_of_url
+from tasks.core.packages import RPM, kind_of_url
 from tasks.core.patches import Patch
 from tasks.core.recipe import DKMS_SCRIPT, PLAIN_SCRIPT
 from tasks.core.templates import FIELDS, fields_of, fill_known, template_faults
@@ -122,7 +122,7 @@ def _package_faults(entry: Mapping[str, Any], file: str, path: str) -> Iterator[
     if not kind:
         yield Fault(file, f"{path}.download.url", f"{url} ends neither in .rpm nor in .deb nor as a tar does")
     elif kind != RPM:
-        if entry.get("signature") != UNSIGNED:
+        if "signing" in entry:
             yield Fault(file, f"{path}.signing", "only RPMs are signed; for others: `signature: none` and `sha256`")
         if "license" not in entry["download"]:
             yield Fault(file, f"{path}.download", "'license' is a required property where no RPM says it")

@@ -156,6 +156,12 @@ class Clone:
             if (old / part).exists():
                 shutil.copytree(old / part, self.build / part, symlinks=True, dirs_exist_ok=True)
 
+    def copy_lock(self, family: str, other: str) -> None:
+        """Give another family the base that one has."""
+        locks = self.build / "locks"
+        document = json.loads((locks / f"{family}.json").read_text(encoding="utf-8"))
+        (locks / f"{other}.json").write_text(json.dumps({**document, "packages": {}}), encoding="utf-8")
+
     def cell(self, name: str) -> Path:
         """A cell's folder."""
         return self.build / "cells" / name

@@ -77,6 +77,15 @@ class Sandbox:
                 print(f"sandbox: making {', '.join(missing)} (log: {log})", file=sys.stderr)
             self._write(self._make(log) if missing else self._results())
 
+    def further(self, wanted: Mapping[str, Mapping[str, Any]], log: Path) -> None:
+        """What `up` does, and the further families that the profile describes (`tasks.services.sandbox.families`)."""
+        from tasks.services.sandbox.families import Families
+
+        self.up(log)
+        with locked(self.folder / "lock"):
+            known = self._results()
+            Families(self, wanted).make(known["archive"]["base"], known["releases"]["catalogue"], log.absolute())
+
     def ensure_running(self) -> None:
         """Start the services if they are down; makes nothing."""
         self.daemons.ensure_running()

@@ -1,0 +1,53 @@
+"""Families: what a further one costs in code, and that toolkits are pulled once for all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.core.files import sha256_file
+from tests.bench.figure import Figure, at_most
+from tests.bench.parts import clone_for, done, kernels, sandbox
+from tests.conftest import remove_pulled
+from tests.harness.clone import AccessLogs, Clone
+from tests.harness.dkms_package import DRIVER, add_family
+
+_FAMILIES = {"2.22.2.0": "neuron", "0.43-3": "tp-smapi", "1.2.2-2.1": "acpi-call"}
+
+
+def measure(folder: Path) -> Iterator[Figure]:
+    """Lines of Python that a further family takes; pulls of each toolkit for 3 families × 3 kernels."""
+    with sandbox(folder) as services:
+        done(services.doit("sandbox:families"))
+        releases = list(kernels(services).values())
+        clone = clone_for(folder / "one", services, releases[:1])
+        before = _code(clone)
+        add_family(clone, folder / "package")
+        clone.write("build-matrix.json", [{"driver": DRIVER, "family": "hello", "ocp_versions": releases[:1]}])
+        run = done(clone.doit("build"))
+        changed = [name for name, digest in _code(clone).items() if before.get(name) != digest]
+        yield at_most("a further family: Python files changed", len(changed), 0, "files",
+                      detail=f"{len(run.compiled)} cell built from one YAML file")
+        remove_pulled()
+        clone = clone_for(folder / "three", services, releases)
+        clone.write("build-matrix.json", [
+            {"driver": driver, "family": family, "ocp_versions": releases} for driver, family in _FAMILIES.items()])
+        logs = AccessLogs(services.services)
+        run = done(clone.doit("build"))
+        pulls = Counter(re.findall(r'"GET /v2/driver-toolkit/manifests/(sha256:[0-9a-f]{64})', "\n".join(logs.new())))
+        toolkits = {entry["dtk"].rpartition("@")[2] for entry in _catalogue(clone) if entry["version"] in releases}
+        most = max((pulls[digest] for digest in toolkits), default=0)
+        yield at_most("3 families × 3 kernels: pulls of a toolkit", most, 1, "",
+                      detail=f"{len(run.compiled)} cells, {len(toolkits)} toolkits, {sum(pulls.values())} pulls")
+
+
+def _code(clone: Clone) -> dict[str, str]:
+    return {str(path.relative_to(clone.root)): sha256_file(path) for path in clone.root.rglob("*.py")}
+
+
+def _catalogue(clone: Clone) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads((clone.build / "driver-toolkit.json").read_text(encoding="utf-8"))
+    return found
