@@ -84,8 +84,12 @@ def recipe_of(family: Family, driver: str, package: Mapping[str, Any] | None) ->
 
 def complete(family: Family, package: Mapping[str, Any]) -> bool:
     """Whether the lock has all that this family's file wants to be known of a package."""
+    dkms = package.get("dkms", {})
+    # what the family file spoke for was not looked at: it is not known where the file no longer does
+    told = ("modules" in family.data or bool(dkms.get("modules"))) and (
+        "command" in family.data.get("make", {}) or bool(dkms.get("make")))
     return (
-        ("dkms" in package or not family.dkms)
+        (told or not family.dkms)
         and set(package.get("variables", {})) == set(family.data.get("variables", {}))
         and set(package.get("further", {})) == set(family.data.get("further_packages", {}))
     )

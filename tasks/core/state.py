@@ -154,6 +154,9 @@ class States:
         """What a fetched package depends on besides the lock: where it comes from and who signs it."""
         parts = [family.data.get("repository"), family.data.get("signing")]
         further = {name: family.data[name] for name in _FETCHED if name in family.data}
+        if family.dkms:
+            further |= {"source": family["source"], "modules": "modules" in family.data,
+                        "command": "command" in family.data.get("make", {})}
         return sha256_bytes(canonical_json([driver, *parts, *([further] if further else [])]))
 
     @cached_property

@@ -49,6 +49,7 @@ def discover(family: Family, driver: str, work: Path, found: Sequence[Obtained])
         conf = _conf(family, tree)
         hooks = conf.hooks
         facts["dkms"] = {"root": place, **_dkms_facts(conf)}
+        _require_ordered(family, conf)
     if family.data.get("variables"):
         facts["variables"] = {name: _variable(family, name, one, tree, roots[""])
                               for name, one in family["variables"].items()}
@@ -113,10 +114,26 @@ def _conf(family: Family, tree: Path) -> dkms.DkmsConf:
     return dkms.parse(file.read_bytes(), overridden=frozenset(overridden))
 
 
+def _require_ordered(family: Family, conf: dkms.DkmsConf) -> None:
+    """ConfigError where the family orders modules that its package does not have."""
+    names = [_name_of(one) for one in conf.modules]
+    faults = [
+        Fault(family.file, f"$.loading_order[{number}]",
+              f"the package's {dkms.FILE} names no module {name!r}; it has {', '.join(names)}")
+        for number, name in enumerate(family.data.get("loading_order", ())) if conf.modules and name not in names
+    ]
+    if faults:
+        raise ConfigError(faults, hint="names are those that lsmod shows")
+
+
+def _name_of(module: dkms.DkmsModule) -> str:
+    return Path(module.file).stem.replace("-", "_")
+
+
 def _dkms_facts(conf: dkms.DkmsConf) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "modules": [
-            {"name": Path(one.file).stem.replace("-", "_"), "file": one.file, "destination": one.destination}
+            {"name": _name_of(one), "file": one.file, "destination": one.destination}
             for one in conf.modules
         ],
         "make": list(conf.make),

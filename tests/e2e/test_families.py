@@ -47,6 +47,7 @@ def test_a_driver_is_one_yaml_file(clone: Clone, kernels: list[str], tmp_path: P
     assert image.labels["hello-driver-version"] == DRIVER
     assert image.labels["busybox.version"]
     assert read_module(clone.cell(name) / "hello_top.ko").first("commit") == "abc123"
+    assert read_module(clone.cell(name) / "hello_base.ko").first("builtfor") == kernels[0]  # by the package's PRE_BUILD
     assert image.files[f"{folder}/modules.dep"].content.decode().splitlines()[0:2] in (
         ["extra/hello/hello_base.ko:", "updates/hello_top.ko: extra/hello/hello_base.ko"],
         ["updates/hello_top.ko: extra/hello/hello_base.ko", "extra/hello/hello_base.ko:"],
@@ -84,7 +85,7 @@ CHANGES: list[tuple[Mapping[str, str], str, str, str]] = [
     ({"dkms.conf": CONF.replace('BUILT_MODULE_NAME[1]="hello_top"\nDEST_MODULE_LOCATION[1]="/updates"\n', "")},
      "module", "module-unlisted", "also produced hello_top.ko, which is not listed"),
     ({"dkms.conf": CONF + 'MAKE="make; touch /tmp/x"\n'}, "fetch", "dkms-shell",
-     "line 9 of the package's dkms.conf is shell code, which is never run"),
+     "line 10 of the package's dkms.conf is shell code, which is never run"),
     ({"dkms.conf": CONF + "BUILT_MODULE_NAME[2]=$(ls)\n"}, "fetch", "dkms-shell", "BUILT_MODULE_NAME depends on it"),
     ({"dkms.conf": "if x; then\n" + CONF + "fi\n"}, "fetch", "dkms-shell", "line 1 of"),
     ({"dkms.conf": ""}, "fetch", "source-missing", "has no dkms.conf"),
@@ -218,6 +219,15 @@ def test_a_loading_order(clone: Clone, kernels: list[str], tmp_path: Path) -> No
     notes = (clone.build / "release" / DRIVER / "notes.md").read_text()
     assert "        moduleName: hello_top\n" in notes
     assert "        modulesLoadingOrder:\n          - hello_top\n          - hello_base\n" in notes
+
+
+def test_a_loading_order_of_modules_that_there_are_not(clone: Clone, tmp_path: Path) -> None:
+    add_family(clone, tmp_path)
+    with (clone.root / "config/drivers/hello.yaml").open("a") as stream:
+        stream.write("loading_order: [hello_base, hello_up]\n")
+    run = clone.doit("build")
+    assert run.code == 2, run.text
+    assert "hello.yaml: $.loading_order[1]: the package's dkms.conf names no module 'hello_up'; it has" in run.out
 
 
 def in_toolkit(clone: Clone, toolkit: str, root: Path, command: str) -> str:

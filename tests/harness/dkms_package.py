@@ -21,6 +21,7 @@ DEST_MODULE_LOCATION[0]="/extra/hello"
 BUILT_MODULE_NAME[1]="hello_top"
 DEST_MODULE_LOCATION[1]="/updates"
 POST_INSTALL=./post.sh
+PRE_BUILD="./configure.sh $kernelver"
 """
 _MODULE = """\
 #include <linux/module.h>
@@ -35,7 +36,9 @@ MODULE_INFO(commit, COMMIT);
 FILES: Mapping[str, str] = {
     "dkms.conf": CONF,
     "Makefile": "obj-m := hello_base.o hello_top.o\nccflags-y := -DCOMMIT='\"$(COMMIT)\"'\n",
+    "configure.sh": "#!/bin/sh\necho \"#define BUILT_FOR \\\"$1\\\"\" > made.h\n",
     "hello_base.c": _MODULE % (
+        '#include "made.h"\nMODULE_INFO(builtfor, BUILT_FOR);\n'
         "int hello_base(void); int hello_base(void) { return 1; } EXPORT_SYMBOL_GPL(hello_base);", ""),
     "hello_top.c": _MODULE % ("int hello_base(void);", "hello_base();"),
     "post.sh": "#!/bin/sh\nuseradd hello\n",

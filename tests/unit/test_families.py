@@ -104,6 +104,17 @@ def test_a_lock_that_lacks_what_the_family_wants_is_not_fetched(name: str, check
     assert not states.sources[DRIVER].fetch_done
 
 
+def test_what_the_family_file_no_longer_says_is_read_again(checkout: Checkout) -> None:
+    """Modules that it spoke for were not looked for in dkms.conf."""
+    package = changed(dkms={**PACKAGE["dkms"], "modules": []})
+    (state,) = habana(checkout, package).cells.values()
+    assert state.key is not None
+    checkout.edit(HABANA, "modules:\n  - name: habanalabs\n    file: habanalabs.ko\n"
+                  "    destination: drivers/misc/habanalabs\n", "")
+    (state,) = habana(checkout, package).cells.values()
+    assert (state.key, state.why.code) == (None, "not-fetched")
+
+
 def test_what_a_lock_says_of_a_node_moves_no_key(checkout: Checkout) -> None:
     node = [{"kind": "udev rule", "where": "x", "text": "y"}]
     assert key_of(habana(checkout), checkout.root) == key_of(habana(checkout, changed(node=node)), checkout.root)
