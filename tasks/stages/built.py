@@ -49,22 +49,32 @@ def require_listed(recipe: Recipe, cell: Cell, work: Path) -> None:
         )
 
 
-def sibling_exports(recipe: Recipe, build: Path) -> Mapping[str, Export]:
+def sibling_exports(recipe: Recipe, build: Path, modules: Path) -> Mapping[str, Export]:
     """What the modules of one image export to each other, with their CRCs, from the build's own Module.symvers.
 
-    Raises FoundryError ``symvers-malformed``.
+    The build may write what it likes into that file: a symbol counts only where the module in the
+    folder `modules` that is said to export it does. Raises FoundryError ``symvers-malformed``.
     """
     from tasks.formats.symvers import parse
 
-    ours = {Path(one.base).stem for one in recipe.modules}
     found: dict[str, Export] = {}
     if len(recipe.modules) == 1:
         return found
+    exported = {(Path(one.base).stem, name) for one in recipe.modules for name in _exported(modules / one.base)}
     for path in _files(build, _SYMVERS):
         if path.name == _SYMVERS and path.stat().st_size <= _MAX_SYMVERS:
             found |= {name: one for name, one in parse(path.read_bytes()).items()
-                      if one.module.rpartition("/")[2] in ours}
+                      if (one.module.rpartition("/")[2], name) in exported}
     return found
+
+
+def _exported(module: Path) -> tuple[str, ...]:
+    from tasks.formats.elf import read_module
+
+    try:
+        return read_module(module).exports
+    except FoundryError:
+        return ()  # the gate says what is wrong with it
 
 
 def exports_of(modules: Sequence[Path]) -> Mapping[str, Export]:

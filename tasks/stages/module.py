@@ -81,7 +81,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
             _compile(foundry, cell, recipe, toolkit, work, log)
         out = _checked_output(cell, work / "out")
         require_listed(recipe, cell, work)
-        siblings = sibling_exports(recipe, work / "build")
+        siblings = sibling_exports(recipe, work / "build", out / "modules")
         gate = _gate(cell, recipe, out / "modules", exports, siblings, log)
         compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
         outputs = _move_out(foundry, cell, recipe, out, folder)

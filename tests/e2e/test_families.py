@@ -91,6 +91,11 @@ CHANGES: list[tuple[Mapping[str, str], str, str, str]] = [
     ({"dkms.conf": ""}, "fetch", "source-missing", "has no dkms.conf"),
     ({"dkms.conf": CONF.replace("LAST_COMMIT", "COMMIT")}, "fetch", "variable-missing", "gives no value for {commit}"),
     ({"dkms.conf": CONF + 'BUILD_EXCLUSIVE_KERNEL="^2\\.6"\n'}, "module", "module-excluded", "is not for kernel"),
+    # it claims that one of its modules exports what neither the kernel nor that module does
+    ({"hello_top.c": FILES["hello_top.c"].replace("hello_base", "nobodys_symbol"),
+      "sub/Module.symvers": "0x12345678\tnobodys_symbol\thello_base\tEXPORT_SYMBOL_GPL\t\n",
+      "dkms.conf": CONF + 'MAKE="make -C $kernel_source_dir M=$dkms_tree/hello/1.0/build KBUILD_MODPOST_WARN=1"\n'},
+     "module", "gate-symbols", "the kernel exports no nobodys_symbol"),
     ({"more/dkms.conf": CONF, "dkms.conf": "", "other/dkms.conf": CONF}, "fetch", "source-missing", "more than one"),
 ]
 
