@@ -173,7 +173,7 @@ class _Reader:
         commands = self._script.array("MAKE")
         if len(commands) > 1 or self._script.array("MAKE_MATCH"):
             raise _unsupported("its MAKE depends on the kernel (MAKE_MATCH)",
-                               "say in the family file how it is made: `make.arguments`")
+                               "say in the family file how it is made: `make.command`")
         if 0 not in commands:
             return ("KERNELRELEASE={kernel}", "-C", "{kernel_build}", f"M={WORK}")
         value, line = self._checked(commands[0]), commands[0].line
@@ -193,7 +193,7 @@ class _Reader:
         line = self._script.array("PRE_BUILD")[0].line
         words = self._words(value, line)
         for word in words:
-            if not _word.fullmatch(_PLACEHOLDER.sub("", word)):
+            if not _word.fullmatch(_PLACEHOLDER.sub("x", word)):
                 raise _shell(line, value, "PRE_BUILD depends on it")
         return tuple(words)
 
@@ -221,13 +221,13 @@ def _joined(*parts: str) -> str:
 
 def _malformed(why: str) -> FoundryError:
     return FoundryError(f"the package's {FILE} can't be used: {why}", reason="dkms-malformed",
-                        hint="say it in the family file instead: `modules`, `make.arguments`, `source.root`")
+                        hint="say it in the family file instead: `modules`, `make.command`, `source.root`")
 
 
 def _shell(line: int, text: str, why: str) -> FoundryError:
     return FoundryError(
         f"line {line} of the package's {FILE} is shell code, which is never run, and {why}: {text[:200]}",
-        reason="dkms-shell", hint="say it in the family file instead: `modules`, `make.arguments` (docs/families.md)",
+        reason="dkms-shell", hint="say it in the family file instead: `modules`, `make.command` (docs/families.md)",
     )
 
 

@@ -121,6 +121,11 @@ def test_what_can_not_be_used(text: str, reason: str) -> None:
     assert raised.value.hint
 
 
+def test_a_program_that_runs_before() -> None:
+    conf = parse(f'{ONE}PRE_BUILD="./configure $kernelver --with=$source_tree/$module-$module_version"\n'.encode())
+    assert conf.pre_build == ("./configure", "{kernel}", "--with=/foundry/work")
+
+
 def test_what_the_family_file_says_is_not_looked_at() -> None:
     text = f'{HEAD}MAKE="make; rm x"\nPATCH[0]=x\nfor x in a; do BUILT_MODULE_NAME[0]=$x; done\n'.encode()
     names = frozenset({"MAKE", "PATCH", "BUILT_MODULE_NAME", "DEST_MODULE_LOCATION"})
