@@ -69,7 +69,7 @@ def measure(folder: Path) -> Iterator[Figure]:
 def _parts(folder: Path) -> _Parts:
     repository = build_repository(
         folder / "repository", [DRIVER], source=ROOT / "container" / "sandbox" / "standin", log=folder / "build.log",
-        modify=_enlarge,
+        modify=enlarge,
     )
     package, key_file = repository.folder / package_file(DRIVER), repository.key_file
     data = package.read_bytes()
@@ -85,7 +85,7 @@ def _parts(folder: Path) -> _Parts:
     return parts
 
 
-def _enlarge(_: str, tree: Path) -> None:
+def enlarge(_: str, tree: Path) -> None:
     """Headers full of registers, as drivers have them: text that compresses to a fifth or so, not to nothing."""
     numbers = random.Random(_SEED)
     for file in range(_FILES):
