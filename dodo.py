@@ -4,6 +4,7 @@ from tasks.archive import task_archive, task_archive_verify
 from tasks.build import task_build
 from tasks.commands.backend import ContentChecker
 from tasks.commands.reporter import FoundryReporter
+from tasks.dtk import task_dtk, task_dtk_kernels, task_dtk_ledger, task_dtk_publish
 from tasks.fetch import task_fetch
 from tasks.image import task_image
 from tasks.module import task_module
@@ -24,7 +25,8 @@ DOIT_CONFIG = {
 }
 
 __all__ = [
-    "DOIT_CONFIG", "task_archive", "task_archive_verify", "task_assets", "task_build", "task_fetch", "task_github",
-    "task_image", "task_ledger", "task_module", "task_notes", "task_publish", "task_push", "task_release",
-    "task_sandbox", "task_source", "task_sync", "task_toolkit", "task_toolkit_pr",
+    "DOIT_CONFIG", "task_archive", "task_archive_verify", "task_assets", "task_build", "task_dtk", "task_dtk_kernels",
+    "task_dtk_ledger", "task_dtk_publish", "task_fetch", "task_github", "task_image", "task_ledger", "task_module",
+    "task_notes", "task_publish", "task_push", "task_release", "task_sandbox", "task_source", "task_sync",
+    "task_toolkit", "task_toolkit_pr",
 ]

@@ -19,11 +19,20 @@ clean() {
         /var/lib/dpkg/*-old /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /tmp/*
 }
 
+# A fault that has a name is said as `driver-toolkit: <name>: <sentence>`.
+fail() {
+    echo "driver-toolkit: $1: $2" >&2
+    exit 3
+}
+
 # Headers and image are unpacked, not installed: newer headers depend on the image, and the image brings
 # an initramfs and its tools. What else the headers need is installed.
 add_kernel() {
     kernel=$1
     modules=/lib/modules/$kernel
+    apt-cache pkgnames "linux-headers-$kernel" | grep -qxF "linux-headers-$kernel" || fail kernel-missing \
+        "the archive has no kernel $kernel; the newest that it has: $(apt-cache pkgnames linux-headers- \
+            | sed -n 's/^linux-headers-\([0-9].*-.*\)/\1/p' | grep -v -- '-common' | sort -V | tail -8 | tr '\n' ' ')"
     needed=$(apt-cache show --no-all-versions "linux-headers-$kernel" \
         | sed -n 's/^Depends: //p' | tr ',' '\n' | sed 's/^ *//; s/[ (|].*//' | grep -v '^linux-image-')
     # shellcheck disable=SC2086 # a list of words

@@ -19,7 +19,8 @@ from tasks.core.files import read_json, sha256_file
 from tasks.core.keys import FileHashes
 from tasks.session import opened
 
-_FOLDERS = {"fetch": "sources", "source": "sources", "module": "cells", "image": "cells", "notes": "release"}
+_FOLDERS = {"fetch": "sources", "source": "sources", "module": "cells", "image": "cells", "notes": "release",
+            "dtk": "dtk"}
 
 
 class RecordBackend:

@@ -18,7 +18,8 @@ from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entr
 _VERBS = {
     "toolkit": "refreshing", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
     "toolkit:pr": "proposing", "push": "pushing", "assets": "packing", "ledger": "keeping", "notes": "writing",
-    "github": "releasing", "sync": "mirroring", "archive": "archiving",
+    "github": "releasing", "sync": "mirroring", "archive": "archiving", "archive:verify": "proving",
+    "dtk": "building toolkit", "dtk:publish": "pushing toolkit", "dtk:kernels": "listing", "dtk:ledger": "keeping",
 }
 
 
@@ -228,11 +229,11 @@ def _stage(name: str) -> bool:
 
 
 def _verb(name: str) -> str:
-    if name.startswith("archive:verify:"):
-        return "proving"
-    return _VERBS.get(name) or _VERBS.get(name.partition(":")[0], "running")
+    stages = (name, name.rpartition(":")[0], name.partition(":")[0])
+    return next((_VERBS[stage] for stage in stages if stage in _VERBS), "running")
 
 
 def _rest(name: str) -> str:
-    whole = {"toolkit:pr": "catalogue and locks", "sync": "toolkits"}
-    return whole.get(name) or name.partition(":")[2] or "the catalogue"
+    whole = {"toolkit": "the catalogue", "toolkit:pr": "catalogue and locks", "sync": "toolkits",
+             "dtk:kernels": "kernels", "dtk:ledger": "the ledger of toolkits"}
+    return whole.get(name) or name.removeprefix("dtk:publish:").removeprefix(f"{name.partition(':')[0]}:")

@@ -20,6 +20,7 @@ from tasks.core.parsed import Parsed
 from tasks.core.profile import Profile
 from tasks.core.recipe import Recipe, recipe_of
 from tasks.core.schema import Verdicts
+from tasks.core.toolkit_recipes import ToolkitRecipe, recipe_faults
 
 __all__ = ["Config", "Family", "Want", "load"]
 
@@ -27,7 +28,7 @@ __all__ = ["Config", "Family", "Want", "load"]
 FLAVOURS = {"default": "kernel", "rt": "rt_kernel"}
 KERNEL_FIELDS = tuple(FLAVOURS.values())
 
-
+NO_KERNELS: Mapping[str, Any] = {"schema": 1, "bases": {}, "releases": []}
 _DRIVERS = "config/drivers"
 
 
@@ -57,6 +58,8 @@ class Config:
     locks: Mapping[str, dict[str, Any]]
     wants: tuple[Want, ...]
     catalogue: tuple[Mapping[str, Any], ...]
+    toolkit_recipes: tuple[ToolkitRecipe, ...]
+    kernels: Mapping[str, Any]
     verdicts: Verdicts
 
     @cached_property
@@ -127,11 +130,16 @@ def load(root: Path, profile: Profile) -> Config:
         for name in _family_files(_Reader(root, verdicts, parsed), settings) if settings.get("locks")
     }
     reader.faults += _catalogue_faults(settings.get("catalogue", ""), catalogue)
+    own = _mapping(settings.get("toolkits"))
+    kernels = reader.document(own["kernels"], "kernels", default=NO_KERNELS) if own else NO_KERNELS
+    reader.faults += _catalogue_faults(own.get("kernels", ""), kernels["releases"], "$.releases")
+    recipes = _toolkit_recipes(reader, settings, own.get("recipes", ()))
     if reader.faults:
         raise ConfigError(reader.faults, hint="docs/configuration.md describes every file and field")
     verdicts.keep()
     parsed.keep()
-    return Config(root, profile, settings, families, locks, tuple(wants), tuple(catalogue), verdicts)
+    return Config(root, profile, settings, families, locks, tuple(wants), tuple(catalogue), recipes, kernels,
+                  verdicts)
 
 
 def _profile_document(reader: _Reader, profile: Profile) -> Any:
@@ -174,6 +182,25 @@ def _family_files(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, str
             if first != file:
                 reader.faults.append(Fault(file, "", f"the family {path.stem} is already described by {first}"))
     return dict(sorted(files.items()))
+
+
+def _toolkit_recipes(reader: _Reader, settings: Mapping[str, Any], names: Sequence[str]) -> tuple[ToolkitRecipe, ...]:
+    """The recipes of the setting, in its order, with the profile's changes merged in."""
+    found, changes = [], _mapping(settings.get("toolkit_recipes"))
+    for name in names:
+        file = f"config/toolkits/{name}.yaml"
+        data = reader.document(file, "toolkit-recipe")
+        if data is None:
+            continue
+        if name in changes:
+            data = merged(data, _mapping(changes[name]))
+            faults = reader.verdicts.check("toolkit-recipe", data, canonical_json(data), file)
+            reader.faults += faults
+            if faults:
+                continue
+        found.append(ToolkitRecipe(name, data))
+        reader.faults += recipe_faults(found[-1], reader.root)
+    return tuple(found)
 
 
 def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, Family]) -> list[Want]:
@@ -220,7 +247,7 @@ def _arch_faults(entry: Mapping[str, Any], settings: Mapping[str, Any], file: st
     ]
 
 
-def _catalogue_faults(file: str, catalogue: Any) -> list[Fault]:
+def _catalogue_faults(file: str, catalogue: Any, where: str = "$") -> list[Fault]:
     """Entries that are there twice, and kernels of one name for two architectures: their cells would be one."""
     seen: dict[tuple[str, ...], int] = {}
     arches: dict[str, str] = {}
@@ -234,7 +261,7 @@ def _catalogue_faults(file: str, catalogue: Any) -> list[Fault]:
         name = tuple(entry[part] for part in ("version", "arch", "stream") if part in entry)
         first = seen.setdefault(name, index)
         if first != index:
-            faults.append(Fault(file, f"$[{index}]", f"{' '.join(name)} is already at $[{first}]"))
+            faults.append(Fault(file, f"{where}[{index}]", f"{' '.join(name)} is already at {where}[{first}]"))
     return faults
 
 

@@ -10,6 +10,12 @@ KERNEL_LIMIT = 100  # characters
 TAG_LIMIT = 128  # OCI distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
 OCI_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m → OCI architecture
 
+# What kernels end in, and the machine that it means: RPM's names, and Debian's.
+_SUFFIXES = {
+    ".x86_64": "x86_64", ".aarch64": "aarch64", ".ppc64le": "ppc64le", ".s390x": "s390x",
+    "-amd64": "x86_64", "-arm64": "aarch64",
+}
+
 # Files of a release.
 LEDGER_FILE = "images.json"
 TABLES_FILE = "images.md"  # the long tables of notes that would not fit
@@ -34,3 +40,21 @@ def tag_of(text: str) -> str:
 def is_kernel(text: str) -> bool:
     """Whether `text` can be a kernel as ``uname -r`` prints it: the rule of schemas/catalogue.schema.json."""
     return len(text) <= KERNEL_LIMIT and ".." not in text and _KERNEL.fullmatch(text) is not None
+
+
+def kernel_arch(kernel: str) -> str:
+    """The architecture in a kernel's name, or an empty string."""
+    name = kernel.partition("+")[0]
+    # `+` also stands in Debian's versions (6.12.5+deb12-cloud-amd64), before the suffix
+    return next((arch for end, arch in _SUFFIXES.items() if kernel.endswith(end) or name.endswith(end)), "")
+
+
+def kernel_tag(kernel: str) -> str:
+    """The tag of what belongs to a kernel whatever the architecture: its name without that."""
+    name, plus, variant = kernel.partition("+")
+    for end in _SUFFIXES:
+        if kernel.endswith(end):
+            return tag_of(kernel.removesuffix(end))
+        if name.endswith(end):
+            return tag_of(f"{name.removesuffix(end)}{plus}{variant}")
+    return tag_of(kernel)

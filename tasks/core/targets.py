@@ -61,6 +61,12 @@ def mirror_of(settings: Mapping[str, Any], environ: Mapping[str, str] = os.envir
     return _target(entry).filled(_known(environ)) if entry.get("registry") and entry.get("repository") else None
 
 
+def toolkits_target(settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Target | None:
+    """Where toolkits of our own are published, filled likewise; None where the profile names no place."""
+    entry = settings["toolkits"]["publish"]
+    return _target(entry).filled(_known(environ)) if entry.get("registry") and entry.get("repository") else None
+
+
 def _target(entry: Mapping[str, Any]) -> Target:
     return Target(entry["registry"], entry["repository"], entry.get("create_repository", False))
 

@@ -13,16 +13,11 @@ from typing import Any
 
 from tasks.core.errors import FoundryError
 from tasks.core.files import parse_json
-from tasks.core.names import is_kernel
+from tasks.core.names import is_kernel, kernel_arch
 
 PATH = "etc/driver-toolkit-release.json"
 
 _SHOWN = 80  # characters of a text that is no kernel
-# What kernels end in, and the machine that it means: RPM's names, and Debian's.
-_SUFFIXES = {
-    ".x86_64": "x86_64", ".aarch64": "aarch64", ".ppc64le": "ppc64le", ".s390x": "s390x",
-    "-amd64": "x86_64", "-arm64": "aarch64",
-}
 _rhel_kernel = re.compile(r"\.el[0-9]+(?:_[0-9]+)?(?:[.+]|$)")
 _rhel_version = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 
@@ -64,14 +59,13 @@ def parse(data: bytes, arch: str) -> ToolkitRelease:
     rt_kernel, rhel = completed(_text(document, "RT_KERNEL_VERSION"), arch), _text(document, "RHEL_VERSION")
     has_rt = is_kernel(rt_kernel)
     for name in (named, rt_kernel) if has_rt else (named,):
-        if (other := _arch_of(name)) not in ("", arch):
+        if (other := kernel_arch(name)) not in ("", arch):
             raise FoundryError(
                 f"the toolkit's kernel {name} is one for {other}, not for {arch}", reason="toolkit-wrong-arch",
                 hint="check the architecture of the toolkit's image",
             )
-    return ToolkitRelease(
-        named, rt_kernel if has_rt else None, rhel if _rhel_version.fullmatch(rhel) else None, bool(_arch_of(kernel)),
-    )
+    version = rhel if _rhel_version.fullmatch(rhel) else None
+    return ToolkitRelease(named, rt_kernel if has_rt else None, version, bool(kernel_arch(kernel)))
 
 
 def _text(document: dict[str, Any], name: str) -> str:
@@ -81,17 +75,10 @@ def _text(document: dict[str, Any], name: str) -> str:
 
 def completed(kernel: str, arch: str) -> str:
     """A RHEL kernel's name with its architecture; it stands before a variant such as ``+rt``."""
-    if not _rhel_kernel.search(kernel) or _arch_of(kernel):
+    if not _rhel_kernel.search(kernel) or kernel_arch(kernel):
         return kernel
     name, plus, variant = kernel.partition("+")
     return f"{name}.{arch}{plus}{variant}"
-
-
-def _arch_of(kernel: str) -> str:
-    """The architecture in a kernel's name, or an empty string."""
-    name = kernel.partition("+")[0]
-    # `+` also stands in Debian's versions (6.12.5+deb12-cloud-amd64), before the suffix
-    return next((arch for end, arch in _SUFFIXES.items() if kernel.endswith(end) or name.endswith(end)), "")
 
 
 def _plain(text: str) -> str:

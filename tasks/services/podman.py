@@ -153,12 +153,18 @@ class Engine:
         if not found:
             yield []
             return
+        with self.private_folder() as private:
+            file = private / "auth.json"
+            write_atomic(file, auth_document(found), mode=0o600)
+            yield [f"--authfile={file.absolute()}"]
+
+    @contextmanager
+    def private_folder(self) -> Iterator[Path]:
+        """A folder for secrets that only this user can enter; what a killed run left goes with the next one."""
         folder = self.state.parent
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=_AUTH_PREFIX) as private:
-            file = Path(private) / "auth.json"
-            write_atomic(file, auth_document(found), mode=0o600)
-            yield [f"--authfile={file.absolute()}"]
+            yield Path(private)
 
     def remove_image(self, reference: str) -> bool:
         """Remove an image from the local store, also while a run is being stopped; False when it is still there."""

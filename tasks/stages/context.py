@@ -26,6 +26,7 @@ from tasks.core.names import OCI_ARCH
 from tasks.core.references import LOOPBACK
 from tasks.core.state import States, force_build
 from tasks.core.targets import Target, mirror_of, targets_of
+from tasks.core.toolkit_recipes import take_secrets
 from tasks.services.emulation import host_arch, not_here
 from tasks.stages.journal import DONE, Journal
 from tasks.stages.schedule import Schedule
@@ -41,13 +42,11 @@ if TYPE_CHECKING:
     from tasks.services.transport import Patience
 
 
-PULLED = "engine/pulled.json"
-MIRRORED = "mirror.json"
+PULLED, MIRRORED = "engine/pulled.json", "mirror.json"
 SUMMARY = "GITHUB_STEP_SUMMARY"  # where bytes are told, and so are worth a question
 PLATFORMS = "engine/platforms.json"  # what indexes have for other architectures than the machine's
 DEFAULT_VERBOSITY = 1
-_CLEANUP_SECONDS = 15.0
-_ASK_SECONDS = 120.0  # for how large an image is
+_CLEANUP_SECONDS, _ASK_SECONDS = 15.0, 120.0  # the latter for how large an image is
 _UNPACKED = 3  # a compressed layer takes about so many times its size; measured again when it is here
 
 
@@ -62,6 +61,7 @@ class Foundry:
     verbosity: int = DEFAULT_VERBOSITY
     exports: dict[tuple[str, str], bytes] = field(default_factory=dict)  # by toolkit and kernel
     exports_lock: threading.Lock = field(default_factory=threading.Lock)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # of recipes, by environment variable
     ending: threading.Event = field(default_factory=threading.Event)  # set when the process is about to exit
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _sandbox: Sandbox | None = None
@@ -207,18 +207,20 @@ class Foundry:
         with self._lock:
             if family not in self._targets:
                 found = targets_of(self.settings, family)
-                fields = {field for target in found for field in target.open_fields}
-                facts = aws_facts(fields) if fields else {}
+                facts = aws_facts(fields) if (fields := {one for target in found for one in target.open_fields}) else {}
                 self._targets[family] = tuple(target.filled(facts) for target in found)
             return self._targets[family]
 
     def writer(self, family: str, number: int) -> Writer:
-        """The family's target of that number, one object a run: what was pushed once is known to be there."""
+        """The family's target of that number."""
+        return self.writer_of(self.targets(family)[number])
+
+    def writer_of(self, target: Target) -> Writer:
+        """A target, one object a run: what was pushed once is known to be there."""
         from tasks.services.aws.tokens import providers
         from tasks.services.registry.credentials import Credentials
         from tasks.services.registry.push import Writer
 
-        target = self.targets(family)[number]
         with self._lock:
             if target.name not in self._writers:
                 log = self.root / self.config.build / "registry.log"
@@ -281,7 +283,8 @@ def open_foundry(root: Path) -> Foundry:
     profile = profiles.resolve(root)
     print(f"profile {profile.name}: {profile.why}", file=sys.stderr)
     config = configuration.load(root, profile)
-    return Foundry(config, States(config, force=force_build(), not_here=not_here(config.settings["arch"])))
+    return Foundry(config, States(config, force=force_build(), not_here=not_here(config.settings["arch"])),
+                   secrets=take_secrets(config.toolkit_recipes))
 
 
 def aws_facts(fields: Iterable[str]) -> dict[str, str]:

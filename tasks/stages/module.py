@@ -38,7 +38,7 @@ WORK = "work"
 
 # podman-run(1): exit codes of podman itself, not of what it ran.
 _PODMAN_ITSELF = (125, 126, 127)
-_EXPORTS = 'cat "/lib/modules/$1/build/Module.symvers" 2>/dev/null || cat "/usr/src/kernels/$1/Module.symvers"'
+EXPORTS = 'cat "/lib/modules/$1/build/Module.symvers" 2>/dev/null || cat "/usr/src/kernels/$1/Module.symvers"'
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
@@ -190,7 +190,7 @@ def kernel_exports(foundry: Foundry, cell: Cell, toolkit: str, log: Path) -> byt
             with foundry.engine.container(f"exports {cell.name}") as name:
                 done = foundry.engine.call(
                     "run", f"--name={name}", *CONFINED, f"--label={foundry.engine.label}",
-                    "--entrypoint=/bin/sh", toolkit, "-c", _EXPORTS, "sh", cell.kernel,
+                    "--entrypoint=/bin/sh", toolkit, "-c", EXPORTS, "sh", cell.kernel,
                     starts=True, check=False,
                 )
             if done.returncode in _PODMAN_ITSELF:

@@ -12,6 +12,7 @@ from tasks.core.targets import Target
 from tasks.services import checks
 from tasks.services.aws.places import is_ecr
 from tasks.stages.context import Foundry
+from tasks.stages.dtk_remote import require_target
 from tasks.stages.image import base_reference
 
 
@@ -37,15 +38,19 @@ def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str]
     """
     names = list(pending)
     builds = [name.partition(":")[2] for name in names if name.startswith(("module:", "image:"))]
+    toolkits = [name for name in names if name.startswith("dtk:") and not name.startswith("dtk:publish:")]
+    starts = bool(builds or toolkits)
     found: list[checks.Check] = []
     if "GITHUB_ACTIONS" not in environ:
         fetches = any(name.startswith("fetch:") for name in names)
-        found += checks.check_tools([*(["podman"] if builds else []), *(["gpgv"] if fetches else [])])
+        found += checks.check_tools([*(["podman"] if starts else []), *(["gpgv"] if fetches else [])])
         found += checks.check_space(foundry.root) + checks.check_clock()
         _raise_first(found)
-        found += checks.check_container(foundry.engine, anew=False) if builds else []
+        found += checks.check_container(foundry.engine, anew=False) if starts else []
     _raise_first(found)
     _require_targets(foundry, {name.partition(":")[2] for name in names if name.startswith("push:")})
+    if any(name.startswith("dtk:publish:") for name in names):
+        _require_toolkits_target(foundry)
     if builds and shutil.which("podman") is not None:
         access = checks.check_access(lambda host: foundry.registry(host, None), _to_pull(foundry, builds))
         _raise_first(checks.refusals(access))
@@ -59,6 +64,14 @@ def _require_targets(foundry: Foundry, cells: set[str]) -> None:
             if is_ecr(target.registry):
                 require_repository(target)
             foundry.writer(family, number).check()
+
+
+def _require_toolkits_target(foundry: Foundry) -> None:
+    """The registry takes toolkits: said before one is built for it."""
+    target = require_target(foundry)
+    if is_ecr(target.registry):
+        require_repository(target)
+    foundry.writer_of(target).check()
 
 
 def require_repository(target: Target) -> None:

@@ -46,16 +46,17 @@ def require_wanted(foundry: Foundry, found: Sequence[Release]) -> None:
         raise ConfigError(faults, hint="is it released? `releases.channels` in config/ says where it is looked for")
 
 
-def lost(foundry: Foundry, entries: Sequence[Entry], found: Sequence[Release], *, allow: bool) -> list[Place]:
-    """Releases of wanted minors that are in the catalogue alone; OutsideError unless they may go."""
+def lost(foundry: Foundry, entries: Sequence[Entry], found: Sequence[Release], *, allow: bool, file: str
+         ) -> list[Place]:
+    """Releases of wanted minors that are in the entries of a file alone; OutsideError unless they may go."""
     minors = wanted_minors(foundry.config.wants)
     gone = missing(entries, found, minors, foundry.settings["arch"], foundry.settings["releases"]["exclude"])
     if gone and not allow:
         names = ", ".join(" ".join(place) for place in gone[:_SHOWN])
         more = f" and {len(gone) - _SHOWN} more" if gone[_SHOWN:] else ""
         raise OutsideError(
-            f"{names}{more}: in {foundry.settings['catalogue']}, and no longer to be found", reason="releases-fewer",
-            hint="nothing was changed; `doit toolkit --allow-shrink` takes out what is no longer there, "
+            f"{names}{more}: in {file}, and no longer to be found", reason="releases-fewer",
+            hint="nothing was changed; the option --allow-shrink takes out what is no longer there, "
                  "`releases.exclude` leaves a release alone",
         )
     return gone

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.catalogue import Entry, Release, log_path
 from tasks.core.errors import FoundryError, OutsideError
@@ -22,6 +22,9 @@ from tasks.services.parallel import Pen
 from tasks.services.registry.client import Registry
 from tasks.services.transport import Pace, Patience
 from tasks.stages.context import Foundry
+
+if TYPE_CHECKING:
+    from tasks.stages.own_toolkits import OwnToolkits
 
 _KERNELS = ("kernel", "rt_kernel", "rhel")
 _PREFIX = {"toolkit": "", "payload": "payload-", "node": "node-"}
@@ -35,6 +38,7 @@ class Resolver:
     patience: Patience
     pen: Pen
     entries: Iterable[Entry]
+    own: OwnToolkits | None = None  # in place of the releases' toolkits
     _registries: dict[str, Registry] = field(default_factory=dict)
     _locks: dict[tuple[str, str], threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -63,6 +67,18 @@ class Resolver:
         except FoundryError as error:
             raise outside(error, f"{release}: ", self.log) from error
 
+    def kernels(self, release: Release) -> list[Entry]:
+        """The kernels of a release's nodes, as the kernel list has them. Raises OutsideError that begins with its name.
+
+        A node image that does not tell its kernel is an error: nobody could say what is missing.
+        """
+        try:
+            streams = self._payload(release)
+            several = len(streams) > 1
+            return [self._node_entry(release, name, streams[name], several=several) for name in sorted(streams)]
+        except FoundryError as error:
+            raise outside(error, f"{release}: ", self.log) from error
+
     def toolkit(self, place: tuple[str, str]) -> Entry:
         """The kernels of a toolkit by reference and architecture, as an entry has them; errors as of `release`."""
         reference, arch = place
@@ -79,7 +95,18 @@ class Resolver:
                     host, self.log, patience=replace(self.patience, pace=Pace()))
             return self._registries[host]
 
+    def _node_entry(self, release: Release, name: str, stream: Record, *, several: bool) -> Entry:
+        kernel = self._node(stream["node"], release.arch) if stream["node"] else ""
+        if not kernel:
+            raise FoundryError("no node image tells its kernel", reason="node-kernel-unknown",
+                               hint="nothing was changed; `releases.exclude` leaves a release out")
+        return {"version": release.version, "arch": release.arch, "kernel": kernel, "payload": release.payload,
+                **({"stream": name} if several else {})}
+
     def _entry(self, release: Release, name: str, stream: Record, *, several: bool) -> Entry:
+        if self.own is not None:
+            node_entry = self._node_entry(release, name, stream, several=several)
+            return {**node_entry, **self.own.entry(node_entry["kernel"]), "node_kernel": node_entry["kernel"]}
         toolkit, node = stream["toolkit"], stream["node"]
         entry: dict[str, Any] = {
             "version": release.version, "arch": release.arch,

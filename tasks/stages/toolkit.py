@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,23 +26,19 @@ from tasks.core.catalogue import (
 )
 from tasks.core.catalogue import read_entries as read_catalogue
 from tasks.core.config import KERNEL_FIELDS, Family
-from tasks.core.errors import FoundryError, OutsideError
+from tasks.core.errors import OutsideError
 from tasks.core.files import append_to, remove_stale, write_atomic
 from tasks.core.locks import pending_bases
 from tasks.services.lock import locked
-from tasks.services.parallel import Outcome, Pen, in_parallel
 from tasks.services.releases import Lists
-from tasks.services.transport import Patience
 from tasks.stages.base import resolve_base, write_base
 from tasks.stages.context import Foundry
+from tasks.stages.own_toolkits import OwnToolkits
+from tasks.stages.reading import Reading
 from tasks.stages.releases import find_releases, lost, require_wanted
 from tasks.stages.resolve import Resolver
 
-_RETRIES = 4
 _SHOWN = 20  # releases, by name
-_SECONDS_BETWEEN = 1.0  # lines of progress
-# With these there is no use in going on with other images: the server or the way to it is the trouble.
-_ENDS = ("http-", "registry-", "credentials-", "aws-")
 
 Job = Release | Family | Place  # a release, a base, or a toolkit by reference and architecture
 
@@ -52,7 +48,7 @@ def refresh(foundry: Foundry, *, allow_shrink: bool, update_base: bool) -> None:
 
     Raises ConfigError for our own files, OutsideError for all that others give us; then nothing was written.
     """
-    run = _Run(foundry, time.monotonic())
+    run = _Run(foundry, time.monotonic(), "toolkit")
     log = foundry.root / log_path(foundry.config)
     log.unlink(missing_ok=True)
     for folder in (log.parent, log.parent / "answers"):
@@ -66,38 +62,20 @@ def refresh(foundry: Foundry, *, allow_shrink: bool, update_base: bool) -> None:
 
 
 @dataclass
-class _Run:
-    foundry: Foundry
-    started: float
-    pen: Pen = field(default_factory=Pen)
-    done: int = 0
-    jobs: int = 0
-    told: float = 0.0
-    results: dict[Job, Any] = field(default_factory=dict)
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Those of `releases`."""
-        releases: Mapping[str, Any] = self.foundry.settings["releases"]
-        return releases
-
-    @property
-    def patience(self) -> Patience:
-        """Of one server: the threads share its pauses, and all ends at the time limit."""
-        seconds = float(self.foundry.settings["network_timeout"])
-        return Patience(retries=_RETRIES, total=seconds, pause=seconds, until=self.started + self.settings["timeout"])
-
+class _Run(Reading):
     def refresh(self, log: Path, *, allow_shrink: bool, update_base: bool) -> None:
         foundry = self.foundry
         entries = self._entries()
+        own = OwnToolkits.of(foundry)
         lists = Lists(log.parent / "answers", self.patience, self.pen, foundry.resolve, append_to(log))
         found = find_releases(foundry, lists, foundry.ending)
-        gone = lost(foundry, entries, found, allow=allow_shrink)
+        gone = lost(foundry, entries, found, allow=allow_shrink, file=foundry.settings["catalogue"])
         require_wanted(foundry, found)
         known = by_place(entries)
         new = [
             release for release in found if release.version not in self.settings["exclude"]
-            and not is_complete(known.get(release.place, ()), release.payload)
+            and not (is_complete(known.get(release.place, ()), release.payload)
+                     and (own is None or own.has(known[release.place])))
         ]
         places = {release.place for release in new} | set(gone)
         toolkits = dict.fromkeys(
@@ -105,7 +83,8 @@ class _Run:
             for entry in rows if "kernel" not in entry
         )
         bases = pending_bases(foundry.config, update=update_base)
-        self._resolve(Resolver(foundry, self.patience, self.pen, entries), [*bases, *toolkits, *new], update_base)
+        resolver = Resolver(foundry, self.patience, self.pen, entries, own)
+        self.read([*bases, *toolkits, *new], partial(_work, resolver, update_base))
         change = Change(
             {release.place: self.results[release] for release in new},
             {place: self.results[place] for place in toolkits}, frozenset(gone),
@@ -115,44 +94,9 @@ class _Run:
         self._write(change)
         self._tell(change, len(found))
 
-    def late(self, error: OutsideError) -> OutsideError:
-        """The error itself, or that the time is over."""
-        if time.monotonic() < self.started + self.settings["timeout"]:
-            return error
-        return OutsideError(
-            f"`doit toolkit` takes longer than {self.settings['timeout']} s"
-            f" ({self.done} of {self.jobs} images read; last: {error.message})", reason="toolkit-timeout",
-            hint="nothing was changed; run it again, what was read is kept (or raise `releases.timeout`)",
-            log=error.log, retry=True,
-        )
-
     def _entries(self) -> list[dict[str, Any]]:
         name = self.foundry.settings["catalogue"]
         return read_catalogue(self.foundry.root / name, name, self.foundry.config.verdicts)
-
-    def _resolve(self, resolver: Resolver, jobs: Sequence[Job], update_base: bool) -> None:
-        self.jobs = len(jobs)
-        work = partial(_work, resolver, update_base)
-        errors: list[FoundryError] = []
-        for outcome in in_parallel(jobs, work, threads=self.settings["parallel"], stopping=self.foundry.ending):
-            if outcome.error is None:
-                self.results[outcome.job] = outcome.value
-            else:
-                errors.append(outcome.error)
-                if outcome.error.retry or outcome.error.reason.startswith(_ENDS):
-                    break
-            self._progress(outcome)
-        if errors:
-            errors[-1].message += f" (and {len(errors) - 1} more, see the log)" if errors[1:] else ""
-            raise errors[-1]
-
-    def _progress(self, outcome: Outcome[Job, Any]) -> None:
-        self.done += 1
-        now = time.monotonic()
-        if self.foundry.verbosity and (now - self.told >= _SECONDS_BETWEEN or self.done == self.jobs):
-            self.told = now
-            name = outcome.job if isinstance(outcome.job, Release) else ""
-            print(f"  read {self.done} of {self.jobs}  {name}".rstrip(), flush=True)
 
     def _write(self, change: Change) -> None:
         """Into the catalogue, beside whatever an editor changed meanwhile."""

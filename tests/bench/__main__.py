@@ -18,7 +18,7 @@ from tests.bench.figure import Figure
 # The modules of the figures, the quick ones first; each has `measure(folder)`.
 MODULES = (
     "nothing_to_do", "graph", "shards", "package_read", "archive", "kernel_read", "catalogue", "publish", "mirror",
-    "release", "from_nothing", "image_size", "reproducible", "families",
+    "release", "dtk", "from_nothing", "image_size", "reproducible", "families",
 )
 
 

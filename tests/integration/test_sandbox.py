@@ -223,7 +223,7 @@ def test_the_release_graph(sandbox: Sandbox) -> None:
 @real
 def test_a_changed_stand_in_remakes_the_rpm_repository_alone(sandbox: Sandbox, services: Clone, tmp_path: Path) -> None:
     project = tmp_path / "project"
-    for name in ("container", "tasks/services/sandbox"):
+    for name in ("container", "config/toolkits", "tasks/services/sandbox"):
         shutil.copytree(services.root / name, project / name)
     other = Sandbox(sandbox.folder, project, PLAN, tmp_path)
     assert other.missing() == []

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.core.files import scratch, sha256_bytes
+from tasks.services.image_build import build_image
 from tasks.services.podman import Engine
 from tasks.services.process import run_even_when_stopping
 from tasks.services.sandbox.daemons import REGISTRY
@@ -63,27 +64,25 @@ class LocalStore:
         arguments: Mapping[str, str] | None = None,
         target: str = "",
         layers: bool = False,
+        labels: Mapping[str, str] | None = None,
+        secrets: Mapping[str, Path] | None = None,
     ) -> str:
         """``podman build``; returns the image's id. `created` (seconds) is its time and its files'.
 
         With `layers` every step is a layer that later builds use again.
         """
-        with scratch(self.work, "build") as folder:
-            identity = folder / "id"
-            self.engine.call(
-                "build", "--quiet", "--pull=never", f"--network={'host' if layers else 'none'}", "--force-rm",
-                f"--layers={str(layers).lower()}", "--identity-label=false", f"--timestamp={created}",
-                *([] if self.shared else ["--omit-history"]), *([f"--target={target}"] if target else []),
-                *([f"--label={_MARK}"] if self.shared else []),
-                f"--tag={self._tag(name)}", f"--iidfile={identity}",
-                *(f"--build-arg={key}={value}" for key, value in (arguments or {}).items()),
-                f"--file={recipe}", str(context),
-                starts=True, log=log, reason="sandbox-image-failed", hint="read the log",
-            )
-            return identity.read_text(encoding="utf-8").strip().removeprefix("sha256:")
+        return build_image(
+            self.engine, self.work, self._tag(name), recipe, context, log=log, created=created, arguments=arguments,
+            target=target, layers=layers, labels=labels, secrets=secrets,
+            more=[f"--label={_MARK}"] if self.shared else ["--omit-history"],
+            reason="toolkit-build-failed" if layers else "sandbox-image-failed",
+        )
 
-    def push(self, name: str, target: str, *, log: Path) -> str:
-        """Push a built image as `target` (``repository:tag``) and remove it here; returns its reference by digest."""
+    def push(self, name: str, target: str, *, log: Path, keep: bool = False) -> str:
+        """Push a built image as `target` (``repository:tag``); returns its reference by digest.
+
+        It is removed here, unless it is to be kept.
+        """
         with scratch(self.work, "push") as folder:
             digest = folder / "digest"
             # Unlike a pull, a push is not redirected by registries.conf: it needs the address itself.
@@ -92,7 +91,8 @@ class LocalStore:
                 f"docker://{self.engine.registries[REGISTRY]}/{target}", log=log,
             )
             reference = f"{REGISTRY}/{target.rpartition(':')[0]}@{digest.read_text(encoding='utf-8').strip()}"
-        self.engine.remove_image(self._tag(name))
+        if not keep:
+            self.engine.remove_image(self._tag(name))
         return reference
 
     def clean(self) -> None:

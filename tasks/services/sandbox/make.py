@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ class Sandbox:
                 return [code, _files(self.project / "container/sandbox/standin"), self.plan.versions]
             case "archive":
                 recipes = [
-                    *(self.project / "container/driver-toolkit").iterdir(), *self._recipes("debian", "base"),
+                    *(self.project / name for name in toolkits.FILES), *self._recipes("debian", "base"),
                     self.project / "container/sandbox/archive.sh",
                 ]
                 return [code, _hashes(recipes), debian.SUITE, self.arch, self.plan.kernels, self.plan.rt]
@@ -179,18 +179,19 @@ class Sandbox:
     def _archive(self, pool: ThreadPoolExecutor, store: LocalStore, log: Path) -> dict[str, object]:
         """Everything that Debian's archive is needed for: the toolkits and the base image."""
         recipes = self.project / "container/sandbox"
-        toolkit_recipes = self.project / "container/driver-toolkit"
         shared = LocalStore(store.engine, self.work, shared=True)
         with locked(user_lock()), scratch(self.work, "survey") as out, shared.cleaned():
             archive = debian.survey(shared, debian.make_debian(shared, recipes, log), recipes, out, log)
             kernels = debian.choose_kernels(archive.kernels, self.arch, self.plan.kernels)
+            pushed = pool.submit(toolkits.push_debian, shared, log.with_name("debian.log"))
             base = pool.submit(images.build_base, store, archive, recipes, log.with_name("base.log"))
-            toolkits.build_toolchain(shared, archive, toolkit_recipes, log)
+            kit = toolkits.Kit(archive, toolkits.read_recipe(self.project), self.project, "")
+            toolkits.build_toolchain(shared, kit, kernels[-1], log)
+            kit = replace(kit, base=pushed.result())
             rt = {kernels[number]: debian.rt_kernel(archive.kernels, kernels[number], self.arch)
                   for number in self.plan.rt}
             references = list(pool.map(
-                lambda kernel: toolkits.build_toolkit(
-                    shared, archive, kernel, toolkit_recipes, log, rt_kernel=rt.get(kernel, "")), kernels))
+                lambda kernel: toolkits.build_toolkit(shared, kit, kernel, log, rt_kernel=rt.get(kernel, "")), kernels))
             made_base = base.result()
         base_reference = f"{str(made_base['name']).partition(':')[0]}@{made_base['digest']}"
         return {
@@ -199,7 +200,7 @@ class Sandbox:
                 {"kernel": kernel, "reference": reference, **({"rt_kernel": rt[kernel]} if kernel in rt else {})}
                 for kernel, reference in zip(kernels, references, strict=True)
             ],
-            "images": [base_reference, *references],
+            "images": [base_reference, kit.base, *references],
         }
 
     def _releases(self, kits: list[dict[str, str]], store: LocalStore, log: Path) -> dict[str, object]:

@@ -1,39 +1,68 @@
-"""Toolkits from Debian's own kernels, made by container/driver-toolkit/ and pushed to the sandbox's registry."""
+"""The sandbox's toolkits: Debian's own kernels by the recipe that users have, pushed to the sandbox's registry."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tasks.core.names import image_tag
-from tasks.services.sandbox.debian import Archive
+from tasks.core.names import kernel_arch, tag_of
+from tasks.core.plain_yaml import parse_yaml
+from tasks.core.toolkit_recipes import ToolkitRecipe
+from tasks.core.toolkits import Toolkit
+from tasks.services import toolkit_image
+from tasks.services.sandbox.debian import IMAGE, SUITE, Archive
 from tasks.services.sandbox.localstore import LocalStore
+from tasks.services.toolkit_image import Order
 
-_RECIPE = "Containerfile.debian"
+_RECIPE = "config/toolkits/debian.yaml"
+# All that the toolkits are made by.
+FILES = (_RECIPE, "container/driver-toolkit/Containerfile.debian", "container/driver-toolkit/toolkit.sh")
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What all toolkits have in common: the base as podman has it here, and as it was pushed."""
+
+    archive: Archive
+    recipe: ToolkitRecipe
+    project: Path
+    base: str  # by digest
+
+    def order(self, kernel: str, rt_kernel: str = "") -> Order:
+        """The order of one kernel's toolkit."""
+        toolkit = Toolkit(kernel, kernel_arch(kernel), self.recipe)
+        name, _, digest = self.base.partition("@")
+        return Order(
+            kernel, rt_kernel, self.project / self.recipe.data["containerfile"], self.archive.image, f"{name}:{SUITE}",
+            digest, self.archive.date, toolkit.arguments, toolkit.labels,
+        )
 
 
 def kernel_tag(kernel: str) -> str:
     """The tag of what belongs to a kernel: the kernel, with what a tag can't hold as ``_``."""
-    return image_tag("", kernel).removeprefix("-")
+    return tag_of(kernel)
 
 
-def build_toolchain(store: LocalStore, archive: Archive, recipes: Path, log: Path) -> None:
+def push_debian(store: LocalStore, log: Path) -> str:
+    """Have the base of the toolkits in the registry, for toolkits that users build; its reference by digest."""
+    return store.push(IMAGE, f"{IMAGE}:{SUITE}", log=log, keep=True)
+
+
+def read_recipe(project: Path) -> ToolkitRecipe:
+    """The recipe of Debian's toolkits."""
+    return ToolkitRecipe("debian", parse_yaml((project / _RECIPE).read_bytes()))
+
+
+def build_toolchain(store: LocalStore, kit: Kit, kernel: str, log: Path) -> None:
     """Make the layers that all toolkits share; the builds that follow find them in the local store."""
-    store.build(
-        "toolchain", recipes / _RECIPE, recipes, log=log, created=archive.date, target="toolchain",
-        arguments={"BASE": archive.image}, layers=True,
-    )
+    toolkit_image.build_toolchain(store, replace(kit.order(kernel), labels={}), "toolchain", log)
 
 
-def build_toolkit(
-    store: LocalStore, archive: Archive, kernel: str, recipes: Path, log: Path, *, rt_kernel: str = ""
-) -> str:
+def build_toolkit(store: LocalStore, kit: Kit, kernel: str, log: Path, *, rt_kernel: str = "") -> str:
     """Build and push the toolkit of one kernel, and of a real-time one beside it; returns its reference by digest."""
     tag = kernel_tag(kernel)
     own_log = log.with_name(f"toolkit-{tag}.log")
     own_log.unlink(missing_ok=True)
     name = f"driver-toolkit-{tag.lower()}"
-    store.build(
-        name, recipes / _RECIPE, recipes, log=own_log, created=archive.date,
-        arguments={"BASE": archive.image, "KERNEL": kernel, "RT_KERNEL": rt_kernel}, layers=True,
-    )
+    toolkit_image.build_toolkit(store, kit.order(kernel, rt_kernel), name, own_log)
     return store.push(name, f"driver-toolkit:{tag}", log=own_log)

@@ -1,0 +1,95 @@
+"""`doit dtk:matrix`: the kernel list with the state of each toolkit; as JSON the matrix of a GitHub Actions job."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from doit.cmd_base import Command
+
+from tasks import session
+from tasks.core.errors import EXIT_CONFIG, FoundryError
+from tasks.core.shards import MOST_JOBS
+
+if TYPE_CHECKING:
+    from tasks.stages.dtk_state import ToolkitState
+
+_OPTIONS = (
+    {"name": "json", "short": "", "long": "json", "type": bool, "default": False,
+     "help": 'one line {"include": [...]}, alone on stdout'},
+    {"name": "pending", "short": "", "long": "pending", "type": bool, "default": False,
+     "help": f"those alone that are not published, at most {MOST_JOBS}: what a run of a workflow has to do"},
+)
+_RELEASES = 4  # of a kernel, in the table
+
+
+class Matrix(Command):  # type: ignore[misc]  # reason: doit has no types
+    """The kernels that toolkits of our own are for."""
+
+    name = "dtk:matrix"
+    doc_purpose = "the kernels that toolkits of our own are for, and which are published"
+    doc_usage = ""
+    doc_description = None
+    cmd_options = _OPTIONS
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Exit code 0 also where nothing is pending."""
+        if args:
+            print(f"error: dtk:matrix takes no tasks, but got {' '.join(args)}", file=sys.stderr)
+            return EXIT_CONFIG
+        try:
+            states = _states(pending=params["pending"])
+        except FoundryError as error:
+            print(f"error: {error.render()}", file=sys.stderr)
+            return error.exit_code
+        if params["json"]:
+            document = {"include": [entry(state, session.foundry().settings["runners"]) for state in states]}
+            sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in table(states))
+        return 0
+
+
+def _states(*, pending: bool) -> list[ToolkitState]:
+    """Asks for the ledger if this checkout has none."""
+    from tasks.core.toolkits import listed
+    from tasks.stages.dtk_remote import have_ledger
+    from tasks.stages.dtk_state import PUBLISHED, read_ledger, state_of
+
+    one = session.foundry()
+    toolkits = listed(one.config)
+    if not toolkits:
+        file = one.settings["toolkits"]["kernels"]
+        print(f"hint: {file} names no kernel yet: run `doit dtk:kernels`", file=sys.stderr)
+        return []
+    have_ledger(one)
+    ledger = read_ledger(one)
+    states = [state_of(one, toolkit, one.config.kernels, ledger) for toolkit in toolkits]
+    if pending:
+        states = [state for state in states if state.state != PUBLISHED]
+        if len(states) > MOST_JOBS:
+            print(f"warning: {len(states) - MOST_JOBS} more are pending than a workflow may have jobs:"
+                  " the next run does them", file=sys.stderr)
+    return states[:MOST_JOBS] if pending else states
+
+
+def entry(state: ToolkitState, runners: Mapping[str, str]) -> dict[str, Any]:
+    """What a job is told of its toolkit; `runners` are by architecture."""
+    toolkit = state.toolkit
+    return {
+        "kernel": toolkit.kernel, "arch": toolkit.arch, "tag": toolkit.tag, "runner": runners[toolkit.arch],
+        "recipe": toolkit.recipe.name, "releases": list(toolkit.releases), "state": state.state,
+        "reason": state.reason, "digest": state.row["digest"] if state.row is not None else None,
+    }
+
+
+def table(states: Sequence[ToolkitState]) -> Iterator[str]:
+    """A line for each kernel."""
+    width = max((len(state.toolkit.kernel) for state in states), default=0)
+    for state in states:
+        toolkit = state.toolkit
+        more = f" and {len(toolkit.releases) - _RELEASES} more" if toolkit.releases[_RELEASES:] else ""
+        yield (f"{state.state:<10}{toolkit.kernel:<{width}}  {toolkit.recipe.name:<15}"
+               f"{', '.join(toolkit.releases[:_RELEASES])}{more}  ({state.reason})")

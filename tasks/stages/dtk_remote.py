@@ -1,0 +1,139 @@
+"""Toolkits of our own as their registry has them: the ledger beside them, and images with today's key."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tasks.core.errors import ConfigError, Fault, FoundryError
+from tasks.core.files import write_atomic
+from tasks.core.labels import KEY_LABEL
+from tasks.core.names import OCI_ARCH
+from tasks.core.targets import Target, toolkits_target
+from tasks.core.toolkit_ledger import ToolkitLedger, ledger_path, parse_toolkit_ledger
+from tasks.stages.context import Foundry, aws_facts
+from tasks.stages.dtk_state import ToolkitState, change_ledger, has_ledger
+
+if TYPE_CHECKING:
+    from tasks.formats.manifest import Descriptor
+    from tasks.services.registry.client import Fetched
+    from tasks.services.registry.push import Writer
+
+MEDIA_TYPE = "application/vnd.kmod-foundry.toolkits.v1+json"
+TAG = "ledger"  # a kernel's tag begins with a digit
+_lock = threading.Lock()
+
+
+def target_of(foundry: Foundry) -> Target | None:
+    """Where toolkits are published, all fields filled; None where the profile names no place."""
+    target = toolkits_target(foundry.settings)
+    return target.filled(aws_facts(target.open_fields)) if target is not None and target.open_fields else target
+
+
+def require_target(foundry: Foundry) -> Target:
+    """As `target_of`; ConfigError where there is none."""
+    target = target_of(foundry)
+    if target is None:
+        file = f"config/profiles/{foundry.config.profile.name}.yaml"
+        raise ConfigError([Fault(file, "$.toolkits.publish", "names no registry and repository to push toolkits to")],
+                          hint="name them there, or choose another profile")
+    return target
+
+
+def have_ledger(foundry: Foundry) -> None:
+    """Ask for the ledger where this checkout has none; "there is none" is kept as an empty one.
+
+    Raises what the registry raises: an answer that can't be had is never "nothing published".
+    """
+    with _lock:
+        target = None if has_ledger(foundry) else target_of(foundry)
+        if target is not None:
+            ledger = read_remote(foundry, foundry.writer_of(target))[1]
+            write_atomic(foundry.root / ledger_path(foundry.config.build), ledger.to_bytes())
+
+
+def read_remote(foundry: Foundry, writer: Writer) -> tuple[bytes | None, ToolkitLedger]:
+    """The ledger as the registry has it: its bytes, None where there is none, and what they say."""
+    from tasks.services.registry.document import get_document
+
+    content = get_document(writer, TAG, MEDIA_TYPE)
+    if content is None:
+        return None, ToolkitLedger()
+    return content, parse_toolkit_ledger(content, f"{writer.name}:{TAG}", foundry.config.verdicts)
+
+
+def store(foundry: Foundry, writer: Writer) -> bool:
+    """Merge what the registry has with what is here, in both places; whether anything was written there."""
+    from tasks.services.registry.document import put_document
+
+    content, theirs = read_remote(foundry, writer)
+    data = change_ledger(foundry, theirs).to_bytes()
+    if content == data:
+        return False
+    put_document(writer, TAG, data, MEDIA_TYPE)
+    return True
+
+
+def images_of(fetched: Fetched | None) -> tuple[Descriptor, ...] | None:
+    """The images of an index; None where the tag is no index, nothing where there is no tag."""
+    from tasks.formats.manifest import Index, parse_manifest
+
+    if fetched is None:
+        return ()
+    document = parse_manifest(fetched.data, fetched.media_type)
+    return document.entries if isinstance(document, Index) else None
+
+
+def image_for(images: tuple[Descriptor, ...], arch: str) -> Descriptor | None:
+    """The image of an architecture (``x86_64``)."""
+    fits = ("linux", OCI_ARCH[arch])
+    return next((one for one in images if one.platform and (one.platform.os, one.platform.architecture) == fits), None)
+
+
+def labels_of(writer: Writer, digest: str) -> Mapping[str, str]:
+    """The labels of an image."""
+    from tasks.formats.manifest import MAX_CONFIG, Manifest, parse_config, parse_manifest
+
+    fetched = writer.registry.manifest(writer.repository, digest, scope=writer.scope)
+    manifest = parse_manifest(fetched.data, fetched.media_type)
+    if not isinstance(manifest, Manifest):
+        return {}
+    size = min(manifest.config.size, MAX_CONFIG)
+    return parse_config(writer.registry.blob(writer.repository, manifest.config.digest, size)).labels
+
+
+def adopted(foundry: Foundry, state: ToolkitState) -> ToolkitState:
+    """With a row where the registry has the toolkit with today's key and no ledger knows; else the state itself."""
+    target = target_of(foundry)
+    if target is None or state.key is None:
+        return state
+    writer = foundry.writer_of(target)
+    images = images_of(writer.tagged(state.toolkit.tag))
+    found = image_for(images or (), state.toolkit.arch)
+    if found is None:
+        return state
+    labels = labels_of(writer, found.digest)
+    if labels.get(KEY_LABEL) != state.key.key:
+        return state
+    row = new_row(state, writer, found.digest, labels)
+    change_ledger(foundry, ToolkitLedger({state.toolkit.kernel: row}))
+    return replace(state, row=row, reason="in the registry")
+
+
+def new_row(state: ToolkitState, writer: Writer, digest: str, labels: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """A toolkit's row as it is published now."""
+    from tasks.services.toolkit_image import COMPILER_LABEL
+
+    if state.key is None:
+        raise FoundryError(f"{state.toolkit.kernel}: {state.reason}", reason="key-unknown")
+    compiler = labels.get(COMPILER_LABEL, "")
+    return {
+        "kernel": state.toolkit.kernel, "arch": state.toolkit.arch, "recipe": state.toolkit.recipe.name,
+        "key": state.key.key, "key_inputs": dict(state.key.parts), "digest": digest, "tag": state.toolkit.tag,
+        "registry": writer.name, "rt_kernel": labels.get("kernel-rt-version", ""),
+        **({"compiler": compiler} if compiler else {}),
+        "published": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **more,
+    }
