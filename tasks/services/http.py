@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.files import append_to
+from tasks.core.files import append_to, atomic
 from tasks.services.transport import (
+    FIRST_WAIT,
     NOT_MODIFIED,
     OK,
     TOTAL_SECONDS,
@@ -50,30 +48,23 @@ def download(
     timeout: tuple[float, float] = (10, 60),
     retries: int = 3,
     total: float = TOTAL_SECONDS,
+    first: float = FIRST_WAIT,
     log: Path | None = None,
 ) -> int:
     """Fetch `url` to `dest`, which appears whole and with the right digest or not at all; its size in bytes.
 
     `timeout` is for connecting and between two bytes, `total` for everything, in seconds.
-    `retries` further attempts follow connection errors, 5xx, 429 and cut-off answers.
+    `retries` further attempts follow connection errors, 5xx, 429 and cut-off answers, after `first` seconds
+    and then twice as long each time.
 
     Raises FoundryError ``digest-mismatch``, OutsideError ``http-unreachable``, ``http-timeout``,
     ``http-truncated``, ``http-too-large``, ``http-<status>``, ``file-missing``, ``url-unsupported``.
     """
-    patience = Patience(*timeout, total, retries)
+    patience = Patience(*timeout, total, retries, first=first)
     try:
-        dest.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=dest.parent, prefix=f".{dest.name}.")
-        try:
-            with os.fdopen(handle, "wb") as sink:
-                size, digest = _fetch(url, sink, max_bytes, patience, log)
+        with atomic(dest) as sink:
+            size, digest = _fetch(url, sink, max_bytes, patience, log)
             _compare(url, digest, sha256, log)
-            os.chmod(name, 0o644)
-            os.replace(name, dest)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
     except OSError as error:
         raise OutsideError(f"can't write {dest}: {error.strerror or error}", reason="disk", log=log) from error
     return size

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 TOTAL_SECONDS = 900.0  # for one URL, all attempts together
 OK, NOT_MODIFIED, NOT_FOUND, TOO_MANY, SERVER_FAULT = 200, 304, 404, 429, 500
-_FIRST_WAIT = 0.5  # seconds, doubled with each attempt
+FIRST_WAIT = 0.5  # seconds, doubled with each attempt
 _LONGEST_WAIT = 30.0  # seconds
 _REDIRECTS = 5
 _SHORT = 1 << 16  # bytes of an answer that are taken although nobody wants them
@@ -62,8 +62,8 @@ class Pace:
 class Patience:
     """How long to wait: for a connection, between two bytes, for everything, all in seconds; and attempts more.
 
-    `until` (of time.monotonic()) ends everything, too. `pause` is the longest between two attempts,
-    also when a server asks for more.
+    `until` (of time.monotonic()) ends everything, too. `first` is the pause before the second attempt,
+    doubled with each; `pause` is the longest between two, also when a server asks for more.
     """
 
     connect: float = 10.0
@@ -71,6 +71,7 @@ class Patience:
     total: float = TOTAL_SECONDS
     retries: int = 3
     until: float = math.inf
+    first: float = FIRST_WAIT
     pause: float = _LONGEST_WAIT
     pace: Pace = field(default_factory=Pace, compare=False)
 
@@ -111,7 +112,7 @@ def persist(url: str, patience: Patience, work: Callable[[Attempt], T], note: Ca
             return work(Attempt(url, patience, deadline))
         except Again as again:
             note(again.final.message)
-            wait = _pause(number, again.wait, patience.pause)
+            wait = _pause(number, again.wait, patience)
             if number == patience.retries or time.monotonic() + wait > deadline:
                 raise again.final from again.__cause__
             if again.wait:
@@ -211,9 +212,9 @@ def _length(response: requests.Response) -> float:
     return int(stated) if stated.isdecimal() else float("inf")
 
 
-def _pause(number: int, asked: float, longest: float) -> float:
+def _pause(number: int, asked: float, patience: Patience) -> float:
     jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads the load, keeps no secret
-    return min(longest, max(asked, _FIRST_WAIT * (1 << number) * jitter))
+    return min(patience.pause, max(asked, patience.first * (1 << number) * jitter))
 
 
 def _retry_after(text: str) -> float:

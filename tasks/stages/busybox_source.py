@@ -12,6 +12,7 @@ from tasks.core.config import Family
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import append_to, pretty_json, read_json, scratch, sha256_file, write_atomic
 from tasks.services.lock import locked
+from tasks.services.transport import FIRST_WAIT
 from tasks.stages.context import Foundry
 
 _version = re.compile(r"[0-9][0-9A-Za-z._+-]*")
@@ -26,12 +27,15 @@ class BusyBoxSource(NamedTuple):
     url: str
 
 
-def fetch_busybox(foundry: Foundry, family: Family, dest_folder: Path, log: Path) -> BusyBoxSource:
+def fetch_busybox(
+    foundry: Foundry, family: Family, dest_folder: Path, log: Path, *, first_wait: float = FIRST_WAIT
+) -> BusyBoxSource:
     """Leave the source of the base's BusyBox in `dest_folder`, as ``busybox-1.36.1.tar.bz2`` or what it is.
 
     The lock's `source` comes first, then `source_backup`; each is checked by the lock's
     checksum, if it has one for that URL, and by what is in it. A checksum that the lock lacks
-    is added. What is there with a locked checksum is not fetched again.
+    is added. What is there with a locked checksum is not fetched again. `first_wait` is the pause in seconds
+    before a place is asked a second time.
 
     Raises FoundryError ``busybox-unknown`` where the lock names no source, ``busybox-source``
     where no place has it (OutsideError when all are out of reach), ``lock-changed``.
@@ -45,7 +49,7 @@ def fetch_busybox(foundry: Foundry, family: Family, dest_folder: Path, log: Path
     errors: list[FoundryError] = []
     for url in urls:
         try:
-            found = _fetched(foundry, family, url, dest_folder, log)
+            found = _fetched(foundry, family, url, dest_folder, log, first_wait)
         except FoundryError as error:
             append_to(log)(f"BusyBox {facts['version']} from {url}: {error.message}")
             errors.append(error)
@@ -87,7 +91,9 @@ def _there(folder: Path, version: str, sums: Mapping[str, str]) -> BusyBoxSource
     return None
 
 
-def _fetched(foundry: Foundry, family: Family, url: str, folder: Path, log: Path) -> BusyBoxSource:
+def _fetched(
+    foundry: Foundry, family: Family, url: str, folder: Path, log: Path, first_wait: float
+) -> BusyBoxSource:
     from tasks.formats.busybox_source import MAX_BYTES, check_source
     from tasks.services.http import download, shown
 
@@ -96,7 +102,7 @@ def _fetched(foundry: Foundry, family: Family, url: str, folder: Path, log: Path
         archive = work / "archive"
         download(
             foundry.resolve(url), archive, sha256=facts.get("sha256", {}).get(url), max_bytes=MAX_BYTES,
-            total=float(foundry.settings["network_timeout"]), log=log,
+            total=float(foundry.settings["network_timeout"]), first=first_wait, log=log,
         )
         name = check_source(archive, facts["version"], shown(url))
         digest = sha256_file(archive)

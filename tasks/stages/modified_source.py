@@ -7,14 +7,12 @@ a module again. The same facts give the same bytes.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.core.errors import FoundryError
-from tasks.core.files import append_to, read_json, sha256_file
+from tasks.core.files import append_to, atomic, read_json, sha256_file
 from tasks.core.patches import Patch, edited, file_of
 from tasks.core.recipe import PLAIN_SCRIPT, Recipe
 from tasks.core.versions import version_key
@@ -96,19 +94,8 @@ def write_modified_source(dest: Path, source: ModifiedSource, log: Path | None =
           for folder, (_, diffs) in folders.items() for name, text in _series_files(diffs)),
         *(Entry(name, content=content) for name, content in source.files.items()),
     ]
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=dest.parent, prefix=f".{dest.name}.")
-    try:
-        with os.fdopen(handle, "wb") as sink:
-            write_tar_gz(sink, entries, top=source.name, mtime=source.mtime)
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, dest)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
+    with atomic(dest) as sink:
+        write_tar_gz(sink, entries, top=source.name, mtime=source.mtime)
     if log is not None:
         patches = ", ".join(folders) or "no patches"
         append_to(log)(f"{dest.name}: {dest.stat().st_size} bytes, sha256 {sha256_file(dest)}; {patches}")

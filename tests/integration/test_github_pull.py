@@ -40,9 +40,8 @@ class Update:
 
 
 @pytest.fixture
-def one(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
+def one() -> Iterator[GitHub]:
     """GitHub, with an old catalogue, a lock and another file on main."""
-    monkeypatch.setattr("tasks.services.transport._FIRST_WAIT", 0.01)
     with github_fake() as fake:
         fake.token = TOKEN
         fake.git.seed("main", {CATALOGUE: b"[]\n", LOCK: b"{}\n", "src/a.c": b"int a;\n"})
@@ -56,7 +55,7 @@ def update() -> Update:
 
 
 def client(one: GitHub, *, retries: int = 3) -> Client:
-    return Client(one.repo, token=TOKEN, api=one.url, seconds=30, retries=retries, pauses=Pauses(0, 0, 0.5),
+    return Client(one.repo, token=TOKEN, api=one.url, seconds=30, retries=retries, pauses=Pauses(0, 0, 0.5, first=0.01),
                   permissions=NEEDS)
 
 

@@ -43,8 +43,7 @@ class Product:
 
 
 @pytest.fixture
-def one(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
-    monkeypatch.setattr("tasks.services.transport._FIRST_WAIT", 0.01)
+def one() -> Iterator[GitHub]:
     with github_fake() as fake:
         fake.token = TOKEN
         yield fake
@@ -57,7 +56,7 @@ def product(tmp_path: Path) -> Product:
 
 
 def client(one: GitHub, *, retries: int = 3) -> Client:
-    return Client(one.repo, token=TOKEN, api=one.url, seconds=30, retries=retries, pauses=Pauses(0, 0, 0.5))
+    return Client(one.repo, token=TOKEN, api=one.url, seconds=30, retries=retries, pauses=Pauses(0, 0, 0.5, first=0.01))
 
 
 def released(one: GitHub) -> Release:

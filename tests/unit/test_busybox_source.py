@@ -175,7 +175,7 @@ class Fetching:
 
     def fetch(self) -> tuple[BusyBoxSource, list[str]]:
         foundry, family = self.open()
-        found = fetch_busybox(foundry, family, self.dest, self.log)
+        found = fetch_busybox(foundry, family, self.dest, self.log, first_wait=0.01)
         assert digest(found.path.read_bytes()) == found.sha256
         assert [path.name for path in self.dest.iterdir()] == [found.path.name]
         assert foundry.config.locks["neuron"]["base"]["busybox"] == self.locked()
@@ -185,7 +185,7 @@ class Fetching:
         before = self.locked()
         foundry, family = self.open()
         with pytest.raises(FoundryError) as raised:
-            fetch_busybox(foundry, family, self.dest, self.log)
+            fetch_busybox(foundry, family, self.dest, self.log, first_wait=0.01)
         assert not self.dest.exists() or list(self.dest.iterdir()) == []
         assert self.locked() == before
         assert raised.value.hint
@@ -193,10 +193,7 @@ class Fetching:
 
 
 @pytest.fixture
-def fetching(checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fetching]:
-    from tasks.services import transport
-
-    monkeypatch.setattr(transport, "_FIRST_WAIT", 0.01)
+def fetching(checkout: Checkout, tmp_path: Path) -> Iterator[Fetching]:
     (tmp_path / "www").mkdir()
     with serve(tmp_path / "www") as server:
         one = Fetching(checkout, server)

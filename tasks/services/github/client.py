@@ -18,6 +18,7 @@ from urllib.parse import urljoin, urlsplit
 
 from tasks.core.errors import OutsideError
 from tasks.services.transport import (
+    FIRST_WAIT,
     NOT_FOUND,
     OK,
     SERVER_FAULT,
@@ -47,7 +48,8 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class Pauses:
-    """Seconds: between two requests, between two writes, and after a limit of which nobody says how long it lasts.
+    """Seconds: between two requests, between two writes, after a limit of which nobody says how long it lasts, and
+    before a second attempt.
 
     What docs.github.com asks for ("Best practices for using the REST API", "Rate limits for the REST API").
     """
@@ -55,6 +57,7 @@ class Pauses:
     requests: float = 0.25
     writes: float = 1.0
     limit: float = 60.0
+    first: float = FIRST_WAIT
 
 
 class GitHub:
@@ -66,7 +69,7 @@ class GitHub:
         self.name = repository
         self.api = api.rstrip("/")
         self.note = note
-        self.patience = Patience(total=seconds, retries=retries, pause=_LONGEST_WAIT)
+        self.patience = Patience(total=seconds, retries=retries, first=pauses.first, pause=_LONGEST_WAIT)
         self._token = token
         self._permissions = permissions
         self._pauses = pauses
