@@ -38,13 +38,22 @@ class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
 
 def _collect(folders: list[Path]) -> int:
     from tasks.stages.collect import collect
+    from tasks.stages.unclaimed import claim
 
-    taken, lost = collect(session.foundry(), folders)
+    foundry = session.foundry()
+    taken, lost = collect(foundry, folders)
+    try:
+        claimed = claim(foundry)
+    except FoundryError as error:  # what it would have found is built once more
+        claimed = []
+        lost.append(f"what lost machines pushed can't be looked for: {error.message}")
     for text in lost:
         print(f"warning: {text}", file=sys.stderr)
     for one in taken:
         print(one.line())
         for text in one.refused:
             print(f"warning: {one.folder}: refused: {text}", file=sys.stderr)
+    for name in claimed:
+        print(f"{name}: published by a machine that left no record; adopted by its key")
     workflow.tell_collected(taken, lost)
     return EXIT_TASK_FAILED if any(one.refused for one in taken) else 0

@@ -28,9 +28,11 @@ from tasks.stages.ledgers import put_row
 from tasks.stages.published import Published
 
 if TYPE_CHECKING:
+    from tasks.services.registry.client import Fetched
     from tasks.services.registry.push import Writer
 
 LOG = "push.log"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 RECORD = "push.json"
 
 
@@ -121,6 +123,35 @@ def _publish(
     return replaced
 
 
+def found(foundry: Foundry, state: CellState) -> Row | None:
+    """The row of a cell whose image all targets have under all its tags, with today's key; else None."""
+    from tasks.formats.manifest import Manifest, parse_manifest
+
+    key, names = state.key, []
+    manifests: dict[str, Fetched] = {}
+    for number in range(len(foundry.targets(state.cell.family.name))):
+        writer = foundry.writer(state.cell.family.name, number)
+        for tag in tags(foundry, state.cell):
+            there = writer.tagged(tag)
+            if key is None or there is None or _key_of(writer, there.digest) != key.key:
+                return None
+            manifests[there.digest] = there
+        names.append(writer.name)
+    if key is None or len(manifests) != 1:
+        return None
+    [(digest, fetched)] = manifests.items()
+    manifest = parse_manifest(fetched.data, fetched.media_type)
+    if not isinstance(manifest, Manifest):
+        return None
+    row = {
+        "digest": digest, "published": datetime.now(UTC).strftime(_TIME), "config_digest": manifest.config.digest,
+        "size": len(fetched.data) + sum(part.size for part in (manifest.config, *manifest.layers)),
+    }
+    log = foundry.cell_folder(state.cell) / LOG
+    append_to(log)(f"{', '.join(names)}: {digest} has today's key and is adopted")
+    return _row(foundry, state, key, Published(foundry, state, row, log), sorted(names), None)
+
+
 def _allowed(
     foundry: Foundry, writer: Writer, state: CellState, key: CellKey, tag: str, old: _Replaced
 ) -> _Replaced:
@@ -157,7 +188,7 @@ def _row(
 ) -> dict[str, Any]:
     cell, before = state.cell, content.row
     lock = foundry.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"]
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = datetime.now(UTC).strftime(_TIME)
     row = {
         "kernel": cell.kernel, "arch": cell.arch, "key": key.key, "key_inputs": key.parts, "digest": content.digest,
         "tags": list(tags(foundry, cell)), "registries": registries, "releases": list(cell.releases),
