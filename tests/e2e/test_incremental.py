@@ -112,39 +112,43 @@ def test_a_patch_that_covers_some_cells(copied: Clone, kernels: list[str]) -> No
     assert applied == {"some-kernels", "rhel-9.4-guard"}
 
 
-def images_alone(copied: Clone, access: AccessLogs, built: Clone) -> None:
-    """All images anew, no compile, no toolkit."""
+def images_alone(copied: Clone, access: AccessLogs) -> None:
+    """All images anew, no compile, no toolkit; one of each driver is enough to see it."""
+    assert {row["state"] for row in copied.status().values()} == {"pending"}
+    copied.write("build-matrix.json", [
+        {"driver": OLD, "ocp_versions": ["4.16"]}, {"driver": NEW, "ocp_versions": ["4.18.16"]},
+    ])
     access.new()
     run = copied.doit("build")
     assert run.code == 0, run.text
     assert run.compiled == []
-    assert run.imaged == len(built.status())
+    assert run.imaged == len(copied.status()) == 2
     assert not [line for line in access.new() if "driver-toolkit" in line]
 
 
-def test_the_containerfile(copied: Clone, access: AccessLogs, built: Clone) -> None:
+def test_the_containerfile(copied: Clone, access: AccessLogs) -> None:
     copied.edit("container/Containerfile", "COPY licenses", "COPY --chmod=0444 licenses")
-    images_alone(copied, access, built)
+    images_alone(copied, access)
 
 
-def test_a_licence(copied: Clone, access: AccessLogs, built: Clone) -> None:
+def test_a_licence(copied: Clone, access: AccessLogs) -> None:
     copied.edit("container/licenses/GPL-2.0.txt", "Version 2", "Version  2")
-    images_alone(copied, access, built)
+    images_alone(copied, access)
 
 
-def test_a_label(copied: Clone, access: AccessLogs, built: Clone) -> None:
+def test_a_label(copied: Clone, access: AccessLogs) -> None:
     copied.edit("config/profiles/sandbox.yaml", "vendor: kmod-foundry", "vendor: someone")
-    images_alone(copied, access, built)
+    images_alone(copied, access)
     assert copied.record(next(iter(copied.status())), "image")["labels"]["vendor"] == "someone"
 
 
-def test_the_base_digest(copied: Clone, access: AccessLogs, built: Clone, services: Clone, kernels: list[str]) -> None:
+def test_the_base_digest(copied: Clone, access: AccessLogs, services: Clone, kernels: list[str]) -> None:
     """A node image of the sandbox serves as another base: it exists in the registry."""
     lock = json.loads((copied.build / "locks/neuron.json").read_text())
     digest = node_digest(services, kernels[0])
     lock["base"]["name"], lock["base"]["digest"] = "registry.sandbox.internal/node:x", digest
     copied.write("build/sandbox/locks/neuron.json", lock)
-    images_alone(copied, access, built)
+    images_alone(copied, access)
 
 
 def node_digest(services: Clone, kernel: str) -> str:

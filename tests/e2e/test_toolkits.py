@@ -36,16 +36,17 @@ def blobs(lines: list[str]) -> int:
     return sum(int(match[1]) for match in found if match)
 
 
-def test_two_drivers_over_three_kernels(
+def test_two_drivers_over_the_same_kernels(
     new_clone: Callable[[], Clone], kernels: list[str], access: AccessLogs, tmp_path: Path
 ) -> None:
     clone = new_clone()
     clone.edit("config/defaults.yaml", "keep_toolkits: true", "keep_toolkits: false")
     clone.write("build-matrix.json", [
-        {"driver": driver, "ocp_versions": ["4.16", "4.17", "4.18", "4.19"]} for driver in ("2.16.7.0", "2.22.2.0")
+        {"driver": driver, "ocp_versions": ["4.16", "4.17"]} for driver in ("2.16.7.0", "2.22.2.0")
     ])
+    kernels = kernels[:2]
     catalogue = json.loads((clone.build / "driver-toolkit.json").read_text())
-    digests = sorted({entry["dtk"].partition("@")[2] for entry in catalogue})
+    digests = sorted({entry["dtk"].partition("@")[2] for entry in catalogue if entry["kernel"] in kernels})
     with cold_store(tmp_path / "store") as store:
         clone.extra = store
         access.new()
@@ -56,7 +57,7 @@ def test_two_drivers_over_three_kernels(
         assert manifests(asked) == digests
         took = json.loads((clone.build / "run.json").read_text())
         assert (took["pulled"], took["unknown"]) == (blobs(asked), 0), "layers that toolkits share were sent once"
-        assert images(store).count("registry.sandbox.internal/driver-toolkit") == 3, "2.22.2.0 still needs them"
+        assert images(store).count("registry.sandbox.internal/driver-toolkit") == 2, "2.22.2.0 still needs them"
         run = clone.doit("build")
         assert run.code == 0, run.text
         assert run.compiled == sorted(kernels)

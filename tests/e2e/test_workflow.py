@@ -1,4 +1,4 @@
-"""The build workflow's own steps, played over several machines: some die, a cell fails, caches are lost."""
+"""The build workflow's own steps, played over machines: some die, a cell fails, caches are lost, two run at once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def published(states: dict[str, str]) -> set[str]:
 
 
 def test_nights_with_losses(fleet: Fleet, access: AccessLogs, kernels: list[str]) -> None:
-    """A machine dies half-way, a cell fails, caches are lost, two runs overlap: all is published, each cell once."""
+    """A machine dies half-way, a cell fails, caches are lost: all is published, each cell once."""
     bad = f"2.28.0.0-{kernels[0]}"
     good = {f"2.22.2.0-{kernels[0]}", f"2.22.2.0-{kernels[2]}"}
     doomed = {f"2.16.7.0-{kernels[1]}", f"2.22.2.0-{kernels[1]}"}
@@ -77,20 +77,18 @@ def test_nights_with_losses(fleet: Fleet, access: AccessLogs, kernels: list[str]
 
     fleet.patches()
     fleet.workflow.lose_caches()
-    both = fleet.run(), fleet.run()
-    for play in both:
-        assert tasks(play) == cells - good - pushed
-        for shard in play.matrix("shard"):
-            job = play.play("shard", fleet.machine(), shard)
-            assert job.result == "success", job.text
-    for play in both:
-        release = play.play("release", fleet.machine())
-        assert release.result == "success", release.text
-        told_bytes(play)
+    second = fleet.run()
+    assert tasks(second) == cells - good - pushed
+    for shard in second.matrix("shard"):
+        job = second.play("shard", fleet.machine(), shard)
+        assert job.result == "success", job.text
+    release = second.play("release", fleet.machine())
+    assert release.result == "success", release.text
+    told_bytes(second)
     puts.update(put(access, fleet.repository))
     assert puts == Counter({tag_of(cell): 1 for cell in cells})
     assert published(fleet.status()) == cells
-    assert not (good | pushed) & set(compiled(*both))
+    assert not (good | pushed) & set(compiled(second))
     whole_releases(fleet, cells, DRIVERS)
     nothing_left(fleet)
     assert not put(access, fleet.repository)
@@ -179,7 +177,8 @@ def told_bytes(play: Play) -> None:
         sent = size(took["sent"])
         assert f"{sent} sent" in job.summary
         assert took["sent"] and took["received"]
-        [row] = [line for line in last.splitlines() if line.startswith(f"| `shard-{shard['shard']}` |")]
+        name = f"shard-{shard['shard']}" if len(play.matrix("shard")) > 1 else "shards"  # one artifact has no folder
+        [row] = [line for line in last.splitlines() if line.startswith(f"| `{name}` |")]
         assert row.endswith(f"| {size(took['received'])} | {size(took['pulled'])} | {sent} |")
     assert f"{len(play.matrix('shard'))} of {len(play.matrix('shard'))} shards" in last
 

@@ -52,6 +52,7 @@ def github_fake(repo: str = "acme/images") -> Iterator[GitHub]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="github-")))
         one = GitHub(Repository(folder / "repository.git"), repo)
+        stack.callback(one.git.close)
         one.git.seed("main", {"README.md": b"# Images\n"}, "Begin")
 
         class Handler(BaseHTTPRequestHandler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,40 @@ class Changed:
     deletions: int
 
 
+class _Reader:
+    """One ``git cat-file --batch-command`` for all objects that are looked up: a process each takes most of a test."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(["git", "cat-file", "--batch-command"], stdin=subprocess.PIPE,
+                                         stdout=subprocess.PIPE, env=env)
+
+    def info(self, name: str) -> tuple[str, str]:
+        """Sha and type of an object, both empty if there is none."""
+        with self._lock:
+            words = self._asked("info", name)
+            return (words[0], words[1]) if len(words) == 3 and words[2].isdigit() else ("", "")
+
+    def contents(self, name: str) -> bytes | None:
+        """An object's bytes, None if there is none."""
+        with self._lock:
+            words = self._asked("contents", name)
+            if len(words) != 3 or not words[2].isdigit():
+                return None
+            assert self._process.stdout is not None
+            data = self._process.stdout.read(int(words[2]) + 1)
+            return data[:-1]
+
+    def _asked(self, command: str, name: str) -> list[str]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"{command} {name}\n".encode())
+        self._process.stdin.flush()
+        return self._process.stdout.readline().decode().split()
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
 @dataclass
 class Repository:
     """A bare repository, empty at first."""
@@ -59,7 +94,16 @@ class Repository:
     folder: Path
 
     def __post_init__(self) -> None:
-        self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.folder))
+        self.git("init", "--quiet", "--bare", "--initial-branch=main", "--template=", str(self.folder))
+        self._reader = _Reader(self._environment())
+
+    def close(self) -> None:
+        """End the process that reads."""
+        self._reader.close()
+
+    def _environment(self) -> dict[str, str]:
+        return {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C", "TZ": "UTC",
+                "GIT_DIR": str(self.folder), "PATH": os.environ["PATH"]}
 
     def git(self, *argv: str, given: bytes = b"", env: Mapping[str, str] | None = None) -> str:
         """git's output without the last line's end; raises `GitError`."""
@@ -67,8 +111,7 @@ class Repository:
 
     def raw(self, *argv: str, given: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
         """git's output."""
-        own = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C", "TZ": "UTC",
-               "GIT_DIR": str(self.folder), "PATH": os.environ["PATH"], **(env or {})}
+        own = {**self._environment(), **(env or {})}
         done = subprocess.run(["git", *argv], input=given, env=own, capture_output=True, check=False)
         if done.returncode:
             raise GitError(done.stderr.decode().strip())
@@ -78,12 +121,9 @@ class Repository:
 
     def sha(self, name: str, kind: str = "") -> str:
         """The object that a full ref or a sha means, empty if there is none; `kind` commit looks through tags."""
-        if not name.startswith("refs/") and not _SHA.fullmatch(name):
+        if not (name.startswith("refs/") or _SHA.fullmatch(name)) or not name.isprintable() or " " in name:
             return ""
-        try:
-            return self.git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{{kind}}}")
-        except GitError:
-            return ""
+        return self._reader.info(f"{name}^{{{kind}}}")[0]
 
     def commitish(self, name: str) -> str:
         """The commit that a branch, tag, ref or sha means, as GitHub reads it; empty if there is none."""
@@ -92,18 +132,21 @@ class Repository:
 
     def kind(self, sha: str) -> str:
         """The type of an object, empty if there is none."""
-        try:
-            return self.git("cat-file", "-t", sha) if _SHA.fullmatch(sha) else ""
-        except GitError:
-            return ""
+        return self._reader.info(sha)[1] if _SHA.fullmatch(sha) else ""
 
     def blob(self, sha: str) -> bytes:
         """The content of a file."""
-        return self.raw("cat-file", "blob", sha)
+        return self._object(sha, "blob")
+
+    def _object(self, sha: str, kind: str) -> bytes:
+        data = self._reader.contents(f"{sha}^{{{kind}}}")
+        if data is None:
+            raise GitError(f"{sha} is no {kind}")
+        return data
 
     def commit(self, sha: str) -> Commit:
         """A commit, taken apart."""
-        head, _, message = self.raw("cat-file", "commit", sha).decode().partition("\n\n")
+        head, _, message = self._object(sha, "commit").decode().partition("\n\n")
         lines = [line.partition(" ")[::2] for line in head.splitlines()]
         one = dict(lines)
         parents = tuple(value for name, value in lines if name == "parent")
@@ -187,14 +230,15 @@ class Repository:
         """
         index = {"GIT_INDEX_FILE": str(self.folder / "standin-index"), "GIT_WORK_TREE": str(self.folder)}
         self.git("read-tree", *([base] if base else ["--empty"]), env=index)
+        plain = "".join(f"{mode} {sha}\t{path}\0" for mode, sha, path in entries if sha and mode != "040000")
         for mode, sha, path in entries:
             if not sha or mode == "040000":
                 some = ["--ignore-unmatch"] if sha else []
                 self.git("rm", "-r", "--cached", "--quiet", *some, "--", path, env=index)
             if sha and mode == "040000":
                 self.git("read-tree", f"--prefix={path}/", sha, env=index)
-            elif sha:
-                self.git("update-index", "--add", "--replace", "--cacheinfo", f"{mode},{sha},{path}", env=index)
+        if plain:
+            self.git("update-index", "--add", "--replace", "-z", "--index-info", given=plain.encode(), env=index)
         return self.git("write-tree", env=index)
 
     def write_commit(
