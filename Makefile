@@ -26,6 +26,7 @@ demo: setup
 	@echo "  doit build                           the other drivers of build-matrix.json"
 	@echo "  doit publish && doit export          to the sandbox's registry, and what it then holds"
 	@echo "  doit release:2.22.2.0                notes and sources, in build/sandbox/release/2.22.2.0/"
+	@echo "  doit archive                         every version of the package in git; doit archive:verify proves it"
 	@echo "  podman load -i build/sandbox/cells/<cell>/image.oci.tar"
 	@echo "  doit sandbox:down                    stops the sandbox's services"
 
