@@ -196,7 +196,8 @@ def nothing_left(fleet: Fleet) -> None:
 
 
 def test_one_run_at_a_time_publishes() -> None:
-    for name, cancels in ((NAME, False), ("update-driver-toolkit.yml", False), ("checks.yml", True)):
+    for name, cancels in ((NAME, False), ("update-driver-toolkit.yml", False), ("checks.yml", True),
+                          ("archive-driver-sources.yml", False)):
         document = Workflow(name, {}, {}).document
         assert document["concurrency"]["cancel-in-progress"] is cancels
         assert document["permissions"] == {}

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness.archives import NOTES, VERSIONS, Archivist, git, offer, package, packages
+from tests.harness.clone import ROOT
 from tests.harness.vendor import PACKAGE
+from tests.harness.workflow import Play, Workflow
 from tests.unit import rpmtools
 from tests.unit.rpmtools import Key, Server, serve, signing_key
 
@@ -259,3 +261,32 @@ def test_metadata_is_as_the_repository_had_it(clone: Archivist, server: Server) 
                          capture_output=True, check=True).stdout
     assert raw == primary.read_bytes()
     assert PACKAGE in gzip.decompress(raw).decode()
+
+
+def test_the_weekly_workflow(server: Server, key: Key, rpms: list[Path], tmp_path: Path) -> None:
+    """Played step by step: each week on a machine that has nothing, the archive goes on from its remote."""
+    remote = tmp_path / "remote.git"
+    rpmtools.command("git", "init", "--quiet", "--bare", remote)
+    contexts = {"github": {}, "vars": {"ARCHIVE_REMOTE": str(remote)}, "secrets": {"ARCHIVE_TOKEN": "a-token"}}
+    workflow = Workflow("archive-driver-sources.yml", contexts, {"GITHUB_ACTIONS": "true"})
+    text = (ROOT / ".github/workflows/archive-driver-sources.yml").read_text(encoding="utf-8")
+    assert "\n  push" not in text, "what it pushes does not start it again"
+    tips = []
+    for week in (1, 2):
+        machine = Archivist(tmp_path / f"week{week}", f"{server.url}/", key)
+        machine.extra.pop("KMOD_PROFILE")
+        machine.profile = "github"
+        (machine.root / ".venv").mkdir()
+        (machine.root / ".venv/bin").symlink_to(ROOT / ".venv/bin")
+        (machine.root / ".venv/.runtime").touch()
+        server.hits.clear()
+        play = Play(workflow, tmp_path / "artifacts", week)
+        assert play.wanted("archive")
+        job = play.play("archive", machine)
+        assert job.result == "success" and "3 versions proven" in job.text, job.text
+        assert "a-token" not in job.text + job.summary
+        assert len([hit for hit in server.hits if hit.endswith(".rpm")]) == (len(rpms) if week == 1 else 0)
+        tips.append(git(remote, "rev-parse", "main"))
+    assert tips[0] == tips[1]
+    contexts["vars"] = {"ARCHIVE_REMOTE": ""}
+    assert not Play(Workflow("archive-driver-sources.yml", contexts, {}), tmp_path / "artifacts", 3).wanted("archive")
