@@ -121,6 +121,23 @@ def test_two_signatures_are_not_one(key: Key, signature: bytes) -> None:
     assert fault(DATA, signature * 2, key.file, key.fingerprint).reason == "signature-bad"
 
 
+def test_what_an_expired_key_signed_while_it_was_good(tmp_path: Path) -> None:
+    """An archive is proven for ever: asked for `later`, a signature counts that is older than its key's end."""
+    with signing_key(PAST, expires="2020-02-01") as old:
+        signature = sign_bytes(DATA, old, PAST)
+        facts = gpg.verify(DATA, signature, old.file, old.fingerprint, later=True)
+        assert (facts.fingerprint, facts.uid) == (old.fingerprint, "Test Vendor <vendor@invalid>")
+        with pytest.raises(FoundryError) as caught:
+            gpg.verify(DATA, signature, old.file, old.fingerprint)
+        assert caught.value.reason == "signature-key-expired"
+        with pytest.raises(FoundryError) as caught:
+            gpg.verify(DATA + b"x", signature, old.file, old.fingerprint, later=True)
+        assert caught.value.reason == "signature-bad"
+    late = {"EXPKEYSIG": [["0", "Somebody"]], "VALIDSIG": [["F" * 40, "2020-03-01", "1583020800"]],
+            "KEYEXPIRED": [["1580515200"]]}
+    assert not gpg._made_before(late), "made after the key's end"
+
+
 def test_an_expired_key_and_an_expired_signature(tmp_path: Path) -> None:
     with signing_key(PAST, expires="1y") as old:
         error = fault(DATA, sign_bytes(DATA, old, PAST), old.file, old.fingerprint)

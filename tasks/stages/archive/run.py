@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,15 +122,27 @@ class _Run:
         pending = self._pending(offer, versions, where)
         newest_time = max([one.build_time for one in offer.packages] + [one.when for one in versions], default=0)
         branch = Branch(self.settings, store, where, offer, newest_time)
-        branch.write(versions)
         with scratch(self.work, "packages") as folder:
             key = folder / "key"
             key.write_bytes(next(data for name, data in offer.documents.items() if name.startswith("key.")))
+            self._require_key(key)
+            branch.write(versions)
             for number, one in enumerate(pending, 1):
                 self.say(f"archiving {one.name} {one.version}  [{number}/{len(pending)}]")
                 versions.append(self._version(origin, one, offer, store, versions, key))
                 self.added.append(one.version)
         branch.join(versions)
+
+    def _require_key(self, key: Path) -> None:
+        """The public key that is offered must be the pinned one, or have it, before it goes into the archive."""
+        from tasks.formats.openpgp import creation_time
+        from tasks.services import gpg
+
+        if creation_time(gpg.keyring(key), self.settings.fingerprint) is None:
+            raise FoundryError(
+                f"the public key at {self.settings.family['signing']['key_url']} is not {self.settings.fingerprint}",
+                reason="signature-wrong-key", hint="take a newer one only from the vendor, over a way you trust",
+            )
 
     def _pending(self, offer: Offer, versions: Sequence[Version], where: Place) -> list[RepoPackage]:
         """What is not there yet, lowest version first. Raises ``driver-ambiguous``, ``archive-diverged``."""
@@ -146,6 +159,11 @@ class _Run:
                     reason="driver-ambiguous",
                     hint="ask the vendor which one is meant; `archive.exclude` in the family's file leaves it out",
                 )
+        names = sorted(one.href.rpartition("/")[2] for one in mine)
+        twice = next((name for name, other in pairwise(names) if name == other), "")
+        if twice:
+            raise FoundryError(f"two packages have the file name {twice}", reason="driver-ambiguous",
+                               hint="`archive.exclude` in the family's file leaves a version out")
         there = {one.tag for one in versions}
         taken = sorted(by_tag.keys() & where.refs().keys() - there)
         if taken:
