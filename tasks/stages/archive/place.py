@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ class Place:
     settings: Settings
     git: Git
     tip: str = ""
-    tree: bool = field(default=False)  # whether the work tree shows the branch
+    tree: bool = False  # whether the work tree shows the branch
 
     def refs(self) -> dict[str, Ref]:
         """The branch and all tags, as they are now."""
@@ -133,7 +133,7 @@ class Place:
         return self.git.run("hash-object", "-t", "tree", "-w", "--stdin").output.decode().strip()
 
 
-def ready(settings: Settings, log: Path) -> Place:
+def ready(settings: Settings) -> Place:
     """The archive's repository, made where there is none. Raises ``archive-unusable``, ``git-failed``."""
     from tasks.services.git import created, opened
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tasks.core.config import Family
 from tasks.core.errors import FoundryError
-from tasks.core.files import remove_stale, scratch
+from tasks.core.files import remove_tree, scratch
 from tasks.formats import archive as form
 from tasks.formats.archive import Evr
 from tasks.formats.gittree import FILE
@@ -41,7 +42,7 @@ def archive(foundry: Foundry, family: Family) -> None:
     log = folder / f"{family.name}.log"
     log.unlink(missing_ok=True)
     settings = settings_of(foundry, family)
-    run = _Run(settings, folder / f"{family.name}.json", folder / f".work-{family.name}", log,
+    run = _Run(settings, folder / f"{family.name}.json", folder, log,
                lambda text: print(f"  {text}", flush=True) if foundry.verbosity else None)
     with locked(folder / f".lock-{family.name}"):
         try:
@@ -69,17 +70,22 @@ class _Run:
         known = read_state(self.record, settings)
         if known is not None and self._current(origin, known):
             if not known.pushed:
-                push(settings, ready(settings, self.log), self.log, self.say)
+                push(settings, ready(settings), self.log, self.say)
                 write_state(self.record, settings, known.as_pushed())
             self.say("nothing new" if known.pushed else "nothing new; pushed")
             return
-        self.work.mkdir(parents=True, exist_ok=True)
-        remove_stale(self.work)
-        where = ready(settings, self.log)
+        for stale in self.work.glob(f".work-{settings.family.name}.*"):
+            remove_tree(stale)
+        where = ready(settings)
         with locked(where.git.folder / "kmod-foundry.lock"):
             where.prepare()
             pull(settings, where, self.log)
-            offer = self._update(origin, where)
+            try:
+                offer = self._update(origin, where)
+            except FoundryError:
+                with suppress(FoundryError):
+                    where.finish()
+                raise
             where.finish()
             state = Record.of(offer, where, folder=offers.folder_state(origin) if settings.is_folder else "")
             write_state(self.record, settings, state)
@@ -87,7 +93,6 @@ class _Run:
                 push(settings, where, self.log, self.say)
             write_state(self.record, settings, state.as_pushed())
             where.git.tidy()
-        self.work.rmdir()
         self.say(f"{where.git.place}: {_count(len(self.added))} added, {state.versions} in all")
 
     def _current(self, origin: Origin, known: Record) -> bool:
@@ -122,7 +127,7 @@ class _Run:
         pending = self._pending(offer, versions, where)
         newest_time = max([one.build_time for one in offer.packages] + [one.when for one in versions], default=0)
         branch = Branch(self.settings, store, where, offer, newest_time)
-        with scratch(self.work, "packages") as folder:
+        with scratch(self.work, f"work-{self.settings.family.name}") as folder:
             key = folder / "key"
             key.write_bytes(next(data for name, data in offer.documents.items() if name.startswith("key.")))
             self._require_key(key)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tasks.core.config import Family
 from tasks.core.errors import FoundryError
-from tasks.core.files import remove_stale, scratch
+from tasks.core.files import remove_tree, scratch
 from tasks.services.git import Git, Ref, opened
 from tasks.services.lock import locked
 from tasks.stages.archive.content import TAGS, Store, versions_of
@@ -35,16 +35,15 @@ def verify(foundry: Foundry, family: Family) -> None:
     ref = f"refs/heads/{branch_of(family)}"
     if git is None:
         raise _missing(place, family)
-    work = foundry.root / foundry.config.build / "archive" / f".verify-{family.name}"
-    with locked(foundry.root / foundry.config.build / "archive" / f".lock-{family.name}"):
-        work.mkdir(exist_ok=True)
-        remove_stale(work)
-        with scratch(work, "packages") as folder:
+    work = foundry.root / foundry.config.build / "archive"
+    with locked(work / f".lock-{family.name}"):
+        for stale in work.glob(f".verify-{family.name}.*"):
+            remove_tree(stale)
+        with scratch(work, f"verify-{family.name}") as folder:
             run = _Run(git, ref, pinned(foundry, family), folder)
             count = run.all()
             if count is None:
                 raise _missing(place, family)
-        work.rmdir()
     if run.faults:
         for fault in run.faults[:_SHOWN]:
             print(f"  {fault}")
