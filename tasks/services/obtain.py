@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from tasks.core.errors import FoundryError
+from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import scratch, sha256_bytes, sha256_file
 from tasks.core.packages import DEB, RPM, TAR, PackageSpec
 from tasks.formats import deb, rpm, sourcetree
@@ -84,9 +84,12 @@ def unpack(spec: PackageSpec, file: Path, root: Path) -> list[str]:
     if spec.kind == RPM:
         return [str(path.relative_to(root)) for path in rpm.unpack(file, rpm.read_package(file), root)]
     data = file.read_bytes()
-    if spec.kind == DEB:
-        return deb.unpack_deb(deb.parse_deb(data), root)
-    return sourcetree.unpack_tar(data, root, what=f"the archive {file.name}")
+    try:
+        if spec.kind == DEB:
+            return deb.unpack_deb(deb.parse_deb(data), root)
+        return sourcetree.unpack_tar(data, root, what=f"the archive {file.name}")
+    except OSError as error:
+        raise OutsideError(f"can't unpack below {root}: {error.strerror or error}", reason="disk") from error
 
 
 def identity(spec: PackageSpec, file: Path) -> tuple[str, int]:

@@ -17,13 +17,13 @@ FULL = "No space left on device"
 
 
 @pytest.mark.parametrize("stage, kib, reason, left", [
-    ("fetch", 24, "disk", []), ("source", 200, "disk", ["fetch.json", "package.rpm"]),
+    ("fetch", 24, "disk", []), ("fetch", 200, "disk", []),
     ("source", 340, "no-space", ["fetch.json", "package.rpm"]),
 ])
 def test_while_fetching_and_unpacking(
     stage: str, kib: int, reason: str, left: list[str], copied: Clone, built: Clone
 ) -> None:
-    """While the package arrives, while the tree is written, while its tar is."""
+    """While the package arrives, while it is looked into, while the tree's tar is written."""
     folder = copied.build / "sources" / DRIVER
     clear(folder)
     lock = (copied.build / "locks/neuron.json").read_bytes()

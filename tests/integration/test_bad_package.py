@@ -238,12 +238,12 @@ def test_a_package_of_rpmbuild_with_a_link_outside(
 
 
 def stays_inside(clone: LocalClone, reason: str) -> None:
-    """It is fetched, refused by the unpacking, and not a byte of it is written."""
+    """It is refused when it is looked into, before it is locked, and not a byte of it is written or kept."""
     around = subprocess.run(["find", clone.root.parent, "-name", "escaped"], capture_output=True, text=True, check=True)
     assert around.stdout == ""
     run = clone.doit(SOURCE)
-    refused(clone, run, SOURCE, 1, reason, hint="don't use the package")
-    assert clone.fetched == ["fetch.json", "package.rpm"]
+    refused(clone, run, FETCH, 1, reason, hint="don't use the package")
+    assert clone.fetched == []
     for place in (clone.root.parent, Path("/tmp/escaped")):
         found = subprocess.run(["find", place, "-name", "escaped"], capture_output=True, text=True, check=False)
         assert found.stdout == ""
