@@ -21,7 +21,6 @@ def measure(folder: Path) -> Iterator[Figure]:
     with sandbox(folder) as services, cold_store(folder / "store") as store:
         clone = clone_for(folder / "clone", services, ["4.16"])
         clone.extra = store
-        clone.edit("config/profiles/sandbox.yaml", "repository: toolkits", f"repository: {clone.repository}-dtk")
         first, second = list(kernels(services))[:2]
         before, after = _made(clone, first), _made(clone, second)
         shared = {layer["digest"] for layer in before["layers"]}

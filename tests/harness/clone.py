@@ -79,6 +79,7 @@ class Clone:
         # what one clone publishes is not there for another
         self.repository = f"test-{uuid.uuid4().hex[:12]}"
         self.edit("config/profiles/sandbox.yaml", "repository: neuron-driver", f"repository: {self.repository}")
+        self.edit("config/profiles/sandbox.yaml", "repository: toolkits", f"repository: {self.repository}-dtk")
 
     def environment(self, **changes: str) -> dict[str, str]:
         """The environment of a run: nothing of the caller's that would change the profile."""
