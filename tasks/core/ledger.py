@@ -123,16 +123,22 @@ def read_ledger(path: Path, file: str, verdicts: Verdicts) -> Ledger | None:
     return parse_ledger(content, file, verdicts)
 
 
-def parse_ledger(content: bytes, file: str, verdicts: Verdicts) -> Ledger:
-    """The checked ledger. Raises ConfigError as `read_ledger` does."""
+def versioned_document(content: bytes, file: str, newest: int) -> Any:
+    """The JSON of `content`; ConfigError when it is none, NewerLedger when its schema is newer than `newest`."""
     try:
         document = parse_json(content)
     except ValueError as error:
         raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        message = f"schema {schema} is newer than this version of kmod-foundry understands ({SCHEMA})"
+    if isinstance(schema, int) and schema > newest:
+        message = f"schema {schema} is newer than this version of kmod-foundry understands ({newest})"
         raise NewerLedger([Fault(file, "$.schema", message)], hint="update kmod-foundry")
+    return document
+
+
+def parse_ledger(content: bytes, file: str, verdicts: Verdicts) -> Ledger:
+    """The checked ledger. Raises ConfigError as `read_ledger` does."""
+    document = versioned_document(content, file, SCHEMA)
     faults = verdicts.check("ledger", document, content, file) or _repeated(document["cells"], file)
     if faults:
         raise ConfigError(faults)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.errors import ConfigError, Fault
-from tasks.core.files import parse_json, pretty_json
+from tasks.core.files import pretty_json
+from tasks.core.ledger import versioned_document
 from tasks.core.schema import Verdicts
 from tasks.core.versions import version_key
 
@@ -51,14 +52,7 @@ def ledger_path(build: Path) -> Path:
 
 def parse_toolkit_ledger(content: bytes, file: str, verdicts: Verdicts) -> ToolkitLedger:
     """The checked ledger. Raises ConfigError for what is none, or one of a newer version: never "nothing published"."""
-    try:
-        document = parse_json(content)
-    except ValueError as error:
-        raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        message = f"schema {schema} is newer than this version of kmod-foundry understands ({SCHEMA})"
-        raise ConfigError([Fault(file, "$.schema", message)], hint="update kmod-foundry")
+    document = versioned_document(content, file, SCHEMA)
     faults = verdicts.check("dtk-ledger", document, content, file)
     kernels = [row["kernel"] for row in document["toolkits"]] if not faults else []
     for kernel in sorted({kernel for kernel in kernels if kernels.count(kernel) > 1}):

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.core.catalogue import Release, by_place, log_path
-from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.files import append_to, remove_stale
+from tasks.core.errors import FoundryError
+from tasks.core.files import append_to
 from tasks.core.toolkits import Toolkit, toolkit_of
 from tasks.services.releases import Lists
 from tasks.stages.context import Foundry
@@ -31,15 +31,8 @@ def refresh(foundry: Foundry, *, allow_shrink: bool, update_base: bool) -> None:
     """Bring the kernel list up to date; errors as of `tasks.stages.toolkit.refresh`."""
     run = _Run(foundry, time.monotonic(), "dtk:kernels")
     log = foundry.root / log_path(foundry.config)
-    log.unlink(missing_ok=True)
-    for folder in (log.parent, log.parent / "answers"):
-        remove_stale(folder)
-    try:
+    with run.begun(log):
         run.refresh(log, allow_shrink=allow_shrink, update_base=update_base)
-    except OutsideError as error:
-        raise run.late(error) from error
-    finally:
-        run.pen.put_down()
 
 
 @dataclass

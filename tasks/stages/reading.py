@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tasks.core.catalogue import Release
 from tasks.core.errors import FoundryError, OutsideError
+from tasks.core.files import remove_stale
 from tasks.services.parallel import Outcome, Pen, in_parallel
 from tasks.services.transport import Patience
 from tasks.stages.context import Foundry
@@ -44,7 +47,20 @@ class Reading:
         seconds = float(self.foundry.settings["network_timeout"])
         return Patience(retries=_RETRIES, total=seconds, pause=seconds, until=self.started + self.settings["timeout"])
 
-    def late(self, error: OutsideError) -> OutsideError:
+    @contextmanager
+    def begun(self, log: Path) -> Iterator[None]:
+        """The run, with a new log and answers beside it. Raises OutsideError that says when the time is over."""
+        log.unlink(missing_ok=True)
+        for folder in (log.parent, log.parent / "answers"):
+            remove_stale(folder)
+        try:
+            yield
+        except OutsideError as error:
+            raise self._late(error) from error
+        finally:
+            self.pen.put_down()
+
+    def _late(self, error: OutsideError) -> OutsideError:
         """The error itself, or that the time is over."""
         if time.monotonic() < self.started + self.settings["timeout"]:
             return error

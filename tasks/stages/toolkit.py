@@ -27,7 +27,7 @@ from tasks.core.catalogue import (
 from tasks.core.catalogue import read_entries as read_catalogue
 from tasks.core.config import KERNEL_FIELDS, Family
 from tasks.core.errors import OutsideError
-from tasks.core.files import append_to, remove_stale, write_atomic
+from tasks.core.files import append_to, write_atomic
 from tasks.core.locks import pending_bases
 from tasks.services.lock import locked
 from tasks.services.releases import Lists
@@ -50,15 +50,8 @@ def refresh(foundry: Foundry, *, allow_shrink: bool, update_base: bool) -> None:
     """
     run = _Run(foundry, time.monotonic(), "toolkit")
     log = foundry.root / log_path(foundry.config)
-    log.unlink(missing_ok=True)
-    for folder in (log.parent, log.parent / "answers"):
-        remove_stale(folder)
-    try:
+    with run.begun(log):
         run.refresh(log, allow_shrink=allow_shrink, update_base=update_base)
-    except OutsideError as error:
-        raise run.late(error) from error
-    finally:
-        run.pen.put_down()
 
 
 @dataclass
