@@ -10,6 +10,7 @@ empty ledger.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tasks.stages.github_repository import released_ledger
 MEDIA_TYPE = "application/vnd.kmod-foundry.ledger.v1+json"
 TAG_PREFIX = "ledger-"
 _MEANWHILE = ("document-changed", "push-mismatch")  # how it shows that somebody else writes
+_SETTLE_SECONDS = 0.1
 _ATTEMPTS = 6  # at writing a ledger that somebody else writes, too
 _STORED = "stored.json"  # target → hash of the ledger that it was last given
 
@@ -149,10 +151,17 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
             ledger = ledger.merged(other)
         return ledger.with_edition()
 
-    data = change(foundry, driver, merge)
-    for number, target in enumerate(targets):
-        if theirs[number][0] != data:
-            put_document(foundry.writer(family, number), ledger_tag(driver), data, MEDIA_TYPE, over=theirs[number][0])
+    data, started = change(foundry, driver, merge), time.monotonic()
+    written = [number for number in range(len(targets)) if theirs[number][0] != data]
+    for number in written:
+        put_document(foundry.writer(family, number), ledger_tag(driver), data, MEDIA_TYPE, over=theirs[number][0])
+    if written:  # somebody in step with us has looked before our write, and writes about now
+        foundry.ending.wait(max(_SETTLE_SECONDS, time.monotonic() - started))
+    for number in written:
+        if _read_remote(foundry, driver, number)[0] != data:
+            raise FoundryError(f"{targets[number].name}:{ledger_tag(driver)} was changed meanwhile",
+                               reason="document-changed", retry=True, hint="somebody else publishes here: run again")
+    for target in targets:
         _mark(foundry, driver, target, data)
 
 
