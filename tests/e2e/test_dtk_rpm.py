@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -27,7 +28,8 @@ from tests.harness.store import cold_store
 EXACT, VERSION, OTHER = (f"5.14.0-427.{number}.1.el9_4.x86_64" for number in (68, 69, 70))
 GCC = "gcc (GCC) 11.4.1 20230605 (Red Hat 11.4.1-2)"
 NEWEST = "gcc (GCC) 11.5.0 20240719 (Red Hat 11.5.0-5)"
-ORGANISATION, ACTIVATION_KEY = "canary-organisation-7", "canary-activation-key-7"
+_RUN = str(os.getpid())  # others may run this test on the machine, too
+ORGANISATION, ACTIVATION_KEY = f"canary-organisation-{_RUN}", f"canary-activation-key-{_RUN}"
 SECRETS = {"DTK_RHSM_ORG": ORGANISATION, "DTK_RHSM_ACTIVATION_KEY": ACTIVATION_KEY}
 PROFILE = "config/profiles/sandbox.yaml"
 # It registers only with the right words, says the wrong ones aloud, and looks whether its own command line has them.
@@ -41,8 +43,8 @@ if sys.argv[1] == "register":
         sys.exit("the command line holds a secret")
     if pathlib.Path("/etc/rhsm-host").is_symlink():
         sys.exit("operations disabled when running inside a container")
-    if sys.argv[2:] != ["--org=" + "-".join(["canary", "organisation", "7"]),
-                        "--activationkey=" + "-".join(["canary", "activation", "key", "7"])]:
+    if sys.argv[2:] != ["--org=" + "-".join(["canary", "organisation", "RUN"]),
+                        "--activationkey=" + "-".join(["canary", "activation", "key", "RUN"])]:
         sys.exit("None of the activation keys " + sys.argv[3] + " exist for " + sys.argv[2])
     state.parent.mkdir(parents=True, exist_ok=True)
     state.write_text(" ".join(sys.argv))
@@ -99,7 +101,7 @@ def _base(engine: Engine, toolkit: str, folder: Path, address: str) -> str:
     """Debian with dnf and a compiler, pushed; a toolkit has what the kernel's build tree needs besides."""
     context = folder / "context"
     context.mkdir()
-    (context / "subscription-manager").write_text(_MANAGER)
+    (context / "subscription-manager").write_text(_MANAGER.replace("RUN", _RUN))
     (context / "Containerfile").write_text(_CONTAINERFILE)
     engine.call("build", "--quiet", "--pull=never", "--network=host", f"--build-arg=BASE={toolkit}",
                 "--timestamp=1700000000", "--tag=localhost/dtk-test-base", str(context), starts=True)
@@ -165,7 +167,7 @@ def watched() -> Iterator[list[str]]:
                         line = (place / "cmdline").read_bytes()
                     except OSError:
                         continue
-                    if b"canary-" in data and b"doit" not in line and b"pytest" not in line:
+                    if any(word.encode() in data for word in SECRETS.values()) and b"doit" not in line:
                         seen.append(f"{name} of {line!r}")
             done.wait(0.05)
 
@@ -180,8 +182,8 @@ def watched() -> Iterator[list[str]]:
 
 def test_the_watch_sees_what_it_looks_for() -> None:
     with watched() as seen:
-        subprocess.run(["sleep", "1"], env={"X": "canary-x"}, check=True)
-        subprocess.run(["sh", "-c", "sleep 1 # canary-y"], check=True)
+        subprocess.run(["sleep", "1"], env={"X": ORGANISATION}, check=True)
+        subprocess.run(["sh", "-c", f"sleep 1; : {ACTIVATION_KEY}"], check=True)
     assert {line.partition(" ")[0] for line in seen} == {"environ", "cmdline"}
 
 
