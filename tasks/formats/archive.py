@@ -10,9 +10,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from tasks.core.errors import FoundryError
-from tasks.formats.rpm import Package
+
+if TYPE_CHECKING:
+    from tasks.formats.rpm import Package
 
 RPMS = "archive/rpm/"
 SOURCES, PAYLOAD = "src/", "payload/"
