@@ -64,6 +64,21 @@ class FileHashes:
         return known[1]
 
 
+class Glance(FileHashes):
+    """The hashes as of one moment: each file is looked at once, however many cells ask for it."""
+
+    def __init__(self, hashes: FileHashes) -> None:
+        super().__init__(hashes.root)
+        self._hashes = hashes
+        self._seen: dict[str, str] = {}
+
+    def get(self, path: str) -> str:
+        """The hash of a file, given relative to the root; OSError when it can't be read."""
+        if path not in self._seen:
+            self._seen[path] = self._hashes.get(path)
+        return self._seen[path]
+
+
 def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
     """The key of a cell, or the sentence that says why it can't be known yet."""
     lock = config.locks[cell.family.name]

@@ -17,7 +17,7 @@ from tasks.core.cells import Cell, Plan, make_plan
 from tasks.core.config import Config, Family
 from tasks.core.errors import ConfigError, Fault, FoundryError
 from tasks.core.files import canonical_json, read_json, sha256_bytes
-from tasks.core.keys import NOT_FETCHED, CellKey, FileHashes, cell_key, changed_parts, part_words
+from tasks.core.keys import NOT_FETCHED, CellKey, FileHashes, Glance, cell_key, changed_parts, part_words
 from tasks.core.ledger import Ledger, Place, Row, ledger_path, read_ledger
 from tasks.core.recipe import complete
 from tasks.core.records import Record, outputs_missing, read_record
@@ -100,12 +100,12 @@ class States:
     @cached_property
     def cells(self) -> Mapping[str, CellState]:
         """By cell name, in the order of the plan. ConfigError lists every faulty ledger."""
-        ledgers = self._published
+        ledgers, hashes = self._published, Glance(self.hashes)
         states: dict[str, CellState] = {}
         faults: list[Fault] = []
         for cell in self.plan.cells:
             try:
-                states[cell.name] = self._cell(cell, ledgers.get(cell.driver, {}))
+                states[cell.name] = self._cell(cell, ledgers.get(cell.driver, {}), hashes)
             except FoundryError as error:
                 faults.append(Fault(str(self.config.lock_path(cell.family.name)), "$.base", error.message))
         if faults:
@@ -185,13 +185,13 @@ class States:
             place: row for place, row in ledger.rows.items() if row.get("registries") != []
         } for driver, ledger in self.ledgers.items()}
 
-    def _cell(self, cell: Cell, ledger: Mapping[Place, Row]) -> CellState:
+    def _cell(self, cell: Cell, ledger: Mapping[Place, Row], hashes: FileHashes | None = None) -> CellState:
         row = ledger.get((cell.kernel, cell.arch))
         folder = self.config.root / self.cell_folder(cell)
         image = read_record(folder / "image.json", "image")
         module = read_record(folder / "module.json", "module")
         cell = cell.compiled_in(_toolkit_of(row, image, module))
-        key = cell_key(cell, self.config, self.hashes)
+        key = cell_key(cell, self.config, hashes or self.hashes)
         if isinstance(key, str):
             code = "not-fetched" if key == NOT_FETCHED else "base-not-locked"
             return CellState(cell, None, PENDING, Why(code, key), False, False, row=row)

@@ -12,7 +12,6 @@ from typing import Any
 from tasks.core.config import Family
 from tasks.core.errors import ConfigError, Fault
 from tasks.core.files import canonical_json, sha256_bytes
-from tasks.formats.archive import NOTES, RPMS, reuse_toml
 from tasks.stages.context import Foundry
 from tasks.stages.fetch import pinned_fingerprint
 
@@ -65,6 +64,8 @@ class Settings:
     @cached_property
     def furniture(self) -> dict[str, bytes]:
         """The files of every commit that say how and under which terms the others may be used."""
+        from tasks.formats.archive import reuse_toml
+
         return {
             ".gitattributes": b"* -text\n",
             "REUSE.toml": reuse_toml(self.annotations),
@@ -147,6 +148,8 @@ def _suffix(url: str) -> str:
 
 
 def _annotations(section: Mapping[str, Any], notes: Mapping[str, Any]) -> tuple[tuple[tuple[str, ...], str, str], ...]:
+    from tasks.formats.archive import NOTES, RPMS
+
     ours = ("README.md", ".gitattributes", "REUSE.toml", "archive/**")
     theirs = ("src/**", "payload/**", f"{RPMS}**")
     groups = [(ours, "NONE", _CC0), (theirs, section["copyright"], section["license"])]
