@@ -10,7 +10,7 @@ from doit.exceptions import TaskFailed
 from tasks.actions import Task, perform, stage_task
 from tasks.core.catalogue import log_path
 from tasks.core.errors import ConfigError, Fault, FoundryError
-from tasks.core.toolkits import Toolkit, listed, toolkit_of
+from tasks.core.toolkits import listed, toolkit_of
 from tasks.session import foundry, requested
 from tasks.stages.context import Foundry
 from tasks.stages.dtk_state import (
@@ -129,15 +129,11 @@ def _states(one: Foundry) -> list[ToolkitState]:
         raise ConfigError([fault], hint="run `doit dtk:kernels`, or name a kernel: `doit dtk:KERNEL`")
     for kernel in asked or ():
         if kernel not in toolkits:
-            toolkits[kernel] = _named(one, kernel)
+            toolkits[kernel] = toolkit_of(one.config, kernel)
     if not toolkits:
         return []
     ledger = read_ledger(one)
     return [state_of(one, toolkit, one.config.kernels, ledger) for toolkit in toolkits.values()]
-
-
-def _named(one: Foundry, kernel: str) -> Toolkit:
-    return toolkit_of(one.config, kernel)
 
 
 def _asked() -> Sequence[str] | None:
