@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.checkout import Checkout
 from tests.harness.clone import ROOT, AccessLogs, Clone
 
 MATRIX = [
@@ -100,3 +101,11 @@ def copied(built: Clone, new_clone: Callable[[], Clone]) -> Iterator[Clone]:
 def access(services: Clone) -> AccessLogs:
     """Counts the requests that the servers see."""
     return AccessLogs(services.services)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    """A checkout in the profile `local`, without the environment's say."""
+    for name in ("KMOD_PROFILE", "GITHUB_ACTIONS", "KMOD_ECR_REPOSITORY_NAME", "FORCE_BUILD"):
+        monkeypatch.delenv(name, raising=False)
+    return Checkout(tmp_path)

@@ -44,6 +44,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         session.request(pos_args)
         try:
             if cmd.get_name() == "run":
+                session.foundry().journal.at_the_end = True
                 _have_ledgers(pos_args or list(cmd.sel_tasks or ()))
             tasks: list[Any] = super().load_tasks(cmd, pos_args)
         except ConfigError as error:

@@ -95,7 +95,12 @@ def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
         "base": base["digest"], "labels": _hash(labels), "platform": f"linux/{cell.arch}",
     }
     parts = module | image
-    return CellKey(_hash({"schema": 1, **parts}), _hash({"schema": 1, **module}), module, parts, labels)
+    return CellKey(key_of(parts), key_of(module), module, parts, labels)
+
+
+def key_of(parts: Mapping[str, str]) -> str:
+    """The key that these parts make."""
+    return _hash({"schema": 1, **parts})
 
 
 def changed_parts(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:

@@ -14,8 +14,6 @@ from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
 from tasks.core.templates import fill
 
-KEY_LABEL = "kmod-foundry.key"
-
 
 def created(package: Mapping[str, Any], base: Mapping[str, Any]) -> int:
     """The build time of the newest input, in seconds since 1970: never now. FoundryError (``lock-unreadable``)."""

@@ -88,6 +88,13 @@ class Ledger:
             place: {**row, "noted": _note(row, number)} if _differs(row) else row for place, row in self.rows.items()
         })
 
+    def over(self, other: Ledger) -> Ledger:
+        """All of both; of what both have, this ledger's."""
+        return replace(
+            self, rows={**other.rows, **self.rows}, series={**other.series, **self.series},
+            sources={**other.sources, **self.sources},
+        )
+
     def merged(self, other: Ledger) -> Ledger:
         """All rows of both; of two for the same cell the one that was published later.
 

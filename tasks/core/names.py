@@ -8,6 +8,7 @@ _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9._-]")
 _KERNEL = re.compile(r"[0-9]+\.[0-9]+[0-9A-Za-z._+~-]*")
 KERNEL_LIMIT = 100  # characters
 TAG_LIMIT = 128  # OCI distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
+KEY_LABEL = "kmod-foundry.key"  # the label of an image that has its key
 OCI_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m → OCI architecture
 
 # What kernels end in, and the machine that it means: RPM's names, and Debian's.

@@ -21,7 +21,8 @@ from tasks.core.keys import NOT_FETCHED, CellKey, FileHashes, Glance, cell_key, 
 from tasks.core.ledger import Ledger, Place, Row, ledger_path, read_ledger
 from tasks.core.recipe import complete
 from tasks.core.records import Record, outputs_missing, read_record
-from tasks.core.why import ADOPTED, CURRENT, FORCED, IN_LEDGER, NOT_BUILT, Why
+from tasks.core.targets import targets_of
+from tasks.core.why import CURRENT, FORCED, IN_LEDGER, NOT_BUILT, Why
 
 PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
 MISMATCH = "kernel-mismatch"
@@ -180,10 +181,15 @@ class States:
 
     @cached_property
     def _published(self) -> dict[str, Mapping[Place, Row]]:
-        """The rows of published cells; those of a profile that publishes nowhere name no registry."""
-        return {driver: {
-            place: row for place, row in ledger.rows.items() if row.get("registries") != []
-        } for driver, ledger in self.ledgers.items()}
+        """The rows of published cells: those that name a place where this profile publishes."""
+        found: dict[str, Mapping[Place, Row]] = {}
+        for driver, ledger in self.ledgers.items():
+            targets = targets_of(self.config.settings, self.plan.families[driver].name)
+            found[driver] = {
+                place: row for place, row in ledger.rows.items()
+                if any(target.is_in(row.get("registries", ())) for target in targets)
+            }
+        return found
 
     def _cell(self, cell: Cell, ledger: Mapping[Place, Row], hashes: FileHashes | None = None) -> CellState:
         row = ledger.get((cell.kernel, cell.arch))
@@ -195,11 +201,8 @@ class States:
         if isinstance(key, str):
             code = "not-fetched" if key == NOT_FETCHED else "base-not-locked"
             return CellState(cell, None, PENDING, Why(code, key), False, False, row=row)
-        if not self.force:
-            if row is not None and row["key"] == key.key:
-                return CellState(cell, key, PUBLISHED, IN_LEDGER, True, True, image, row)
-            if image is not None and image.get("adopted") and image.get("key") == key.key:
-                return CellState(cell, key, PUBLISHED, ADOPTED, True, True, image, row)
+        if not self.force and row is not None and row["key"] == key.key:
+            return CellState(cell, key, PUBLISHED, IN_LEDGER, True, True, image, row)
         module_why = self._why(module, key.module, key, folder)
         image_why = self._why(image, key.key, key, folder)
         self.inputs |= {f"{r['stage']}:{cell.name}": r["inputs"] for r in (module, image) if r is not None}

@@ -15,7 +15,7 @@ from typing import Any
 from tasks.core.config import Config
 from tasks.core.errors import ConfigError, Fault, UsageError
 from tasks.core.files import canonical_json, sha256_bytes
-from tasks.core.keys import FileHashes
+from tasks.core.keys import FileHashes, key_of
 from tasks.core.names import OCI_ARCH, is_kernel, kernel_arch, kernel_tag
 from tasks.core.toolkit_recipes import TEMPLATE, ToolkitRecipe
 from tasks.core.versions import rhel_release, version_key
@@ -103,7 +103,7 @@ def toolkit_key(toolkit: Toolkit, base_digest: str, hashes: FileHashes) -> Toolk
         "base": base_digest, "kernel": _hash([toolkit.kernel, toolkit.rt_kernel]),
         "labels": _hash([toolkit.base_name, toolkit.labels]), "platform": f"linux/{OCI_ARCH[toolkit.arch]}",
     }
-    return ToolkitKey(_hash({"schema": 1, **parts}), parts)
+    return ToolkitKey(key_of(parts), parts)
 
 
 def toolkit_of(config: Config, kernel: str, releases: Iterable[str] = ()) -> Toolkit:

@@ -17,5 +17,4 @@ class Why:
 CURRENT = Why("up-to-date", "up to date")
 NOT_BUILT = Why("not-built", "not built yet")
 IN_LEDGER = Why("published", "in the ledger")
-ADOPTED = Why("adopted", "adopted from the ledger")
 FORCED = Why("forced", "FORCE_BUILD is set")

@@ -2,20 +2,20 @@
 
 Nothing of a shard is believed because it says so: a row counts if it is what
 this checkout itself would write for the cell today, apart from the digests and
-the time, which only who pushed can know. What can't be taken is said.
+the time, which only who pushed can know, and if the registries have that image
+with the cell's key. What can't be taken is said.
 """
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tasks.core.cells import Cell
+from tasks.core.claims import fault_of_time
 from tasks.core.errors import FoundryError
 from tasks.core.files import pretty_json, write_atomic
 from tasks.core.keys import NOT_FETCHED
@@ -23,13 +23,11 @@ from tasks.core.ledger import SCHEMA, Row
 from tasks.core.state import FAILURE_FILE, CellState
 from tasks.core.targets import targets_of
 from tasks.stages import fetch, image, ledgers, module, publish
+from tasks.stages.adoption import adopt
 from tasks.stages.cell import TIMES_FILE
 from tasks.stages.context import Foundry
 from tasks.stages.left import LOGS, Left, read_left, read_totals, shard_folders, shown
 from tasks.stages.totals import Totals
-
-_PUBLISHED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
-_SKEW = timedelta(minutes=10)  # how far the clocks of machines may differ
 
 
 @dataclass
@@ -53,10 +51,19 @@ class Taken:
         return f"{shown(str(self.folder))}: {said}" + (f"; {len(self.refused)} refused" if self.refused else "")
 
 
+@dataclass(frozen=True)
+class _Claim:
+    """A row that a shard left, which this checkout would write if the registries have the image."""
+
+    taken: Taken
+    state: CellState
+    row: Row
+
+
 def collect(foundry: Foundry, folders: Iterable[Path]) -> tuple[list[Taken], list[str]]:
     """Merge what the folders have; what was taken of each, and a sentence for each that has nothing.
 
-    Raises what `tasks.stages.ledgers.fetch_missing` raises.
+    Raises what `tasks.stages.ledgers.fetch_missing` and `tasks.stages.adoption.adopt` raise.
     """
     ledgers.fetch_missing(foundry, foundry.states.plan.by_driver)
     foundry.look_again()
@@ -73,9 +80,10 @@ def collect(foundry: Foundry, folders: Iterable[Path]) -> tuple[list[Taken], lis
             refused += [*no_totals, *(one for left in lefts for one in left.refused)]
             found.append((Taken(shard, refused=refused, totals=totals), lefts))
     unlocked = _lock(foundry, {left.cell.driver for _, lefts in found for left in lefts if left.documents})
-    news: dict[str, tuple[Cell, Row]] = {}
+    claims: list[_Claim] = []
     for taken, lefts in found:
-        _take(foundry, taken, lefts, unlocked, news)
+        claims += _take(foundry, taken, lefts, unlocked)
+    news = _true(foundry, claims)
     by_driver: dict[str, list[tuple[Cell, Row]]] = defaultdict(list)
     for cell, row in news.values():
         by_driver[cell.driver].append((cell, row))
@@ -103,11 +111,8 @@ def _lock(foundry: Foundry, drivers: Iterable[str]) -> dict[str, str]:
     return failed
 
 
-def _take(
-    foundry: Foundry, taken: Taken, lefts: Sequence[Left], unlocked: Mapping[str, str],
-    news: dict[str, tuple[Cell, Row]],
-) -> None:
-    """Records, times and logs; rows into `news`. Failures are for later, when all rows are known."""
+def _take(foundry: Foundry, taken: Taken, lefts: Sequence[Left], unlocked: Mapping[str, str]) -> Iterator[_Claim]:
+    """Records, times and logs; yields the rows. Failures are for later, when all rows are known."""
     for left in lefts:
         if left.cell.driver in unlocked:
             taken.refused.append(f"{left.cell.name}: {shown(unlocked[left.cell.driver])}")
@@ -122,11 +127,28 @@ def _take(
         if fault:
             taken.refused.append(f"{left.cell.name}/{publish.RECORD}: {shown(fault)}")
             continue
-        taken.rows.append(left.cell.name)
-        here = news[left.cell.name][1] if left.cell.name in news else state.row
-        if not _is_older(row, here):
-            news[left.cell.name] = state.cell, row
-            (foundry.cell_folder(left.cell) / FAILURE_FILE).unlink(missing_ok=True)
+        yield _Claim(taken, state, row)
+
+
+def _true(foundry: Foundry, claims: Iterable[_Claim]) -> dict[str, tuple[Cell, Row]]:
+    """The rows that the registries bear out, by cell; of two for one cell the later one."""
+    by_family: dict[str, list[_Claim]] = defaultdict(list)
+    for claim in claims:
+        by_family[claim.state.cell.family.name].append(claim)
+    news: dict[str, tuple[Cell, Row]] = {}
+    for family, ours in by_family.items():
+        rows, refused = adopt(foundry, family, {number: claim.row for number, claim in enumerate(ours)})
+        for number, claim in enumerate(ours):
+            cell = claim.state.cell
+            if number in refused:
+                claim.taken.refused.append(f"{cell.name}/{publish.RECORD}: {refused[number]}")
+                continue
+            claim.taken.rows.append(cell.name)
+            here = news[cell.name][1] if cell.name in news else claim.state.row
+            if not _is_older(rows[number], here):
+                news[cell.name] = cell, rows[number]
+                (foundry.cell_folder(cell) / FAILURE_FILE).unlink(missing_ok=True)
+    return news
 
 
 def _take_records(foundry: Foundry, left: Left) -> None:
@@ -189,18 +211,7 @@ def _fault(foundry: Foundry, state: CellState, row: Row) -> str:
     names = row.get("registries", [])
     if len(names) != len(targets) or not all(target.is_in(names) for target in targets):
         return "it is not in the profile's registries, or in others"
-    return _fault_of_time(row.get("published", ""))
-
-
-def _fault_of_time(text: str) -> str:
-    """A time to come would make a row win for ever."""
-    try:
-        when = datetime.fromisoformat(text) if _PUBLISHED.fullmatch(text) else None
-    except ValueError:
-        when = None
-    if when is None:
-        return "it does not say when it was published"
-    return "it was published in the future" if when > datetime.now(UTC) + _SKEW else ""
+    return fault_of_time(row.get("published", ""))
 
 
 def _is_older(row: Row, here: Row | None) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import FoundryError, OutsideError
 from tasks.core.files import remove_stale, remove_tree, scratch, write_atomic
-from tasks.core.labels import KEY_LABEL
+from tasks.core.names import KEY_LABEL
 from tasks.core.records import input_facts, output_facts, write_record
 from tasks.core.references import parse_reference
 from tasks.core.toolkits import Toolkit, ToolkitKey, toolkit_of

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.errors import FoundryError
 from tasks.core.files import append_to, canonical_json, remove_tree, sha256_bytes
 from tasks.core.keys import changed_parts
-from tasks.core.labels import KEY_LABEL
-from tasks.core.names import OCI_ARCH
+from tasks.core.names import KEY_LABEL, OCI_ARCH
 from tasks.core.toolkit_ledger import ToolkitLedger
 from tasks.core.toolkits import PART_NAMES, listed, toolkit_of
 from tasks.stages import dtk_remote
@@ -110,7 +109,9 @@ def _pushed(foundry: Foundry, writer: Writer, state: ToolkitState, layout: Layou
 
 def _replaced(foundry: Foundry, writer: Writer, state: ToolkitState, old: Descriptor) -> dict[str, Any]:
     """Why the image of this architecture may be replaced; FoundryError ``tag-taken`` when it may not."""
-    key = dtk_remote.labels_of(writer, old.digest).get(KEY_LABEL, "")
+    from tasks.services.registry.images import labels_of
+
+    key = labels_of(writer, old.digest).get(KEY_LABEL, "")
     row = read_ledger(foundry).rows.get(state.toolkit.kernel)
     parts = changed_parts(row["key_inputs"], state.key.parts) if row is not None and state.key is not None else ()
     if row is not None and row["digest"] == old.digest and parts:

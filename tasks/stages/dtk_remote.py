@@ -8,14 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tasks.core.claims import fault_of
 from tasks.core.errors import ConfigError, Fault, FoundryError
 from tasks.core.files import write_atomic
-from tasks.core.labels import KEY_LABEL
-from tasks.core.names import OCI_ARCH
+from tasks.core.names import KEY_LABEL, OCI_ARCH
 from tasks.core.targets import Target, toolkits_target
 from tasks.core.toolkit_ledger import ToolkitLedger, ledger_path, parse_toolkit_ledger
 from tasks.stages.context import Foundry, aws_facts
-from tasks.stages.dtk_state import ToolkitState, change_ledger, has_ledger
+from tasks.stages.dtk_state import ToolkitState, change_ledger, has_ledger, read_ledger
 
 if TYPE_CHECKING:
     from tasks.formats.manifest import Descriptor
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tasks.services.registry.push import Writer
 
 MEDIA_TYPE = "application/vnd.kmod-foundry.toolkits.v1+json"
+_IDENTITY = ("digest", "key", "registry")
 TAG = "ledger"  # a kernel's tag begins with a digit
 _lock = threading.Lock()
 
@@ -56,13 +57,34 @@ def have_ledger(foundry: Foundry) -> None:
 
 
 def read_remote(foundry: Foundry, writer: Writer) -> tuple[bytes | None, ToolkitLedger]:
-    """The ledger as the registry has it: its bytes, None where there is none, and what they say."""
+    """The ledger as the registry has it: its bytes, None where there is none, and what is true of it."""
     from tasks.services.registry.document import get_document
 
     content = get_document(writer, TAG, MEDIA_TYPE)
     if content is None:
         return None, ToolkitLedger()
-    return content, parse_toolkit_ledger(content, f"{writer.name}:{TAG}", foundry.config.verdicts)
+    ledger = parse_toolkit_ledger(content, f"{writer.name}:{TAG}", foundry.config.verdicts)
+    return content, _adopted(foundry, writer, ledger)
+
+
+def _adopted(foundry: Foundry, writer: Writer, ledger: ToolkitLedger) -> ToolkitLedger:
+    """The rows that are true: a row is a claim until the registry has its image with its key (stages/adoption.py)."""
+    from tasks.services.registry.images import has_image
+
+    mine, refused = read_ledger(foundry).rows, {}
+    for kernel, row in ledger.rows.items():
+        fault = fault_of(row) or ("" if row["registry"] == writer.name else f"it is in {row['registry']}")
+        known = mine.get(kernel, {})
+        proven = [known.get(name) for name in _IDENTITY] == [row[name] for name in _IDENTITY]
+        if not fault and not proven and not has_image(writer, row["digest"], row["key"]):
+            fault = f"there is no image {row['digest']} with its key"
+        if fault:
+            refused[kernel] = fault
+    if refused:
+        kernel, fault = min(refused.items())
+        foundry.journal.warn(f"the ledger of {writer.name}: {len(refused)} of {len(ledger.rows)} rows are not believed,"
+                             f" such as {kernel}: {fault}")
+    return ToolkitLedger({kernel: row for kernel, row in ledger.rows.items() if kernel not in refused})
 
 
 def store(foundry: Foundry, writer: Writer) -> bool:
@@ -93,18 +115,6 @@ def image_for(images: tuple[Descriptor, ...], arch: str) -> Descriptor | None:
     return next((one for one in images if one.platform and (one.platform.os, one.platform.architecture) == fits), None)
 
 
-def labels_of(writer: Writer, digest: str) -> Mapping[str, str]:
-    """The labels of an image."""
-    from tasks.formats.manifest import MAX_CONFIG, Manifest, parse_config, parse_manifest
-
-    fetched = writer.registry.manifest(writer.repository, digest, scope=writer.scope)
-    manifest = parse_manifest(fetched.data, fetched.media_type)
-    if not isinstance(manifest, Manifest):
-        return {}
-    size = min(manifest.config.size, MAX_CONFIG)
-    return parse_config(writer.registry.blob(writer.repository, manifest.config.digest, size)).labels
-
-
 def adopted(foundry: Foundry, state: ToolkitState) -> ToolkitState:
     """With a row where the registry has the toolkit with today's key and no ledger knows; else the state itself."""
     target = target_of(foundry)
@@ -115,6 +125,8 @@ def adopted(foundry: Foundry, state: ToolkitState) -> ToolkitState:
     found = image_for(images or (), state.toolkit.arch)
     if found is None:
         return state
+    from tasks.services.registry.images import labels_of
+
     labels = labels_of(writer, found.digest)
     if labels.get(KEY_LABEL) != state.key.key:
         return state

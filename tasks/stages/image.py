@@ -10,8 +10,8 @@ from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
 from tasks.core.files import read_json, remove_stale, scratch, sha256_file
 from tasks.core.keys import CellKey
-from tasks.core.labels import KEY_LABEL, created
-from tasks.core.names import OCI_ARCH
+from tasks.core.labels import created
+from tasks.core.names import KEY_LABEL, OCI_ARCH
 from tasks.core.records import input_facts, output_facts, write_record
 from tasks.core.state import CellState
 from tasks.stages import module

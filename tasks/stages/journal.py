@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -38,6 +39,7 @@ class Journal:
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.warnings: list[str] = []
+        self.at_the_end = False  # whether warnings wait for the end of a run
         self.up_to_date = 0
         self._lock = threading.Lock()
 
@@ -73,9 +75,11 @@ class Journal:
             self.entries[name] = Entry(name, BLOCKED, note=note)
 
     def warn(self, text: str) -> None:
-        """Something that is not fatal, shown at the end."""
+        """Something that is not fatal; shown at the end of a run, and at once by other commands."""
         with self._lock:
             self.warnings.append(text)
+        if not self.at_the_end:
+            print(f"warning: {text}", file=sys.stderr)
 
     def running(self) -> list[Entry]:
         """What is being done now."""

@@ -12,18 +12,20 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tasks.core.cells import Cell
 from tasks.core.errors import ConfigError, FoundryError
 from tasks.core.files import pretty_json, read_json, sha256_bytes, write_atomic
-from tasks.core.ledger import Ledger, NewerLedger, Row, ledger_path, parse_ledger
+from tasks.core.ledger import Ledger, NewerLedger, Place, Row, ledger_path, parse_ledger
 from tasks.core.names import tag_of
 from tasks.core.patches import applying
 from tasks.core.targets import Target
 from tasks.core.versions import version_key
 from tasks.services.lock import locked
+from tasks.stages.adoption import adopt
 from tasks.stages.context import Foundry
 from tasks.stages.github_repository import released_ledger
 
@@ -95,6 +97,7 @@ def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
         if path.exists() or not targets:
             continue
         content, ledger = _read_remote(foundry, driver, 0)
+        ledger = adopted(foundry, ledger, f"the ledger of {targets[0].name}")
         released = released_ledger(foundry, driver, unless=content)
         if released is not None:
             ledger = _joined(foundry, ledger, released, known=content is not None)
@@ -105,7 +108,7 @@ def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
 
 
 def _joined(foundry: Foundry, ledger: Ledger, released: bytes, *, known: bool) -> Ledger:
-    """Both ledgers in one: either place may have missed what a run left in the other."""
+    """Both ledgers in one: either place may have missed what a run left in the other. The registry's goes first."""
     try:
         theirs = checked(foundry, released, f"the GitHub release of {ledger.driver}", ledger.driver)
     except NewerLedger:
@@ -115,7 +118,23 @@ def _joined(foundry: Foundry, ledger: Ledger, released: bytes, *, known: bool) -
             raise
         foundry.journal.warn(f"{error.message}: the registry's ledger is used")
         return ledger
-    return ledger.merged(theirs)
+    news = {place: row for place, row in theirs.rows.items() if place not in ledger.rows}
+    return ledger.over(adopted(foundry, replace(theirs, rows=news), f"the GitHub release of {ledger.driver}"))
+
+
+def adopted(foundry: Foundry, ledger: Ledger, where: str, proven: Mapping[Place, Row] | None = None) -> Ledger:
+    """The ledger that `where` has, with the rows that are true; that others are left out is said.
+
+    `proven` and what is raised are those of `tasks.stages.adoption.adopt`.
+    """
+    rows, refused = adopt(foundry, ledger.family, ledger.rows, proven)
+    if refused:
+        (kernel, arch), fault = min(refused.items())
+        foundry.journal.warn(
+            f"{where}: {len(refused)} of {len(ledger.rows)} rows of {ledger.driver} are not believed, such as"
+            f" {kernel} {arch}: {fault}"
+        )
+    return replace(ledger, rows=rows)
 
 
 def store(foundry: Foundry, driver: str) -> None:
@@ -145,9 +164,12 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
 
     family = foundry.states.plan.families[driver].name
     theirs = [_read_remote(foundry, driver, number) for number in range(len(targets))]
+    mine = ledger_of(foundry, driver).rows
+    others = [adopted(foundry, theirs[number][1], f"the ledger of {target.name}", mine)
+              for number, target in enumerate(targets)]
 
     def merge(ledger: Ledger) -> Ledger:
-        for _, other in theirs:
+        for other in others:
             ledger = ledger.merged(other)
         return ledger.with_edition()
 

@@ -27,9 +27,10 @@ class OwnToolkits:
         """None where the catalogue names the releases' own. Raises ConfigError, and what the registry raises."""
         if foundry.settings["releases"]["toolkits"] != "own":
             return None
-        dtk_remote.require_target(foundry)
+        place = dtk_remote.require_target(foundry).name
         dtk_remote.have_ledger(foundry)
-        return cls(read_ledger(foundry))
+        rows = read_ledger(foundry).rows
+        return cls(ToolkitLedger({kernel: row for kernel, row in rows.items() if row["registry"] == place}))
 
     def entry(self, kernel: str) -> Entry:
         """What a catalogue's entry says of the toolkit of a kernel. FoundryError ``toolkit-not-published``."""

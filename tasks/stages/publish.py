@@ -15,9 +15,8 @@ from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
 from tasks.core.files import append_to
 from tasks.core.keys import CellKey, changed_parts, part_words
-from tasks.core.labels import KEY_LABEL
 from tasks.core.ledger import Row
-from tasks.core.names import tag_of
+from tasks.core.names import KEY_LABEL, tag_of
 from tasks.core.records import write_record
 from tasks.core.state import CellState
 from tasks.core.targets import targets_of
@@ -172,14 +171,9 @@ def _allowed(
 
 def _key_of(writer: Writer, digest: str) -> str:
     """The key in an image's labels; empty when it has none."""
-    from tasks.formats.manifest import MAX_CONFIG, Manifest, parse_config, parse_manifest
+    from tasks.services.registry.images import labels_of
 
-    fetched = writer.registry.manifest(writer.repository, digest, scope=writer.scope)
-    manifest = parse_manifest(fetched.data, fetched.media_type)
-    if not isinstance(manifest, Manifest):
-        return ""
-    data = writer.registry.blob(writer.repository, manifest.config.digest, min(manifest.config.size, MAX_CONFIG))
-    return parse_config(data).labels.get(KEY_LABEL, "")
+    return labels_of(writer, digest).get(KEY_LABEL, "")
 
 
 def _row(

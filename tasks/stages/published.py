@@ -1,4 +1,4 @@
-"""The image that a cell publishes: this checkout's archive, or what a registry has of it already."""
+"""The image that a cell publishes: this checkout's archive, or what a registry of the profile has of it already."""
 
 from __future__ import annotations
 
@@ -54,17 +54,19 @@ class Published:
         return Content(made.blobs[made.digest], made.manifest_type, made.digest, made.blobs)
 
     def _remote(self) -> Content:
-        from tasks.core.references import parse_reference
         from tasks.services.registry.push import fetch_content
 
-        if self._from is not None:
-            return fetch_content(self._from.registry, self._from.repository, self.digest, _MAX_IMAGE)
-        registries = (self.row or {}).get("registries", [])
-        if registries:
-            where = parse_reference(registries[0])
-            return fetch_content(self.foundry.registry(where.host, self.log), where.repository, self.digest, _MAX_IMAGE)
+        source = self._from or self._named()
+        if source is not None:
+            return fetch_content(source.registry, source.repository, self.digest, _MAX_IMAGE)
         raise FoundryError(f"the image of {self.state.cell.name} is not here", reason="image-missing",
                            hint=f"run `doit build:{self.state.cell.driver}`")
+
+    def _named(self) -> Writer | None:
+        """The first target of the profile that the row names; an image is copied from nowhere else."""
+        family, names = self.state.cell.family.name, (self.row or {}).get("registries", [])
+        numbers = [number for number, target in enumerate(self.foundry.targets(family)) if target.is_in(names)]
+        return self.foundry.writer(family, numbers[0]) if numbers else None
 
     def facts(self) -> dict[str, Any]:
         """Config digest and size in bytes, as far as they are known without a request."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.core.cells import Cell
 from tasks.core.errors import FoundryError
 from tasks.core.files import scratch
-from tasks.core.labels import KEY_LABEL
+from tasks.core.names import KEY_LABEL
 from tasks.core.recipe import Recipe
 from tasks.core.references import parse_reference
 from tasks.stages.built import exports_of

@@ -13,7 +13,7 @@ from typing import Any
 from tasks.core import config
 from tasks.core.cells import Cell
 from tasks.core.keys import CellKey, cell_key
-from tasks.core.labels import KEY_LABEL
+from tasks.core.names import KEY_LABEL
 from tasks.core.profile import Profile
 from tasks.core.records import input_facts, output_facts, read_record, write_record
 from tasks.core.state import States

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD, entry
 from tests.harness.clone import Clone, Run
 from tests.harness.github import GitHub, github_fake
-from tests.unit.conftest import CATALOGUE, LOCK, NEW, OLD, entry
 
 FILE, LOCK_FILE = "driver-toolkit/driver-toolkit.json", "config/locks/neuron.json"
 BRANCH = "refs/heads/update-driver-toolkit"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.conftest import CATALOGUE, LOCK, NEW, OLD, ROOT, Checkout
+from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD, ROOT, Checkout
 
 BLOCKED = {"AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_CONFIG_FILE": "/nonexistent"}
 
@@ -204,7 +204,8 @@ def test_a_lock_without_base_is_found_before_any_work(project: Project) -> None:
 def test_published_cells_are_shown_as_such(project: Project) -> None:
     row = json.loads(project.doit("status", "--json").out)[0]
     cells = [{"kernel": OLD, "arch": "x86_64", "key": row["key"], "digest": "sha256:" + "f" * 64, "tags": ["t"],
-              "releases": ["4.16.30"]}]
+              "releases": ["4.16.30"], "registries": ["registry.test/kmod"]}]
+    project.publishes("kmod")
     project.write("build/local/release/2.22.2.0/images.json",
                   {"schema": 1, "driver": "2.22.2.0", "family": "neuron", "cells": cells})
     rows = json.loads(project.doit("status", "--json").out)

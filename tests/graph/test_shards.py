@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.graph.test_commands import Project
-from tests.unit.conftest import CATALOGUE, NEW, OLD
+from tests.harness.checkout import CATALOGUE, NEW, OLD
 
 REGISTRY = "127.0.0.1:1/kmod"  # where nobody answers
 
@@ -69,7 +69,10 @@ def test_what_is_published_is_left_out(project: Project) -> None:
 
 
 def test_a_registry_that_lacks_it_makes_a_cell_pending_and_needs_no_toolkit(project: Project) -> None:
-    publish(project, row(project, OLD, registries=["127.0.0.1:2/kmod"]), row(project, NEW))
+    places = [{"registry": f"127.0.0.1:{port}", "repository": "kmod"} for port in (1, 2)]
+    project.write("config/profiles/local.yaml", {"image_repository": "localhost/kmod", "publish": places})
+    both = [REGISTRY, "127.0.0.1:2/kmod"]
+    publish(project, row(project, OLD), row(project, NEW, registries=both))
     [shard] = planned(project)
     assert (shard["tasks"], shard["toolkits"]) == (f"push:2.22.2.0-{OLD}", [])
 

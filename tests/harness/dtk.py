@@ -10,8 +10,7 @@ from typing import Any
 from tasks.core import config as configuration
 from tasks.core.files import sha256_bytes
 from tasks.core.keys import FileHashes
-from tasks.core.labels import KEY_LABEL
-from tasks.core.names import OCI_ARCH
+from tasks.core.names import KEY_LABEL, OCI_ARCH
 from tasks.core.profile import Profile
 from tasks.core.records import output_facts, write_record
 from tasks.core.toolkits import ToolkitKey, toolkit_key, toolkit_of

@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.harness.checkout import CATALOGUE, LOCK
 from tests.harness.clone import Clone
-from tests.unit.conftest import CATALOGUE, LOCK
 from tests.unit.rpmtools import Key, Server
 
 DRIVER = "2.22.2.0"

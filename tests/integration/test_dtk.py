@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 import requests
 
+from tasks.core.names import KEY_LABEL
+from tasks.services.registry.document import put_document
+from tasks.stages.dtk_remote import MEDIA_TYPE, TAG
 from tests.harness.clone import Clone, Run
 from tests.harness.dtk import BASE, key_of, ledger, left_behind
-from tests.harness.front import says
+from tests.harness.front import Front, says
 from tests.harness.openshift import NEW, OLD, OpenShift, catalogue, openshift
 from tests.harness.registry import OCI_INDEX, Pusher, tar_of
+from tests.integration.pushing import writer
 
 REPOSITORY = "mine/toolkits"
 ARM = OLD.replace("x86_64", "aarch64")
@@ -195,7 +199,10 @@ def test_a_fresh_checkout_asks_the_ledger_once(
     world.registry.requests.clear()
     run = done(fresh, "dtk")
     assert run.podman("build") == [] and run.podman("pull") == []
-    assert [path for _, path, _ in world.registry.requests] == [f"/v2/{repository}/manifests/ledger"]
+    rows = ledger(fresh).values()
+    asked = [path.rpartition("/")[2] for _, path, _ in world.registry.requests if "/blobs/" not in path]
+    assert (asked[0], set(asked[1:]), len(asked)) == ("ledger", {row["digest"] for row in rows}, 1 + len(rows))
+    assert world.registry.count("/blobs/") == len(rows), "each row is proven once, by the labels in its config"
     assert "nothing to do" in done(fresh, "dtk:publish").out
     assert json.loads((fresh.build / "dtk" / OLD / "dtk.json").read_text())["adopted"] is True
 
@@ -240,6 +247,36 @@ def test_a_blob_that_was_changed_does_not_go_out(filled: Clone) -> None:
         for path in some:
             path.write_bytes(blobs[path])
     done(filled, f"dtk:publish:{OLD}")
+
+
+@pytest.mark.parametrize("kind", ["another registry", "no image", "another key", "another key of a row", "the future"])
+def test_a_forged_ledger_of_toolkits(
+    world: OpenShift, filled: Clone, tmp_path: Path, repository: str, kind: str
+) -> None:
+    """Whoever can write the ledger's tag gets no toolkit of his own into a catalogue, or adopted."""
+    honest = left_behind(filled, OLD)
+    done(filled, f"dtk:publish:{OLD}")
+    row = ledger(filled)[OLD]
+    evil = Pusher(world.registry.upstream, f"{repository}-evil").image(
+        [b"evil"], labels={KEY_LABEL: row["key"]})["digest"]
+    mine = Pusher(world.registry.upstream, repository).image([b"other"], labels={KEY_LABEL: "0" * 64})["digest"]
+    forged, said = {
+        "another registry": ({"registry": f"mine.internal/{repository}-evil", "digest": evil}, "it is in mine."),
+        "no image": ({"digest": evil}, "there is no image"),
+        "another key": ({"digest": mine}, "there is no image"),
+        "another key of a row": ({"digest": mine, "key": "0" * 64}, "its key is not that of its inputs"),
+        "the future": ({"published": "9999-01-01T00:00:00Z"}, "published in the future"),
+    }[kind]
+    document = json.dumps({"schema": 1, "toolkits": [{**row, "published": "2026-11-01T00:00:00Z", **forged}]})
+    put_document(writer(Front("", address=world.registry.upstream), repository), TAG, document.encode(), MEDIA_TYPE)
+    fresh = filled.checkout(tmp_path / "fresh")
+    run = done(fresh, "dtk:matrix", "--json")
+    assert [one["state"] for one in json.loads(run.out)["include"] if one["kernel"] == OLD] == ["pending"]
+    assert said in run.err, run.text
+    run = done(fresh, "dtk:ledger")
+    assert ledger(fresh)[OLD]["digest"] == honest, "what the tag has with today's key is adopted"
+    run = done(filled, "dtk:ledger")
+    assert ledger(filled)[OLD]["digest"] == honest
 
 
 # -- the catalogue -----------------------------------------------------------

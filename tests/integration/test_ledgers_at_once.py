@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +12,14 @@ import pytest
 import requests
 
 from tasks.core.errors import FoundryError
+from tasks.core.names import KEY_LABEL
 from tasks.services.registry.document import put_document
 from tasks.stages import ledgers
 from tasks.stages.context import Foundry, open_foundry
+from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.front import Asked, Front, forward, front, reset, send
-from tests.harness.registry import real_registry
+from tests.harness.registry import Pusher, real_registry
 from tests.integration.pushing import writer
-from tests.unit.conftest import NEW, OLD, Checkout
 
 DRIVER = "2.22.2.0"
 LEDGER = f"/manifests/ledger-{DRIVER}"
@@ -39,9 +39,7 @@ def one(upstream: str) -> Iterator[Front]:
 
 def machine(folder: Path, registry: Front, repository: str, monkeypatch: pytest.MonkeyPatch) -> Foundry:
     checkout = Checkout(folder)
-    checkout.write("config/profiles/local.yaml", json.dumps({
-        "image_repository": "localhost/kmod", "publish": [{"registry": "registry.test", "repository": repository}],
-        "addresses": {"registry.test": registry.address}}))
+    checkout.publishes(repository, address=registry.address)
     monkeypatch.setenv("KMOD_PROFILE", "local")
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     return open_foundry(folder)
@@ -51,9 +49,12 @@ def put_row(foundry: Foundry, kernel: str, published: str = "2026-01-02T03:04:05
     [cell] = [one for one in foundry.states.plan.by_driver[DRIVER] if one.kernel == kernel]
     key = foundry.states.cells[cell.name].key
     assert key is not None
+    [target] = foundry.targets("neuron")
+    registry = Pusher(foundry.addresses["registry.test"], target.repository)
+    digest = registry.image([kernel.encode()], labels={KEY_LABEL: key.key}, tag=cell.tag)["digest"]
     ledgers.put_row(foundry, cell, {
         "kernel": kernel, "arch": "x86_64", "key": key.key, "key_inputs": dict(key.parts),
-        "digest": "sha256:" + "1" * 64, "tags": [cell.tag], "registries": ["registry.test/x"],
+        "digest": digest, "tags": [cell.tag], "registries": [target.name],
         "releases": list(cell.releases), "toolkit": cell.toolkit, "lock": "2" * 64, "published": published,
     })
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import OutsideError
-from tasks.core.labels import KEY_LABEL
+from tasks.core.names import KEY_LABEL
 from tasks.core.state import PENDING, PUBLISHED
 from tasks.stages import ledgers
 from tasks.stages.context import Foundry, open_foundry
 from tasks.stages.unclaimed import claim
+from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.front import Front, front
 from tests.harness.registry import Pusher, real_registry
-from tests.unit.conftest import NEW, OLD, Checkout
 
 DRIVER = "2.22.2.0"
 ONE, OTHER = f"{DRIVER}-{OLD}", f"{DRIVER}-{NEW}"

@@ -24,7 +24,7 @@ from tasks.formats import busybox_source as busybox
 from tasks.formats.busybox_source import check_source
 from tasks.stages.busybox_source import BusyBoxSource, fetch_busybox
 from tasks.stages.context import Foundry, open_foundry
-from tests.unit.conftest import LOCK, Checkout
+from tests.harness.checkout import LOCK, Checkout
 from tests.unit.rpmtools import Server, body, serve, status, truncated
 
 VERSION = "1.36.1"

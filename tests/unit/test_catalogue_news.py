@@ -11,7 +11,7 @@ from tasks.core import config
 from tasks.core.catalogue_news import Content, make_news, message, section, title
 from tasks.core.config import Config
 from tasks.core.profile import Profile
-from tests.unit.conftest import CATALOGUE, LOCK, NEW, OLD, Checkout, entry
+from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD, Checkout, entry
 
 GOLDEN = Path(__file__).parent / "golden" / "pull-request.md"
 FILE = "config/locks/neuron.json"

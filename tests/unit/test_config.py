@@ -11,7 +11,7 @@ from tasks.core.cells import make_plan
 from tasks.core.errors import EXIT_CONFIG, ConfigError, UsageError
 from tasks.core.profile import Profile, resolve
 from tasks.core.state import States
-from tests.unit.conftest import CATALOGUE, LOCK, NEW, OLD, Checkout, entry
+from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD, Checkout, entry
 
 LOCAL = Profile("local", "test")
 

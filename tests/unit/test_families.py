@@ -14,7 +14,7 @@ from tasks.core.packages import kind_of_url, specs_of
 from tasks.core.profile import Profile
 from tasks.core.state import States
 from tasks.formats.nodeparts import NodePart, find_parts
-from tests.unit.conftest import LOCK, OLD, Checkout
+from tests.harness.checkout import LOCK, OLD, Checkout
 
 DRIVER = "1.16.0-526"
 PACKAGE: dict[str, Any] = {

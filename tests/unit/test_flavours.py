@@ -13,7 +13,7 @@ from tasks.core.keys import CellKey
 from tasks.core.patches import applying
 from tasks.core.profile import Profile
 from tasks.core.state import NOT_HERE, PENDING, States
-from tests.unit.conftest import DTK, NEW, OLD, Checkout
+from tests.harness.checkout import DTK, NEW, OLD, Checkout
 
 EL8, EL9, EL10 = "4.18.0-553.22.1.el8_10.x86_64", "5.14.0-427.68.2.el9_4.x86_64", "6.12.0-55.9.1.el10_0.x86_64"
 RT8, RT9 = "4.18.0-553.22.1.rt7.363.el8_10.x86_64", "5.14.0-427.68.2.el9_4.x86_64+rt"

@@ -20,7 +20,7 @@ from tasks.core.errors import ConfigError, FoundryError
 from tasks.core.ledger import ledger_path
 from tasks.core.profile import Profile
 from tasks.core.state import States
-from tests.unit.conftest import ROOT, Checkout
+from tests.harness.checkout import ROOT, Checkout
 from tests.unit.test_fuzz_layers import nodes, values
 from tests.unit.test_fuzz_package import many, mutations
 from tests.unit.test_state import NAME, build, ledger

@@ -13,7 +13,7 @@ from tasks.core.files import pretty_json
 from tasks.core.keys import CellKey, FileHashes, cell_key, changed_parts
 from tasks.core.profile import Profile
 from tasks.core.state import States
-from tests.unit.conftest import LOCK, OLD, Checkout
+from tests.harness.checkout import LOCK, OLD, Checkout
 
 GOLDEN = Path(__file__).parent / "golden" / "keys.json"
 

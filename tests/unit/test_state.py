@@ -15,7 +15,7 @@ from tasks.core.ledger import ledger_path
 from tasks.core.profile import Profile
 from tasks.core.records import output_facts, write_record
 from tasks.core.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
-from tests.unit.conftest import OLD, Checkout
+from tests.harness.checkout import OLD, Checkout
 
 NAME = f"2.22.2.0-{OLD}"
 DIGEST = "sha256:" + "f" * 64
@@ -55,7 +55,8 @@ def build(checkout: Checkout) -> Path:
 
 def ledger(checkout: Checkout, **changes: Any) -> dict[str, Any]:
     row = {"kernel": OLD, "arch": "x86_64", "key": key(checkout).key, "digest": DIGEST,
-           "tags": [NAME], "releases": ["4.16.30"], "key_inputs": key(checkout).parts}
+           "tags": [NAME], "releases": ["4.16.30"], "key_inputs": key(checkout).parts,
+           "registries": ["registry.test/kmod"]}
     return {"schema": 1, "driver": "2.22.2.0", "family": "neuron", "cells": [row], **changes}
 
 
@@ -105,6 +106,7 @@ def test_a_changed_input_is_named(checkout: Checkout) -> None:
 
 
 def test_force_build(checkout: Checkout) -> None:
+    checkout.publishes("kmod")
     build(checkout)
     put_ledger(checkout, ledger(checkout))
     assert state(checkout).state == PUBLISHED
@@ -113,12 +115,23 @@ def test_force_build(checkout: Checkout) -> None:
 
 
 def test_published_cells_need_nothing(checkout: Checkout) -> None:
+    checkout.publishes("kmod")
     put_ledger(checkout, ledger(checkout))
     found = state(checkout)
     assert (found.state, found.adopted, found.module_done) == (PUBLISHED, True, True)
 
 
+@pytest.mark.parametrize("repositories", [(), ("other",), ("kmod-old",)])
+def test_published_elsewhere_is_not_published(checkout: Checkout, repositories: tuple[str, ...]) -> None:
+    """A row counts where it names a place at which this profile publishes."""
+    checkout.publishes(*repositories)
+    put_ledger(checkout, ledger(checkout))
+    found = state(checkout)
+    assert (found.state, found.row) == (PENDING, None)
+
+
 def test_published_with_another_key(checkout: Checkout) -> None:
+    checkout.publishes("kmod")
     put_ledger(checkout, ledger(checkout))
     checkout.write("container/build-module.sh", "x\n")
     found = state(checkout)

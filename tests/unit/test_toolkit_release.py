@@ -10,7 +10,7 @@ import pytest
 from tasks.core.errors import FoundryError
 from tasks.core.names import KERNEL_LIMIT, is_kernel
 from tasks.formats.toolkit_release import ToolkitRelease, parse
-from tests.unit.conftest import ROOT
+from tests.harness.checkout import ROOT
 
 KERNEL, RT = "5.14.0-427.68.2.el9_4.x86_64", "5.14.0-427.68.2.el9_4.x86_64+rt"
 

@@ -27,7 +27,7 @@ CREATED, ACCEPTED, NO_CONTENT = 201, 202, 204
 _BLOB_UNKNOWN = ("BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "LayersNotFound", "InvalidLayer")  # the last two are ECR's
 _UPLOAD_LOST = ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID")
 _SLOWEST = 1 << 18  # bytes/s
-_NOT_THERE = ("image-missing", "repository-missing")
+NOT_THERE = ("image-missing", "repository-missing")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Writer:
         try:
             return self.registry.manifest_once(attempt, self.repository, tag, self.scope)
         except FoundryError as error:
-            if error.reason in _NOT_THERE:
+            if error.reason in NOT_THERE:
                 return None
             raise
 

@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 OLD, NEW = "5.14.0-427.68.2.el9_4.x86_64", "5.14.0-570.12.1.el9_6.x86_64"
 DTK = "quay.io/openshift-release-dev/ocp-v4.0-art-dev@sha256:"
@@ -56,16 +54,16 @@ class Checkout:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
 
+    def publishes(self, *repositories: str, address: str = "") -> None:
+        """Have the profile `local` publish to these repositories of registry.test, which is served at `address`."""
+        self.write("config/profiles/local.yaml", json.dumps({
+            "image_repository": "localhost/kmod",
+            "publish": [{"registry": "registry.test", "repository": name} for name in repositories],
+            **({"addresses": {"registry.test": address}} if address else {}),
+        }))
+
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.root / name
         text = path.read_text(encoding="utf-8")
         assert old in text
         path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
-    """A checkout in the profile `local`, without the environment's say."""
-    for name in ("KMOD_PROFILE", "GITHUB_ACTIONS", "KMOD_ECR_REPOSITORY_NAME", "FORCE_BUILD"):
-        monkeypatch.delenv(name, raising=False)
-    return Checkout(tmp_path)

@@ -4,32 +4,48 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.core.files import sha256_bytes
+from tasks.core.names import KEY_LABEL
 from tasks.core.state import FAILED, PENDING, PUBLISHED
 from tasks.services.traffic import Traffic
 from tasks.stages import ledgers, publish
 from tasks.stages.collect import Taken, collect
 from tasks.stages.context import Foundry, open_foundry
 from tasks.stages.totals import Totals
-from tests.unit.conftest import NEW, OLD, Checkout
+from tests.harness.checkout import NEW, OLD, Checkout
+from tests.harness.registry import Pusher, real_registry, tar_of
 
 DRIVER = "2.22.2.0"
 REGISTRY = "registry.test/kmod"
 ONE, OTHER = f"{DRIVER}-{OLD}", f"{DRIVER}-{NEW}"
 
 
-class Shard:
-    """A shard's ``build/<profile>``, as artifacts carry it."""
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with real_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
 
-    def __init__(self, folder: Path, foundry: Foundry) -> None:
+
+class Shard:
+    """A shard's ``build/<profile>``, as artifacts carry it; what it pushed is in the registry."""
+
+    def __init__(self, folder: Path, foundry: Foundry, registry: Pusher) -> None:
         self.folder = folder
         self.foundry = foundry
+        self.registry = registry
+
+    def image(self, name: str, salt: str = "", key: str = "") -> str:
+        """Push an image of the cell with today's key or another one; its digest."""
+        found = self.foundry.states.cells[name].key
+        assert found is not None
+        layer = tar_of({"salt": f"{name}{salt}".encode()})
+        return str(self.registry.image([layer], labels={KEY_LABEL: key or found.key})["digest"])
 
     def row(self, name: str, **changes: Any) -> dict[str, Any]:
         state = self.foundry.states.cells[name]
@@ -37,7 +53,7 @@ class Shard:
         lock = self.foundry.config.locks["neuron"]["packages"][DRIVER]["content_sha256"]
         return {
             "kernel": state.cell.kernel, "arch": "x86_64", "key": state.key.key, "key_inputs": dict(state.key.parts),
-            "digest": "sha256:" + "1" * 64, "tags": list(publish.tags(self.foundry, state.cell)),
+            "digest": self.image(name), "tags": list(publish.tags(self.foundry, state.cell)),
             "registries": [REGISTRY], "releases": list(state.cell.releases), "toolkit": state.cell.toolkit,
             "lock": lock, "published": "2026-01-02T03:04:05Z", **changes,
         }
@@ -67,9 +83,8 @@ class Shard:
 
 
 @pytest.fixture
-def foundry(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Foundry:
-    checkout.write("config/profiles/local.yaml", json.dumps({
-        "image_repository": "localhost/kmod", "publish": [{"registry": "registry.test", "repository": "kmod"}]}))
+def foundry(checkout: Checkout, monkeypatch: pytest.MonkeyPatch, registry: str) -> Foundry:
+    checkout.publishes("kmod", address=registry)
     checkout.write(f"build/local/release/{DRIVER}/images.json",
                    {"schema": 2, "driver": DRIVER, "family": "neuron", "cells": []})
     monkeypatch.chdir(checkout.root)
@@ -78,8 +93,8 @@ def foundry(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Foundry:
 
 
 @pytest.fixture
-def shard(foundry: Foundry, tmp_path: Path) -> Callable[[str], Shard]:
-    return lambda name: Shard(tmp_path / "artifacts" / name, foundry)
+def shard(foundry: Foundry, tmp_path: Path, registry: str) -> Callable[[str], Shard]:
+    return lambda name: Shard(tmp_path / "artifacts" / name, foundry, Pusher(registry, "kmod"))
 
 
 def states(foundry: Foundry) -> dict[str, str]:
@@ -95,14 +110,14 @@ def test_rows_of_several_shards(foundry: Foundry, shard: Callable[[str], Shard],
     shard("shard-1").push(ONE)
     shard("shard-1").write(ONE, "build.log", "compiled\n")
     shard("shard-1").write(ONE, "times.json", {"module": 3.5, "pull": 1.0, "image": 0.5})
-    shard("shard-2").push(OTHER, digest="sha256:" + "2" * 64)
+    shard("shard-2").push(OTHER)
     taken, lost = collect(foundry, [tmp_path / "artifacts"])
     assert [(one.folder.name, one.rows, one.refused) for one in taken] == [
         ("shard-1", [ONE], []), ("shard-2", [OTHER], [])]
     assert lost == []
     assert states(foundry) == {ONE: PUBLISHED, OTHER: PUBLISHED}
     rows = ledgers.ledger_of(foundry, DRIVER).sorted_rows()
-    assert [row["digest"][7] for row in rows] == ["1", "2"]
+    assert [row["digest"] for row in rows] == [shard("shard-1").image(ONE), shard("shard-2").image(OTHER)]
     folder = foundry.cell_folder(foundry.states.cells[ONE].cell)
     assert (folder / "build.log").read_text() == "compiled\n"
     assert json.loads((folder / "times.json").read_text())["module"] == 3.5
@@ -210,6 +225,24 @@ def test_a_row_that_this_checkout_would_not_write(
     assert states(foundry) == {ONE: PENDING, OTHER: PUBLISHED}
 
 
+@pytest.mark.parametrize("what", ["no image", "an image of another key", "an image of nothing of ours"])
+def test_a_digest_that_no_registry_has_with_that_key(
+    foundry: Foundry, shard: Callable[[str], Shard], what: str
+) -> None:
+    """A row may be right in all that this checkout knows: what was pushed is known to the registry alone."""
+    one = shard("shard-1")
+    digest = {
+        "no image": "sha256:" + "1" * 64, "an image of another key": one.image(ONE, key="0" * 64),
+        "an image of nothing of ours": one.registry.image([b"theirs"])["digest"],
+    }[what]
+    one.push(ONE, digest=digest)
+    one.push(OTHER)
+    taken, _ = collect(foundry, [one.folder])
+    assert one_of(taken).refused == [
+        f"{ONE}/push.json: no registry of this profile has an image {digest} with its key"]
+    assert states(foundry) == {ONE: PENDING, OTHER: PUBLISHED}
+
+
 def test_names_links_and_sizes(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:
     one = shard("shard-1")
     secret = tmp_path / "secret"
@@ -267,12 +300,13 @@ def test_an_output_elsewhere(foundry: Foundry, shard: Callable[[str], Shard]) ->
 
 
 def test_the_later_row_stays(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:
-    shard("shard-1").push(ONE, published="2026-03-01T00:00:00Z", digest="sha256:" + "3" * 64)
-    shard("shard-2").push(ONE, published="2026-02-01T00:00:00Z", digest="sha256:" + "2" * 64)
+    later, earlier = (shard("shard-1").image(ONE, salt) for salt in ("later", "earlier"))
+    shard("shard-1").push(ONE, published="2026-03-01T00:00:00Z", digest=later)
+    shard("shard-2").push(ONE, published="2026-02-01T00:00:00Z", digest=earlier)
     for order in (["shard-1", "shard-2"], ["shard-2", "shard-1"]):
         collect(foundry, [tmp_path / "artifacts" / name for name in order])
         [row] = ledgers.ledger_of(foundry, DRIVER).sorted_rows()
-        assert row["digest"] == "sha256:" + "3" * 64
+        assert row["digest"] == later
 
 
 def test_twice_is_as_once(foundry: Foundry, shard: Callable[[str], Shard]) -> None:
