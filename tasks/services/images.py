@@ -53,6 +53,7 @@ class LocalImages:
         found = read_json(remembered)
         self._pulled: set[str] = set(found) if isinstance(found, list) else set()
         self._present: set[str] = set()
+        self._unneeded: set[str] = set()  # to be removed when nothing is pulled
         self._arches: dict[str, str] = {}
         self._users: Counter[str] = Counter()
         self._sizes: dict[str, int] | None = None
@@ -83,11 +84,28 @@ class LocalImages:
                 self._freed.notify_all()
 
     def drop(self, reference: str) -> None:
-        """Remove the image if a run of ours pulled it."""
+        """Remove the image if a run of ours pulled it; not while something is pulled, which that would disturb.
+
+        Then it goes before the next pull of this run, or with a later `drop`.
+        """
+        with self._lock_of(reference):
+            if not self._remove(reference, wait=False):
+                self._unneeded.add(reference)
+
+    def _drop_unneeded(self) -> None:
+        """Remove what waited for others' pulls; waits for them."""
+        while True:
+            with self._lock:
+                if not self._unneeded:
+                    return
+                reference = self._unneeded.pop()
+            with self._lock_of(reference):
+                if not self._users[reference]:
+                    self._remove(reference, wait=True)
+
+    def _lock_of(self, reference: str) -> threading.Lock:
         with self._lock:
-            lock = self._locks[reference]
-        with lock:
-            self._remove(reference)
+            return self._locks[reference]
 
     def again(self, reference: str, log: Path) -> None:
         """Have the image again, which somebody else removed since."""
@@ -100,9 +118,10 @@ class LocalImages:
         return sorted(self._pulled)
 
     def _need(self, reference: str, log: Path) -> None:
-        with self._lock:
-            lock = self._locks[reference]
-        with lock:
+        self._unneeded.discard(reference)
+        if reference not in self._present:
+            self._drop_unneeded()
+        with self._lock_of(reference):
             if reference in self._present:
                 return
             if not self.engine.has_image(reference):
@@ -140,13 +159,22 @@ class LocalImages:
                      f" `podman image rm {reference}`",
             )
 
-    def _remove(self, reference: str) -> None:
+    def _remove(self, reference: str, *, wait: bool) -> bool:
+        """Remove an image that a run of ours pulled; False where others' pulls are in the way and `wait` is not set.
+
+        The lock on pulls is held for the removal alone: who holds it waits for no other lock.
+        """
         if reference not in self._pulled:
-            return
-        self._present.discard(reference)
-        self._arches.pop(reference, None)
-        if self.engine.remove_image(reference) or not self.engine.has_image(reference):
+            return True
+        with self.engine.no_pulls(wait=wait) as alone:
+            if not alone:
+                return False
+            self._present.discard(reference)
+            self._arches.pop(reference, None)
+            gone = self.engine.remove_image(reference) or not self.engine.has_image(reference)
+        if gone:
             self._remember(reference, pulled=False)
+        return True
 
     def _make_room(self, reference: str) -> None:
         """Remove images that nobody uses until this one fits; wait for those that are in use."""
@@ -164,7 +192,7 @@ class LocalImages:
                     )
                 idle = [name for name in others if not self._users[name]]
                 if idle:
-                    self._remove(idle[0])
+                    self._remove(idle[0], wait=True)
                     sizes.pop(idle[0], None)
                 else:
                     self._freed.wait(_LOOK_SECONDS)

@@ -14,20 +14,24 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.files import pretty_json, read_json, remove_tree, sha256_bytes, write_atomic
+from tasks.core.files import append_to, pretty_json, read_json, remove_tree, sha256_bytes, write_atomic
 from tasks.core.references import parse_reference
+from tasks.services.lock import locked
 from tasks.services.probe import EngineSettings, find_out, machine
 from tasks.services.process import Completed, run, run_even_when_stopping
 from tasks.services.registry.credentials import Credential, Credentials, auth_document
 
 # What registries say of a manifest that they do not have (distribution specification, MANIFEST_UNKNOWN).
 _AUTH_PREFIX = "auth-"
+_REFUSED = ("unauthorized", "denied", "authentication required")  # it would be refused again
 _GONE = ("manifest unknown", "not found", "MANIFEST_UNKNOWN")
 
 
@@ -45,6 +49,7 @@ class Engine:
     registries: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials | None = None
     mirrors: Mapping[str, str] = field(default_factory=dict)
+    pauses: Sequence[float] = (1.0, 5.0)  # seconds before a pull is tried again
     _containers: set[str] = field(default_factory=set)
     _settings: EngineSettings | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -112,11 +117,24 @@ class Engine:
         return done.returncode == 0
 
     def pull(self, reference: str, *, log: Path | None = None) -> None:
-        """Pull an image by digest.
+        """Pull an image by digest; tried again where the store or the network is to blame.
 
         Raises FoundryError when the registry doesn't have it, OutsideError when
         the registry can't be reached or refuses.
         """
+        for pause in (*self.pauses, None):
+            try:
+                with locked(self._store_lock, shared=True):
+                    self._pull(reference, log)
+                return
+            except OutsideError as error:
+                if not error.retry or pause is None:
+                    raise
+                if log is not None:
+                    append_to(log)(f"tried again in {pause:g} s: {error.message}")
+                time.sleep(pause)
+
+    def _pull(self, reference: str, log: Path | None) -> None:
         image = parse_reference(reference)
         mirror = self.mirrors.get(image.digest, "")
         env = None
@@ -132,10 +150,24 @@ class Engine:
         except FoundryError as error:
             if isinstance(error, OutsideError) or any(word in error.message for word in _GONE):
                 raise
+            refused = any(word in error.message for word in _REFUSED)
             raise OutsideError(
-                error.message, reason=error.reason, log=error.log, replay=error.replay, retry=True,
+                error.message, reason=error.reason, log=error.log, replay=error.replay, retry=not refused,
                 hint="is the registry reachable, and has podman credentials for it (`podman login`)?",
             ) from error
+
+    @cached_property
+    def _store_lock(self) -> Path:
+        """Beside what podman keeps, so that all who use the store have the same lock.
+
+        To remove an image while another one with layers in common is pulled makes the pull fail (podman 4.3:
+        "layer not known"). So pulls share this lock, and who removes an image that others may need has it alone.
+        """
+        return Path(self.call("info", "--format={{.Store.GraphRoot}}").stdout.strip()) / "kmod-foundry.lock"
+
+    def no_pulls(self, *, wait: bool) -> AbstractContextManager[bool]:
+        """Nothing is pulled into the store during the block; without `wait` it is False where something is."""
+        return locked(self._store_lock, wait=wait)
 
     @contextmanager
     def _auth_file(self, reference: str, mirror: str = "") -> Iterator[list[str]]:
