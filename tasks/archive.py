@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from doit.exceptions import TaskFailed
 
+from foundry.archive.settings import families
+from foundry.run.context import Foundry
 from tasks.actions import Task, perform
 from tasks.session import foundry
-from tasks.stages.archive.settings import families
-from tasks.stages.context import Foundry
 
 
 def task_archive() -> Iterator[Task]:
@@ -40,7 +40,7 @@ def task_archive_verify() -> Iterator[Task]:
 
 def bring(name: str) -> TaskFailed | None:
     """The task's action."""
-    from tasks.stages.archive.run import archive
+    from foundry.archive.run import archive
 
     one: Foundry = foundry()
     log = one.root / one.config.build / "archive" / f"{name}.log"
@@ -49,6 +49,6 @@ def bring(name: str) -> TaskFailed | None:
 
 def prove(name: str) -> TaskFailed | None:
     """The task's action."""
-    from tasks.stages.archive.verify import verify
+    from foundry.archive.verify import verify
 
     return perform(f"archive:verify:{name}", verify, [foundry().config.families[name]], None)

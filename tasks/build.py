@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foundry.plan.cells import Cell, Plan
+from foundry.plan.selection import narrowed_cells
 from tasks.actions import Task
-from tasks.core.cells import Cell, Plan
 from tasks.session import foundry, requested
-from tasks.stages.selection import narrowed_cells
 
 
 def task_build() -> Iterator[Task]:

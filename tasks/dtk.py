@@ -7,13 +7,11 @@ from functools import partial
 
 from doit.exceptions import TaskFailed
 
-from tasks.actions import Task, perform, stage_task
-from tasks.core.catalogue import log_path
-from tasks.core.errors import ConfigError, Fault, FoundryError
-from tasks.core.toolkits import listed, toolkit_of
-from tasks.session import foundry, requested
-from tasks.stages.context import Foundry
-from tasks.stages.dtk_state import (
+from foundry.base.errors import ConfigError, Fault, FoundryError
+from foundry.plan.catalogue import log_path
+from foundry.plan.toolkits import listed, toolkit_of
+from foundry.run.context import Foundry
+from foundry.toolkit.state import (
     LOG,
     PENDING,
     PUBLISHED,
@@ -23,6 +21,8 @@ from tasks.stages.dtk_state import (
     read_ledger,
     state_of,
 )
+from tasks.actions import Task, perform, stage_task
+from tasks.session import foundry, requested
 
 _PUBLISH = "dtk:publish"
 _VERBS = ("dtk:publish", "dtk:kernels", "dtk:ledger")
@@ -79,7 +79,7 @@ def task_dtk_ledger() -> Task:
 
 def update(allow_shrink: bool, update_base: bool) -> TaskFailed | None:
     """The task's action."""
-    from tasks.stages.node_kernels import refresh
+    from foundry.toolkit.refresh_kernels import refresh
 
     one: Foundry = foundry()
     work = partial(refresh, allow_shrink=allow_shrink, update_base=update_base)
@@ -87,19 +87,19 @@ def update(allow_shrink: bool, update_base: bool) -> TaskFailed | None:
 
 
 def _build(one: Foundry, kernel: str) -> None:
-    from tasks.stages.dtk import build
+    from foundry.toolkit.build import build
 
     build(one, kernel)
 
 
 def _push(one: Foundry, kernel: str) -> None:
-    from tasks.stages.dtk_publish import push
+    from foundry.toolkit.publish import push
 
     push(one, kernel)
 
 
 def _keep(one: Foundry) -> None:
-    from tasks.stages.dtk_publish import keep_ledger
+    from foundry.toolkit.publish import keep_ledger
 
     keep_ledger(one)
 

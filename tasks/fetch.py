@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foundry.driver.fetch import LOG, RECORD, fetch, files_of
 from tasks.actions import Task, stage_task
 from tasks.session import foundry
-from tasks.stages.fetch import LOG, RECORD, fetch, files_of
 
 
 def task_fetch() -> Iterator[Task]:

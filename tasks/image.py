@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foundry.cell import image
+from foundry.cell.run import run_image
+from foundry.plan.state import CellState
+from foundry.run.context import Foundry
 from tasks.actions import Task, stage_task
-from tasks.core.state import CellState
 from tasks.session import foundry
-from tasks.stages import image
-from tasks.stages.cell import run_image
-from tasks.stages.context import Foundry
 
 
 def task_image() -> Iterator[Task]:

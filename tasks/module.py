@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foundry.cell import module
+from foundry.cell.run import run_module
 from tasks.actions import Task, stage_task
 from tasks.session import foundry
-from tasks.stages import module
-from tasks.stages.cell import run_module
 
 
 def task_module() -> Iterator[Task]:

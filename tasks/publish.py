@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foundry.ledger import publish
 from tasks.actions import Task, stage_task
 from tasks.build import by_toolkit
 from tasks.session import foundry
-from tasks.stages import publish
 
 
 def task_push() -> Iterator[Task]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foundry.github.repository import LOG, repository
+from foundry.ledger import ledgers
+from foundry.plan.ledger import ledger_path
+from foundry.release import notes, source_archives
+from foundry.run.context import Foundry
 from tasks.actions import Task, stage_task
-from tasks.core.ledger import ledger_path
 from tasks.session import foundry
-from tasks.stages import ledgers, notes, sources
-from tasks.stages.context import Foundry
-from tasks.stages.github_repository import LOG, repository
 
 _NOTHING = "there is no ledger yet: run `doit release`"
 
@@ -26,10 +27,10 @@ def task_assets() -> Iterator[Task]:
         lacking = _lacking(one, driver)
         current = "up to date" if driver in one.states.ledgers else _NOTHING
         yield stage_task(
-            "assets", driver, sources.make, [driver], doc=f"source archives of {family['title']} {driver}",
+            "assets", driver, source_archives.make, [driver], doc=f"source archives of {family['title']} {driver}",
             done=not lacking, state="pending" if lacking else "done",
             reason=f"missing: {', '.join(lacking)}" if lacking else current,
-            log=one.root / ledger_path(one.config.build, driver).with_name(sources.LOG),
+            log=one.root / ledger_path(one.config.build, driver).with_name(source_archives.LOG),
         )
 
 
@@ -66,11 +67,12 @@ def task_github() -> Iterator[Task]:
     one = foundry()
     if not repository(one):
         return
-    from tasks.stages import github
+    from foundry.release import github_release
 
     for driver in one.states.plan.by_driver:
         task = stage_task(
-            "github", driver, github.github, [driver], doc=f"GitHub release of {driver}", done=False, state="pending",
+            "github", driver, github_release.github, [driver], doc=f"GitHub release of {driver}", done=False,
+            state="pending",
             reason="GitHub is asked each time",
             log=one.root / ledger_path(one.config.build, driver).with_name(LOG),
         )
@@ -94,8 +96,10 @@ def _lacking(one: Foundry, driver: str) -> list[str]:
     ledger = one.states.ledgers.get(driver)
     if ledger is None:
         return []
-    lacking = sources.missing(one, driver, ledger)
+    lacking = source_archives.missing(one, driver, ledger)
     if not repository(one):
-        known = sources.archives(one, driver, ledger)
-        lacking += [entry["kind"] for name, entry in known.items() if not sources.here(one, driver, name, entry)]
+        known = source_archives.archives(one, driver, ledger)
+        lacking += [
+            entry["kind"] for name, entry in known.items() if not source_archives.here(one, driver, name, entry)
+        ]
     return lacking

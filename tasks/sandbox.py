@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from foundry.base.errors import ConfigError, Fault
+from foundry.run.context import Foundry
 from tasks.actions import Task, perform
-from tasks.core.errors import ConfigError, Fault
-from tasks.stages.context import Foundry
+from tasks.session import sandbox
 
 if TYPE_CHECKING:
-    from tasks.services.sandbox.make import Sandbox
+    from foundry.sandbox.make import Sandbox
 
 
 def task_sandbox() -> Iterator[Task]:
@@ -33,8 +34,10 @@ def up(one: Foundry) -> None:
 
 def families(one: Foundry) -> None:
     """Raises as `up` does."""
+    from foundry.sandbox.families import make_families
+
     wanted = one.settings.get("sandbox", {}).get("families", {})
-    _sandbox(one).further(wanted, one.root / one.config.build / "sandbox.log")
+    make_families(_sandbox(one), wanted, one.root / one.config.build / "sandbox.log")
 
 
 def down(one: Foundry) -> None:
@@ -43,7 +46,8 @@ def down(one: Foundry) -> None:
 
 
 def _sandbox(one: Foundry) -> Sandbox:
-    if one.sandbox is None:
+    found = sandbox(one.config)
+    if found is None:
         raise ConfigError([Fault("", "", f"the profile {one.config.profile.name} has no sandbox")],
                           hint="run `doit profile sandbox`")
-    return one.sandbox
+    return found

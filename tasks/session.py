@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tasks.stages.context import Foundry, open_foundry
+from foundry.config.load import Config
+from foundry.run.context import Foundry, open_foundry
+
+if TYPE_CHECKING:
+    from foundry.sandbox.make import Sandbox
 
 _current: Foundry | None = None
 _requested: tuple[str, ...] = ()
@@ -15,8 +20,17 @@ def foundry() -> Foundry:
     """The Foundry of the working directory, opened when it is first asked for. Raises ConfigError."""
     global _current  # noqa: PLW0603 - one a process: doit's task creators take no arguments
     if _current is None:
-        _current = open_foundry(Path())
+        _current = open_foundry(Path(), sandbox)
     return _current
+
+
+def sandbox(config: Config) -> Sandbox | None:
+    """The sandbox that the profile's services are part of, if it has one."""
+    if config.settings.get("services") != "sandbox":
+        return None
+    from foundry.sandbox.setup import sandbox_of
+
+    return sandbox_of(config)
 
 
 def opened() -> Foundry | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from foundry.driver.fetch import files_of
+from foundry.driver.source import RECORD, TAR, source
 from tasks.actions import Task, stage_task
 from tasks.session import foundry
-from tasks.stages.fetch import files_of
-from tasks.stages.source import RECORD, TAR, source
 
 
 def task_source() -> Iterator[Task]:

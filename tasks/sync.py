@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from doit.exceptions import TaskFailed
 
+from foundry.run.context import Foundry
 from tasks.actions import Task, perform
 from tasks.session import foundry
-from tasks.stages.context import Foundry
 
 
 def task_sync() -> Task:
@@ -19,7 +19,7 @@ def task_sync() -> Task:
 
 def copy() -> TaskFailed | None:
     """The task's action."""
-    from tasks.stages.sync import LOG, sync
+    from foundry.catalogue.mirror import LOG, sync
 
     one: Foundry = foundry()
     return perform("sync", sync, (), one.root / one.config.build / LOG)

@@ -6,11 +6,11 @@ from functools import partial
 
 from doit.exceptions import TaskFailed
 
+from foundry.plan.catalogue import PR_LOG, log_path, unread_toolkits
+from foundry.plan.locks import pending_bases
+from foundry.run.context import Foundry
 from tasks.actions import Task, perform
-from tasks.core.catalogue import PR_LOG, log_path, unread_toolkits
-from tasks.core.locks import pending_bases
 from tasks.session import foundry
-from tasks.stages.context import Foundry
 
 
 def task_toolkit() -> Task:
@@ -45,16 +45,17 @@ def task_toolkit_pr() -> Task:
 
 def update(allow_shrink: bool, update_base: bool) -> TaskFailed | None:
     """The task's action."""
-    from tasks.stages.toolkit import refresh
+    from foundry.catalogue.refresh import refresh
+    from foundry.toolkit.catalogue_entries import PublishedToolkits
 
     one: Foundry = foundry()
-    work = partial(refresh, allow_shrink=allow_shrink, update_base=update_base)
+    work = partial(refresh, custom=PublishedToolkits.of, allow_shrink=allow_shrink, update_base=update_base)
     return perform("toolkit", work, (), one.root / log_path(one.config))
 
 
 def offer() -> TaskFailed | None:
     """The task's action."""
-    from tasks.stages.toolkit_pr import propose
+    from foundry.catalogue.pull_request import propose
 
     one: Foundry = foundry()
     return perform("toolkit:pr", propose, (), one.root / log_path(one.config, PR_LOG))

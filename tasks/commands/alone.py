@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.core.profile import resolve
+from foundry.config.profile import resolve
 
 
 @contextmanager

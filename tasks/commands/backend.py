@@ -15,8 +15,8 @@ from typing import Any
 
 from doit.dependency import FileChangedChecker
 
-from tasks.core.files import read_json, sha256_file
-from tasks.core.keys import FileHashes
+from foundry.base.files import read_json, sha256_file
+from foundry.plan.keys import FileHashes
 from tasks.session import opened
 
 _FOLDERS = {"fetch": "sources", "source": "sources", "module": "cells", "image": "cells", "notes": "release",

@@ -8,10 +8,10 @@ from typing import Any
 
 from doit.cmd_base import Command
 
+from foundry.base.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
 from tasks import session
 from tasks.commands import workflow
 from tasks.commands.alone import alone
-from tasks.core.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
 
 
 class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
@@ -37,8 +37,8 @@ class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
 
 
 def _collect(folders: list[Path]) -> int:
-    from tasks.stages.collect import collect
-    from tasks.stages.unclaimed import claim
+    from foundry.fleet.collect import collect
+    from foundry.fleet.orphans import claim
 
     foundry = session.foundry()
     taken, lost = collect(foundry, folders)

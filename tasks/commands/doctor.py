@@ -8,15 +8,15 @@ from typing import Any
 
 from doit.cmd_base import Command
 
+from foundry.base.errors import EXIT_CONFIG, EXIT_OUTSIDE, ConfigError, FoundryError, UsageError
+from foundry.config.profile import resolve
+from foundry.podman.emulation import host_arch
+from foundry.podman.engine import Engine
+from foundry.preflight import checks
+from foundry.preflight.checks import Check
+from foundry.preflight.readiness import base_references, toolkit_references
+from foundry.run.context import Foundry
 from tasks import session
-from tasks.core.errors import EXIT_CONFIG, EXIT_OUTSIDE, ConfigError, FoundryError, UsageError
-from tasks.core.profile import resolve
-from tasks.services import checks
-from tasks.services.checks import Check
-from tasks.services.emulation import host_arch
-from tasks.services.podman import Engine
-from tasks.stages.context import Foundry
-from tasks.stages.readiness import base_references, toolkit_references
 
 _CONFIGURATION = "config"
 _NAME_WIDTH = 17

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
+from foundry.base.errors import EXIT_CONFIG, FoundryError
+from foundry.fleet.spread import MOST_JOBS
 from tasks import session
-from tasks.core.errors import EXIT_CONFIG, FoundryError
-from tasks.core.shards import MOST_JOBS
 
 if TYPE_CHECKING:
-    from tasks.stages.dtk_state import ToolkitState
+    from foundry.toolkit.state import ToolkitState
 
 _OPTIONS = (
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False,
@@ -54,9 +54,9 @@ class Matrix(Command):  # type: ignore[misc]  # reason: doit has no types
 
 def _states(*, pending: bool) -> list[ToolkitState]:
     """Asks for the ledger if this checkout has none."""
-    from tasks.core.toolkits import listed
-    from tasks.stages.dtk_remote import have_ledger
-    from tasks.stages.dtk_state import PUBLISHED, read_ledger, state_of
+    from foundry.plan.toolkits import listed
+    from foundry.toolkit.remote import have_ledger
+    from foundry.toolkit.state import PUBLISHED, read_ledger, state_of
 
     one = session.foundry()
     toolkits = listed(one.config)

@@ -11,9 +11,9 @@ from typing import Any
 
 from doit.cmd_base import Command
 
+from foundry.base.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
+from foundry.base.files import write_atomic
 from tasks import session
-from tasks.core.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
-from tasks.core.files import write_atomic
 
 _OPTIONS = (
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False, "help": "a JSON list instead of CSV"},
@@ -40,7 +40,7 @@ class Export(Command):  # type: ignore[misc]  # reason: doit has no types
 
 
 def _export(drivers: list[str], *, as_json: bool, output: str) -> int:
-    from tasks.stages import export
+    from foundry.ledger import export
 
     one = session.foundry()
     if not export.has_targets(one):

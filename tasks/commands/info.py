@@ -8,12 +8,12 @@ from typing import Any
 
 from doit.cmd_info import Info as DoitInfo
 
+from foundry.base.errors import EXIT_CONFIG
+from foundry.base.records import read_record
+from foundry.config.patches import Patch
+from foundry.plan.keys import PART_NAMES
+from foundry.plan.state import CellState
 from tasks import session
-from tasks.core.errors import EXIT_CONFIG
-from tasks.core.keys import PART_NAMES
-from tasks.core.patches import Patch
-from tasks.core.records import read_record
-from tasks.core.state import CellState
 
 _CELL_STAGES = ("module", "image")
 

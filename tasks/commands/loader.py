@@ -8,14 +8,14 @@ from typing import Any
 from doit import doit_cmd
 from doit.cmd_base import DodoTaskLoader
 
+from foundry.base.errors import ConfigError, Fault, FoundryError, UsageError
+from foundry.github.repository import repository, require_token
+from foundry.plan.catalogue import unread_toolkits
+from foundry.plan.selection import drivers_of, faults_in_the_way, mismatches_of, refuse_unknown
+from foundry.run.context import has_ledger
 from tasks import session
 from tasks.commands import workflow
 from tasks.commands.passes import is_release, publishes
-from tasks.core.catalogue import unread_toolkits
-from tasks.core.errors import ConfigError, Fault, FoundryError, UsageError
-from tasks.stages.context import has_ledger
-from tasks.stages.github_repository import repository, require_token
-from tasks.stages.selection import drivers_of, faults_in_the_way, mismatches_of, refuse_unknown
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
 
@@ -84,7 +84,7 @@ def _have_ledgers(names: list[str]) -> None:
         if not has_ledger(one, driver) and (pushes or one.states.unbuilt(driver))
     ]
     if drivers:
-        from tasks.stages.ledgers import fetch_missing
+        from foundry.ledger.ledgers import fetch_missing
 
         try:
             fetch_missing(one, drivers)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.core.errors import UsageError
-from tasks.core.state import BUILT, PUBLISHED, CellState
-from tasks.stages.context import Foundry
-from tasks.stages.ledgers import stored
-from tasks.stages.publish import published
-from tasks.stages.selection import drivers_of
+from foundry.base.errors import UsageError
+from foundry.ledger.ledgers import stored
+from foundry.ledger.publish import published
+from foundry.plan.selection import drivers_of
+from foundry.plan.state import BUILT, PUBLISHED, CellState
+from foundry.run.context import Foundry
 
 _PUBLISHES = ("publish", "push")
 _SHOWN = 20

@@ -8,8 +8,8 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from tasks.core.errors import EXIT_CONFIG, UsageError
-from tasks.core.profile import CHOICE_FILE, names, resolve
+from foundry.base.errors import EXIT_CONFIG, UsageError
+from foundry.config.profile import CHOICE_FILE, names, resolve
 
 
 class ProfileCommand(Command):  # type: ignore[misc]  # reason: doit has no types

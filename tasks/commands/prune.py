@@ -7,9 +7,9 @@ from typing import Any
 
 from doit.cmd_base import Command
 
+from foundry.base.errors import EXIT_CONFIG, FoundryError
 from tasks import session
 from tasks.commands.alone import alone
-from tasks.core.errors import EXIT_CONFIG, FoundryError
 
 _OPTIONS = (
     {"name": "dry_run", "short": "n", "long": "dry-run", "type": bool, "default": False,
@@ -42,7 +42,7 @@ class Prune(Command):  # type: ignore[misc]  # reason: doit has no types
 
 
 def _prune(*, dry_run: bool) -> int:
-    from tasks.stages.prune import prune, waste
+    from foundry.cell.prune import prune, waste
 
     one = session.foundry()
     total = 0

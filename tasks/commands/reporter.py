@@ -11,9 +11,9 @@ import threading
 import time
 from typing import Any
 
+from foundry.run.context import DEFAULT_VERBOSITY
+from foundry.run.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
 from tasks.session import foundry, opened
-from tasks.stages.context import DEFAULT_VERBOSITY
-from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
 
 _VERBS = {
     "toolkit": "refreshing", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
@@ -49,7 +49,7 @@ class FoundryReporter:
         modules = [name.partition(":")[2] for name in pending if name.startswith("module:")]
         compiles = [name for name in modules if one.states.cells[name].cell.arch not in one.states.not_here]
         one.schedule.expect(compiles, one.schedule.slots)
-        from tasks.stages.readiness import require
+        from foundry.preflight.readiness import require
 
         require(one, pending)
         if sys.stderr.isatty() and sys.stdout.isatty():

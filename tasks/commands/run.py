@@ -11,14 +11,14 @@ from typing import Any
 from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdParseError
 
+from foundry.base.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, FoundryError
+from foundry.net.traffic import TOTAL
+from foundry.run.context import DEFAULT_VERBOSITY, Foundry
+from foundry.run.totals import Totals, leave_totals
 from tasks import session
 from tasks.commands import passes, workflow
 from tasks.commands.alone import alone
 from tasks.commands.reporter import FoundryReporter
-from tasks.core.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, FoundryError
-from tasks.services.traffic import TOTAL
-from tasks.stages.context import DEFAULT_VERBOSITY, Foundry
-from tasks.stages.totals import Totals, leave_totals
 
 _MOST_CELLS_AT_ONCE = 8
 _opt_verbosity = {

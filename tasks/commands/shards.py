@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
+from foundry.base.errors import EXIT_CONFIG, FoundryError, UsageError
+from foundry.fleet.spread import MOST_JOBS, Shard, imbalance
 from tasks import session
-from tasks.core.errors import EXIT_CONFIG, FoundryError, UsageError
-from tasks.core.shards import MOST_JOBS, Shard, imbalance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ class Shards(Command):  # type: ignore[misc]  # reason: doit has no types
 
 def _planned(jobs: int) -> tuple[list[Shard], Mapping[str, str]]:
     """The shards, and the runners by architecture."""
-    from tasks.stages.shards import plan
+    from foundry.fleet.plan import plan
 
     if not 1 <= jobs <= MOST_JOBS:
         raise UsageError(f"--jobs={jobs}: a number from 1 to {MOST_JOBS}")

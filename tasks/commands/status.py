@@ -9,11 +9,11 @@ from typing import Any
 
 from doit.cmd_base import DoitCmdBase
 
+from foundry.base.errors import EXIT_CONFIG
+from foundry.base.versions import version_key
+from foundry.plan.state import BUILT, FAILED, MISMATCH, PENDING, PUBLISHED, CellState, States
 from tasks import session
 from tasks.commands.loader import warn_of_gaps
-from tasks.core.errors import EXIT_CONFIG
-from tasks.core.state import BUILT, FAILED, MISMATCH, PENDING, PUBLISHED, CellState, States
-from tasks.core.versions import version_key
 
 _FARTHEST_FIRST = (PUBLISHED, BUILT, PENDING, FAILED)
 

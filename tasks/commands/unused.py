@@ -7,7 +7,7 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from tasks.core.errors import EXIT_CONFIG
+from foundry.base.errors import EXIT_CONFIG
 
 
 class Unused(Command):  # type: ignore[misc]  # reason: doit has no types

@@ -8,10 +8,10 @@ from typing import Any
 
 from doit.cmd_base import Command
 
+from foundry.base.errors import EXIT_TASK_FAILED, FoundryError, UsageError
+from foundry.plan.cells import Cell
 from tasks import session
 from tasks.commands.alone import alone
-from tasks.core.cells import Cell
-from tasks.core.errors import EXIT_TASK_FAILED, FoundryError, UsageError
 
 _OPTIONS = (
     {"name": "sample", "short": "", "long": "sample", "type": int, "default": 0,
@@ -39,8 +39,8 @@ class Verify(Command):  # type: ignore[misc]  # reason: doit has no types
 
 
 def _verify(drivers: list[str], sample: int) -> int:
-    from tasks.stages import ledgers
-    from tasks.stages.verify import verify
+    from foundry.ledger import ledgers
+    from foundry.ledger.verify import verify
 
     one = session.foundry()
     known = ledgers.all_ledgers(one)

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.errors import FoundryError
-from tasks.core.markdown import cell, code, words
-from tasks.services.traffic import NOTHING, Traffic, size
-from tasks.stages.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
+from foundry.base.errors import FoundryError
+from foundry.base.markdown import cell, code, words
+from foundry.net.traffic import NOTHING, Traffic, size
+from foundry.run.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
 
 if TYPE_CHECKING:
-    from tasks.stages.collect import Taken
-    from tasks.stages.totals import Totals
+    from foundry.fleet.collect import Taken
+    from foundry.run.totals import Totals
 
 _MOST = 10  # annotations of a kind that GitHub shows for a step
 _MOST_ROWS = 1000  # a step's summary may have 1 MiB

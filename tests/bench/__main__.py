@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tasks.core.files import remove_tree
+from foundry.base.files import remove_tree
 from tests.bench.figure import Figure
 
 # The modules of the figures, the quick ones first; each has `measure(folder)`.

@@ -16,16 +16,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.formats import rpm
-from tasks.services import gpg
-from tasks.services.sandbox.standin import build_repository, package_file
+from foundry.formats.packages import rpm
+from foundry.packages import gpg
+from foundry.sandbox.standin import build_repository, package_file
 from tests.bench.child import Cost, cost_of, in_turns
 from tests.bench.figure import Figure, at_most, yes
 from tests.bench.package_read import enlarge
 from tests.bench.synthetic import timed_environment
 from tests.harness.archives import TASK, Archivist
 from tests.harness.clone import ROOT
-from tests.unit.rpmtools import Key, Server, serve
+from tests.harness.rpmtools import Key, Server, serve
 
 LIMIT = 2.0
 TIMES = 5

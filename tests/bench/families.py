@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.core.files import sha256_file
+from foundry.base.files import sha256_file
 from tests.bench.figure import Figure, at_most
 from tests.bench.parts import clone_for, done, kernels, sandbox
 from tests.conftest import remove_pulled

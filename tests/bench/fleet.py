@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.shards import Work, spread
+from foundry.fleet.spread import Work, spread
 
 ROOT = Path(__file__).parents[2]
 PICTURE, PAGE = ROOT / "docs" / "fleet.svg", ROOT / "docs" / "operations.md"

@@ -16,10 +16,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tasks.core import config, patches
-from tasks.core.files import remove_tree
-from tasks.core.profile import Profile
-from tasks.core.state import States
+from foundry.base.files import remove_tree
+from foundry.config import patches
+from foundry.config.load import load_config
+from foundry.config.profile import Profile
+from foundry.plan.state import States
 from tests.bench.figure import Figure, at_most
 from tests.bench.parts import DRIVER, clone_for, done, images_present, kernels, sandbox
 from tests.harness.clone import Clone, Run
@@ -72,7 +73,7 @@ def _bare(folder: Path, clone: Clone, run: Run, slots: int) -> float:
 
 def _patched_trees(folder: Path, clone: Clone) -> dict[str, Path]:
     """Each kernel's own copy of the sources, patched as the cell's."""
-    states = States(config.load(clone.root, Profile("sandbox", "bench")))
+    states = States(load_config(clone.root, Profile("sandbox", "bench")))
     trees = {}
     for cell in states.plan.cells:
         tree = trees[cell.kernel] = folder / cell.kernel

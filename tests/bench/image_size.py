@@ -13,8 +13,8 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tasks.formats.oci import Image, read_archive
-from tasks.services.podman import Engine
+from foundry.formats.images.oci import Image, read_archive
+from foundry.podman.engine import Engine
 from tests.bench.figure import Figure, at_most
 from tests.bench.parts import DRIVER, base, clone_for, done, images_present, kernels, sandbox
 

@@ -13,10 +13,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.core.references import Reference, parse_reference
-from tasks.services.registry.client import Registry
-from tasks.services.registry.credentials import Credentials
-from tasks.services.toolkits import read_toolkit
+from foundry.base.references import Reference, parse_reference
+from foundry.catalogue.toolkit_reader import read_toolkit
+from foundry.registry.client import Registry
+from foundry.registry.credentials import Credentials
 from tests.bench.figure import Figure, at_most
 from tests.bench.parts import sandbox
 from tests.harness.clone import registry_port

@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.core.files import sha256_file
-from tasks.formats import rpm
-from tasks.services import gpg
-from tasks.services.packages import verify_signature
-from tasks.services.sandbox.standin import TREE, build_repository, package_file
+from foundry.base.files import sha256_file
+from foundry.formats.packages import rpm, rpmpayload
+from foundry.packages import gpg
+from foundry.packages.repository import verify_signature
+from foundry.sandbox.standin import TREE, build_repository, package_file
 from tests.bench.child import Cost, in_turns
 from tests.bench.figure import Figure, at_most
 from tests.bench.parts import DRIVER
@@ -105,7 +105,7 @@ def _ours(parts: _Parts, dest: Path) -> Cost:
     package = rpm.parse_package(data)
     verify_signature(data, package, parts.key, parts.fingerprint)
     # source
-    rpm.unpack(parts.package, rpm.read_package(parts.package), dest)
+    rpmpayload.unpack(parts.package, rpm.read_package(parts.package), dest)
     return Cost(time.perf_counter() - started, 0.0, 0)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.services.podman import Engine
+from foundry.podman.engine import Engine
 from tests.harness.clone import ROOT, Clone, Run, registry_port
 
 DRIVER = "2.22.2.0"
@@ -64,7 +64,7 @@ def images_present(folder: Path, services: Clone) -> Iterator[Engine]:
 
 def base(clone: Clone) -> str:
     """The base image of a clone's lock, by digest."""
-    from tasks.stages.image import base_reference
+    from foundry.cell.image import base_reference
 
     locked = json.loads((clone.build / "locks" / "neuron.json").read_text(encoding="utf-8"))["base"]
     return base_reference(locked["name"], locked["digest"])

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.core.files import canonical_json, pretty_json
-from tasks.core.names import KEY_LABEL
-from tasks.core.records import output_facts
-from tasks.formats.oci import Image, write_archive
+from foundry.base.files import canonical_json, pretty_json
+from foundry.base.names import KEY_LABEL
+from foundry.base.records import output_facts
+from foundry.formats.images.oci import Image, write_archive
 from tests.bench.figure import Figure, at_most
 from tests.bench.synthetic import fill, synthetic_clone
 from tests.harness.clone import Clone

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tasks.core import config
-from tasks.core.files import sha256_bytes, write_atomic
-from tasks.core.ledger import Ledger
-from tasks.core.profile import Profile
-from tasks.core.state import States
-from tasks.stages import sources
-from tasks.stages.context import Foundry
-from tasks.stages.ledgers import ledger_file
-from tasks.stages.modified_source import asset_name
+from foundry.base.files import sha256_bytes, write_atomic
+from foundry.config.load import load_config
+from foundry.config.profile import Profile
+from foundry.ledger.ledgers import ledger_file
+from foundry.plan.ledger import Ledger
+from foundry.plan.state import States
+from foundry.release import source_archives
+from foundry.release.corresponding_source import asset_name
+from foundry.run.context import Foundry
 from tests.bench.figure import Figure, at_most
 from tests.bench.synthetic import PROFILE, fill, synthetic_clone
 from tests.harness.clone import Clone
@@ -80,7 +80,7 @@ def _released(clone: Clone, hub: GitHub) -> None:
 def publish(clone: Clone) -> None:
     """Ledgers as if all cells were published, with source archives that they know."""
     fill(clone)
-    loaded = config.load(clone.root, Profile(PROFILE, "synthetic"))
+    loaded = load_config(clone.root, Profile(PROFILE, "synthetic"))
     one = Foundry(loaded, States(loaded))
     for driver, cells in one.states.plan.by_driver.items():
         ledger = Ledger(driver, cells[0].family.name)
@@ -99,8 +99,9 @@ def publish(clone: Clone) -> None:
 
 
 def _with_archives(one: Foundry, ledger: Ledger) -> Ledger:
-    names = {sources.DRIVER: asset_name("aws-neuronx-dkms", ledger.driver), sources.BUSYBOX: "busybox-1.37.0.tar.bz2"}
-    for kind, key in sources.keys(one, ledger.driver, ledger).items():
+    names = {source_archives.DRIVER: asset_name("aws-neuronx-dkms", ledger.driver),
+             source_archives.BUSYBOX: "busybox-1.37.0.tar.bz2"}
+    for kind, key in source_archives.keys(one, ledger.driver, ledger).items():
         content = f"{ledger.driver} {kind}\n".encode() * (_ARCHIVE_BYTES // 20)
         write_atomic(ledger_file(one, ledger.driver).with_name(names[kind]), content)
         ledger = ledger.with_sources({names[kind]: {

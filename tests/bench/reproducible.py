@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.core.files import sha256_file
+from foundry.base.files import sha256_file
 from tests.bench.figure import Figure, yes
 from tests.bench.parts import DRIVER, clone_for, done, kernels, sandbox
 from tests.harness.clone import Clone

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.core import config
-from tasks.core.cells import Cell
-from tasks.core.keys import CellKey, cell_key
-from tasks.core.names import KEY_LABEL
-from tasks.core.profile import Profile
-from tasks.core.records import input_facts, output_facts, read_record, write_record
-from tasks.core.state import States
-from tasks.stages import image, module, source
-from tasks.stages.context import Foundry
+from foundry.base.names import KEY_LABEL
+from foundry.base.records import input_facts, output_facts, read_record, write_record
+from foundry.cell import image, module
+from foundry.config.load import load_config
+from foundry.config.profile import Profile
+from foundry.driver import source
+from foundry.plan.cells import Cell
+from foundry.plan.keys import CellKey, cell_key
+from foundry.plan.state import States
+from foundry.run.context import Foundry
 from tests.harness.clone import Clone
 
 PROFILE = "local"
@@ -49,7 +50,7 @@ def timed_environment(clone: Clone) -> dict[str, str]:
 
 def fill(clone: Clone) -> int:
     """Leave what the stages leave of every source and cell; returns the number of cells."""
-    loaded = config.load(clone.root, Profile(PROFILE, "synthetic"))
+    loaded = load_config(clone.root, Profile(PROFILE, "synthetic"))
     one = Foundry(loaded, States(loaded))
     for driver in one.states.plan.families:
         _fill_source(one, driver)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.services.podman import Engine
+from foundry.podman.engine import Engine
 from tests.harness.clone import Clone, registry_port
 
 INIT = """\

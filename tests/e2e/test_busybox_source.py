@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.files import sha256_file
-from tasks.stages.busybox_source import fetch_busybox
-from tasks.stages.context import Foundry, open_foundry
+from foundry.base.files import sha256_file
+from foundry.release.busybox import fetch_busybox
+from foundry.run.context import Foundry, open_foundry
 from tests.harness.clone import Clone
 
 

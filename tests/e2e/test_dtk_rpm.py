@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.services.podman import Engine
+from foundry.podman.engine import Engine
 from tests.harness.clone import Clone, Run
 from tests.harness.rpmrepo import RT_PACKAGES, Repository, Tree, recipe
 from tests.harness.store import cold_store

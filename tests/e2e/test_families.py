@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.files import remove_tree
-from tasks.formats.elf import read_module
+from foundry.base.files import remove_tree
+from foundry.formats.modules.elf import read_module
 from tests.harness.clone import Clone, Run
 from tests.harness.dkms_package import CONF, DRIVER, FILES, add_family, deb, write_package
 from tests.harness.images import image_of
@@ -237,7 +237,7 @@ def test_a_loading_order_of_modules_that_there_are_not(clone: Clone, tmp_path: P
 
 def in_toolkit(clone: Clone, toolkit: str, root: Path, command: str) -> str:
     """What a shell command prints in a container of a toolkit, with a folder as ``/opt``."""
-    from tasks.services.podman import Engine
+    from foundry.podman.engine import Engine
 
     state = json.loads((clone.services / "state.json").read_text())
     engine = Engine(clone.build / "engine" / "engine.json",

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from tasks.core import config
-from tasks.core.keys import CellKey
-from tasks.core.names import OCI_ARCH
-from tasks.core.profile import Profile
-from tasks.core.records import output_facts, write_record
-from tasks.core.state import States
-from tasks.formats.oci import read_archive
-from tasks.services.emulation import FOLDER, host_arch, not_here
+from foundry.base.names import OCI_ARCH
+from foundry.base.records import output_facts, write_record
+from foundry.config.load import load_config
+from foundry.config.profile import Profile
+from foundry.formats.images.oci import read_archive
+from foundry.plan.keys import CellKey
+from foundry.plan.state import States
+from foundry.podman.emulation import FOLDER, host_arch, not_here
 from tests.e2e.test_toolkits import images, manifests
 from tests.harness.clone import AccessLogs, Clone, registry_port
 from tests.harness.refusal import failures, no_container, nothing_left, refused
@@ -215,7 +215,7 @@ class Bases:
 
 def compiled_elsewhere(clone: Clone, cell: str, like: Path) -> None:
     """What a machine of the cell's architecture leaves of a compile, with the files of another cell."""
-    states = States(config.load(clone.root, Profile("sandbox", "test")))
+    states = States(load_config(clone.root, Profile("sandbox", "test")))
     state = states.cells[cell]
     assert isinstance(state.key, CellKey)
     folder = clone.cell(cell)

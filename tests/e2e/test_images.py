@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.schema import Verdicts
-from tasks.services.podman import Engine
+from foundry.base.schema import Verdicts
+from foundry.podman.engine import Engine
 from tests.harness.clone import ROOT, Clone
 
 DEPMOD = {"modules.alias", "modules.alias.bin", "modules.dep", "modules.dep.bin", "modules.symbols",

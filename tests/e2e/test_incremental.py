@@ -196,7 +196,7 @@ def test_the_toolkit_digest(copied: Clone, kernels: list[str], services: Clone) 
 
 def test_the_packages_content(copied: Clone, services: Clone, kernels: list[str], tmp_path: Path) -> None:
     """Another package of the same version: refused as long as the lock says otherwise, then built."""
-    from tasks.services.sandbox.standin import build_repository
+    from foundry.sandbox.standin import build_repository
 
     def modify(version: str, tree: Path) -> None:
         with (tree / "neuron_module.c").open("a") as stream:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.core.files import pretty_json
+from foundry.base.files import pretty_json
 from tests.harness.clone import AccessLogs, Clone, registry_port
 from tests.harness.registry import Pusher, release_file, tar_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.services.podman import Engine
+from foundry.podman.engine import Engine
 from tests.harness.clone import Clone
 
 DRIVER = "2.22.2.0"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.patches import Patch, applying
-from tasks.core.versions import in_range, kernel_version
-from tasks.stages.context import Foundry, open_foundry
-from tasks.stages.modified_source import ModifiedSource, Series, asset_name, build_files, write_modified_source
+from foundry.base.versions import in_range, kernel_version
+from foundry.config.patches import Patch, applying
+from foundry.release.corresponding_source import ModifiedSource, Series, asset_name, build_files, write_modified_source
+from foundry.run.context import Foundry, open_foundry
 from tests.harness.clone import Clone
 
 DRIVER = "2.28.0.0"

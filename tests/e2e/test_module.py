@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.versions import in_range, kernel_version
+from foundry.base.versions import in_range, kernel_version
 from tests.harness.clone import Clone
 from tests.harness.refusal import no_container, refused
 

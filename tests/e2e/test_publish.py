@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from tasks.core.names import tag_of
+from foundry.base.names import tag_of
 from tests.harness.clone import AccessLogs, Clone, registry_port
 from tests.harness.registry import LAYER, OCI_MANIFEST, Pusher, tar_of
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.formats.elf import read_module
+from foundry.formats.modules.elf import read_module
 from tests.harness.clone import Clone
 from tests.harness.images import image_of
 

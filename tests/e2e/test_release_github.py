@@ -16,7 +16,7 @@ import pytest
 import requests
 import yaml
 
-from tasks.core.versions import kernel_version
+from foundry.base.versions import kernel_version
 from tests.harness import github_exchange as exchange
 from tests.harness.aws import ALIAS, FakeEcr, ecr_fake
 from tests.harness.clone import Clone, Run

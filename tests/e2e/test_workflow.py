@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tasks.core.names import tag_of
-from tasks.services.traffic import size
+from foundry.base.names import tag_of
+from foundry.net.traffic import size
 from tests.harness.clone import ROOT, AccessLogs, Clone
 from tests.harness.fleet import BAD_PATCH, NAME, TOKEN, Fleet, compiled, tasks
 from tests.harness.github import github_fake
@@ -215,7 +215,7 @@ def test_a_push_that_touches_an_input_builds() -> None:
     paths = events["push"]["paths"]
     inputs = ["build-matrix.json", "driver-toolkit/driver-toolkit.json", "config/locks/neuron.json",
               "config/profiles/github.yaml", "config/drivers/neuron.yaml", "config/defaults.yaml",
-              "container/Containerfile", "container/build-module.sh", "tasks/core/keys.py", "dodo.py",
+              "container/Containerfile", "container/build-module.sh", "foundry/plan/keys.py", "dodo.py",
               "schemas/ledger.schema.json", "requirements.txt"]
     assert [name for name in inputs if not (ROOT / name).exists() and "locks" not in name] == []
     for name in inputs:

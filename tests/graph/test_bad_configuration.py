@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.test_commands import Done, Project
 from tests.harness.checkout import CATALOGUE, LOCK, OLD
+from tests.harness.project import Done, Project
 
 
 @pytest.fixture

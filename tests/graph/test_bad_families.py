@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.graph.test_bad_configuration import refused
-from tests.graph.test_commands import Project
+from tests.harness.project import Project
 
 FILE = "config/drivers/thing.yaml"
 GOOD = {

@@ -3,43 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD, ROOT, Checkout
-
-BLOCKED = {"AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_CONFIG_FILE": "/nonexistent"}
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-
-class Project(Checkout):
-    """A checkout in which doit can be run."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        for name in ("dodo.py", "pyproject.toml"):
-            self.write(name, (ROOT / name).read_text(encoding="utf-8"))
-
-    def doit(self, *args: str, **environ: str) -> Done:
-        clean = {name: value for name, value in os.environ.items()
-                 if name not in ("KMOD_PROFILE", "GITHUB_ACTIONS", "FORCE_BUILD")}
-        done = subprocess.run(
-            [sys.executable, "-m", "doit", *args], cwd=self.root, capture_output=True, text=True, check=False,
-            env={**clean, **BLOCKED, "KMOD_PROFILE": "local", "PYTHONPATH": str(ROOT), **environ}, timeout=60,
-        )
-        assert "Traceback" not in done.stderr + done.stdout
-        return Done(done.returncode, done.stdout, done.stderr)
+from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD
+from tests.harness.project import Project
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.graph.test_commands import Project
 from tests.harness.checkout import DTK, NEW, OLD
+from tests.harness.project import Project
 
 NEW_RT = f"{NEW}+rt"
 ARM = "5.14.0-427.68.2.el9_4.aarch64"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.graph.test_commands import Project
 from tests.harness.checkout import CATALOGUE, NEW, OLD
+from tests.harness.project import Project
 
 REGISTRY = "127.0.0.1:1/kmod"  # where nobody answers
 

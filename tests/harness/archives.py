@@ -9,10 +9,10 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from tests.harness import rpmtools
 from tests.harness.clone import Clone, Run
+from tests.harness.rpmtools import Key, Server
 from tests.harness.vendor import PACKAGE, LocalClone
-from tests.unit import rpmtools
-from tests.unit.rpmtools import Key, Server
 
 VERSIONS = ("1.9.0.0", "2.0.386.0", "2.10.1.0")  # 10 comes after 9
 NOTES = """Driver notes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import FoundryError
+from foundry.base.errors import FoundryError
 from tests.harness.aws import ACCOUNT, TOKEN
 
 PRIVATE, PUBLIC = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com", "public.ecr.aws"

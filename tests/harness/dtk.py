@@ -7,13 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.core import config as configuration
-from tasks.core.files import sha256_bytes
-from tasks.core.keys import FileHashes
-from tasks.core.names import KEY_LABEL, OCI_ARCH
-from tasks.core.profile import Profile
-from tasks.core.records import output_facts, write_record
-from tasks.core.toolkits import ToolkitKey, toolkit_key, toolkit_of
+from foundry.base.files import sha256_bytes
+from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.base.records import output_facts, write_record
+from foundry.config.load import load_config
+from foundry.config.profile import Profile
+from foundry.plan.keys import FileHashes
+from foundry.plan.toolkits import ToolkitKey, toolkit_key, toolkit_of
 from tests.harness.clone import Clone
 from tests.harness.registry import LAYER, OCI_CONFIG, OCI_MANIFEST, release_file, tar_of
 
@@ -23,7 +23,7 @@ _SHARED = gzip.compress(tar_of({"usr/bin/gcc": b"x" * 4096}), mtime=0)
 
 def key_of(clone: Clone, kernel: str) -> ToolkitKey:
     """The key that a toolkit has today."""
-    config = configuration.load(clone.root, Profile(clone.profile, "a test"))
+    config = load_config(clone.root, Profile(clone.profile, "a test"))
     toolkit = toolkit_of(config, kernel)
     return toolkit_key(toolkit, config.kernels["bases"][toolkit.base_name]["digest"], FileHashes(clone.root))
 

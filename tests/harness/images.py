@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.formats.manifest import Manifest, parse_manifest
-from tasks.formats.oci import read_archive
-from tasks.formats.rootfs import Entry, unpack
+from foundry.formats.images.manifest import Manifest, parse_manifest
+from foundry.formats.images.oci import read_archive
+from foundry.formats.images.rootfs import Entry, unpack
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.services.podman import Engine
+from foundry.podman.engine import Engine
 from tests.harness.clone import Clone, Run
 
 _LINE = re.compile(r"^  FAILED (?P<task>[a-z]+:\S+): (?P<sentence>.+(?:\n  (?:hint|log|replay): .+)*)$", re.MULTILINE)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.services.probe import LONGEST_RUNROOT
+from foundry.podman.probe import LONGEST_RUNROOT
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def cold_store(folder: Path) -> Iterator[dict[str, str]]:
     """The environment that makes podman use an empty store in `folder`.
 
     What podman keeps while containers run is in a folder with a short name: with a long one each container
-    would end 20 s late (`tasks.services.probe.LONGEST_RUNROOT`).
+    would end 20 s late (`foundry.podman.probe.LONGEST_RUNROOT`).
     """
     folder.mkdir(parents=True)
     runroot = Path(tempfile.mkdtemp(prefix="run-", dir="/tmp"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.harness.checkout import CATALOGUE, LOCK
 from tests.harness.clone import Clone
-from tests.unit.rpmtools import Key, Server
+from tests.harness.rpmtools import Key, Server
 
 DRIVER = "2.22.2.0"
 PACKAGE = "aws-neuronx-dkms"

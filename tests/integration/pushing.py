@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.services.registry.client import Registry
-from tasks.services.registry.credentials import Credential, Credentials
-from tasks.services.registry.push import Content, Writer
-from tasks.services.transport import Patience
+from foundry.net.transport import Patience
+from foundry.registry.client import Registry
+from foundry.registry.credentials import Credential, Credentials
+from foundry.registry.push import Content, Writer
 from tests.harness.front import Front
 from tests.harness.registry import LAYER, OCI_CONFIG, OCI_MANIFEST
 from tests.harness.secrets import PASSWORD, USER

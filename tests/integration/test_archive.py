@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import rpmtools
 from tests.harness.archives import NOTES, VERSIONS, Archivist, git, offer, package, packages
 from tests.harness.clone import ROOT
+from tests.harness.rpmtools import Key, Server, serve, signing_key
 from tests.harness.vendor import PACKAGE
 from tests.harness.workflow import Play, Workflow
-from tests.unit import rpmtools
-from tests.unit.rpmtools import Key, Server, serve, signing_key
 
 FIRST = 1_600_000_000
 DAY = 86_400
@@ -85,7 +85,7 @@ def test_an_archive(clone: Archivist, server: Server, key: Key, rpms: list[Path]
     assert {"README.md", "REUSE.toml", "LICENSES/GPL-2.0-only.txt", *kept} <= {*branch}
     clone.proven()
     record = json.loads((clone.build / "archive/neuron.json").read_text())
-    from tasks.core.schema import Verdicts
+    from foundry.base.schema import Verdicts
 
     assert Verdicts(clone.root / "schemas", clone.root / "x").faults("record-archive", record, "record") == []
 

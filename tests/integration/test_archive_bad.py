@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import rpmtools
 from tests.harness.archives import FAMILY, VERSIONS, Archivist, fails, git, offer, package, packages
 from tests.harness.disk import small_disk
+from tests.harness.rpmtools import Key, Server, body, serve, signing_key, status
+from tests.harness.rpmwriter import FOLDER, File
 from tests.harness.vendor import DRIVER, PACKAGE, publish
 from tests.integration.test_bad_package import EVIL, ROOT, crafted
-from tests.unit import rpmtools
-from tests.unit.rpmtools import Key, Server, body, serve, signing_key, status
-from tests.unit.rpmwriter import FOLDER, File
 
 OFTEN = 20
 PAST = "--faked-system-time=20200101T000000"

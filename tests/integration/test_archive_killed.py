@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.archives import VERSIONS, Archivist, git, offer, package, packages
-from tests.unit.rpmtools import Key, Server, serve, signing_key
+from tests.harness.rpmtools import Key, Server, serve, signing_key
 
 MOMENTS = 12
 FIRST = 1_600_000_000

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import FoundryError
-from tasks.services.git import Git
-from tasks.stages.archive.verify import verify
-from tasks.stages.context import Foundry, open_foundry
+from foundry.archive.git import Git
+from foundry.archive.verify import verify
+from foundry.base.errors import FoundryError
+from foundry.run.context import Foundry, open_foundry
 from tests.harness.archives import NOTES, Archivist, git, offer, package, packages
-from tests.unit.rpmtools import serve, signing_key
+from tests.harness.rpmtools import serve, signing_key
 
 SEED = 20260
 TIMES = 40  # of each kind of forgery

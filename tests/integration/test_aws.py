@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.core.errors import OutsideError
-from tasks.services.aws import session as aws
-from tasks.services.aws import tokens
-from tasks.services.aws.tokens import EcrProvider, EcrPublicProvider
-from tasks.services.registry.credentials import Credentials
+from foundry.base.errors import OutsideError
+from foundry.registry.credentials import Credentials
+from foundry.registry.ecr import session as aws
+from foundry.registry.ecr import tokens
+from foundry.registry.ecr.tokens import EcrProvider, EcrPublicProvider
 from tests.harness.aws import ACCOUNT, TOKEN, FakeEcr, Fault
 from tests.harness.aws_settings import (
     KEY_ID,

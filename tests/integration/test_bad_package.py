@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.formats import rpm
+from foundry.formats.packages import rpm
+from tests.harness import rpmtools, rpmwriter
 from tests.harness.refusal import Failure, failure_note, refused
+from tests.harness.rpmtools import Key, Server, serve, signing_key
+from tests.harness.rpmwriter import FOLDER, LINK, File
 from tests.harness.vendor import DRIVER, PACKAGE, LocalClone, publish
-from tests.unit import rpmtools, rpmwriter
-from tests.unit.rpmtools import Key, Server, serve, signing_key
-from tests.unit.rpmwriter import FOLDER, LINK, File
 
 FETCH, SOURCE = f"fetch:{DRIVER}", f"source:{DRIVER}"
 FILE = f"{PACKAGE}-{DRIVER}-1.noarch.rpm"

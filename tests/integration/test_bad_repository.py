@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import rpmtools
 from tests.harness.clone import Run
 from tests.harness.refusal import Failure, refused
+from tests.harness.rpmtools import Key, Server, body, serve, signing_key, slow, status, truncated
 from tests.harness.vendor import DRIVER, PACKAGE, LocalClone, publish
-from tests.unit import rpmtools
-from tests.unit.rpmtools import Key, Server, body, serve, signing_key, slow, status, truncated
 
 TASK = f"fetch:{DRIVER}"
 PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tasks.core.files import sha256_bytes
-from tasks.core.names import KEY_LABEL
-from tasks.core.state import FAILED, PENDING, PUBLISHED
-from tasks.services.traffic import Traffic
-from tasks.stages import ledgers, publish
-from tasks.stages.collect import Taken, collect
-from tasks.stages.context import Foundry, open_foundry
-from tasks.stages.totals import Totals
+from foundry.base.files import sha256_bytes
+from foundry.base.names import KEY_LABEL
+from foundry.fleet.collect import Taken, collect
+from foundry.ledger import ledgers, publish
+from foundry.net.traffic import Traffic
+from foundry.plan.state import FAILED, PENDING, PUBLISHED
+from foundry.run.context import Foundry, open_foundry
+from foundry.run.totals import Totals
 from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.registry import Pusher, real_registry, tar_of
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.core.errors import FoundryError, OutsideError
-from tasks.services.registry.document import get_document, put_document
-from tasks.services.registry.push import Content
-from tasks.services.transport import Patience
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.net.transport import Patience
+from foundry.registry.document import get_document, put_document
+from foundry.registry.push import Content
 from tests.harness.front import Fault, Front, front, says
 from tests.harness.registry import real_registry
 from tests.integration.pushing import digest_of, image, writer

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from tasks.core.names import KEY_LABEL
-from tasks.services.registry.document import put_document
-from tasks.stages.dtk_remote import MEDIA_TYPE, TAG
+from foundry.base.names import KEY_LABEL
+from foundry.registry.document import put_document
+from foundry.toolkit.remote import MEDIA_TYPE, TAG
 from tests.harness.clone import Clone, Run
 from tests.harness.dtk import BASE, key_of, ledger, left_behind
 from tests.harness.front import Front, says

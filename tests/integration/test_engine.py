@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import OutsideError
-from tasks.services.podman import Engine
-from tasks.services.probe import LONGEST_RUNROOT, EngineSettings
+from foundry.base.errors import OutsideError
+from foundry.podman.engine import Engine
+from foundry.podman.probe import LONGEST_RUNROOT, EngineSettings
 from tests.harness.store import cold_store
 
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
@@ -90,7 +90,7 @@ def test_a_long_runroot_is_said(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """podman's own answers on the store; no container starts, as it would end 20 s late."""
-    monkeypatch.setattr("tasks.services.probe._NO_LIMIT_SINCE", (99,))
+    monkeypatch.setattr("foundry.podman.probe._NO_LIMIT_SINCE", (99,))
     real = shutil.which("podman", path=os.environ["PATH"].partition(":")[2])
     wrapper = machine.folder / "podman"
     wrapper.write_text(f'#!/bin/sh\ncase " $* " in *" run "*) exit 0 ;; esac\nexec {real} "$@"\n')

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.names import KEY_LABEL
-from tasks.core.state import PENDING, PUBLISHED
-from tasks.services.registry.document import get_document, put_document
-from tasks.stages import ledgers, publish
-from tasks.stages.context import Foundry, open_foundry
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.names import KEY_LABEL
+from foundry.ledger import ledgers, publish
+from foundry.plan.state import PENDING, PUBLISHED
+from foundry.registry.document import get_document, put_document
+from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.front import Front, front, says
 from tests.harness.github import github_fake

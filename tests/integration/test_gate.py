@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import FoundryError
-from tasks.formats.gate import check
-from tasks.formats.symvers import Export, parse
-from tasks.services.podman import Engine
+from foundry.base.errors import FoundryError
+from foundry.formats.modules.gate import check
+from foundry.formats.modules.symvers import Export, parse
+from foundry.podman.engine import Engine
 from tests.harness.clone import Clone, registry_port
 from tests.integration.gatecases import Case, cases
 

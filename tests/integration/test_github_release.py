@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.section import BEGIN, END
-from tasks.services.github.client import GitHub as Client
-from tasks.services.github.client import Pauses
-from tasks.services.github.releases import LONGEST_BODY, Asset, Wanted, read_asset, reconcile
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.marked_section import BEGIN, END
+from foundry.github.client import GitHub as Client
+from foundry.github.client import Pauses
+from foundry.github.releases import LONGEST_BODY, Asset, Wanted, read_asset, reconcile
 from tests.harness import github_exchange as exchange
 from tests.harness.github import GitHub, github_fake
 from tests.harness.github_state import Fault, Release

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from tasks.core.errors import FoundryError
-from tasks.core.names import KEY_LABEL
-from tasks.services.registry.document import put_document
-from tasks.stages import ledgers
-from tasks.stages.context import Foundry, open_foundry
+from foundry.base.errors import FoundryError
+from foundry.base.names import KEY_LABEL
+from foundry.ledger import ledgers
+from foundry.registry.document import put_document
+from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.front import Asked, Front, forward, front, reset, send
 from tests.harness.registry import Pusher, real_registry

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import FoundryError
-from tasks.services.emulation import host_arch
-from tasks.services.images import LocalImages
-from tasks.services.podman import Engine
+from foundry.base.errors import FoundryError
+from foundry.podman.emulation import host_arch
+from foundry.podman.engine import Engine
+from foundry.podman.store import LocalImages
 from tests.harness.clone import Clone, registry_port
 from tests.harness.store import cold_store
 

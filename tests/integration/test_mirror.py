@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.references import Reference
-from tasks.services.registry.client import Registry
-from tasks.services.registry.credentials import Credentials
-from tasks.services.registry.mirror import Copied, mirror, tag_digest
-from tasks.services.registry.push import Writer
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.references import Reference
+from foundry.registry.client import Registry
+from foundry.registry.credentials import Credentials
+from foundry.registry.mirror import Copied, mirror, tag_digest
+from foundry.registry.push import Writer
 from tests.harness.front import Asked, Fault, Front, front, reset, says
 from tests.harness.registry import OCI_INDEX, OCI_MANIFEST, Pusher, real_registry, token_issuer
 from tests.harness.secrets import PASSWORD, USER

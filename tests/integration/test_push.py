@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import FoundryError, OutsideError
-from tasks.services.registry.push import Content
-from tasks.services.transport import Patience
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.net.transport import Patience
+from foundry.registry.push import Content
 from tests.harness.front import Front, front, says, swallow
 from tests.harness.registry import OCI_MANIFEST, Pusher, compressed, real_registry, tar_of
 from tests.integration.pushing import digest_of, image, sample, writer

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tasks.core.errors import FoundryError, OutsideError
+from foundry.base.errors import FoundryError, OutsideError
 from tests.harness.front import Asked, Fault, Front, front, pass_on, relative, says
 from tests.harness.registry import htpasswd, real_registry, token_issuer
 from tests.harness.secrets import BASIC, PASSWORD, USER, no_secrets

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import FoundryError, OutsideError
-from tasks.core.references import Reference, parse_reference
-from tasks.services.registry.client import Registry
-from tasks.services.registry.credentials import Credentials
-from tasks.services.toolkits import ToolkitFacts, read_toolkit
-from tasks.services.transport import Patience
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.references import Reference, parse_reference
+from foundry.catalogue.toolkit_reader import ToolkitFacts, read_toolkit
+from foundry.net.transport import Patience
+from foundry.registry.client import Registry
+from foundry.registry.credentials import Credentials
 from tests.harness.front import Front, front, send
 from tests.harness.registry import (
     Pusher,

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from tasks.core.errors import OutsideError
-from tasks.services.podman import Engine
-from tasks.services.sandbox import web
-from tasks.services.sandbox.daemons import REGISTRY, WEB, Daemons, start_time
-from tasks.services.sandbox.debian import choose_kernels
-from tasks.services.sandbox.made import Made
-from tasks.services.sandbox.make import Sandbox, SandboxPlan
+from foundry.base.errors import OutsideError
+from foundry.podman.engine import Engine
+from foundry.sandbox import web
+from foundry.sandbox.daemons import REGISTRY, WEB, Daemons, start_time
+from foundry.sandbox.debian import choose_kernels
+from foundry.sandbox.made import Made
+from foundry.sandbox.make import Sandbox, SandboxPlan
 from tests.harness.clone import Clone
 
 MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
@@ -223,7 +223,7 @@ def test_the_release_graph(sandbox: Sandbox) -> None:
 @real
 def test_a_changed_stand_in_remakes_the_rpm_repository_alone(sandbox: Sandbox, services: Clone, tmp_path: Path) -> None:
     project = tmp_path / "project"
-    for name in ("container", "config/toolkits", "tasks/services/sandbox"):
+    for name in ("container", "config/toolkits", "foundry"):
         shutil.copytree(services.root / name, project / name)
     other = Sandbox(sandbox.folder, project, PLAN, tmp_path)
     assert other.missing() == []

@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tasks.core.errors import FoundryError
-from tasks.formats import rpm
-from tasks.services import packages
-from tasks.services.sandbox import standin
-from tasks.services.sandbox.standin import StandinRepository
+from foundry.base.errors import FoundryError
+from foundry.formats.packages import rpmpayload
+from foundry.packages.repository import fetch_package
+from foundry.sandbox import standin
+from foundry.sandbox.standin import StandinRepository
 
 SOURCE = Path("container/sandbox/standin").absolute()
 VERSIONS = ("2.16.7.0", "2.22.2.0", "2.23.9.0", "2.28.0.0")
@@ -144,12 +144,12 @@ def test_our_own_code_fetches_and_unpacks_it(
     """The source package beside it, of the same name and version, is not what is meant."""
     for version in VERSIONS:
         file = tmp_path / f"{version}.rpm"
-        fetched = packages.fetch_package(
+        fetched = fetch_package(
             f"{repository.folder.as_uri()}/", package_names=[standin.PACKAGE], version=version,
             key_file=repository.key_file, fingerprint=repository.fingerprint, dest=file, locked_content_sha256=None,
         )
         assert fetched.href == standin.package_file(version)
-        rpm.unpack(file, fetched.package, tmp_path / version)
+        rpmpayload.unpack(file, fetched.package, tmp_path / version)
         assert contents(tmp_path / version) == contents(trees[version].parents[2])
 
 

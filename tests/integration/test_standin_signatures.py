@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import FoundryError
-from tasks.formats import rpm, rpmheader
-from tasks.formats.rpm import Package
-from tasks.formats.rpmheader import Tag
-from tasks.services import gpg
-from tasks.services.packages import verify_signature
-from tasks.services.sandbox import oldrpm, openpgp3, standin
-from tasks.services.sandbox.standin import StandinRepository
-from tests.unit import rpmtools
-from tests.unit.rpmtools import signing_key
+from foundry.base.errors import FoundryError
+from foundry.formats.packages import rpm, rpmheader
+from foundry.formats.packages.rpm import Package
+from foundry.formats.packages.rpmheader import Tag
+from foundry.packages import gpg
+from foundry.packages.repository import verify_signature
+from foundry.sandbox import oldrpm, openpgp3, standin
+from foundry.sandbox.standin import StandinRepository
+from tests.harness import rpmtools
+from tests.harness.rpmtools import signing_key
 
 SOURCE = Path("container/sandbox/standin").absolute()
 VERSION = "2.22.2.0"

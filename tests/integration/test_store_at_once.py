@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import FoundryError, OutsideError
-from tasks.services.emulation import host_arch
-from tasks.services.images import LocalImages
-from tasks.services.podman import Engine
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.podman.emulation import host_arch
+from foundry.podman.engine import Engine
+from foundry.podman.store import LocalImages
 from tests.harness.front import Asked, Front, forward, front, says
 from tests.harness.registry import Pusher, real_registry, tar_of
 from tests.harness.store import cold_store

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.locks import merged_base
+from foundry.plan.locks import merged_base
 from tests.harness.clone import Clone
 from tests.harness.front import Asked, Fault, pass_on, says, send
 from tests.harness.openshift import (

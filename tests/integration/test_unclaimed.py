@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.core.errors import OutsideError
-from tasks.core.names import KEY_LABEL
-from tasks.core.state import PENDING, PUBLISHED
-from tasks.stages import ledgers
-from tasks.stages.context import Foundry, open_foundry
-from tasks.stages.unclaimed import claim
+from foundry.base.errors import OutsideError
+from foundry.base.names import KEY_LABEL
+from foundry.fleet.orphans import claim
+from foundry.ledger import ledgers
+from foundry.plan.state import PENDING, PUBLISHED
+from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.front import Front, front
 from tests.harness.registry import Pusher, real_registry

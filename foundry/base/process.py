@@ -1,0 +1,218 @@
+"""The one place where commands are started.
+
+Commands are argument lists. Each is logged so that it can be pasted into a
+shell, runs in a process group of its own so that an interruption leaves
+nothing behind, and has a time limit. Secrets named by the caller are hidden
+wherever the command or its output is written.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from foundry.base.errors import FoundryError, OutsideError, no_space, says_no_space
+
+_GRACE_SECONDS = 5.0
+_CLEANUP_SECONDS = 60.0
+_running: dict[subprocess.Popen[bytes], bool] = {}  # → whether it is patient
+_running_lock = threading.Lock()
+_stopping = threading.Event()
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A finished command: exit code, output, wall seconds; `output` holds bytes instead of `stdout` if asked."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float
+    output: bytes = field(default=b"", repr=False)
+
+
+def shell_line(argv: Sequence[str], secrets: Sequence[str] = ()) -> str:
+    """The command as one line that can be pasted into a shell, secrets hidden."""
+    return _hide(shlex.join(argv), secrets)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    log: Path | None = None,
+    timeout: float = 3600.0,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    secrets: Sequence[str] = (),
+    check: bool = True,
+    hint: str = "",
+    reason: str = "command-failed",
+    patient: bool = False,
+    unset: Sequence[str] = (),
+    binary: bool = False,
+) -> Completed:
+    """Run a command to its end.
+
+    With `log`, the command line and all it prints are appended there and
+    `Completed.stdout`/`.stderr` stay empty. `env` is added to the environment, the names in
+    `unset` are taken out of it. What a `binary` command prints is kept as bytes, in `Completed.output`.
+    A `patient` command is not asked to end by `stop_all`, only killed when it
+    takes too long.
+
+    Raises OutsideError when the program is not installed or (with `check`) says that the
+    disk is full, FoundryError when it takes longer than `timeout` seconds or (with `check`)
+    exits non-zero.
+    """
+    started = time.monotonic()
+    sink, begin = None, 0
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        sink = log.open("ab")
+        sink.write(f"$ {shell_line(argv, secrets)}\n".encode())
+        sink.flush()
+        begin = sink.tell()
+    try:
+        process = _start(argv, sink, _environment(env, unset), cwd, patient)
+        try:
+            out, err = process.communicate(stdin, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            _end([process])
+            raise FoundryError(
+                f"{argv[0]} took longer than {timeout:.0f} s and was stopped",
+                reason="timeout", hint=hint, log=log, replay=shell_line(argv, secrets), retry=True,
+            ) from error
+        except BaseException:
+            _end([process])
+            raise
+        finally:
+            with _running_lock:
+                _running.pop(process, None)
+        _refuse_when_stopping()
+    finally:
+        if sink is not None:
+            sink.close()
+    done = Completed(
+        tuple(argv), process.returncode,
+        "" if binary else _hide((out or b"").decode(errors="replace"), secrets),
+        _hide((err or b"").decode(errors="replace"), secrets),
+        time.monotonic() - started,
+        (out or b"") if binary else b"",
+    )
+    if check and done.returncode != 0:
+        sentence = failure_sentence(done, _tail(log, begin, secrets))
+        if says_no_space(sentence):
+            raise no_space(sentence, log=log)
+        raise FoundryError(sentence, reason=reason, hint=hint, log=log, replay=shell_line(argv, secrets))
+    return done
+
+
+def run_even_when_stopping(argv: Sequence[str], env: Mapping[str, str]) -> bool:
+    """Run a short command that cleans up, also after `stop_all`; True when it succeeded."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            list(argv), env={**os.environ, **env}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, timeout=_CLEANUP_SECONDS, check=False, start_new_session=True,
+        )
+        return done.returncode == 0
+    return False
+
+
+def failure_sentence(done: Completed, printed: str = "") -> str:
+    """One sentence on a command that failed, with the last line that it printed."""
+    code = done.returncode
+    how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
+    words = [word for word in done.argv[:3] if not word.startswith("-")]
+    last = (done.stderr.strip() or done.stdout.strip() or printed.strip()).rsplit("\n", 1)[-1][:300]
+    return f"{' '.join(words[:2])} {how}" + (f": {last}" if last else "")
+
+
+def _tail(log: Path | None, begin: int, secrets: Sequence[str]) -> str:
+    """The end of what a command printed to its log, from byte `begin` on."""
+    if log is None:
+        return ""
+    with log.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(begin, size - 2000))
+        return _hide(stream.read().decode(errors="replace"), secrets)
+
+
+def stop_all() -> None:
+    """End every command that is still running and start no other; for a process about to exit.
+
+    Threads that wait for a command get a KeyboardInterrupt, so that they clean up behind themselves.
+    """
+    _stopping.set()
+    with _running_lock:
+        processes = dict(_running)
+    _end(list(processes), patient=[process for process, patient in processes.items() if patient])
+
+
+def _environment(env: Mapping[str, str] | None, unset: Sequence[str]) -> dict[str, str] | None:
+    if not env and not unset:
+        return None
+    return {name: value for name, value in {**os.environ, **(env or {})}.items() if name not in unset}
+
+
+def _refuse_when_stopping() -> None:
+    if _stopping.is_set():
+        raise KeyboardInterrupt
+
+
+def _start(
+    argv: Sequence[str], sink: IO[bytes] | None, env: Mapping[str, str] | None, cwd: Path | None, patient: bool
+) -> subprocess.Popen[bytes]:
+    _refuse_when_stopping()
+    output: int | IO[bytes] = subprocess.PIPE if sink is None else sink
+    errors: int | IO[bytes] = subprocess.PIPE if sink is None else subprocess.STDOUT
+    try:
+        process = subprocess.Popen(
+            list(argv), stdin=subprocess.PIPE, stdout=output, stderr=errors,
+            env=env, cwd=cwd, start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise OutsideError(
+            f"{argv[0]} is not installed",
+            reason="tool-missing", hint="run `doit doctor`: it names the package to install",
+        ) from error
+    with _running_lock:
+        _running[process] = patient
+    if _stopping.is_set():  # since the check above
+        _end([process])
+        raise KeyboardInterrupt
+    return process
+
+
+def _end(
+    processes: Sequence[subprocess.Popen[bytes]], patient: Sequence[subprocess.Popen[bytes]] = ()
+) -> None:
+    """Ask all process groups but the patient ones to end, wait for all, then kill what is left."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            if number == signal.SIGTERM and process in patient:
+                continue
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for process in processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+        if all(process.returncode is not None for process in processes):
+            return
+
+
+def _hide(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text

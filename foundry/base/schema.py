@@ -1,0 +1,105 @@
+"""JSON Schema checks: all faults of a document at once, each with its path.
+
+The verdict on a content that was found good is kept by content hash, so that a
+run in which nothing changed does not import jsonschema (0.15 s).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import Fault
+from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomic
+
+_KEPT = 500
+
+
+class Verdicts:
+    """The hashes of (schema, content) pairs known to be good, kept in one file."""
+
+    def __init__(self, schemas: Path, kept: Path) -> None:
+        self.schemas = schemas
+        self.kept = kept
+        found = read_json(kept)
+        self._good = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+        self._known = set(self._good)
+        self._changed = False
+
+    def check(self, schema: str, document: Any, content: bytes, file: str) -> list[Fault]:
+        """The faults of a document against ``schemas/<schema>.schema.json``; `file` names it in them."""
+        verdict = sha256_bytes(self._schema_bytes(schema) + b"\0" + content)
+        if verdict in self._known:
+            return []
+        faults = self.faults(schema, document, file)
+        if not faults:
+            self._good.append(verdict)
+            self._known.add(verdict)
+            self._changed = True
+        return faults
+
+    def faults(self, schema: str, document: Any, file: str) -> list[Fault]:
+        """As `check`, without asking or keeping a verdict."""
+        try:
+            return [
+                Fault(file, _json_path(error.absolute_path), _sentence(error))
+                for error in _validator(self._schema_bytes(schema)).iter_errors(document)
+            ]
+        except RecursionError:
+            return [Fault(file, "", "is nested too deep")]
+
+    def keep(self) -> None:
+        """Write the verdicts down if there are new ones."""
+        if self._changed:
+            write_atomic(self.kept, pretty_json(self._good[-_KEPT:]))
+            self._changed = False
+
+    def _schema_bytes(self, schema: str) -> bytes:
+        return _read(self.schemas / f"{schema}.schema.json")
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: bytes) -> Any:
+    from jsonschema import Draft202012Validator, ValidationError
+    from jsonschema.validators import extend
+
+    def pattern(_: Any, regex: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+        """JSON Schema's `$` is the end of the text (ECMA-262); Python's lets a newline follow."""
+        if isinstance(instance, str) and not re.search(re.sub(r"\$(?=\)|$)", r"\\Z", regex), instance):
+            yield ValidationError(f"{instance!r} does not match {regex!r}")
+
+    def integer(_: Any, instance: Any) -> bool:
+        """JSON Schema's 1.0 is an integer, too; to Python it is a float, and 1e300 is no number of anything."""
+        return isinstance(instance, int) and not isinstance(instance, bool)
+
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", integer)
+    validator: Any = extend(  # type: ignore[no-untyped-call]  # reason: jsonschema leaves it untyped
+        Draft202012Validator, {"pattern": pattern}, type_checker=checker
+    )
+    return validator(json.loads(schema))
+
+
+def _json_path(parts: Any) -> str:
+    path = "$"
+    for part in parts:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path
+
+
+def _sentence(error: Any) -> str:
+    message: str = error.message
+    if error.validator == "pattern":
+        form = error.schema.get("description", f"the form {error.validator_value}")
+        message = f"{error.instance!r} is not {form}"
+    elif error.validator == "not":
+        message = f"{error.instance!r} must not contain '..'"
+    return message if len(message) <= 300 else message[:297] + "..."  # noqa: PLR2004 - a line, not a page

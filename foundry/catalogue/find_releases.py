@@ -1,0 +1,85 @@
+"""Which releases there are of the minors that the matrix wants, and what the catalogue would lose."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from foundry.base.errors import ConfigError, Fault, FoundryError, OutsideError
+from foundry.base.parallel import in_parallel
+from foundry.base.references import parse_reference
+from foundry.base.versions import minor_of, version_key
+from foundry.catalogue.release_lists import Lists
+from foundry.plan.catalogue import Entry, Place, Release, missing, wanted_minors, without_release
+from foundry.run.context import Foundry
+
+_SHOWN = 10
+
+
+def find_releases(foundry: Foundry, lists: Lists, stopping: threading.Event) -> list[Release]:
+    """All generally available releases of the wanted minors, for the architectures that are built.
+
+    Raises OutsideError for a list that can't be had: nothing is concluded from those that can.
+    """
+    settings, wants = foundry.settings["releases"], foundry.config.wants
+    minors, arches = wanted_minors(wants), foundry.settings["arch"]
+    questions = _questions(settings, list(minors), arches, lists)
+    found: dict[Place, Release] = {}
+    for outcome in in_parallel(
+        list(questions), lambda name: questions[name](), threads=settings["parallel"], stopping=stopping,
+    ):
+        if outcome.error is not None:
+            raise _wanted_by(outcome.error, outcome.job, minors)
+        for release in outcome.value or ():
+            if found.setdefault(release.place, release) != release:
+                raise OutsideError(f"{release} has two payloads, {found[release.place].payload} and {release.payload}",
+                                   reason="releases-malformed", hint="the lists contradict each other; try again later")
+    releases = [one for one in found.values() if minor_of(one.version) in minors]
+    return sorted(releases, key=lambda one: (version_key(one.version), one.place))
+
+
+def require_wanted(foundry: Foundry, found: Sequence[Release]) -> None:
+    """ConfigError where nothing was found of a minor or release that the matrix names."""
+    faults = without_release(foundry.config.wants, found, foundry.settings["arch"])
+    if faults:
+        raise ConfigError(faults, hint="is it released? `releases.channels` in config/ says where it is looked for")
+
+
+def lost(foundry: Foundry, entries: Sequence[Entry], found: Sequence[Release], *, allow: bool, file: str
+         ) -> list[Place]:
+    """Releases of wanted minors that are in the entries of a file alone; OutsideError unless they may go."""
+    minors = wanted_minors(foundry.config.wants)
+    gone = missing(entries, found, minors, foundry.settings["arch"], foundry.settings["releases"]["exclude"])
+    if gone and not allow:
+        names = ", ".join(" ".join(place) for place in gone[:_SHOWN])
+        more = f" and {len(gone) - _SHOWN} more" if gone[_SHOWN:] else ""
+        raise OutsideError(
+            f"{names}{more}: in {file}, and no longer to be found", reason="releases-fewer",
+            hint="nothing was changed; the option --allow-shrink takes out what is no longer there, "
+                 "`releases.exclude` leaves a release alone",
+        )
+    return gone
+
+
+def _questions(
+    settings: Mapping[str, Any], minors: Sequence[str], arches: Sequence[str], lists: Lists
+) -> dict[tuple[str, str], Callable[[], list[Release]]]:
+    """What to ask, by channel or minor, and architecture."""
+    if settings["source"] == "tags":
+        url, repository = settings["tags"], parse_reference(settings["repository"])
+        return {(minor, ""): lambda minor=minor: lists.tags(url, repository, minor, arches)  # type: ignore[misc]
+                for minor in minors}
+    url = settings["graph"]
+    names = dict.fromkeys(channel.replace("{minor}", minor) for minor in minors for channel in settings["channels"])
+    return {(name, arch): lambda name=name, arch=arch: lists.channel(url, name, arch)  # type: ignore[misc]
+            for name in names for arch in arches}
+
+
+def _wanted_by(error: FoundryError, question: tuple[str, str], minors: Mapping[str, Fault]) -> FoundryError:
+    """The error, with the place in the matrix because of which it was asked."""
+    for minor, place in minors.items():
+        if question[0] == minor or question[0].endswith(f"-{minor}"):
+            error.message += f" ({place.file}: {place.path} wants {minor})"
+            break
+    return error

@@ -1,0 +1,94 @@
+"""Stage toolkit:pr: what is new in catalogue and locks, proposed as a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from foundry.base.errors import ConfigError, Fault, FoundryError
+from foundry.base.files import append_to, parse_json
+from foundry.catalogue.changes import Content, make_news, message, section, title
+from foundry.github.repository import client, repository, require_token
+from foundry.plan.catalogue import PR_LOG, Entry, log_path, parse_entries
+from foundry.run.context import Foundry
+
+if TYPE_CHECKING:
+    from foundry.github.pulls import Proposal
+
+BRANCH = "update-driver-toolkit"
+_PERMISSIONS = "the permissions `contents: write` and `pull-requests: write`"
+
+
+def propose(foundry: Foundry) -> None:
+    """Have one pull request with the catalogue and the locks as this checkout has them, if the default branch lacks it.
+
+    Raises ConfigError where the profile names no repository or the catalogue is empty, OutsideError
+    ``github-credentials`` without a token, and what `foundry.github.pulls.reconcile` raises.
+    """
+    from foundry.github.pulls import Wanted, reconcile
+
+    if not repository(foundry):
+        place = f"config/profiles/{foundry.config.profile.name}.yaml"
+        raise ConfigError([Fault(place, "$.github_repository", "no repository is named for pull requests")],
+                          hint="set `github_repository: owner/name`, or choose another profile (KMOD_PROFILE=github)")
+    log = foundry.root / log_path(foundry.config, PR_LOG)
+    log.unlink(missing_ok=True)
+    files = _files(foundry)
+    new = _content(foundry, files)
+    if not new.entries:
+        raise ConfigError([Fault(foundry.settings["catalogue"], "", "has no release yet")], hint="run `doit toolkit`")
+    require_token("pull requests")
+    wanted = Wanted(BRANCH, files, partial(_words, foundry, new), force=foundry.states.force)
+    try:
+        done = reconcile(client(foundry, log, _PERMISSIONS), wanted)
+    except FoundryError as error:
+        error.log = error.log or (log if log.exists() else None)
+        raise
+    append_to(log)(f"{done.says} ({', '.join(done.writes) or 'nothing was written'})")
+    if foundry.verbosity:
+        print(f"  {done.says}")
+
+
+def _files(foundry: Foundry) -> dict[str, bytes]:
+    """The catalogue and the locks that there are."""
+    names = [foundry.settings["catalogue"], *(
+        foundry.config.lock_path(family).as_posix() for family in sorted(foundry.config.families))]
+    return {name: (foundry.root / name).read_bytes() for name in names if (foundry.root / name).is_file()}
+
+
+def _words(foundry: Foundry, new: Content, held: Mapping[str, bytes | None]) -> Proposal:
+    from foundry.github.pulls import Proposal
+
+    news = make_news(foundry.config, _content(foundry, held, lenient=True), new)
+    return Proposal(title(news), message(news), partial(section, news))
+
+
+def _content(foundry: Foundry, files: Mapping[str, bytes | None], *, lenient: bool = False) -> Content:
+    """What the files say; with `lenient`, faulty ones say nothing, and are named."""
+    config, name = foundry.config, foundry.settings["catalogue"]
+    entries: list[Entry] = []
+    locks: dict[str, Mapping[str, Any]] = {}
+    faulty: list[str] = []
+    for file, data in files.items():
+        try:
+            if data is not None and file == name:
+                entries = list(parse_entries(data, file, config.verdicts))
+            elif data is not None:
+                locks[file] = _lock(foundry, data, file)
+        except ConfigError:
+            if not lenient:
+                raise
+            faulty.append(file)
+    return Content(tuple(entries), locks, tuple(faulty))
+
+
+def _lock(foundry: Foundry, data: bytes, file: str) -> Mapping[str, Any]:
+    try:
+        document: dict[str, Any] = parse_json(data)
+    except ValueError as error:
+        raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
+    faults = foundry.config.verdicts.faults("lock", document, file)
+    if faults:
+        raise ConfigError(faults)
+    return document

@@ -1,0 +1,147 @@
+"""Stage toolkit: the catalogue and the base images, found in the network by small reads.
+
+Everything is found out before anything is written: a list or an image that can't be had leaves catalogue and
+locks as they were. What was read is kept by digest, so the next run goes on where this one ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import OutsideError
+from foundry.base.filelock import locked
+from foundry.base.files import append_to, write_atomic
+from foundry.catalogue.base_lock import resolve_base, write_base
+from foundry.catalogue.find_releases import find_releases, lost, require_wanted
+from foundry.catalogue.reading import Reading
+from foundry.catalogue.release_lists import Lists
+from foundry.catalogue.resolve import CustomToolkits, Resolver
+from foundry.config.family import Family
+from foundry.config.load import KERNEL_FIELDS
+from foundry.plan.catalogue import (
+    Change,
+    Entry,
+    Place,
+    Release,
+    by_place,
+    catalogue_bytes,
+    changed,
+    is_complete,
+    log_path,
+)
+from foundry.plan.catalogue import read_entries as read_catalogue
+from foundry.plan.locks import pending_bases
+from foundry.run.context import Foundry
+
+_SHOWN = 20  # releases, by name
+
+Job = Release | Family | Place  # a release, a base, or a toolkit by reference and architecture
+
+
+def refresh(
+    foundry: Foundry, *, custom: Callable[[Foundry], CustomToolkits | None], allow_shrink: bool, update_base: bool
+) -> None:
+    """Bring the catalogue and the locks' base images up to date; `custom` finds toolkits that the profile names.
+
+    Raises ConfigError for our own files, OutsideError for all that others give us; then nothing was written.
+    """
+    run = _Run(foundry, time.monotonic(), "toolkit")
+    log = foundry.root / log_path(foundry.config)
+    with run.begun(log):
+        run.refresh(log, custom(foundry), allow_shrink=allow_shrink, update_base=update_base)
+
+
+@dataclass
+class _Run(Reading):
+    def refresh(
+        self, log: Path, custom: CustomToolkits | None, *, allow_shrink: bool, update_base: bool
+    ) -> None:
+        foundry = self.foundry
+        entries = self._entries()
+        lists = Lists(log.parent / "answers", self.patience, self.pen, foundry.resolve, append_to(log))
+        found = find_releases(foundry, lists, foundry.ending)
+        gone = lost(foundry, entries, found, allow=allow_shrink, file=foundry.settings["catalogue"])
+        require_wanted(foundry, found)
+        known = by_place(entries)
+        new = [
+            release for release in found if release.version not in self.settings["exclude"]
+            and not (is_complete(known.get(release.place, ()), release.payload)
+                     and (custom is None or custom.has(known[release.place])))
+        ]
+        places = {release.place for release in new} | set(gone)
+        toolkits = dict.fromkeys(
+            (entry["dtk"], entry["arch"]) for place, rows in known.items() if place not in places
+            for entry in rows if "kernel" not in entry
+        )
+        bases = pending_bases(foundry.config, update=update_base)
+        resolver = Resolver(foundry, self.patience, self.pen, entries, custom)
+        self.read([*bases, *toolkits, *new], partial(_work, resolver, update_base))
+        change = Change(
+            {release.place: self.results[release] for release in new},
+            {place: self.results[place] for place in toolkits}, frozenset(gone),
+        )
+        for family in bases:
+            write_base(foundry, family, self.results[family])
+        self._write(change)
+        self._tell(change, len(found))
+
+    def _entries(self) -> list[dict[str, Any]]:
+        name = self.foundry.settings["catalogue"]
+        return read_catalogue(self.foundry.root / name, name, self.foundry.config.verdicts)
+
+    def _write(self, change: Change) -> None:
+        """Into the catalogue, beside whatever an editor changed meanwhile."""
+        foundry, name = self.foundry, self.foundry.settings["catalogue"]
+        path = foundry.root / name
+        with locked(foundry.root / foundry.config.build / ".lock-catalogue"):
+            before = self._entries()
+            after = changed(before, change)
+            faults = foundry.config.verdicts.faults("catalogue", after, name)
+            if faults:
+                raise OutsideError(f"what was found does not fit into a catalogue: {faults[0].render()}",
+                                   reason="releases-malformed", hint="nothing was changed")
+            data = catalogue_bytes(after)
+            if not path.exists() or data != path.read_bytes():
+                write_atomic(path, data)
+        self._warn(by_place(before), change)
+
+    def _warn(self, before: Mapping[Place, Sequence[Entry]], change: Change) -> None:
+        warn = self.foundry.journal.warn
+        for place, entries in change.found.items():
+            for old in before.get(place, ()):
+                fit = [entry for entry in entries if old.get("stream") in (None, entry.get("stream"))]
+                for name in ("dtk", "kernel", "rt_kernel"):
+                    if name in old and fit and old[name] not in [entry.get(name) for entry in fit]:
+                        warn(f"{' '.join(place)}: {name} was {old[name]}, and is {fit[0].get(name, 'gone')}")
+            for entry in entries:
+                if entry.get("mismatch"):
+                    warn(f"{' '.join(place)}: the toolkit is for {entry['kernel']}, the nodes have"
+                         f" {entry['node_kernel']}: not built unless FORCE_BUILD is set")
+                if "node_kernel" not in entry:
+                    warn(f"{' '.join(place)}: no node image tells its kernel, so nothing is compared")
+        for place in sorted(change.gone):
+            warn(f"{' '.join(place)} was taken out: it is no longer to be found")
+
+    def _tell(self, change: Change, found: int) -> None:
+        if not self.foundry.verbosity:
+            return
+        for release in list(change.found)[:_SHOWN]:
+            kernels = " and ".join(
+                entry[name] for entry in change.found[release] for name in KERNEL_FIELDS if name in entry)
+            print(f"  {' '.join(release)}  {kernels}")
+        if len(change.found) > _SHOWN:
+            print(f"  and {len(change.found) - _SHOWN} more")
+        print(f"  {found} releases: {len(change.found)} new, {found - len(change.found)} known")
+
+
+def _work(resolver: Resolver, update_base: bool, job: Job) -> Any:
+    if isinstance(job, Release):
+        return resolver.release(job)
+    if isinstance(job, Family):
+        return resolve_base(resolver, job, update=update_base)
+    return resolver.toolkit(job)

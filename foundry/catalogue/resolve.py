@@ -1,0 +1,210 @@
+"""From releases to whole entries of the catalogue: payload, toolkit, kernel, and the node image's kernel.
+
+What a digest holds never changes: it is kept in ``toolkits/`` for ever, each piece as soon as it is
+read, so that a run that ends early has lost nothing. What the catalogue says of a toolkit counts, too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.files import append_to
+from foundry.base.parallel import Pen
+from foundry.base.records import Record, read_record, write_record
+from foundry.base.references import Reference, parse_reference
+from foundry.net.transport import Pace, Patience
+from foundry.plan.catalogue import Entry, Release, log_path
+from foundry.registry.client import Registry
+from foundry.run.context import Foundry
+
+_KERNELS = ("kernel", "rt_kernel", "rhel")
+_PREFIX = {"toolkit": "", "payload": "payload-", "node": "node-"}
+
+
+class CustomToolkits(Protocol):
+    """Toolkits that are named in place of the releases' own, by the kernel of the nodes."""
+
+    def entry(self, kernel: str) -> Entry:
+        """What a catalogue's entry says of the toolkit of a kernel. FoundryError ``toolkit-not-published``."""
+
+    def has(self, entries: Sequence[Entry]) -> bool:
+        """Whether the entries name the toolkits that are published for their kernels today."""
+
+
+@dataclass
+class Resolver:
+    """Reads each digest once. Safe to use from several threads; `entries` are what the catalogue has."""
+
+    foundry: Foundry
+    patience: Patience
+    pen: Pen
+    entries: Iterable[Entry]
+    custom: CustomToolkits | None = None
+    _registries: dict[str, Registry] = field(default_factory=dict)
+    _locks: dict[tuple[str, str], threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        # What was written by hand, without the payload that it is from, is read once more.
+        known = [entry for entry in self.entries if "kernel" in entry and "payload" in entry]
+        self._known = {(_digest(entry["dtk"]), entry["arch"]): entry for entry in known}
+        self._names = {(entry["version"], entry["arch"], _digest(entry["dtk"])): entry["dtk"] for entry in self.entries}
+
+    @property
+    def folder(self) -> Path:
+        """Where records are, absolute."""
+        return self.log.parent
+
+    @property
+    def log(self) -> Path:
+        """What was asked in vain."""
+        return self.foundry.root / log_path(self.foundry.config)
+
+    def release(self, release: Release) -> list[Entry]:
+        """The entries of a release, one for each of its toolkits. Raises OutsideError that begins with its name."""
+        try:
+            streams = self._payload(release)
+            return [self._entry(release, name, streams[name], several=len(streams) > 1) for name in sorted(streams)]
+        except FoundryError as error:
+            raise outside(error, f"{release}: ", self.log) from error
+
+    def kernels(self, release: Release) -> list[Entry]:
+        """The kernels of a release's nodes, as the kernel list has them. Raises OutsideError that begins with its name.
+
+        A node image that does not tell its kernel is an error: nobody could say what is missing.
+        """
+        try:
+            streams = self._payload(release)
+            several = len(streams) > 1
+            return [self._node_entry(release, name, streams[name], several=several) for name in sorted(streams)]
+        except FoundryError as error:
+            raise outside(error, f"{release}: ", self.log) from error
+
+    def toolkit(self, place: tuple[str, str]) -> Entry:
+        """The kernels of a toolkit by reference and architecture, as an entry has them; errors as of `release`."""
+        reference, arch = place
+        try:
+            return self._kernels(reference, arch, with_config=True)
+        except FoundryError as error:
+            raise outside(error, "", self.log) from error
+
+    def registry(self, host: str) -> Registry:
+        """One registry object a host, so that tokens are shared."""
+        with self._lock:
+            if host not in self._registries:
+                self._registries[host] = self.foundry.registry(
+                    host, self.log, patience=replace(self.patience, pace=Pace()))
+            return self._registries[host]
+
+    def _node_entry(self, release: Release, name: str, stream: Record, *, several: bool) -> Entry:
+        kernel = self._node(stream["node"], release.arch) if stream["node"] else ""
+        if not kernel:
+            raise FoundryError("no node image tells its kernel", reason="node-kernel-unknown",
+                               hint="nothing was changed; `releases.exclude` leaves a release out")
+        return {"version": release.version, "arch": release.arch, "kernel": kernel, "payload": release.payload,
+                **({"stream": name} if several else {})}
+
+    def _entry(self, release: Release, name: str, stream: Record, *, several: bool) -> Entry:
+        if self.custom is not None:
+            node_entry = self._node_entry(release, name, stream, several=several)
+            return {**node_entry, **self.custom.entry(node_entry["kernel"]), "node_kernel": node_entry["kernel"]}
+        toolkit, node = stream["toolkit"], stream["node"]
+        entry: dict[str, Any] = {
+            "version": release.version, "arch": release.arch,
+            "dtk": self._names.get((*release.place, _digest(toolkit)), toolkit),
+            **self._kernels(toolkit, release.arch, with_config=False), "payload": release.payload,
+        }
+        if several:
+            entry["stream"] = name
+        node_kernel = self._node(node, release.arch) if node else ""
+        if node_kernel:
+            entry["node_kernel"] = node_kernel
+            if node_kernel != entry["kernel"]:
+                entry["mismatch"] = True
+        return entry
+
+    def _payload(self, release: Release) -> dict[str, Any]:
+        def read(registry: Registry, reference: Reference) -> dict[str, Any]:
+            from foundry.catalogue.payload_reader import read_payload
+
+            return {"streams": {
+                stream.name: {"toolkit": str(stream.toolkit), "node": str(stream.node) if stream.node else None}
+                for stream in read_payload(registry, reference, release.arch)
+            }}
+
+        streams: dict[str, Any] = self._record("payload", release.payload, release.arch, read)["streams"]
+        return streams
+
+    def _kernels(self, toolkit: str, arch: str, *, with_config: bool) -> Entry:
+        known: Entry | None = self._known.get((_digest(toolkit), arch))
+        if known is None:
+            def read(registry: Registry, reference: Reference) -> dict[str, Any]:
+                from foundry.catalogue.toolkit_reader import read_toolkit
+
+                facts = read_toolkit(registry, reference, arch, with_config=with_config)
+                if facts.label_kernel:
+                    self.foundry.journal.warn(
+                        f"{toolkit}: its label kernel-version is {facts.label_kernel},"
+                        f" its release file says {facts.release.kernel}; the file is believed"
+                    )
+                return {"kernel": facts.release.kernel, "rt_kernel": facts.release.rt_kernel,
+                        "rhel": facts.release.rhel, "label_kernel": facts.label_kernel}
+
+            known = self._record("toolkit", toolkit, arch, read)
+        return {name: known[name] for name in _KERNELS if known.get(name)}
+
+    def _node(self, node: str, arch: str) -> str:
+        def read(registry: Registry, reference: Reference) -> dict[str, Any]:
+            from foundry.catalogue.payload_reader import read_node_kernel
+
+            return {"kernel": read_node_kernel(registry, reference, arch)}
+
+        return str(self._record("node", node, arch, read)["kernel"])
+
+    def _record(
+        self, stage: str, image: str, arch: str, read: Callable[[Registry, Reference], dict[str, Any]]
+    ) -> Record:
+        """What is known of a digest: its record, else what `read` finds, which is kept."""
+        path = self.folder / f"{_PREFIX[stage]}{_digest(image).rpartition(':')[2]}-{arch}.json"
+        with self._lock:
+            lock = self._locks[stage, path.name]
+        with lock:
+            record = self._whole(path, stage)
+            if record is None:
+                reference = parse_reference(image)
+                facts = read(self.registry(reference.host), reference)
+                with self.pen.writing():
+                    write_record(
+                        path, stage, {"inputs": {}, "outputs": {}, "reference": image, "arch": arch, **facts})
+                record = self._whole(path, stage)
+            if record is None:
+                raise FoundryError(f"{path} can't be read back", reason="record-unreadable")
+            return record
+
+    def _whole(self, path: Path, stage: str) -> Record | None:
+        """The record, unless somebody made something else of it."""
+        record = read_record(path, stage)
+        if record is None or self.foundry.config.verdicts.faults(f"record-{stage}", record, str(path)):
+            return None
+        return record
+
+
+def outside(error: FoundryError, before: str, log: Path) -> OutsideError:
+    """An error of what others gave us: exit code 3, its sentence with what it is about before it."""
+    noted = error.log or (log if log.exists() else None)
+    append_to(log)(f"{before}{error.message}")
+    return OutsideError(f"{before}{error.message}", reason=error.reason, hint=error.hint or _HINT,
+                        log=noted or log, retry=error.retry)
+
+
+_HINT = "nothing was changed; try again, and tell whoever made the image if it stays so"
+
+
+def _digest(reference: str) -> str:
+    return reference.rpartition("@")[2]

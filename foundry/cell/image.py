@@ -1,0 +1,160 @@
+"""Stage image: the cell's module in a small OCI image with the same bytes every time."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import read_json, remove_stale, scratch, sha256_file
+from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.base.records import input_facts, output_facts, write_record
+from foundry.cell import module
+from foundry.driver.source import FIRMWARE
+from foundry.plan.cells import Cell
+from foundry.plan.keys import CellKey
+from foundry.plan.labels import created
+from foundry.plan.state import CellState
+from foundry.run.context import Foundry
+
+if TYPE_CHECKING:
+    from foundry.formats.images.oci import Image
+
+RECORD = "image.json"
+ARCHIVE = "image.oci.tar"
+LOG = "image.log"
+
+
+def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
+    """The files that the stage depends on, relative to the root."""
+    family = cell.family
+    return [str(foundry.states.cell_folder(cell) / module.RECORD), family["containerfile"], *family["licenses"]]
+
+
+def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
+    """Build the image from the cell's outputs: ``image.oci.tar`` and ``image.json``.
+
+    Raises FoundryError: module outputs that are not what the record says, a base
+    that its registry no longer has, a build that fails, a label that is not true.
+    """
+    from foundry.formats.images.oci import read_archive, with_annotations, write_archive
+
+    folder = foundry.cell_folder(cell)
+    log = folder / LOG
+    (folder / RECORD).unlink(missing_ok=True)
+    log.unlink(missing_ok=True)
+    remove_stale(folder)
+    base = foundry.config.locks[cell.family.name]["base"]
+    package = foundry.config.locks[cell.family.name]["packages"][cell.driver]
+    labels = {**key.labels, KEY_LABEL: key.key}
+    reference = foundry.platforms.image_of(base_reference(base["name"], base["digest"]), cell.arch)
+    timestamp = created(package, base)
+    with scratch(folder, "image") as work:
+        _stage_context(foundry, cell, key, work / "context")
+        arguments = _arguments(cell, reference, labels, timestamp)
+        with foundry.images.used(reference, cell.arch, log):
+            try:
+                _build(foundry, cell, work, arguments, log)
+            except FoundryError:
+                if foundry.engine.has_image(reference):
+                    raise
+                foundry.images.again(reference, log)  # somebody else removed the base meanwhile
+                _build(foundry, cell, work, arguments, log)
+        # podman writes a digest of its store's copy, which may have come from elsewhere, under another one
+        made = with_annotations(read_archive(work / "built.tar"), {
+            "org.opencontainers.image.base.name": base["name"],
+            "org.opencontainers.image.base.digest": base["digest"],
+        })
+        _check(cell, made, labels)
+        write_archive(made, work / ARCHIVE, f"{foundry.settings['image_repository']}:{cell.tag}", timestamp)
+        (work / ARCHIVE).replace(folder / ARCHIVE)
+    write_record(folder / RECORD, "image", {
+        "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
+        "key": key.key, "key_inputs": key.parts, "inputs": input_facts(foundry.root, file_deps(foundry, cell)),
+        "outputs": output_facts(folder, [ARCHIVE]), "tag": cell.tag, "digest": made.digest,
+        "config_digest": made.config_digest, "diff_ids": list(made.diff_ids), "size": made.size,
+        "labels": dict(made.labels), "tools": {"podman": foundry.engine.version()},
+    })
+
+
+def adopt(foundry: Foundry, state: CellState) -> None:
+    """Record a published cell: an ``image.json`` that names no local file."""
+    cell, row, key = state.cell, state.row, state.key
+    if row is None or key is None:
+        raise FoundryError(f"{cell.name} is not in the ledger", reason="not-published")
+    write_record(foundry.cell_folder(cell) / RECORD, "image", {
+        "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
+        "key": key.key, "key_inputs": key.parts, "inputs": {}, "outputs": {},
+        "tag": row["tags"][0], "digest": row["digest"], "adopted": True,
+    })
+
+
+def base_reference(name: str, digest: str) -> str:
+    """``registry/repository@sha256:…`` of a base that is named with a tag."""
+    repository, colon, tag = name.rpartition(":")
+    return f"{repository if colon and '/' not in tag else name}@{digest}"
+
+
+def _stage_context(foundry: Foundry, cell: Cell, key: CellKey, context: Path) -> None:
+    """The build context: settled names and modes, contents as the module's record says."""
+    folder = foundry.cell_folder(cell)
+    record = read_json(folder / module.RECORD)
+    if not isinstance(record, dict) or record.get("key") != key.module:
+        raise FoundryError(f"{cell.name} has no module of today's inputs yet", reason="module-missing",
+                           hint=f"run `doit module:{cell.name}`")
+    modules = context / "opt/lib/modules" / cell.kernel
+    licenses = context / "licenses"
+    modules.mkdir(parents=True)
+    licenses.mkdir()
+    places = {one.base: modules / one.installed for one in module.recipe_for(foundry, cell).modules}
+    for name, fact in record["outputs"].items():
+        if sha256_file(folder / name) != fact["sha256"]:
+            raise FoundryError(
+                f"{name} of {cell.name} is not what was built", reason="module-changed",
+                hint="remove the file and build again",
+            )
+        if name.startswith(f"{FIRMWARE}/"):
+            dest = context / "opt/lib" / name
+        else:
+            dest = places.get(name, modules / Path(name).name)
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, dest)
+    for file in cell.family["licenses"]:
+        shutil.copyfile(foundry.root / file, licenses / Path(file).name)
+    for path in context.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _arguments(cell: Cell, base: str, labels: dict[str, str], timestamp: int) -> list[str]:
+    """Everything that decides the image's bytes, besides the context and the Containerfile."""
+    return [
+        "--layers=false", "--omit-history", "--identity-label=false", "--format=oci", f"--timestamp={timestamp}",
+        f"--platform=linux/{OCI_ARCH[cell.arch]}", f"--build-arg=BASE={base}", f"--build-arg=KERNEL={cell.kernel}",
+        *(f"--label={name}={value}" for name, value in sorted(labels.items())),
+    ]
+
+
+def _build(foundry: Foundry, cell: Cell, work: Path, arguments: list[str], log: Path) -> None:
+    """Build under a name of our own: the same image may be somebody else's, too, under another name."""
+    engine = foundry.engine
+    with engine.temporary_image(cell.name) as name:
+        engine.call(
+            "build", "--quiet", "--pull=never", "--network=none", "--http-proxy=false", f"--tag={name}", *arguments,
+            f"--file={foundry.root / cell.family['containerfile']}", str(work / "context"),
+            starts=True, log=log, reason="image-build-failed", hint="read the log",
+        )
+        engine.call("save", "--quiet", "--format=oci-archive", f"--output={work / 'built.tar'}", name, log=log)
+
+
+def _check(cell: Cell, made: Image, labels: dict[str, str]) -> None:
+    """What the image says of itself is what was asked for."""
+    wrong = [name for name, value in labels.items() if made.labels.get(name) != value]
+    wrong += [name for name, value in made.labels.items() if not value.strip()]
+    if wrong:
+        raise FoundryError(f"the image of {cell.name} has wrong labels: {', '.join(wrong)}", reason="label-wrong")
+    if made.architecture != OCI_ARCH[cell.arch]:
+        raise FoundryError(
+            f"the image of {cell.name} is for {made.architecture}, not {cell.arch}", reason="image-wrong-platform"
+        )
+

@@ -1,0 +1,45 @@
+"""What runs of this checkout left on the disk and nobody needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from foundry.base.files import read_json
+from foundry.cell import image
+from foundry.run.context import PULLED, Foundry
+
+
+@dataclass(frozen=True)
+class Waste:
+    """One thing to remove: a toolkit or base that a run of ours pulled, or a path; `size` is in bytes."""
+
+    kind: str
+    name: str
+    size: int
+
+
+def waste(foundry: Foundry) -> Iterator[Waste]:
+    """All of it. Images that no run of ours pulled, pending cells' toolkits and what can be replayed are not waste."""
+    pulled = read_json(foundry.root / foundry.config.build / PULLED)
+    if pulled:
+        needed = foundry.needed_toolkits()
+        for reference in pulled:
+            if reference not in needed:
+                yield Waste("image", reference, foundry.engine.size_of(reference))
+    if foundry.settings["keep_images"]:
+        return
+    for state in foundry.states.cells.values():
+        archive = foundry.cell_folder(state.cell) / image.ARCHIVE
+        if state.adopted and archive.exists():
+            yield Waste("archive", str(archive), archive.stat().st_size)
+
+
+def prune(foundry: Foundry, one: Waste) -> bool:
+    """Remove it; False when it is still there, because somebody else uses it."""
+    if one.kind == "image":
+        foundry.images.drop(one.name)
+        return not foundry.engine.has_image(one.name)
+    Path(one.name).unlink(missing_ok=True)
+    return True

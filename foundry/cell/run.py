@@ -1,0 +1,68 @@
+"""A cell's stages as a run performs them: with its key, its times, and what is left of a failure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.files import pretty_json, read_json, write_atomic
+from foundry.cell import image, module
+from foundry.plan.cells import Cell
+from foundry.plan.keys import CellKey
+from foundry.plan.state import NOT_HERE, CellState
+from foundry.run.context import Foundry
+from foundry.run.failure import noted
+
+TIMES_FILE = "times.json"
+
+
+def run_module(foundry: Foundry, cell: Cell) -> None:
+    """Stage module; the toolkit goes when no other pending cell needs it."""
+    _run(foundry, cell, "module", lambda key: module.module(foundry, cell, key))
+    if foundry.schedule.toolkit_done(cell) and not foundry.settings["keep_toolkits"]:
+        foundry.images.drop(foundry.platforms.image_of(cell.toolkit, cell.arch))
+
+
+def _done_meanwhile(foundry: Foundry, state: CellState, stage: str) -> bool:
+    """True when the stage turns out to be done: its key was not known when the run began, but is now."""
+    if foundry.states.cells[state.cell.name].key is not None:
+        return False
+    if state.adopted:
+        if stage == "image":
+            image.adopt(foundry, state)
+        return True
+    return state.module_done if stage == "module" else state.module_done and state.image_done
+
+
+def require_here(foundry: Foundry, cell: Cell) -> None:
+    """OutsideError (``arch-not-here``) where the cell's toolkit can't be started on this machine."""
+    why = foundry.states.not_here.get(cell.arch)
+    if why:
+        raise OutsideError(f"{cell.name} {why}", reason=NOT_HERE, hint="`doit doctor` says what would mend it")
+
+
+def run_image(foundry: Foundry, cell: Cell) -> None:
+    """Stage image."""
+    _run(foundry, cell, "image", lambda key: image.image(foundry, cell, key))
+
+
+def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], float | None]) -> None:
+    state = foundry.states.again(cell)
+    key = state.key
+    if key is None:
+        raise FoundryError(f"{cell.name} can't be built: {state.reason}", reason="key-unknown")
+    if _done_meanwhile(foundry, state, stage):
+        return
+    if stage == "module":
+        require_here(foundry, cell)
+    folder = foundry.cell_folder(cell)
+    started = time.monotonic()
+    with noted(folder, stage=stage, key=key.key):
+        waited = work(key)
+    found = read_json(folder / TIMES_FILE)
+    times = found if isinstance(found, dict) else {}
+    times[stage] = round(time.monotonic() - started, 3)
+    if waited is not None:
+        times["pull"] = round(waited, 3)
+    write_atomic(folder / TIMES_FILE, pretty_json(times))

@@ -1,0 +1,45 @@
+"""One driver family, as its file and the profile describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from foundry.config.patches import Patch
+
+PLAIN_SCRIPT = "container/build-module.sh"
+DKMS_SCRIPT = "container/build-dkms.sh"
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """One driver family with the profile's changes merged in (schemas/family.schema.json).
+
+    Hashed by identity, so that what follows from a family alone can be found out once.
+    `file` is where it is written down.
+    """
+
+    name: str
+    data: Mapping[str, Any]
+    patches: tuple[Patch, ...]
+    file: str = ""
+
+    def __getitem__(self, item: str) -> Any:
+        return self.data[item]
+
+    def source_root(self, driver: str) -> str:
+        """The folder of the sources inside the package, ``usr/src/aws-neuronx-2.22.2.0``; empty: where dkms.conf is."""
+        root: str = self.data["source"].get("root", "")
+        return root.replace("{driver}", driver)
+
+    @property
+    def dkms(self) -> bool:
+        """Whether the package's own ``dkms.conf`` says how it is made."""
+        return bool(self.data["source"].get("dkms", False))
+
+    @property
+    def script(self) -> str:
+        """The build script, below the checkout."""
+        needs = self.dkms or any("destination" in one for one in self.data.get("modules", ()))
+        return DKMS_SCRIPT if needs or "loading_order" in self.data else PLAIN_SCRIPT

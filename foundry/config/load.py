@@ -1,0 +1,278 @@
+"""Reading the configuration: defaults, profile, families, locks, matrix, catalogue.
+
+Everything is read and checked before the first task exists, and all faults of
+all files are shown at once (ConfigError, exit code 2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import ConfigError, Fault
+from foundry.base.files import canonical_json, parse_json
+from foundry.base.schema import Verdicts
+from foundry.base.yaml_files import Parsed
+from foundry.config.families import make_family
+from foundry.config.family import Family
+from foundry.config.profile import Profile
+from foundry.config.recipe import Recipe, recipe_of
+from foundry.config.toolkit_recipes import ToolkitRecipe, recipe_faults
+
+# Which field of a catalogue's entry has the kernel, by the matrix's word for it.
+FLAVOURS = {"default": "kernel", "rt": "rt_kernel"}
+KERNEL_FIELDS = tuple(FLAVOURS.values())
+
+NO_KERNELS: Mapping[str, Any] = {"schema": 1, "bases": {}, "releases": []}
+_DRIVERS = "config/drivers"
+
+
+@dataclass(frozen=True)
+class Want:
+    """One line of the matrix: a driver for minors and releases; `where` names it in messages.
+
+    `flavours` are which kernels of each toolkit; `arch` narrows the setting of that name.
+    """
+
+    driver: str
+    family: str
+    releases: tuple[str, ...]
+    where: tuple[str, str]
+    flavours: tuple[str, ...] = ("default",)
+    arch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that the configuration files say, checked."""
+
+    root: Path
+    profile: Profile
+    settings: Mapping[str, Any]
+    families: Mapping[str, Family]
+    locks: Mapping[str, dict[str, Any]]
+    wants: tuple[Want, ...]
+    catalogue: tuple[Mapping[str, Any], ...]
+    toolkit_recipes: tuple[ToolkitRecipe, ...]
+    kernels: Mapping[str, Any]
+    verdicts: Verdicts
+
+    @cached_property
+    def build(self) -> Path:
+        """``build/<profile>``, relative to the root."""
+        return Path("build") / self.profile.name
+
+    def recipe(self, family: Family, driver: str) -> Recipe:
+        """How a driver is made, as far as its lock tells."""
+        return recipe_of(family, driver, self.locks[family.name]["packages"].get(driver))
+
+    def lock_path(self, family: str) -> Path:
+        """The family's lock file, relative to the root."""
+        return Path(self.settings["locks"]) / f"{family}.json"
+
+
+@dataclass
+class _Reader:
+    """Reads documents below `root` and gathers faults instead of stopping at the first."""
+
+    root: Path
+    verdicts: Verdicts
+    parsed: Parsed
+    faults: list[Fault] = field(default_factory=list)
+
+    def document(
+        self, file: str, schema: str, *, default: Any = None, lenient: bool = False,
+        under: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The checked document; `default` when it is missing and that is allowed, or faulty and not `lenient`.
+
+        With `under` it is checked, and returned, on top of that.
+        """
+        try:
+            content = (self.root / file).read_bytes()
+        except FileNotFoundError:
+            if default is None:
+                self.faults.append(Fault(file, "", "the file is missing"))
+            return default
+        except (OSError, ValueError) as error:  # ValueError: a name with a zero in it
+            self.faults.append(Fault(file, "", f"can't be read: {getattr(error, 'strerror', error)}"))
+            return default
+        try:
+            document = parse_json(content) if file.endswith(".json") else self.parsed.yaml(content)
+        except ValueError as error:
+            self.faults.append(Fault(file, "", f"is not JSON: {error}" if file.endswith(".json") else str(error)))
+            return default
+        if under and isinstance(document, dict):
+            document, content = merged(under, document), content + b"\0" + canonical_json(under)
+        faults = self.verdicts.check(schema, document, content, file)
+        self.faults += faults
+        return default if faults and not lenient else document
+
+
+def load_config(root: Path, profile: Profile) -> Config:
+    """Read and check everything; raises ConfigError with every fault of every file."""
+    kept = root / "build" / profile.name
+    verdicts, parsed = Verdicts(root / "schemas", kept / "verdicts.json"), Parsed(kept / "parsed.json")
+    reader = _Reader(root, verdicts, parsed)
+    defaults = reader.document("config/defaults.yaml", "defaults", lenient=True)
+    changes = _profile_document(reader, profile)
+    settings = _usable(merged(_mapping(defaults), _mapping(changes)), reader.faults)
+    families = _families(reader, settings)
+    catalogue = reader.document(settings["catalogue"], "catalogue", default=[]) if settings.get("catalogue") else []
+    wants = _wants(reader, settings, families)
+    locks = {
+        name: reader.document(f"{settings['locks']}/{name}.json", "lock", default={"schema": 1, "packages": {}})
+        for name in _family_files(_Reader(root, verdicts, parsed), settings) if settings.get("locks")
+    }
+    reader.faults += _catalogue_faults(settings.get("catalogue", ""), catalogue)
+    own = _mapping(settings.get("toolkits"))
+    kernels = reader.document(own["kernels"], "kernels", default=NO_KERNELS) if own else NO_KERNELS
+    reader.faults += _catalogue_faults(own.get("kernels", ""), kernels["releases"], "$.releases")
+    recipes = _toolkit_recipes(reader, settings, own.get("recipes", ()))
+    if reader.faults:
+        raise ConfigError(reader.faults, hint="docs/configuration.md describes every file and field")
+    verdicts.keep()
+    parsed.keep()
+    return Config(root, profile, settings, families, locks, tuple(wants), tuple(catalogue), recipes, kernels,
+                  verdicts)
+
+
+def _profile_document(reader: _Reader, profile: Profile) -> Any:
+    return reader.document(f"config/profiles/{profile.name}.yaml", "profile", lenient=True)
+
+
+def _mapping(document: Any) -> Mapping[str, Any]:
+    return document if isinstance(document, dict) else {}
+
+
+def _usable(settings: dict[str, Any], faults: Sequence[Fault]) -> dict[str, Any]:
+    """Without the values that are faulty, so that the other files can be checked too."""
+    faulty = {re.split(r"[.\[]", fault.path.removeprefix("$."))[0] for fault in faults}
+    return {name: value for name, value in settings.items() if name not in faulty}
+
+
+def _families(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, Family]:
+    families = {}
+    files = _family_files(reader, settings)
+    for name in sorted(settings.get("families", {}).keys() - files.keys()):
+        places = " or ".join(f"{folder}/{name}.yaml" for folder in settings.get("drivers", [_DRIVERS]))
+        reader.faults.append(Fault("config", f"$.families.{name}", f"there is no {places}"))
+    for name, file in files.items():
+        data = reader.document(file, "family", under=settings.get("family", {}))
+        if data is None:
+            continue
+        changed = merged(data, settings.get("families", {}).get(name, {}))
+        families[name], faults = make_family(name, changed, file, reader.root)
+        reader.faults += faults
+    return families
+
+
+def _family_files(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The family files by name, relative to the root."""
+    files: dict[str, str] = {}
+    for folder in settings.get("drivers", [_DRIVERS]):
+        for path in sorted((reader.root / folder).glob("*.yaml")):
+            file = f"{folder}/{path.name}"
+            first = files.setdefault(path.stem, file)
+            if first != file:
+                reader.faults.append(Fault(file, "", f"the family {path.stem} is already described by {first}"))
+    return dict(sorted(files.items()))
+
+
+def _toolkit_recipes(reader: _Reader, settings: Mapping[str, Any], names: Sequence[str]) -> tuple[ToolkitRecipe, ...]:
+    """The recipes of the setting, in its order, with the profile's changes merged in."""
+    found, changes = [], _mapping(settings.get("toolkit_recipes"))
+    for name in names:
+        file = f"config/toolkits/{name}.yaml"
+        data = reader.document(file, "toolkit-recipe")
+        if data is None:
+            continue
+        if name in changes:
+            data = merged(data, _mapping(changes[name]))
+            faults = reader.verdicts.check("toolkit-recipe", data, canonical_json(data), file)
+            reader.faults += faults
+            if faults:
+                continue
+        found.append(ToolkitRecipe(name, data))
+        reader.faults += recipe_faults(found[-1], reader.root)
+    return tuple(found)
+
+
+def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, Family]) -> list[Want]:
+    wants: list[Want] = []
+    owners: dict[str, tuple[str, str]] = {}
+    known_families = _family_files(_Reader(reader.root, reader.verdicts, reader.parsed), settings)
+    for file in _matrix_files(reader.root, settings):
+        before = len(reader.faults)
+        entries = reader.document(file, "matrix", lenient=True)
+        faulty = {fault.path.split(".")[0] for fault in reader.faults[before:]}
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
+            place = f"$[{index}]"
+            if not isinstance(entry, dict):
+                continue
+            family = entry.get("family", settings.get("default_family", ""))
+            if family not in known_families:
+                known = ", ".join(known_families) or "none"
+                reader.faults.append(Fault(file, f"{place}.family", f"unknown family {family!r}; known: {known}"))
+                continue
+            if place in faulty or family not in families:
+                continue
+            owner, at = owners.setdefault(entry["driver"], (family, f"{file} {place}"))
+            if owner != family:
+                message = f"{entry['driver']} is already of family {owner} ({at})"
+                reader.faults.append(Fault(file, f"{place}.driver", message))
+                continue
+            reader.faults += _arch_faults(entry, settings, file, place)
+            wants.append(Want(entry["driver"], family, tuple(entry["ocp_versions"]), (file, place),
+                              tuple(entry.get("flavours", ("default",))), tuple(entry.get("arch", ()))))
+    return wants
+
+
+def _matrix_files(root: Path, settings: Mapping[str, Any]) -> list[str]:
+    """The matrix files, and of the further ones those that are there."""
+    further = [file for file in settings.get("further_matrix", []) if (root / file).exists()]
+    return [*settings.get("matrix", []), *further]
+
+
+def _arch_faults(entry: Mapping[str, Any], settings: Mapping[str, Any], file: str, place: str) -> list[Fault]:
+    built = settings.get("arch", ())
+    return [
+        Fault(file, f"{place}.arch[{number}]", f"{arch} is not in the setting `arch` ({', '.join(built)})")
+        for number, arch in enumerate(entry.get("arch", ())) if built and arch not in built
+    ]
+
+
+def _catalogue_faults(file: str, catalogue: Any, where: str = "$") -> list[Fault]:
+    """Entries that are there twice, and kernels of one name for two architectures: their cells would be one."""
+    seen: dict[tuple[str, ...], int] = {}
+    arches: dict[str, str] = {}
+    faults = []
+    for index, entry in enumerate(catalogue):
+        for part in KERNEL_FIELDS:
+            kernel = entry.get(part)
+            if kernel and arches.setdefault(kernel, entry["arch"]) != entry["arch"]:
+                text = f"{kernel} is a kernel for {arches[kernel]}, too: its name must tell the architecture"
+                faults.append(Fault(file, f"$[{index}].{part}", text))
+        name = tuple(entry[part] for part in ("version", "arch", "stream") if part in entry)
+        first = seen.setdefault(name, index)
+        if first != index:
+            faults.append(Fault(file, f"{where}[{index}]", f"{' '.join(name)} is already at {where}[{first}]"))
+    return faults
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` on top of `under`, mapping by mapping; lists and scalars are replaced, null takes a value away."""
+    result = dict(under)
+    for name, value in over.items():
+        below = result.get(name)
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(below, Mapping) and isinstance(value, Mapping):
+            result[name] = merged(below, value)
+        else:
+            result[name] = value
+    return result

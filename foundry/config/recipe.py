@@ -1,0 +1,90 @@
+"""How a driver is made: its modules and where they go, what make is told, firmware; from family file and lock.
+
+What a package itself says (``dkms.conf``, values read from its files) was found out when it was
+fetched and stands in the lock: nothing here asks anybody, and the graph stays static.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from foundry.base.templates import fill_known
+from foundry.config.family import PLAIN_SCRIPT, Family
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module: its name as `lsmod` shows it, its path in the built tree, its folder below ``/lib/modules/KERNEL``."""
+
+    name: str
+    file: str
+    destination: str = ""
+
+    @property
+    def base(self) -> str:
+        """The file's own name."""
+        return posixpath.basename(self.file)
+
+    @property
+    def installed(self) -> str:
+        """The path below ``/lib/modules/KERNEL``."""
+        return posixpath.join(self.destination, self.base)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the modules of one driver are made.
+
+    `script` is the build script, below the checkout. `make` is what make is told besides, still
+    with ``{kernel}``, ``{kernel_build}`` and ``{arch}`` in it; `pre_build` a program of the package that
+    runs before, in the same container; `loading_order` names of modules, the one that is loaded
+    first comes first; `exclusive` are the package's own conditions on kernels.
+    """
+
+    script: str
+    root: str
+    modules: tuple[Module, ...]
+    make: tuple[str, ...]
+    pre_build: tuple[str, ...]
+    loading_order: tuple[str, ...]
+    strip: str
+    exclusive: Mapping[str, str]
+
+    @property
+    def structured(self) -> bool:
+        """Whether the script is told where modules go, in which order they load, and what runs before."""
+        return self.script != PLAIN_SCRIPT
+
+
+def recipe_of(family: Family, driver: str, package: Mapping[str, Any] | None) -> Recipe:
+    """The recipe of a driver; `package` is its entry in the lock, without which a DKMS package has no modules yet."""
+    entry = package or {}
+    dkms: Mapping[str, Any] = entry.get("dkms", {})
+    facts = {**entry.get("variables", {}), "driver": driver}
+    modules = tuple(
+        Module(one["name"], one["file"], one.get("destination", "")) for one in family.data.get("modules", ())
+    ) or tuple(Module(one["name"], one["file"], one["destination"]) for one in dkms.get("modules", ()))
+    said = family.data.get("make", {})
+    command = said.get("command") or dkms.get("make", ())
+    return Recipe(
+        script=family.script, root=dkms.get("root", "") or family.source_root(driver), modules=modules,
+        make=tuple(fill_known(word, facts) for word in [*command, *said.get("arguments", ())]),
+        pre_build=tuple(dkms.get("pre_build", ())), loading_order=tuple(family.data.get("loading_order", ())),
+        strip=family.data.get("strip", "debug"), exclusive=dkms.get("exclusive", {}),
+    )
+
+
+def complete(family: Family, package: Mapping[str, Any]) -> bool:
+    """Whether the lock has all that this family's file wants to be known of a package."""
+    dkms = package.get("dkms", {})
+    # what the family file spoke for was not looked at: it is not known where the file no longer does
+    told = ("modules" in family.data or bool(dkms.get("modules"))) and (
+        "command" in family.data.get("make", {}) or bool(dkms.get("make")))
+    return (
+        (told or not family.dkms)
+        and set(package.get("variables", {})) == set(family.data.get("variables", {}))
+        and set(package.get("further", {})) == set(family.data.get("further_packages", {}))
+    )

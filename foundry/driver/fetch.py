@@ -1,0 +1,165 @@
+"""Stage fetch: the driver's packages, verified, and their lock.
+
+From a YUM repository: repomd → primary → RPM by SHA-256, then the signature by the full
+fingerprint. From an address: the file, by a hash that was written down before, or an RPM by its
+signature. The first fetch of a version locks the hashes and what the packages say of
+themselves (`foundry.driver.discover`); later ones must match.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foundry.base.errors import ConfigError, Fault, FoundryError
+from foundry.base.filelock import locked
+from foundry.base.files import pretty_json, read_json, remove_stale, scratch, write_atomic
+from foundry.base.records import output_facts, write_record
+from foundry.config.family import Family
+from foundry.config.package_specs import PackageSpec, specs_of
+from foundry.packages.signing import pinned_fingerprint
+from foundry.run.context import Foundry
+from foundry.run.failure import noted
+
+if TYPE_CHECKING:
+    from foundry.packages.obtain import Obtained
+    from foundry.packages.repository import Repository
+
+RECORD = "fetch.json"
+LOG = "fetch.log"
+ARCHIVE = "archive"  # the setting `source`
+
+_repositories: dict[str, Repository] = {}  # by base URL, as listed in this run
+_repositories_lock = threading.Lock()
+
+
+def fetch(foundry: Foundry, driver: str, family: Family) -> None:
+    """Leave the packages and ``fetch.json`` in the driver's source folder and lock the version.
+
+    Raises FoundryError: unknown version, wrong hash, wrong or missing signature,
+    a package that differs from the locked one, one that is not what the family file says;
+    ConfigError: a package that nothing vouches for; OutsideError: repository not to be had.
+    """
+    with noted(foundry.source_folder(driver), stage="fetch", driver=driver):
+        _fetch(foundry, driver, family)
+
+
+def files_of(family: Family, driver: str) -> list[str]:
+    """The names of the fetched files in the driver's source folder."""
+    return [spec.file for spec in specs_of(family, driver)]
+
+
+def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
+    from foundry.driver.discover import discover
+
+    folder = foundry.source_folder(driver)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / LOG
+    log.unlink(missing_ok=True)
+    remove_stale(folder)
+    record = folder / RECORD
+    record.unlink(missing_ok=True)
+    known = foundry.config.locks[family.name]["packages"].get(driver, {})
+    with scratch(folder, "fetch") as work:
+        found = [_obtain(foundry, family, spec, work, known, log) for spec in specs_of(family, driver)]
+        _require_vouched(family, driver, found)
+        facts = discover(family, driver, work, found)
+        for one in found:
+            os.replace(work / one.spec.file, folder / one.spec.file)
+    main = found[0]
+    further = {one.spec.role: _entry(one) for one in found[1:]}
+    entry = {**_entry(main), **({"further": further} if further else {}), **facts}
+    _lock(foundry, family, driver, entry)
+    write_record(record, "fetch", {
+        "driver": driver, "family": family.name, "inputs": {},
+        "outputs": output_facts(folder, [one.spec.file for one in found]),
+        "key": foundry.states.fetch_key(driver, family),
+        "content_sha256": main.content_sha256, "file_sha256": main.file_sha256, "url": main.url, **_signed(main),
+        **({"further": {role: one["content_sha256"] for role, one in further.items()}} if further else {}),
+        **({"packages": [{"role": one.spec.role, "name": one.name, "url": one.url, "file_sha256": one.file_sha256,
+                          **_signed(one)} for one in found[1:]]} if further else {}),
+    })
+
+
+def _obtain(
+    foundry: Foundry, family: Family, spec: PackageSpec, work: Path, known: Mapping[str, Any], log: Path
+) -> Obtained:
+    """One package, to a file in the folder `work`; the vendor's key goes beside the log."""
+    from foundry.net.http import get
+    from foundry.packages.obtain import Trust, obtain
+
+    seconds = float(foundry.settings["network_timeout"])
+    key_file, fingerprint = None, ""
+    key_name = log.with_name(f"signing-key-{spec.role}.asc" if spec.role else "signing-key.asc")
+    entry = known.get("further", {}).get(spec.role, {}) if spec.role else known
+    if foundry.settings["source"] == ARCHIVE:
+        from foundry.archive.source import obtain_archived
+
+        return obtain_archived(foundry, family, spec, work / spec.file, key_file=key_name, log=log,
+                               locked_sha256=entry.get("content_sha256"))
+    if spec.signing is not None:
+        key_file = key_name
+        key_url = foundry.resolve(spec.signing["key_url"])
+        write_atomic(key_file, get(key_url, max_bytes=1 << 20, total=seconds, log=log))
+        fingerprint = pinned_fingerprint(foundry.root, family, spec.signing, spec.path)
+    address = foundry.resolve(spec.repository or spec.url)
+    return obtain(
+        spec, work / spec.file, Trust(key_file, fingerprint, entry.get("content_sha256")), address=address,
+        repository=_repository(address, log, seconds) if spec.repository else None, log=log, seconds=seconds,
+    )
+
+
+def _require_vouched(family: Family, driver: str, found: list[Obtained]) -> None:
+    """What nobody signed counts only by a hash that was written down before it was fetched."""
+    faults = [
+        Fault(family.file, f"{one.spec.path}.sha256",
+              f"the package {one.href} of {driver} is not signed, and nothing says which file is meant;"
+              f' nothing of it was used. Once you have checked it, add "{driver}": {one.file_sha256}')
+        for one in found if not one.known
+    ]
+    if faults:
+        raise ConfigError(faults, hint="compare the hash with what the vendor says, on another way than this download")
+
+
+def _repository(base_url: str, log: Path, seconds: float) -> Repository:
+    """The repository's listing, read once a run for all drivers."""
+    from foundry.packages.repository import list_packages
+
+    with _repositories_lock:
+        found = _repositories.get(base_url)
+        if found is None:
+            found = _repositories[base_url] = list_packages(base_url, log=log, seconds=seconds)
+        return found
+
+
+def _entry(one: Obtained) -> dict[str, Any]:
+    """What the lock keeps of a package: its content's hash and the facts that labels show."""
+    return {
+        "name": one.name, "href": one.href, "url": one.url, "content_sha256": one.content_sha256,
+        "build_time": one.build_time, "license": one.license,
+    }
+
+
+def _signed(one: Obtained) -> dict[str, Any]:
+    if one.signature is None:
+        return {}
+    return {"signature": {"fingerprint": one.signature.fingerprint, "created": one.signature.created}}
+
+
+def _lock(foundry: Foundry, family: Family, driver: str, entry: dict[str, Any]) -> None:
+    """Add the version to the lock file, beside whatever another run or an editor put there meanwhile."""
+    path = foundry.root / foundry.config.lock_path(family.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(foundry.root / foundry.config.build / f".lock-{family.name}"):
+        document = read_json(path) if path.exists() else {"schema": 1, "packages": {}}
+        if not isinstance(document, dict) or not isinstance(document.get("packages"), dict):
+            raise FoundryError(f"{path} was changed to something that is no lock", reason="lock-unreadable",
+                               hint="correct it and run again")
+        if document["packages"].get(driver) != entry:
+            foundry.journal.warn(f"{driver} is now locked in {foundry.config.lock_path(family.name)}: keep that file")
+            document["packages"][driver] = entry
+            write_atomic(path, pretty_json(document))
+        foundry.config.locks[family.name]["packages"][driver] = entry

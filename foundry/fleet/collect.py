@@ -1,0 +1,226 @@
+"""Stage collect: what shards left, merged into this checkout. It alone then writes ledgers for others.
+
+Nothing of a shard is believed because it says so: a row counts if it is what
+this checkout itself would write for the cell today, apart from the digests and
+the time, which only who pushed can know, and if the registries have that image
+with the cell's key. What can't be taken is said.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import pretty_json, write_atomic
+from foundry.cell import image, module
+from foundry.cell.run import TIMES_FILE
+from foundry.driver import fetch
+from foundry.fleet.artifacts import LOGS, Left, read_left, read_totals, shard_folders, shown
+from foundry.ledger import ledgers, publish
+from foundry.ledger.adoption import adopt
+from foundry.plan.cells import Cell
+from foundry.plan.claims import fault_of_time
+from foundry.plan.keys import NOT_FETCHED
+from foundry.plan.ledger import SCHEMA, Row
+from foundry.plan.state import FAILURE_FILE, CellState
+from foundry.registry.targets import targets_of
+from foundry.run.context import Foundry
+from foundry.run.totals import Totals
+
+
+@dataclass
+class Taken:
+    """What was taken of one shard's folder: cells by what is known of them now; what was refused, and why.
+
+    `totals` are the run's, where it left them.
+    """
+
+    folder: Path
+    rows: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    totals: Totals | None = None
+
+    def line(self) -> str:
+        """One sentence."""
+        counts = ((self.rows, "published"), (self.failures, "failed"), (self.others, "neither"))
+        said = ", ".join(f"{len(cells)} {word}" for cells, word in counts if cells) or "nothing"
+        return f"{shown(str(self.folder))}: {said}" + (f"; {len(self.refused)} refused" if self.refused else "")
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A row that a shard left, which this checkout would write if the registries have the image."""
+
+    taken: Taken
+    state: CellState
+    row: Row
+
+
+def collect(foundry: Foundry, folders: Iterable[Path]) -> tuple[list[Taken], list[str]]:
+    """Merge what the folders have; what was taken of each, and a sentence for each that has nothing.
+
+    Raises what `foundry.ledger.ledgers.fetch_missing` and `foundry.ledger.adoption.adopt` raise.
+    """
+    ledgers.fetch_missing(foundry, foundry.states.plan.by_driver)
+    foundry.look_again()
+    cells = {cell.name: cell for cell in (*foundry.states.plan.cells, *foundry.states.plan.withheld)}
+    found: list[tuple[Taken, list[Left]]] = []
+    lost = []
+    for folder in folders:
+        shards = list(shard_folders(folder))
+        if not shards:
+            lost.append(f"{folder}: no shard left anything here")
+        for shard in shards:
+            lefts, refused = read_left(shard, cells, foundry.config.verdicts)
+            totals, no_totals = read_totals(shard, foundry.config.verdicts)
+            refused += [*no_totals, *(one for left in lefts for one in left.refused)]
+            found.append((Taken(shard, refused=refused, totals=totals), lefts))
+    unlocked = _lock(foundry, {left.cell.driver for _, lefts in found for left in lefts if left.documents})
+    claims: list[_Claim] = []
+    for taken, lefts in found:
+        claims += _take(foundry, taken, lefts, unlocked)
+    news = _true(foundry, claims)
+    by_driver: dict[str, list[tuple[Cell, Row]]] = defaultdict(list)
+    for cell, row in news.values():
+        by_driver[cell.driver].append((cell, row))
+    for driver, rows in by_driver.items():
+        ledgers.put_rows(foundry, driver, rows)
+    foundry.look_again()
+    for taken, lefts in found:
+        for left in lefts:
+            _take_failure(foundry, taken, left)
+    foundry.look_again()
+    return [taken for taken, _ in found], lost
+
+
+def _lock(foundry: Foundry, drivers: Iterable[str]) -> dict[str, str]:
+    """Have packages locked whose content no lock names yet: without it no key is known. Driver → why that failed."""
+    failed = {}
+    for driver in sorted(drivers):
+        states = [foundry.states.again(cell) for cell in foundry.states.plan.by_driver.get(driver, ())]
+        if any(state.key is None and state.why.text == NOT_FETCHED for state in states):
+            try:
+                fetch.fetch(foundry, driver, foundry.states.plan.families[driver])
+            except FoundryError as error:
+                failed[driver] = error.message
+    foundry.look_again()
+    return failed
+
+
+def _take(foundry: Foundry, taken: Taken, lefts: Sequence[Left], unlocked: Mapping[str, str]) -> Iterator[_Claim]:
+    """Records, times and logs; yields the rows. Failures are for later, when all rows are known."""
+    for left in lefts:
+        if left.cell.driver in unlocked:
+            taken.refused.append(f"{left.cell.name}: {shown(unlocked[left.cell.driver])}")
+            continue
+        _take_records(foundry, left)
+        state = foundry.states.again(left.cell)
+        record = left.documents.get(publish.RECORD)
+        if record is None:
+            continue
+        row = {name: value for name, value in record["row"].items() if name != "noted"}
+        fault = _fault(foundry, state, row)
+        if fault:
+            taken.refused.append(f"{left.cell.name}/{publish.RECORD}: {shown(fault)}")
+            continue
+        yield _Claim(taken, state, row)
+
+
+def _true(foundry: Foundry, claims: Iterable[_Claim]) -> dict[str, tuple[Cell, Row]]:
+    """The rows that the registries bear out, by cell; of two for one cell the later one."""
+    by_family: dict[str, list[_Claim]] = defaultdict(list)
+    for claim in claims:
+        by_family[claim.state.cell.family.name].append(claim)
+    news: dict[str, tuple[Cell, Row]] = {}
+    for family, ours in by_family.items():
+        rows, refused = adopt(foundry, family, {number: claim.row for number, claim in enumerate(ours)})
+        for number, claim in enumerate(ours):
+            cell = claim.state.cell
+            if number in refused:
+                claim.taken.refused.append(f"{cell.name}/{publish.RECORD}: {refused[number]}")
+                continue
+            claim.taken.rows.append(cell.name)
+            here = news[cell.name][1] if cell.name in news else claim.state.row
+            if not _is_older(rows[number], here):
+                news[cell.name] = cell, rows[number]
+                (foundry.cell_folder(cell) / FAILURE_FILE).unlink(missing_ok=True)
+    return news
+
+
+def _take_records(foundry: Foundry, left: Left) -> None:
+    """What stages left, unless this checkout has what they made itself."""
+    folder = foundry.cell_folder(left.cell)
+    state = foundry.states.again(left.cell)
+    built_here = {module.RECORD: state.module_done, image.RECORD: state.image_done}
+    if not state.adopted and all(built_here.values()):
+        return
+    for name in (module.RECORD, image.RECORD):
+        record = left.documents.get(name)
+        # one that is adopted says what the ledger says, or what somebody would have us believe
+        if record is not None and record["outputs"] and not record.get("adopted") and not built_here[name]:
+            write_atomic(folder / name, pretty_json(record))
+    if TIMES_FILE in left.documents:
+        write_atomic(folder / TIMES_FILE, pretty_json(left.documents[TIMES_FILE]))
+    for name, data in left.logs.items():
+        write_atomic(folder / name, data)
+
+
+def _take_failure(foundry: Foundry, taken: Taken, left: Left) -> None:
+    """Why a cell failed, if it is not published and the try was with today's key."""
+    if left.cell.name in taken.rows:
+        return
+    failure = left.documents.get(FAILURE_FILE)
+    state = foundry.states.again(left.cell)
+    if failure is None or state.adopted or state.key is None:
+        taken.others.append(left.cell.name)
+        return
+    if failure["key"] != state.key.key:
+        taken.refused.append(f"{left.cell.name}/{FAILURE_FILE}: is of other inputs than today's")
+        return
+    folder = foundry.cell_folder(left.cell)
+    log = folder / LOGS[failure["stage"]]
+    texts = {name: _plain(failure[name]) for name in ("message", "hint", "replay")}
+    write_atomic(folder / FAILURE_FILE, pretty_json({**failure, **texts, "log": str(log) if log.exists() else ""}))
+    taken.failures.append(left.cell.name)
+
+
+def _fault(foundry: Foundry, state: CellState, row: Row) -> str:
+    """Why a row is not one that this checkout would write for the cell today; empty when it is."""
+    cell, key = state.cell, state.key
+    document = {"schema": SCHEMA, "driver": cell.driver, "family": cell.family.name, "cells": [row]}
+    faults = foundry.config.verdicts.faults("ledger", document, "")
+    if faults:
+        return faults[0].render()
+    if key is None:
+        return f"its key is not known here: {state.reason}"
+    if row["key"] != key.key:
+        return "is of other inputs than today's"
+    lock = foundry.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"]
+    wanted: dict[str, Any] = {
+        "kernel": cell.kernel, "arch": cell.arch, "key_inputs": key.parts, "tags": list(publish.tags(foundry, cell)),
+        "releases": list(cell.releases), "toolkit": cell.toolkit, "lock": lock,
+    }
+    for name, value in wanted.items():
+        if row.get(name) != value:
+            return f"its {name} is not what it is here"
+    targets = targets_of(foundry.settings, cell.family.name)
+    names = row.get("registries", [])
+    if len(names) != len(targets) or not all(target.is_in(names) for target in targets):
+        return "it is not in the profile's registries, or in others"
+    return fault_of_time(row.get("published", ""))
+
+
+def _is_older(row: Row, here: Row | None) -> bool:
+    """Whether what is here was published with the same key after the row."""
+    return here is not None and here["key"] == row["key"] and here.get("published", "") > row["published"]
+
+
+def _plain(text: str) -> str:
+    """Without control characters, line by line."""
+    return "\n".join("".join(one if one.isprintable() else "?" for one in line) for line in text.splitlines())

@@ -1,0 +1,115 @@
+"""OCI image layouts: an image as a folder of blobs, each a file that is never held in memory as a whole.
+
+Format: OCI image layout specification, version 1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import canonical_json, parse_json, sha256_bytes, write_atomic
+from foundry.formats.images.manifest import ImageConfig, Manifest, parse_config, parse_manifest
+
+_PIECE = 1 << 20  # bytes
+_AGAIN = "remove the image's folder and build again"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One image in a folder."""
+
+    folder: Path
+    digest: str
+    data: bytes
+    manifest: Manifest
+    config: ImageConfig
+
+    @property
+    def size(self) -> int:
+        """Bytes of manifest, configuration and layers as they are stored."""
+        return len(self.data) + self.manifest.config.size + sum(layer.size for layer in self.manifest.layers)
+
+    @property
+    def files(self) -> list[str]:
+        """The files that the image is, relative to the folder."""
+        parts = (self.digest, self.manifest.config.digest, *(layer.digest for layer in self.manifest.layers))
+        return ["index.json", "oci-layout", *dict.fromkeys(blob_file(digest) for digest in parts)]
+
+    @property
+    def blobs(self) -> Mapping[str, BlobFile]:
+        """Configuration and layers by digest."""
+        parts = (self.manifest.config, *self.manifest.layers)
+        return {part.digest: BlobFile(self.folder / blob_file(part.digest), part.digest, part.size) for part in parts}
+
+
+@dataclass(frozen=True)
+class BlobFile:
+    """A blob that is read when it is sent, and refused before its last piece if it is not what its digest says."""
+
+    path: Path
+    digest: str
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        found, last = hashlib.sha256(), b""
+        with self.path.open("rb") as stream:
+            while piece := stream.read(_PIECE):
+                found.update(piece)
+                if last:
+                    yield last
+                last = piece
+        if f"sha256:{found.hexdigest()}" != self.digest:
+            raise FoundryError(f"{self.path} differs from its digest", reason="oci-damaged",
+                               hint=_AGAIN)
+        yield last
+
+
+def blob_file(digest: str) -> str:
+    """Where a blob is in a layout."""
+    return f"blobs/sha256/{digest.partition(':')[2]}"
+
+
+def read_layout(folder: Path) -> Layout:
+    """The single image of a layout; manifest and configuration are checked against their digests.
+
+    Raises FoundryError ``oci-damaged``, and what parsing them raises.
+    """
+    try:
+        [entry] = parse_json((folder / "index.json").read_bytes())["manifests"]
+        data = _checked(folder, entry["digest"])
+        manifest = parse_manifest(data, entry["mediaType"])
+        assert isinstance(manifest, Manifest)  # noqa: S101 - a file of ours
+        config = parse_config(_checked(folder, manifest.config.digest))
+    except (KeyError, ValueError, TypeError, AssertionError, OSError) as error:
+        raise FoundryError(f"{folder} is no OCI layout of one image: {error!r}", reason="oci-damaged",
+                           hint=_AGAIN) from error
+    return Layout(folder, entry["digest"], data, manifest, config)
+
+
+def _checked(folder: Path, digest: str) -> bytes:
+    data = (folder / blob_file(digest)).read_bytes()
+    if digest != f"sha256:{sha256_bytes(data)}":
+        raise FoundryError(f"{folder}: a blob differs from its digest {digest}", reason="oci-damaged", hint=_AGAIN)
+    return data
+
+
+def annotate(folder: Path, annotations: Mapping[str, str]) -> Layout:
+    """Put annotations into the manifest, in place of what it has under the same names; the image as it is then."""
+    old = read_layout(folder)
+    document = parse_json(old.data)
+    data = canonical_json({**document, "annotations": {**document.get("annotations", {}), **annotations}})
+    digest = f"sha256:{sha256_bytes(data)}"
+    write_atomic(folder / blob_file(digest), data)
+    index = {"schemaVersion": 2, "manifests": [
+        {"mediaType": old.manifest.media_type, "digest": digest, "size": len(data)}]}
+    write_atomic(folder / "index.json", canonical_json(index))
+    if digest != old.digest:
+        (folder / blob_file(old.digest)).unlink(missing_ok=True)
+    return read_layout(folder)

@@ -1,0 +1,114 @@
+"""OCI image archives: read, checked, and written with settled bytes.
+
+Formats: OCI image layout and image manifest specifications, version 1.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import canonical_json, sha256_bytes
+
+REF_NAME = "org.opencontainers.image.ref.name"
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of an archive. `size` is that of manifest, config and layers as stored, in bytes."""
+
+    digest: str
+    config_digest: str
+    diff_ids: tuple[str, ...]
+    layers: tuple[str, ...]
+    labels: Mapping[str, str]
+    architecture: str
+    size: int
+    blobs: Mapping[str, bytes]
+    manifest_type: str
+
+
+def read_archive(path: Path) -> Image:
+    """The single image of an OCI archive, every blob checked against its digest.
+
+    Raises FoundryError (``oci-damaged``) for anything else.
+    """
+    try:
+        files = _members(path)
+        index = json.loads(files["index.json"])
+        [entry] = index["manifests"]
+        blobs = {
+            f"sha256:{name.rpartition('/')[2]}": data
+            for name, data in files.items() if name.startswith("blobs/sha256/")
+        }
+        for digest, data in blobs.items():
+            if digest != f"sha256:{sha256_bytes(data)}":
+                raise FoundryError(f"{path.name}: a blob differs from its digest {digest}", reason="oci-damaged")
+        return _image(blobs, entry["digest"], entry["mediaType"])
+    except (KeyError, ValueError, TypeError, AttributeError, OSError, tarfile.TarError) as error:
+        raise FoundryError(
+            f"{path.name} is not an OCI archive of one image: {error!r}", reason="oci-damaged"
+        ) from error
+
+
+def with_annotations(image: Image, annotations: Mapping[str, str]) -> Image:
+    """The image with these annotations in its manifest, in place of what it has under the same names."""
+    manifest = json.loads(image.blobs[image.digest])
+    manifest["annotations"] = {**manifest.get("annotations", {}), **annotations}
+    data = canonical_json(manifest)
+    digest = f"sha256:{sha256_bytes(data)}"
+    blobs = {name: blob for name, blob in image.blobs.items() if name != image.digest}
+    size = image.size - len(image.blobs[image.digest]) + len(data)
+    return replace(image, digest=digest, blobs={**blobs, digest: data}, size=size)
+
+
+def write_archive(image: Image, path: Path, name: str, mtime: int) -> None:
+    """Write the image as an OCI archive whose bytes depend on nothing but the arguments.
+
+    `name` is what a container engine calls the image when it loads it.
+    """
+    index = {
+        "schemaVersion": 2,
+        "manifests": [{
+            "mediaType": image.manifest_type, "digest": image.digest,
+            "size": len(image.blobs[image.digest]), "annotations": {REF_NAME: name},
+        }],
+    }
+    wanted = sorted({image.digest, image.config_digest, *image.layers})
+    files = {
+        "oci-layout": canonical_json({"imageLayoutVersion": "1.0.0"}), "index.json": canonical_json(index),
+        **{f"blobs/sha256/{digest.partition(':')[2]}": image.blobs[digest] for digest in wanted},
+    }
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for file in sorted(files):
+            info = tarfile.TarInfo(file)
+            info.size, info.mtime, info.mode = len(files[file]), mtime, 0o644
+            tar.addfile(info, io.BytesIO(files[file]))
+
+
+def _image(blobs: Mapping[str, bytes], digest: str, manifest_type: str) -> Image:
+    manifest: Mapping[str, Any] = json.loads(blobs[digest])
+    config_digest: str = manifest["config"]["digest"]
+    config: Mapping[str, Any] = json.loads(blobs[config_digest])
+    layers = tuple(layer["digest"] for layer in manifest["layers"])
+    sizes = [len(blobs[part]) for part in (digest, config_digest, *layers)]
+    return Image(
+        digest, config_digest, tuple(config["rootfs"]["diff_ids"]), layers,
+        config.get("config", {}).get("Labels") or {}, config["architecture"], sum(sizes), blobs, manifest_type,
+    )
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    files = {}
+    with tarfile.open(path) as tar:
+        for member in tar:
+            if member.isfile():
+                stream = tar.extractfile(member)
+                files[member.name.removeprefix("./")] = stream.read() if stream else b""
+    return files

@@ -1,0 +1,196 @@
+"""Kernel modules: what an ELF file says about itself to the kernel that loads it.
+
+Sources of the facts: kernel/module/ and scripts/mod/modpost.c in the kernel.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import FoundryError
+
+NOT_A_MODULE = "gate-not-a-module"
+
+_SIGNATURE_MARK = b"~Module signature appended~\n"
+_KSYMTAB = "__ksymtab_"
+_VERSION_ENTRY = 64  # bytes: an unsigned long, then the name, filled up with zeros
+_IGNORED_IMPORTS = frozenset({"_GLOBAL_OFFSET_TABLE_"})  # the kernel ignores it, too
+_SECTIONS = (".modinfo", "__versions", "__version_ext_crcs", "__version_ext_names")
+_MACHINES = {
+    ("EM_X86_64", True): "x86_64",
+    ("EM_AARCH64", True): "aarch64",
+    ("EM_PPC64", True): "ppc64le",
+    ("EM_S390", False): "s390x",
+}
+
+
+@dataclass(frozen=True)
+class ModuleFacts:
+    """What a module says; symbols are sorted, `modinfo` is in the file's order. `exports` are for other modules.
+
+    `machine` is what ``uname -m`` says on the machines that the module is for,
+    or ELF's own name for it. `name` and `vermagic` are empty when missing.
+    `versions` holds CRCs by symbol and is empty without modversions.
+    """
+
+    machine: str
+    modinfo: tuple[tuple[str, str], ...]
+    imports: tuple[str, ...]
+    weak_imports: tuple[str, ...]
+    versions: Mapping[str, int]
+    signed: bool
+    exports: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The module's name, as `lsmod` shows it."""
+        return self.first("name")
+
+    @property
+    def vermagic(self) -> str:
+        """The kernel that it was compiled for, then that kernel's settings."""
+        return self.first("vermagic")
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """The modules that must be loaded before it."""
+        return tuple(name for name in self.first("depends").split(",") if name)
+
+    @property
+    def firmware(self) -> tuple[str, ...]:
+        """The firmware files that it asks for, relative to the firmware folder."""
+        return self.all("firmware")
+
+    @property
+    def aliases(self) -> int:
+        """How many patterns of devices it is for."""
+        return len(self.all("alias"))
+
+    def first(self, key: str) -> str:
+        """The first value of a modinfo key, which is the one that the kernel reads; empty when missing."""
+        return next(iter(self.all(key)), "")
+
+    def all(self, key: str) -> tuple[str, ...]:
+        """Every value of a modinfo key."""
+        return tuple(value for name, value in self.modinfo if name == key)
+
+
+def read_module(path: Path) -> ModuleFacts:
+    """The facts of a module file.
+
+    Raises FoundryError (``gate-not-a-module``) when the file can't be read or
+    is anything but an uncompressed kernel module.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise not_a_module(f"{path.name} can't be read: {error.strerror}") from error
+    return parse_module(data, path.name)
+
+
+def parse_module(data: bytes, label: str = "the file") -> ModuleFacts:
+    """The facts of a module's bytes; raises like `read_module`."""
+    machine, little, wide, sections, undefined, exported = _elf(data, label)
+    if ".modinfo" not in sections:
+        raise not_a_module(f"{label} is an object file but no kernel module: it has no .modinfo section")
+    return ModuleFacts(
+        machine=machine,
+        modinfo=tuple(_modinfo(sections[".modinfo"])),
+        imports=_names(undefined, "STB_GLOBAL"),
+        weak_imports=_names(undefined, "STB_WEAK"),
+        versions=_versions(sections, little, wide, label),
+        signed=data.endswith(_SIGNATURE_MARK),
+        exports=tuple(sorted(set(exported))),
+    )
+
+
+def not_a_module(message: str) -> FoundryError:
+    """The error for a file that is no kernel module."""
+    return FoundryError(message, reason=NOT_A_MODULE, hint="the build log says what was made in its place")
+
+
+def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], list[tuple[str, str]], list[str]]:
+    """Machine, is it little-endian, is it 64 bits wide, wanted sections, undefined (symbol, binding), exported."""
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
+
+    if not data.startswith(b"\x7fELF"):
+        raise not_a_module(f"{label} is no ELF file")
+    try:
+        file = ELFFile(io.BytesIO(data))
+        kind = file["e_type"]
+        machine = _MACHINES.get((file["e_machine"], file.little_endian), str(file["e_machine"]))
+        sections: dict[str, bytes] = {}
+        undefined: list[tuple[str, str]] = []
+        exported: list[str] = []
+        for section in file.iter_sections():
+            if section.name in _SECTIONS:
+                sections.setdefault(section.name, _content(data, section))
+            if isinstance(section, SymbolTableSection) and section["sh_type"] == "SHT_SYMTAB":
+                undefined += _undefined(section)
+                exported += _exported(section)
+        little, wide = bool(file.little_endian), file.elfclass == 64  # noqa: PLR2004
+    except Exception as error:  # pyelftools lets many kinds out when a file is damaged
+        raise not_a_module(f"{label} is a damaged ELF file: {error or type(error).__name__}") from error
+    if kind != "ET_REL":
+        raise not_a_module(f"{label} is an ELF file but no relocatable object: {kind}")
+    return machine, little, wide, sections, undefined, exported
+
+
+def _content(data: bytes, section: Any) -> bytes:
+    start, size = int(section["sh_offset"]), int(section["sh_size"])
+    if start + size > len(data):
+        raise ValueError(f"section {section.name} ends behind the end of the file")
+    return data[start:start + size]
+
+
+def _exported(table: Any) -> Iterator[str]:
+    """EXPORT_SYMBOL leaves an entry ``__ksymtab_<symbol>`` (kernel, include/linux/export.h)."""
+    for symbol in table.iter_symbols():
+        if symbol["st_shndx"] != "SHN_UNDEF" and symbol.name.startswith(_KSYMTAB):
+            yield str(symbol.name).removeprefix(_KSYMTAB)
+
+
+def _undefined(table: Any) -> Iterator[tuple[str, str]]:
+    for symbol in table.iter_symbols():
+        if symbol["st_shndx"] == "SHN_UNDEF" and symbol.name:
+            yield str(symbol.name), str(symbol["st_info"]["bind"])
+
+
+def _names(undefined: list[tuple[str, str]], binding: str) -> tuple[str, ...]:
+    return tuple(sorted({name for name, bound in undefined if bound == binding} - _IGNORED_IMPORTS))
+
+
+def _modinfo(data: bytes) -> Iterator[tuple[str, str]]:
+    for entry in data.split(b"\0"):
+        key, equals, value = entry.decode(errors="replace").partition("=")
+        if equals:
+            yield key, value
+
+
+def _versions(sections: Mapping[str, bytes], little: bool, wide: bool, label: str) -> dict[str, int]:
+    """CRCs by symbol; of several entries for one symbol the first counts, as for the kernel."""
+    versions: dict[str, int] = {}
+    order = "<" if little else ">"
+    data = sections.get("__versions", b"")
+    crc_format = order + ("Q" if wide else "I")
+    crc_size = struct.calcsize(crc_format)
+    if len(data) % _VERSION_ENTRY:
+        raise not_a_module(f"{label} has a damaged __versions section: {len(data)} bytes")
+    for start in range(0, len(data), _VERSION_ENTRY):
+        (crc,) = struct.unpack_from(crc_format, data, start)
+        name = data[start + crc_size:start + _VERSION_ENTRY].split(b"\0", 1)[0]
+        versions.setdefault(name.decode(errors="replace"), crc)
+    # From Linux 6.14 on names may be longer: two sections, 4-byte CRCs and names that end with a zero.
+    crcs = sections.get("__version_ext_crcs", b"")
+    names = sections.get("__version_ext_names", b"").split(b"\0")
+    if len(crcs) % 4 or len(crcs) // 4 > len(names):
+        raise not_a_module(f"{label} has damaged __version_ext sections")
+    for (crc,), name in zip(struct.iter_unpack(order + "I", crcs), names, strict=False):
+        versions.setdefault(name.decode(errors="replace"), crc)
+    return versions

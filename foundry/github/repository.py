@@ -1,0 +1,73 @@
+"""The GitHub repository that a profile's releases are in: its name, the token, and the ledgers that it has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from foundry.base.files import append_to, sha256_bytes
+from foundry.base.names import LEDGER_FILE
+from foundry.plan.ledger import ledger_path
+from foundry.run.context import Foundry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from foundry.github.client import GitHub
+
+LOG = "github.log"
+_MAX_LEDGER = 64 << 20  # bytes
+_TOKENS = ("GITHUB_TOKEN", "GH_TOKEN")
+
+
+def repository(foundry: Foundry, environ: Mapping[str, str] = os.environ) -> str:
+    """``owner/name`` of the repository that has the releases; in GitHub Actions the workflow's. Empty: no releases."""
+    configured: str = foundry.settings["github_repository"]
+    return environ.get("GITHUB_REPOSITORY", "") or configured if configured else ""
+
+
+def release_tag(family: str, driver: str) -> str:
+    """Tag and name of a driver's release: ``neuron-driver-2.22.2.0``."""
+    return f"{family}-driver-{driver}"
+
+
+def require_token(what: str = "GitHub releases") -> None:
+    """OutsideError ``github-credentials`` where no token is set: said before anything is built."""
+    from foundry.github.client import missing_token
+
+    if not _token():
+        raise missing_token(what)
+
+
+def released_ledger(foundry: Foundry, driver: str, *, unless: bytes | None = None) -> bytes | None:
+    """The ledger that the driver's release has; None where there is no release or none with it, or it is `unless`."""
+    if not repository(foundry):
+        return None
+    from foundry.github.releases import read_asset
+
+    tag = release_tag(foundry.states.plan.families[driver].name, driver)
+    known = sha256_bytes(unless) if unless is not None else ""
+    return read_asset(driver_client(foundry, driver), tag, LEDGER_FILE, _MAX_LEDGER, unless=known)
+
+
+def driver_client(foundry: Foundry, driver: str) -> GitHub:
+    """A client that notes attempts that failed in the log of the driver's release."""
+    return client(foundry, foundry.root / ledger_path(foundry.config.build, driver).with_name(LOG))
+
+
+def client(foundry: Foundry, log: Path, permissions: str = "the permission `contents: write`") -> GitHub:
+    """A client of the repository; ``GITHUB_API_URL`` is another server's address, as GitHub Actions sets it.
+
+    `permissions` are those that a token needs, for the hint when they are missing.
+    """
+    from foundry.github.client import API, GitHub
+
+    return GitHub(
+        repository(foundry), token=_token(), api=os.environ.get("GITHUB_API_URL") or API,
+        seconds=float(foundry.settings["network_timeout"]), note=append_to(log), permissions=permissions,
+    )
+
+
+def _token() -> str:
+    return next((os.environ[name] for name in _TOKENS if os.environ.get(name)), "")

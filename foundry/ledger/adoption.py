@@ -1,0 +1,74 @@
+"""Rows of a ledger that this checkout did not write are claims; those are adopted that the registries bear out.
+
+Whoever can write a ledger (its tag, the asset of a release, another job's artifact) can write today's keys into it:
+they are made of public files. So a row counts where a registry of the profile's own has an image under its digest
+that bears its key, and it then names those registries alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+from foundry.base.parallel import in_parallel
+from foundry.plan.claims import fault_of
+from foundry.plan.ledger import Row
+from foundry.run.context import Foundry
+
+K = TypeVar("K", bound=Hashable)
+_READERS = 8  # rows that are proven at once
+
+
+def adopt(
+    foundry: Foundry, family: str, rows: Mapping[K, Row], proven: Mapping[K, Row] | None = None
+) -> tuple[dict[K, Row], dict[K, str]]:
+    """Of rows of a family's cells those that are true, with the registries that have them; and why others are not.
+
+    Costs two requests for a row and a registry that it names. Rows of `proven` with the same digest and key cost
+    none for the registries that they name. Raises what reading from a registry raises.
+    """
+    refused: dict[K, str] = {}
+    there: dict[K, list[str]] = {}
+    claims: list[tuple[K, int]] = []
+    targets = foundry.targets(family)
+    for name, row in rows.items():
+        named = [number for number, target in enumerate(targets) if target.is_in(row.get("registries", ()))]
+        fault = fault_of(row) or ("" if named else "it is in no registry of this profile")
+        if fault:
+            refused[name] = fault
+            continue
+        known = _registries(row, (proven or {}).get(name))
+        there[name] = [targets[number].name for number in named if targets[number].is_in(known)]
+        claims += [(name, number) for number in named if not targets[number].is_in(known)]
+    for name, number in _true(foundry, family, rows, claims):
+        there[name].append(targets[number].name)
+    for name in [name for name, names in there.items() if not names]:
+        refused[name] = f"no registry of this profile has an image {rows[name]['digest']} with its key"
+        del there[name]
+    return {name: {**rows[name], "registries": sorted(names)} for name, names in there.items()}, refused
+
+
+def _registries(row: Row, proven: Row | None) -> list[str]:
+    """Where an image is that is known to be the row's."""
+    if proven is None or (proven["digest"], proven["key"]) != (row["digest"], row["key"]):
+        return []
+    return list(proven.get("registries", ()))
+
+
+def _true(
+    foundry: Foundry, family: str, rows: Mapping[K, Row], claims: list[tuple[K, int]]
+) -> list[tuple[K, int]]:
+    """The claims, each of a row and the number of a target, that the target bears out."""
+    from foundry.registry.images import has_image
+
+    def holds(claim: tuple[K, int]) -> bool:
+        name, number = claim
+        return has_image(foundry.writer(family, number), rows[name]["digest"], rows[name]["key"])
+
+    found = []
+    for outcome in in_parallel(claims, holds, threads=_READERS, stopping=foundry.ending):
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.value:
+            found.append(outcome.job)
+    return found

@@ -1,0 +1,274 @@
+"""The drivers' ledgers: kept below ``build/<profile>``, and beside the images in their registries.
+
+A cell's row is written as soon as its image is published; nothing is ever lost
+from a ledger because something failed later. A checkout that has no ledger of a
+driver asks once, the registry and, where there are such, the driver's GitHub
+release, whose ledger is read if it is another; "there is none" is kept as an
+empty ledger.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import ConfigError, FoundryError
+from foundry.base.filelock import locked
+from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomic
+from foundry.base.names import tag_of
+from foundry.base.versions import version_key
+from foundry.config.patches import applying
+from foundry.github.repository import released_ledger
+from foundry.ledger.adoption import adopt
+from foundry.plan.cells import Cell
+from foundry.plan.ledger import Ledger, NewerLedger, Place, Row, ledger_path, parse_ledger
+from foundry.registry.targets import Target
+from foundry.run.context import Foundry
+
+MEDIA_TYPE = "application/vnd.kmod-foundry.ledger.v1+json"
+TAG_PREFIX = "ledger-"
+_MEANWHILE = ("document-changed", "push-mismatch")  # how it shows that somebody else writes
+_SETTLE_SECONDS = 0.1
+_ATTEMPTS = 6  # at writing a ledger that somebody else writes, too
+_STORED = "stored.json"  # target → hash of the ledger that it was last given
+
+
+def ledger_tag(driver: str) -> str:
+    """The tag of a driver's ledger; no image has it, as those begin with the driver's version."""
+    return tag_of(f"{TAG_PREFIX}{driver}")
+
+
+def ledger_file(foundry: Foundry, driver: str) -> Path:
+    """The driver's ledger of this checkout, absolute."""
+    return foundry.root / ledger_path(foundry.config.build, driver)
+
+
+def ledger_of(foundry: Foundry, driver: str) -> Ledger:
+    """The driver's ledger as this checkout has it; an empty one where it has none. Raises ConfigError."""
+    path = ledger_file(foundry, driver)
+    content = path.read_bytes() if path.exists() else None
+    if content is None:
+        return Ledger(driver, foundry.states.plan.families[driver].name)
+    return parse_ledger(content, str(ledger_path(foundry.config.build, driver)), foundry.config.verdicts)
+
+
+def put_row(foundry: Foundry, cell: Cell, row: Row) -> None:
+    """Put a published cell's row into the ledger, beside what others wrote meanwhile."""
+    put_rows(foundry, cell.driver, [(cell, row)])
+
+
+def put_rows(foundry: Foundry, driver: str, rows: Iterable[tuple[Cell, Row]]) -> None:
+    """Put rows of cells of one driver into its ledger, all at once."""
+    news = list(rows)
+
+    def put(ledger: Ledger) -> Ledger:
+        for cell, row in news:
+            ledger = ledger.with_row(row, _series(cell))
+        return ledger
+
+    change(foundry, driver, put)
+    for cell, row in news:
+        foundry.states.note_row(cell, row)
+
+
+def change(foundry: Foundry, driver: str, how: Callable[[Ledger], Ledger]) -> bytes:
+    """Change the ledger of this checkout under its lock; its bytes. An unchanged one is not written."""
+    path = ledger_file(foundry, driver)
+    with locked(path.with_name(".ledger.lock")):
+        data = how(ledger_of(foundry, driver)).to_bytes()
+        if not path.exists() or path.read_bytes() != data:
+            write_atomic(path, data)
+    return data
+
+
+def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
+    """Have a ledger of each driver here: asks for those that are not.
+
+    Raises what GitHub and the registry raise: an answer that can't be had is never "nothing published".
+    """
+    for driver in drivers:
+        path = ledger_file(foundry, driver)
+        family = foundry.states.plan.families[driver].name
+        targets = foundry.targets(family)
+        if path.exists() or not targets:
+            continue
+        content, ledger = _read_remote(foundry, driver, 0)
+        ledger = adopted(foundry, ledger, f"the ledger of {targets[0].name}")
+        released = released_ledger(foundry, driver, unless=content)
+        if released is not None:
+            ledger = _joined(foundry, ledger, released, known=content is not None)
+        data = ledger.to_bytes()
+        write_atomic(path, data)
+        if content == data:
+            _mark(foundry, driver, targets[0], data)
+
+
+def _joined(foundry: Foundry, ledger: Ledger, released: bytes, *, known: bool) -> Ledger:
+    """Both ledgers in one: either place may have missed what a run left in the other. The registry's goes first."""
+    try:
+        theirs = checked(foundry, released, f"the GitHub release of {ledger.driver}", ledger.driver)
+    except NewerLedger:
+        raise
+    except FoundryError as error:
+        if not known:
+            raise
+        foundry.journal.warn(f"{error.message}: the registry's ledger is used")
+        return ledger
+    news = {place: row for place, row in theirs.rows.items() if place not in ledger.rows}
+    return ledger.over(adopted(foundry, replace(theirs, rows=news), f"the GitHub release of {ledger.driver}"))
+
+
+def adopted(foundry: Foundry, ledger: Ledger, where: str, proven: Mapping[Place, Row] | None = None) -> Ledger:
+    """The ledger that `where` has, with the rows that are true; that others are left out is said.
+
+    `proven` and what is raised are those of `foundry.ledger.adoption.adopt`.
+    """
+    rows, refused = adopt(foundry, ledger.family, ledger.rows, proven)
+    if refused:
+        (kernel, arch), fault = min(refused.items())
+        foundry.journal.warn(
+            f"{where}: {len(refused)} of {len(ledger.rows)} rows of {ledger.driver} are not believed, such as"
+            f" {kernel} {arch}: {fault}"
+        )
+    return replace(ledger, rows=rows)
+
+
+def store(foundry: Foundry, driver: str) -> None:
+    """Merge what the targets have, make it an edition, and give it to each target that lacks it.
+
+    In a profile that publishes nowhere the rows are those of the cells that are built, and name no
+    registry. Where somebody else writes at the same time, both ledgers are merged again. Raises what
+    pushing raises.
+    """
+    family = foundry.states.plan.families[driver].name
+    targets = foundry.targets(family)
+    if not targets:
+        change(foundry, driver, lambda ledger: _with_built(foundry, ledger).with_edition())
+        return
+    for attempt in range(_ATTEMPTS):
+        try:
+            _store_once(foundry, driver, targets)
+            return
+        except FoundryError as error:
+            if error.reason not in _MEANWHILE or attempt == _ATTEMPTS - 1:
+                raise
+            foundry.ending.wait(random.uniform(0.1, 0.5) * 2**attempt)  # noqa: S311 - keeps two writers apart
+
+
+def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> None:
+    from foundry.registry.document import put_document
+
+    family = foundry.states.plan.families[driver].name
+    theirs = [_read_remote(foundry, driver, number) for number in range(len(targets))]
+    mine = ledger_of(foundry, driver).rows
+    others = [adopted(foundry, theirs[number][1], f"the ledger of {target.name}", mine)
+              for number, target in enumerate(targets)]
+
+    def merge(ledger: Ledger) -> Ledger:
+        for other in others:
+            ledger = ledger.merged(other)
+        return ledger.with_edition()
+
+    data, started = change(foundry, driver, merge), time.monotonic()
+    written = [number for number in range(len(targets)) if theirs[number][0] != data]
+    for number in written:
+        put_document(foundry.writer(family, number), ledger_tag(driver), data, MEDIA_TYPE, over=theirs[number][0])
+    if written:  # somebody in step with us has looked before our write, and writes about now
+        foundry.ending.wait(max(_SETTLE_SECONDS, time.monotonic() - started))
+    for number in written:
+        if _read_remote(foundry, driver, number)[0] != data:
+            raise FoundryError(f"{targets[number].name}:{ledger_tag(driver)} was changed meanwhile",
+                               reason="document-changed", retry=True, hint="somebody else publishes here: run again")
+    for target in targets:
+        _mark(foundry, driver, target, data)
+
+
+def stored(foundry: Foundry, driver: str) -> bool:
+    """Whether the ledger is an edition that every target has; finding out asks nobody."""
+    ledger = foundry.states.ledgers.get(driver)
+    if not foundry.settings["publish"]:
+        return ledger is not None and ledger.in_edition and _with_built(foundry, ledger) == ledger
+    if ledger is None or not ledger.rows:
+        return True
+    marks = list(_marks(foundry, driver).values())
+    data = ledger_file(foundry, driver).read_bytes()
+    return ledger.in_edition and marks.count(sha256_bytes(data)) >= len(foundry.settings["publish"])
+
+
+def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
+    """The ledgers by driver: those of the matrix, asked for where they are not here, and others of this folder.
+
+    Raises what `fetch_missing` raises.
+    """
+    fetch_missing(foundry, foundry.states.plan.by_driver)
+    folder = foundry.root / foundry.config.build / "release"
+    drivers = {path.parent.name for path in folder.glob("*/images.json")}
+    return {driver: ledger_of(foundry, driver) for driver in sorted(drivers, key=version_key)}
+
+
+def _with_built(foundry: Foundry, ledger: Ledger) -> Ledger:
+    """The ledger with the cells that are built here, in a profile that publishes nowhere; else the ledger itself."""
+    if foundry.settings["publish"]:
+        return ledger
+    for cell in foundry.states.plan.by_driver[ledger.driver]:
+        row = _built_row(foundry, cell)
+        if row is not None:
+            ledger = ledger.with_row(row, _series(cell))
+    return ledger
+
+
+def _series(cell: Cell) -> list[Mapping[str, Any]]:
+    return [patch.as_data() for patch in applying(cell.family.patches, cell.driver, cell.kernel)]
+
+
+def _built_row(foundry: Foundry, cell: Cell) -> Row | None:
+    state = foundry.states.cells[cell.name]
+    if state.key is None or not (state.module_done and state.image_done) or state.image is None:
+        return None
+    image = state.image
+    return {
+        "kernel": cell.kernel, "arch": cell.arch, "key": state.key.key, "key_inputs": state.key.parts,
+        "digest": image["digest"], "config_digest": image["config_digest"], "size": image["size"],
+        "tags": [cell.tag], "registries": [], "releases": list(cell.releases), "toolkit": state.cell.toolkit,
+        "lock": foundry.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"],
+    }
+
+
+def _read_remote(foundry: Foundry, driver: str, number: int) -> tuple[bytes | None, Ledger]:
+    """A ledger as a registry has it: its bytes, None where there is none, and what they say."""
+    from foundry.registry.document import get_document
+
+    family = foundry.states.plan.families[driver].name
+    writer = foundry.writer(family, number)
+    content = get_document(writer, ledger_tag(driver), MEDIA_TYPE)
+    if content is None:
+        return None, Ledger(driver, family)
+    return content, checked(foundry, content, f"{writer.name}:{ledger_tag(driver)}", driver)
+
+
+def checked(foundry: Foundry, content: bytes, where: str, driver: str) -> Ledger:
+    """The ledger in a content that `where` has. Raises ConfigError, and FoundryError where it is another driver's."""
+    try:
+        found = parse_ledger(content, where, foundry.config.verdicts)
+    except ConfigError as error:
+        error.hint = error.hint or "is it damaged? remove it there: images that are published are adopted by their keys"
+        raise
+    if found.driver != driver:
+        raise FoundryError(f"{where} is the ledger of {found.driver}, not of {driver}", reason="document-malformed",
+                           hint="does something else use this place?")
+    return found
+
+
+def _mark(foundry: Foundry, driver: str, target: Target, data: bytes) -> None:
+    """Remember that a target has these bytes."""
+    marks = {**_marks(foundry, driver), target.name: sha256_bytes(data)}
+    write_atomic(ledger_file(foundry, driver).with_name(_STORED), pretty_json(marks))
+
+
+def _marks(foundry: Foundry, driver: str) -> Mapping[str, Any]:
+    found = read_json(ledger_file(foundry, driver).with_name(_STORED))
+    return found if isinstance(found, dict) else {}

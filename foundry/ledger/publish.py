@@ -1,0 +1,205 @@
+"""Stage push: a cell's image in the registries of its profile, proven, and its row in this checkout's ledger.
+
+A tag that exists is never overwritten silently: the same key is adopted, another
+one is replaced only where the ledger knows what is replaced and why, or with
+FORCE_BUILD.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import append_to
+from foundry.base.names import KEY_LABEL, tag_of
+from foundry.base.records import write_record
+from foundry.cell import image
+from foundry.ledger.ledgers import put_row
+from foundry.ledger.push_source import Published
+from foundry.plan.cells import Cell
+from foundry.plan.keys import CellKey, changed_parts, part_words
+from foundry.plan.ledger import Row
+from foundry.plan.state import CellState
+from foundry.registry.targets import targets_of
+from foundry.run.context import Foundry
+from foundry.run.failure import noted
+
+if TYPE_CHECKING:
+    from foundry.registry.client import Fetched
+    from foundry.registry.push import Writer
+
+LOG = "push.log"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+RECORD = "push.json"
+
+
+@dataclass(frozen=True)
+class _Replaced:
+    """The image that a tag had before: manifest digest, key, and why it was replaced."""
+
+    digest: str
+    key: str
+    reason: str
+
+
+def published(foundry: Foundry, state: CellState) -> bool:
+    """Whether the ledger has the cell with today's key in all targets, for all its releases; asks nobody."""
+    if not state.adopted or state.row is None:
+        return False
+    names = state.row.get("registries", [])
+    family = state.cell.family.name
+    return (
+        all(target.is_in(names) for target in targets_of(foundry.settings, family))
+        and list(state.cell.releases) == state.row["releases"]
+        and set(tags(foundry, state.cell)) <= set(state.row["tags"])
+    )
+
+
+def push(foundry: Foundry, cell: Cell) -> None:
+    """Publish the cell's image to every target and write its row.
+
+    Raises FoundryError: ``tag-taken``, ``push-mismatch``, ``image-missing`` (it was not built), and what
+    `foundry.registry.push.Writer.push` raises.
+    """
+    state = foundry.states.again(cell)
+    key = state.key
+    if key is None:
+        raise FoundryError(f"{cell.name} can't be published: {state.reason}", reason="key-unknown")
+    folder = foundry.cell_folder(cell)
+    (folder / RECORD).unlink(missing_ok=True)
+    with noted(folder, stage="push", key=key.key):
+        row = _pushed(foundry, cell, state, key)
+    put_row(foundry, cell, row)
+    write_record(folder / RECORD, "push", {
+        "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch, "key": key.key,
+        "inputs": {}, "outputs": {}, "row": row,
+    })
+    if not foundry.settings["keep_images"]:
+        (folder / image.ARCHIVE).unlink(missing_ok=True)
+
+
+def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> Row:
+    """Have the image in every target; the cell's row."""
+    current = state.row is not None and state.row["key"] == key.key and not foundry.states.force
+    row = state.row if current else None
+    log = foundry.cell_folder(cell) / LOG
+    log.unlink(missing_ok=True)
+    content = Published(foundry, state, row, log)
+    registries = list(row.get("registries", [])) if row is not None else []
+    replaced: _Replaced | None = None
+    for number, target in enumerate(foundry.targets(cell.family.name)):
+        writer = foundry.writer(cell.family.name, number)
+        if row is None or not target.is_in(registries) or not set(tags(foundry, cell)) <= set(row["tags"]):
+            replaced = _publish(foundry, writer, state, key, content) or replaced
+        registries = [*(name for name in registries if name != writer.name), writer.name]
+    return _row(foundry, state, key, content, sorted(registries), replaced)
+
+
+def _publish(
+    foundry: Foundry, writer: Writer, state: CellState, key: CellKey, content: Published
+) -> _Replaced | None:
+    """Have the image under all its tags in one registry."""
+    replaced = None
+    note = append_to(content.log)
+    for tag in tags(foundry, state.cell):
+        there = writer.tagged(tag)
+        if there is not None and there.digest == content.digest:
+            note(f"{writer.name}:{tag} is there already: {there.digest}")
+            continue
+        if there is not None:
+            its_key = _key_of(writer, there.digest)
+            if its_key == key.key and not foundry.states.force:
+                note(f"{writer.name}:{tag} has the same key: {there.digest} is adopted")
+                content.adopt(writer, there.digest)
+                continue
+            replaced = _allowed(foundry, writer, state, key, tag, _Replaced(there.digest, its_key, ""))
+            note(f"{writer.name}:{tag} was {there.digest}: replaced, {replaced.reason}")
+        writer.push(content.whole(), tag)
+        sent = writer.sent
+        note(f"{writer.name}:{tag} is {content.digest}; sent so far: {sent.blobs} blobs, {sent.bytes} bytes")
+    return replaced
+
+
+def found(foundry: Foundry, state: CellState) -> Row | None:
+    """The row of a cell whose image all targets have under all its tags, with today's key; else None."""
+    from foundry.formats.images.manifest import Manifest, parse_manifest
+
+    key, names = state.key, []
+    manifests: dict[str, Fetched] = {}
+    for number in range(len(foundry.targets(state.cell.family.name))):
+        writer = foundry.writer(state.cell.family.name, number)
+        for tag in tags(foundry, state.cell):
+            there = writer.tagged(tag)
+            if key is None or there is None or _key_of(writer, there.digest) != key.key:
+                return None
+            manifests[there.digest] = there
+        names.append(writer.name)
+    if key is None or len(manifests) != 1:
+        return None
+    [(digest, fetched)] = manifests.items()
+    manifest = parse_manifest(fetched.data, fetched.media_type)
+    if not isinstance(manifest, Manifest):
+        return None
+    row = {
+        "digest": digest, "published": datetime.now(UTC).strftime(_TIME), "config_digest": manifest.config.digest,
+        "size": len(fetched.data) + sum(part.size for part in (manifest.config, *manifest.layers)),
+    }
+    log = foundry.cell_folder(state.cell) / LOG
+    append_to(log)(f"{', '.join(names)}: {digest} has today's key and is adopted")
+    return _row(foundry, state, key, Published(foundry, state, row, log), sorted(names), None)
+
+
+def _allowed(
+    foundry: Foundry, writer: Writer, state: CellState, key: CellKey, tag: str, old: _Replaced
+) -> _Replaced:
+    """Why the tag's image may be replaced; FoundryError ``tag-taken`` when it may not."""
+    row = state.row
+    if row is not None and row["digest"] == old.digest:
+        parts = changed_parts(row.get("key_inputs", {}), key.parts)
+        if parts:
+            return replace(old, reason=f"changed: {part_words(parts)}")
+    if foundry.states.force:
+        return replace(old, reason="FORCE_BUILD is set")
+    raise FoundryError(
+        f"{writer.name}:{tag} is {old.digest} with another key ({old.key[:12] or 'none'}), unknown to the ledger",
+        reason="tag-taken",
+        hint="does somebody else publish here? FORCE_BUILD=true replaces it",
+    )
+
+
+def _key_of(writer: Writer, digest: str) -> str:
+    """The key in an image's labels; empty when it has none."""
+    from foundry.registry.images import labels_of
+
+    return labels_of(writer, digest).get(KEY_LABEL, "")
+
+
+def _row(
+    foundry: Foundry, state: CellState, key: CellKey, content: Published, registries: list[str],
+    replaced: _Replaced | None,
+) -> dict[str, Any]:
+    cell, before = state.cell, content.row
+    lock = foundry.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"]
+    now = datetime.now(UTC).strftime(_TIME)
+    row = {
+        "kernel": cell.kernel, "arch": cell.arch, "key": key.key, "key_inputs": key.parts, "digest": content.digest,
+        "tags": list(tags(foundry, cell)), "registries": registries, "releases": list(cell.releases),
+        "toolkit": cell.toolkit, "lock": lock, "published": before["published"] if before else now, **content.facts(),
+    }
+    if replaced is not None:
+        row["replaces"] = {"digest": replaced.digest, "key": replaced.key, "reason": replaced.reason}
+    elif before is not None and "replaces" in before:
+        row["replaces"] = before["replaces"]
+    return row
+
+
+def tags(foundry: Foundry, cell: Cell) -> tuple[str, ...]:
+    """The image's own tag and those of the setting `extra_tags`, one a release where they name it."""
+    tags = [cell.tag]
+    for template in foundry.settings["extra_tags"]:
+        for release in cell.releases if "{release}" in template else ("",):
+            text = template.format(driver=cell.driver, kernel=cell.kernel, arch=cell.arch, release=release)
+            tags.append(tag_of(text))
+    return tuple(dict.fromkeys(tags))

@@ -1,0 +1,81 @@
+"""The image that a cell publishes: this checkout's archive, or what a registry of the profile has of it already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foundry.base.errors import FoundryError
+from foundry.cell import image
+from foundry.plan.state import CellState
+from foundry.run.context import Foundry
+
+if TYPE_CHECKING:
+    from foundry.registry.push import Content, Writer
+
+_MAX_IMAGE = 2 << 30  # bytes of an image that is copied from one registry to another
+
+
+class Published:
+    """The image to publish: that of this checkout, or where it is already published that of a registry."""
+
+    def __init__(self, foundry: Foundry, state: CellState, row: Mapping[str, Any] | None, log: Path) -> None:
+        self.foundry, self.state, self.log = foundry, state, log
+        self._whole: Content | None = None
+        self._from: Writer | None = None
+        self.digest = str(row["digest"] if row is not None else (state.image or {}).get("digest", ""))
+        self.row = row
+        if not self.digest:
+            raise FoundryError(f"{state.cell.name} has no image yet", reason="image-missing",
+                               hint=f"run `doit build:{state.cell.driver}`")
+
+    def adopt(self, writer: Writer, digest: str) -> None:
+        """What a registry has under the same key is what is published everywhere."""
+        self.digest, self._whole, self._from = digest, None, writer
+
+    def whole(self) -> Content:
+        """Manifest and blobs, read when they are first needed."""
+        if self._whole is None:
+            self._whole = self._local() or self._remote()
+        return self._whole
+
+    def _local(self) -> Content | None:
+        from foundry.formats.images.oci import read_archive
+        from foundry.registry.push import Content
+
+        path = self.foundry.cell_folder(self.state.cell) / image.ARCHIVE
+        if not path.exists():
+            return None
+        made = read_archive(path)
+        if made.digest != self.digest:
+            return None
+        return Content(made.blobs[made.digest], made.manifest_type, made.digest, made.blobs)
+
+    def _remote(self) -> Content:
+        from foundry.registry.push import fetch_content
+
+        source = self._from or self._named()
+        if source is not None:
+            return fetch_content(source.registry, source.repository, self.digest, _MAX_IMAGE)
+        raise FoundryError(f"the image of {self.state.cell.name} is not here", reason="image-missing",
+                           hint=f"run `doit build:{self.state.cell.driver}`")
+
+    def _named(self) -> Writer | None:
+        """The first target of the profile that the row names; an image is copied from nowhere else."""
+        family, names = self.state.cell.family.name, (self.row or {}).get("registries", [])
+        numbers = [number for number, target in enumerate(self.foundry.targets(family)) if target.is_in(names)]
+        return self.foundry.writer(family, numbers[0]) if numbers else None
+
+    def facts(self) -> dict[str, Any]:
+        """Config digest and size in bytes, as far as they are known without a request."""
+        known = self.state.image or {}
+        if self.row is not None:
+            return {name: self.row[name] for name in ("config_digest", "size") if name in self.row}
+        if self._whole is not None:
+            config = json.loads(self._whole.manifest)["config"]["digest"]
+            size = len(self._whole.manifest) + sum(len(blob) for blob in self._whole.blobs.values())
+            return {"config_digest": config, "size": size}
+        same = known.get("digest") == self.digest
+        return {name: known[name] for name in ("config_digest", "size") if same and name in known}

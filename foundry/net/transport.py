@@ -1,0 +1,245 @@
+"""HTTP exchanges: time limits, attempts again when that can help, faults as sentences.
+
+What downloads (`foundry.net.http`) and registries (`tasks.services.registry`)
+have in common. Nothing here reads a body.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.references import LOOPBACK
+
+if TYPE_CHECKING:
+    import requests
+
+T = TypeVar("T")
+TOTAL_SECONDS = 900.0  # for one URL, all attempts together
+OK, NOT_MODIFIED, NOT_FOUND, TOO_MANY, SERVER_FAULT = 200, 304, 404, 429, 500
+FIRST_WAIT = 0.5  # seconds, doubled with each attempt
+_LONGEST_WAIT = 30.0  # seconds
+_REDIRECTS = 5
+_SHORT = 1 << 16  # bytes of an answer that are taken although nobody wants them
+
+
+class Again(Exception):
+    """An attempt failed in a way that another may not; `wait` is what the server asks for, in seconds."""
+
+    def __init__(self, final: OutsideError, wait: float = 0.0) -> None:
+        super().__init__(final.message)
+        self.final, self.wait = final, wait
+
+
+class Pace:
+    """What several threads that ask one server share: when it asks for a pause, all of them keep it."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._lock = threading.Lock()
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody ask for so long."""
+        with self._lock:
+            self._until = max(self._until, time.monotonic() + seconds)
+
+    def wait(self, deadline: float) -> None:
+        """Return when it may be asked again, at the latest at `deadline`."""
+        while (left := min(self._until, deadline) - time.monotonic()) > 0:
+            time.sleep(left)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait: for a connection, between two bytes, for everything, all in seconds; and attempts more.
+
+    `until` (of time.monotonic()) ends everything, too. `first` is the pause before the second attempt,
+    doubled with each; `pause` is the longest between two, also when a server asks for more.
+    """
+
+    connect: float = 10.0
+    read: float = 60.0
+    total: float = TOTAL_SECONDS
+    retries: int = 3
+    until: float = math.inf
+    first: float = FIRST_WAIT
+    pause: float = _LONGEST_WAIT
+    pace: Pace = field(default_factory=Pace, compare=False)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a URL, with what is left of the time."""
+
+    url: str
+    patience: Patience
+    deadline: float  # of time.monotonic()
+
+    def fault(self, why: str, reason: str, *, retry: bool = False, hint: str = "") -> OutsideError:
+        """The error that says what is wrong with the URL."""
+        return OutsideError(f"{shown(self.url)}: {why}", reason=reason, retry=retry, hint=hint)
+
+    @property
+    def timeout(self) -> tuple[float, float]:
+        """For connecting and between two bytes, never more than is left."""
+        left = max(0.1, self.deadline - time.monotonic())
+        return min(self.patience.connect, left), min(self.patience.read, left)
+
+    @property
+    def late(self) -> bool:
+        """True when the time for all attempts is over."""
+        return time.monotonic() > self.deadline
+
+
+def persist(url: str, patience: Patience, work: Callable[[Attempt], T], note: Callable[[str], None]) -> T:
+    """What `work` returns, tried again with growing pauses while it raises `Again` and there is time.
+
+    `note` is told of each attempt that failed.
+    """
+    deadline = min(time.monotonic() + patience.total, patience.until)
+    for number in range(patience.retries + 1):
+        patience.pace.wait(deadline)
+        try:
+            return work(Attempt(url, patience, deadline))
+        except Again as again:
+            note(again.final.message)
+            wait = _pause(number, again.wait, patience)
+            if number == patience.retries or time.monotonic() + wait > deadline:
+                raise again.final from again.__cause__
+            if again.wait:
+                patience.pace.hold(wait)
+            else:
+                time.sleep(wait)
+        except FoundryError as error:
+            note(error.message)
+            raise
+    raise AssertionError("unreachable")
+
+
+def new_session(host: str) -> requests.Session:
+    """A session for one host: no content decoding, and no proxy for loopback."""
+    import requests
+
+    from foundry.net.connection import LimitedAdapter
+
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, LimitedAdapter())
+    session.max_redirects = _REDIRECTS
+    session.trust_env = host not in LOOPBACK  # a proxy can't reach this machine
+    session.headers["Accept-Encoding"] = "identity"
+    session.headers["User-Agent"] = "kmod-foundry"
+    return session
+
+
+@contextmanager
+def answer(
+    session: requests.Session, attempt: Attempt, method: str = "GET", *, headers: Mapping[str, str] | None = None,
+    follow: bool = True, **more: object,
+) -> Iterator[requests.Response]:
+    """The server's answer, whatever its status, its body not read yet. What goes wrong below becomes our errors.
+
+    From here to the end of the body nothing lasts longer than the attempt may.
+    """
+    import requests
+    from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
+
+    from foundry.net.connection import limited
+
+    try:
+        with limited(attempt.deadline, attempt.patience.read):
+            begun = session.request(
+                method, attempt.url, headers=dict(headers or {}), stream=True, timeout=attempt.timeout,
+                allow_redirects=follow, **more,  # type: ignore[arg-type]
+            )
+        with begun as response:
+            if attempt.url.startswith("https:") and not response.url.startswith("https:"):
+                raise attempt.fault("it is redirected from https to http", "http-redirect")
+            yield response
+            if method == "HEAD" or _length(response) <= _SHORT:
+                with suppress(HTTPError, OSError):
+                    response.raw.drain_conn()  # else the connection is closed, and the next request makes a new one
+    except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
+        why = "it takes too long" if attempt.late else "the server does not answer"
+        raise Again(attempt.fault(why, "http-timeout", retry=True)) from error
+    except (requests.TooManyRedirects, requests.exceptions.InvalidSchema) as error:
+        raise attempt.fault("it is redirected without end or to something unknown", "http-redirect") from error
+    except ProtocolError as error:
+        raise Again(attempt.fault("the answer is cut off", "http-truncated", retry=True)) from error
+    except (requests.ConnectionError, HTTPError) as error:
+        if _timed_out(error):  # while something was sent
+            raise Again(attempt.fault("the server does not answer", "http-timeout", retry=True)) from error
+        why = f"the server can't be reached{_cause(error)}"
+        raise Again(attempt.fault(why, "http-unreachable", retry=True, hint="check the network")) from error
+    except (requests.RequestException, ValueError) as error:
+        raise attempt.fault(f"it can't be fetched ({type(error).__name__})", "http-failed") from error
+
+
+def refuse(attempt: Attempt, response: requests.Response, detail: str = "") -> NoReturn:
+    """Raise what a status other than success means: Again for 429 and 5xx, else OutsideError ``http-<status>``."""
+    status = response.status_code
+    why = f"the server answers {status} {response.reason or ''}".rstrip()
+    final = attempt.fault(f"{why}: {detail}" if detail else why, f"http-{status}")
+    if status == TOO_MANY or status >= SERVER_FAULT:
+        final.retry = True
+        raise Again(final, _retry_after(response.headers.get("Retry-After", "")))
+    if status == NOT_FOUND:
+        final.hint = "check the address; the server has no such file"
+    raise final
+
+
+def shown(url: str) -> str:
+    """The URL as it may be printed: without user, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(a URL that can't be read)"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _length(response: requests.Response) -> float:
+    """Bytes of the body as the header says; without end when it says nothing."""
+    stated = response.headers.get("Content-Length", "")
+    return int(stated) if stated.isdecimal() else float("inf")
+
+
+def _pause(number: int, asked: float, patience: Patience) -> float:
+    jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads the load, keeps no secret
+    return min(patience.pause, max(asked, patience.first * (1 << number) * jitter))
+
+
+def _retry_after(text: str) -> float:
+    """Seconds that a Retry-After header asks for, given as a number or a date; 0 when it says nothing."""
+    if text.strip().isdecimal():
+        return float(text[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    """Whether a limit on time is at the bottom of it."""
+    while error is not None:
+        if isinstance(error, TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _cause(error: BaseException | None) -> str:
+    """The system's word on what happened, found down the chain of exceptions; it holds no URL."""
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return f" ({error.strerror})"
+        error = error.__cause__ or error.__context__
+    return ""

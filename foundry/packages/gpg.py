@@ -1,0 +1,194 @@
+"""Signatures, checked by gpgv against one key that the project names by its full fingerprint.
+
+gpgv trusts every key of its keyring, takes no other, asks nobody and reads no
+configuration. Its status lines are described in GnuPG's doc/DETAILS.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from foundry.base.errors import FoundryError
+from foundry.base.process import Completed, run, shell_line
+
+_STRONG = {"8", "9", "10", "11", "12", "14"}  # SHA-2 and SHA-3 (RFC 4880, 9.4; RFC 9580)
+_VALIDSIG_FIELDS = 10
+_SECONDS = 120.0
+_fingerprint = re.compile(r"[0-9A-F]{40}")
+_armor = re.compile(
+    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class SignatureFacts:
+    """A good signature: the key that made it (40 and 16 upper-case hex digits), when (seconds since 1970), whose."""
+
+    fingerprint: str
+    key_id: str
+    created: int
+    uid: str
+
+
+def verify(
+    data: bytes | Path | Sequence[Path], signature: bytes, key_file: Path, fingerprint: str, *, log: Path | None = None,
+    later: bool = False,
+) -> SignatureFacts:
+    """Check a detached signature over bytes, over a file or over files read one after the other.
+
+    `fingerprint` is the full fingerprint of the key, or of the primary key when a subkey
+    signs. `key_file` holds it, ASCII-armoured or binary. `later`: the signature counts although
+    the key expired since it was made.
+
+    Raises FoundryError: ``signature-missing``, ``signature-bad``, ``signature-wrong-key``,
+    ``signature-key-expired``, ``signature-expired``, ``signature-key-revoked``,
+    ``signature-weak``, ``key-damaged``, ``key-unreadable``; OutsideError without gpgv.
+    """
+    wanted = fingerprint.replace(" ", "").upper()
+    if not _fingerprint.fullmatch(wanted):
+        raise FoundryError(
+            f"{fingerprint!r} is not a full fingerprint", reason="key-fingerprint",
+            hint="it has 40 hexadecimal digits: `gpg --show-keys FILE` shows it",
+        )
+    if not signature:
+        raise FoundryError("there is no signature", reason="signature-missing")
+    ring = keyring(key_file)
+    with tempfile.TemporaryDirectory(prefix="kmod-foundry-gpgv-") as folder:
+        ring_file, signature_file = Path(folder, "keyring.gpg"), Path(folder, "signature")
+        ring_file.write_bytes(ring)
+        signature_file.write_bytes(signature)
+        paths = ["-"] if isinstance(data, bytes) else [str(p.absolute()) for p in _as_paths(data)]
+        done = run(
+            ["gpgv", "--homedir", folder, "--status-fd", "1", "--keyring", str(ring_file), "--",
+             str(signature_file), *paths],
+            stdin=data if isinstance(data, bytes) else b"", timeout=_SECONDS, env={"LC_ALL": "C"}, check=False,
+        )
+    if log is not None:
+        _write_log(log, done)
+    try:
+        return _judge(_status(done.stdout), wanted, key_file, done, later=later)
+    except FoundryError as error:
+        error.log = log
+        raise
+
+
+def keyring(key_file: Path) -> bytes:
+    """The binary keyring in a key file; FoundryError (``key-unreadable``, ``key-damaged``)."""
+    try:
+        data = key_file.read_bytes()
+    except OSError as error:
+        raise FoundryError(f"the key {key_file} can't be read: {error.strerror}", reason="key-unreadable") from error
+    try:
+        ring = data if data[:1] >= b"\x80" else dearmor(data)
+    except ValueError as error:
+        raise FoundryError(f"the key {key_file} is damaged: {error}", reason="key-damaged") from error
+    return ring
+
+
+def dearmor(text: bytes) -> bytes:
+    """The bytes inside ASCII armour (RFC 4880, 6.2); ValueError when there are none or a checksum is wrong."""
+    blocks = _armor.findall(text)
+    if not blocks:
+        raise ValueError("it holds no public key block")
+    return b"".join(_block(block) for block in blocks)
+
+
+def _block(block: bytes) -> bytes:
+    lines = [line.strip() for line in block.splitlines()]
+    if b"" in lines:
+        lines = lines[lines.index(b"") + 1 :]  # behind the armour's headers
+    elif any(b": " in line for line in lines):
+        raise ValueError("there is no blank line behind its headers")
+    checks = [line for line in lines if line.startswith(b"=")]
+    body = b"".join(line for line in lines if not line.startswith(b"="))
+    try:
+        data = base64.b64decode(body, validate=True)
+        check = base64.b64decode(checks[0][1:], validate=True) if checks else None
+    except binascii.Error as error:
+        raise ValueError(f"it is no base64: {error}") from error
+    if not data:
+        raise ValueError("it is empty")
+    if check is not None and check != crc24(data).to_bytes(3, "big"):
+        raise ValueError("its checksum is wrong")
+    return data
+
+
+def crc24(data: bytes) -> int:
+    """The armour's checksum (RFC 4880, 6.1)."""
+    crc = 0xB704CE
+    for byte in data:
+        crc ^= byte << 16
+        for _ in range(8):
+            crc <<= 1
+            if crc & 0x1000000:
+                crc ^= 0x1864CFB
+    return crc
+
+
+def _as_paths(data: Path | Sequence[Path]) -> Sequence[Path]:
+    return [data] if isinstance(data, Path) else data
+
+
+def _status(text: str) -> dict[str, list[list[str]]]:
+    """Status lines by keyword, each as its fields."""
+    lines: dict[str, list[list[str]]] = {}
+    for line in text.splitlines():
+        if line.startswith("[GNUPG:] "):
+            keyword, *fields = line.split(" ")[1:]
+            lines.setdefault(keyword, []).append(fields)
+    return lines
+
+
+def _judge(
+    status: dict[str, list[list[str]]], wanted: str, key_file: Path, done: Completed, *, later: bool
+) -> SignatureFacts:
+    new_key = f"the key is {key_file}; take a newer one only from the vendor, over a way you trust"
+
+    def fault(message: str, reason: str, hint: str = "") -> FoundryError:
+        return FoundryError(message, reason=reason, hint=hint)
+
+    if "BADSIG" in status:
+        raise fault("the signature is bad: the data was changed after it was signed", "signature-bad",
+                    "fetch it again; if that does not help, don't use it")
+    if "NO_PUBKEY" in status:
+        signer = status["NO_PUBKEY"][0][0]
+        raise fault(f"the signature was made by the key {signer}, not by {wanted}", "signature-wrong-key", new_key)
+    if later and "EXPKEYSIG" in status and _made_before(status):
+        status.setdefault("GOODSIG", status.pop("EXPKEYSIG"))
+    if "EXPKEYSIG" in status:
+        raise fault(f"the key {wanted} has expired", "signature-key-expired", new_key)
+    if "REVKEYSIG" in status:
+        raise fault(f"the key {wanted} was revoked", "signature-key-revoked", new_key)
+    if "EXPSIG" in status:
+        raise fault("the signature has expired", "signature-expired")
+    good, valid = status.get("GOODSIG", []), status.get("VALIDSIG", [])
+    if done.returncode or len(good) != 1 or len(valid) != 1 or len(valid[0]) < _VALIDSIG_FIELDS or "ERRSIG" in status:
+        last = (done.stderr.strip() or "no reason given").rsplit("\n", 1)[-1][:200]
+        raise fault(f"the signature can't be verified: {last}", "signature-bad")
+    signer, _, created, *_, digest, _, primary = valid[0][:_VALIDSIG_FIELDS]
+    if wanted not in (signer, primary):
+        raise fault(f"the signature was made by the key {primary}, not by {wanted}", "signature-wrong-key", new_key)
+    if digest not in _STRONG:
+        raise fault(f"the signature rests on a weak digest (OpenPGP algorithm {digest})", "signature-weak")
+    # GOODSIG's key id is the signature's unsigned hint on its issuer; the fingerprint is what gpgv used
+    return SignatureFacts(signer, signer[-16:], int(created), unquote(" ".join(good[0][1:])))
+
+
+def _made_before(status: dict[str, list[list[str]]]) -> bool:
+    """Whether the signature is older than the end of its key."""
+    made = [int(fields[2]) for fields in status.get("VALIDSIG", []) if fields[2:3] and fields[2].isdecimal()]
+    ends = [int(fields[0]) for fields in status.get("KEYEXPIRED", []) if fields and fields[0].isdecimal()]
+    return bool(made and ends) and max(made) < min(ends)
+
+
+def _write_log(log: Path, done: Completed) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(f"$ {shell_line(done.argv)}\n{done.stdout}{done.stderr}")

@@ -1,0 +1,171 @@
+"""One package of a driver, as its family file describes it, to a verified file: RPM, Debian package or tar."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.files import scratch, sha256_bytes, sha256_file
+from foundry.config.package_specs import DEB, RPM, TAR, PackageSpec
+from foundry.formats.packages import deb, rpm, rpmpayload
+from foundry.formats.trees import sourcetree
+from foundry.net import http
+from foundry.packages.repository import Repository, check_label, check_lock, check_pin, fetch_package, verify_signature
+
+if TYPE_CHECKING:
+    from foundry.packages.gpg import SignatureFacts
+
+MAX_FILE = 512 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What a package must prove: the key that signed it (none: it is not signed), or a hash that is known already."""
+
+    key_file: Path | None
+    fingerprint: str
+    locked_content_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """A verified package: what it says of itself, where it came from, its hashes (hex SHA-256), and who signed it.
+
+    `content_sha256` is that of the whole file, of an RPM that of all but the signature header.
+    `known` says that something vouched for it: a signature, or a hash that was known before.
+    """
+
+    spec: PackageSpec
+    name: str
+    version: str
+    license: str
+    build_time: int
+    href: str
+    url: str
+    content_sha256: str
+    file_sha256: str
+    signature: SignatureFacts | None
+    known: bool
+    scripts: Mapping[str, str] = field(repr=False, hash=False)
+
+
+def obtain(
+    spec: PackageSpec, dest: Path, trust: Trust, *, address: str, repository: Repository | None, log: Path,
+    seconds: float,
+) -> Obtained:
+    """Fetch a package to `dest`, which appears only once everything that can be checked is.
+
+    `address` is the spec's repository or URL where it is really served; `repository` its listing,
+    where it was read already. What nothing vouches for is fetched, too: `Obtained.known` is then False,
+    and the caller must not use it.
+
+    Raises FoundryError as `foundry.packages.repository.fetch_package` does, ``deb-*``, ``tar-*``,
+    ``package-mislabelled``, ``pin-mismatch``.
+    """
+    if spec.repository:
+        return _from_repository(spec, dest, trust, address, repository, log, seconds)
+    with scratch(dest.parent, dest.name) as folder:
+        file = folder / spec.file
+        http.download(address, file, sha256=None, max_bytes=MAX_FILE, total=seconds, log=log)
+        digest = sha256_file(file)
+        check_pin(spec.url, digest, spec.sha256)
+        found = _READERS[spec.kind](spec, file, digest, trust, log)
+        check_lock(spec.url, found.content_sha256, trust.locked_content_sha256, found.version or spec.version)
+        os.replace(file, dest)
+    return found
+
+
+def unpack(spec: PackageSpec, file: Path, root: Path) -> list[str]:
+    """Write a package's payload below the new folder `root`; the paths written. Raises as the formats do."""
+    if spec.kind == RPM:
+        return [str(path.relative_to(root)) for path in rpmpayload.unpack(file, rpm.read_package(file), root)]
+    data = file.read_bytes()
+    try:
+        if spec.kind == DEB:
+            return deb.unpack_deb(deb.parse_deb(data), root)
+        return sourcetree.unpack_tar(data, root, what=f"the archive {file.name}")
+    except OSError as error:
+        raise OutsideError(f"can't unpack below {root}: {error.strerror or error}", reason="disk") from error
+
+
+def identity(spec: PackageSpec, file: Path) -> tuple[str, int]:
+    """Of a fetched package: the hash of its content, and when it was made, in seconds since 1970."""
+    if spec.kind == RPM:
+        package = rpm.read_package(file)
+        return package.content_sha256, package.build_time
+    data = file.read_bytes()
+    made = deb.parse_deb(data).build_time if spec.kind == DEB else sourcetree.newest(data, what=file.name)
+    return sha256_bytes(data), made
+
+
+def _from_repository(
+    spec: PackageSpec, dest: Path, trust: Trust, address: str, repository: Repository | None, log: Path, seconds: float
+) -> Obtained:
+    fetched = fetch_package(
+        address, package_names=spec.names, version=spec.version, arch=spec.arch, key_file=trust.key_file,
+        fingerprint=trust.fingerprint, dest=dest, locked_content_sha256=trust.locked_content_sha256,
+        pinned_sha256=spec.sha256, log=log, repository=repository, seconds=seconds,
+    )
+    package = fetched.package
+    return Obtained(
+        spec, package.name, package.version, package.license, package.build_time, fetched.href,
+        f"{spec.repository.rstrip('/')}/{fetched.href}", package.content_sha256, fetched.file_sha256, fetched.signature,
+        _known(spec, trust), rpm_scripts(package),
+    )
+
+
+def _read_rpm(spec: PackageSpec, file: Path, digest: str, trust: Trust, log: Path) -> Obtained:
+    data = rpm.read_bytes(file)
+    package = rpm.parse_package(data)
+    signature = verify_signature(data, package, trust.key_file, trust.fingerprint, log=log) if trust.key_file else None
+    check_label(package, spec.names, spec.version, spec.arch, spec.url)
+    return Obtained(
+        spec, package.name, package.version, package.license or spec.license, package.build_time, _href(spec), spec.url,
+        package.content_sha256, digest, signature, _known(spec, trust), rpm_scripts(package),
+    )
+
+
+def _read_deb(spec: PackageSpec, file: Path, digest: str, trust: Trust, log: Path) -> Obtained:
+    package = deb.parse_deb(file.read_bytes())
+    if (spec.names and package.name not in spec.names) or package.version != spec.version or (
+        spec.arch not in ("", package.arch)
+    ):
+        raise FoundryError(
+            f"{spec.url} should be {' or '.join(spec.names)} {spec.version} but is {package.name} {package.version}"
+            f" ({package.arch})", reason="package-mislabelled", log=log,
+            hint="correct `download` in the family file, or the version in the matrix",
+        )
+    return Obtained(
+        spec, package.name, package.version, spec.license, package.build_time, _href(spec), spec.url, digest, digest,
+        None, _known(spec, trust), {f"{name} of {package.name}": text for name, text in package.scripts.items()},
+    )
+
+
+def _read_tar(spec: PackageSpec, file: Path, digest: str, trust: Trust, log: Path) -> Obtained:
+    del log
+    name = next(iter(spec.names), "") or _href(spec).partition("-")[0]
+    return Obtained(
+        spec, name, "", spec.license, sourcetree.newest(file.read_bytes(), what=spec.url), _href(spec), spec.url,
+        digest, digest, None, _known(spec, trust), {},
+    )
+
+
+_READERS = {RPM: _read_rpm, DEB: _read_deb, TAR: _read_tar}
+
+
+def rpm_scripts(package: rpm.Package) -> dict[str, str]:
+    """The scripts that the package would run on a node, by what they are called."""
+    return {f"%{name} of {package.name}": text for name, text in package.scripts.items()}
+
+
+def _known(spec: PackageSpec, trust: Trust) -> bool:
+    return bool(trust.key_file or spec.sha256 or trust.locked_content_sha256)
+
+
+def _href(spec: PackageSpec) -> str:
+    return unquote(urlsplit(spec.url).path.rpartition("/")[2])

@@ -1,0 +1,166 @@
+"""The catalogue as values: which minors are wanted, what an update changes, and the bytes that it is written as."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import ConfigError, Fault
+from foundry.base.files import parse_json, pretty_json
+from foundry.base.schema import Verdicts
+from foundry.base.versions import minor_of, version_key
+from foundry.config.load import Config, Want
+
+_ORDER = ("version", "arch", "dtk", "kernel", "rt_kernel", "rhel", "stream", "payload", "node_kernel", "mismatch")
+PR_LOG = "pr.log"
+
+Entry = Mapping[str, Any]
+Place = tuple[str, str]  # release and architecture
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release for an architecture (``x86_64``, ``aarch64``) and its release image, by digest."""
+
+    version: str
+    arch: str
+    payload: str
+
+    @property
+    def place(self) -> Place:
+        """What it has an entry for; where its payload has several toolkits, several."""
+        return self.version, self.arch
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.arch}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an update does to the catalogue.
+
+    `found` are whole entries by release and architecture, which take the place of those
+    that are there; `kernels` completes entries without kernel, by toolkit and architecture;
+    `gone` are left out.
+    """
+
+    found: Mapping[Place, Sequence[Entry]]
+    kernels: Mapping[Place, Entry]
+    gone: frozenset[Place] = frozenset()
+
+
+def log_path(config: Config, name: str = "toolkit.log") -> Path:
+    """A log of `doit toolkit`, relative to the root; records and answers lie beside it."""
+    return config.build / "toolkits" / name
+
+
+def unread_toolkits(config: Config) -> list[Place]:
+    """The toolkits without a known kernel, by reference and architecture, in the order of their lowest releases."""
+    entries = sorted(config.catalogue, key=lambda entry: version_key(entry["version"]))
+    return list(dict.fromkeys((entry["dtk"], entry["arch"]) for entry in entries if "kernel" not in entry))
+
+
+def read_entries(path: Path, file: str, verdicts: Verdicts) -> list[dict[str, Any]]:
+    """The checked entries as the file has them now; ConfigError when it is no catalogue any more."""
+    try:
+        return parse_entries(path.read_bytes(), file, verdicts)
+    except FileNotFoundError:
+        return []
+
+
+def parse_entries(data: bytes, file: str, verdicts: Verdicts) -> list[dict[str, Any]]:
+    """The checked entries of a catalogue; ConfigError when it is none."""
+    try:
+        document = parse_json(data)
+    except ValueError as error:
+        raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
+    faults = verdicts.faults("catalogue", document, file)
+    if faults:
+        raise ConfigError(faults)
+    entries: list[dict[str, Any]] = document
+    return entries
+
+
+def catalogue_bytes(entries: Iterable[Entry]) -> bytes:
+    """The catalogue as it is written: by release, architecture and stream, the fields of an entry in a fixed order."""
+    rows = [
+        {name: entry[name] for name in sorted(entry, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99))}
+        for entry in sorted(entries, key=_rank)
+    ]
+    return pretty_json(rows, sort=False)
+
+
+def changed(entries: Iterable[Entry], change: Change) -> list[Entry]:
+    """The entries after an update; those that it does not speak of stay as they are."""
+    kept: list[Entry] = []
+    for entry in entries:
+        place = place_of(entry)
+        if place in change.found or place in change.gone:
+            continue
+        completes = change.kernels.get((entry["dtk"], entry["arch"])) if "kernel" not in entry else None
+        kept.append({**entry, **completes} if completes else entry)
+    return kept + [entry for found in change.found.values() for entry in found]
+
+
+def by_place(entries: Iterable[Entry]) -> dict[Place, list[Entry]]:
+    """The entries of each release and architecture."""
+    found: dict[Place, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        found[place_of(entry)].append(entry)
+    return found
+
+
+def place_of(entry: Entry) -> Place:
+    """Release and architecture of an entry."""
+    return entry["version"], entry["arch"]
+
+
+def wanted_minors(wants: Sequence[Want]) -> dict[str, Fault]:
+    """The minors that the matrix names, the lowest first; each with the place that names it first."""
+    found: dict[str, Fault] = {}
+    for want in wants:
+        file, path = want.where
+        for number, release in enumerate(want.releases):
+            found.setdefault(minor_of(release), Fault(file, f"{path}.ocp_versions[{number}]", release))
+    return dict(sorted(found.items(), key=lambda pair: version_key(pair[0])))
+
+
+def without_release(wants: Sequence[Want], found: Iterable[Release], arches: Sequence[str]) -> list[Fault]:
+    """The minors and releases of the matrix of which nothing was found, for each architecture."""
+    there: set[Place] = set()
+    for release in found:
+        there |= {release.place, (minor_of(release.version), release.arch)}
+    faults = []
+    for want in wants:
+        file, path = want.where
+        for number, name in enumerate(want.releases):
+            lacking = [arch for arch in want.arch or arches if (name, arch) not in there]
+            if lacking:
+                message = f"there is no release {name} for {' and '.join(lacking)}"
+                faults.append(Fault(file, f"{path}.ocp_versions[{number}]", message))
+    return faults
+
+
+def missing(entries: Iterable[Entry], found: Iterable[Release], minors: Iterable[str], arches: Sequence[str],
+            exclude: Sequence[str]) -> list[Place]:
+    """Releases of wanted minors that the catalogue has and that were not found any more."""
+    there, wanted = {release.place for release in found}, set(minors)
+    gone = {
+        place_of(entry) for entry in entries
+        if minor_of(entry["version"]) in wanted and entry["arch"] in arches and entry["version"] not in exclude
+    }
+    return sorted(gone - there, key=lambda place: (version_key(place[0]), place))
+
+
+def is_complete(entries: Sequence[Entry], payload: str) -> bool:
+    """Whether a release's entries were made from this payload, so that nothing of it has to be read."""
+    digest = payload.rpartition("@")[2]
+    return bool(entries) and all(
+        "kernel" in entry and entry.get("payload", "").rpartition("@")[2] == digest for entry in entries)
+
+
+def _rank(entry: Entry) -> tuple[Any, ...]:
+    return version_key(entry["version"]), entry["version"], entry["arch"], entry.get("stream", "")

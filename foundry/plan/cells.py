@@ -1,0 +1,250 @@
+"""From matrix and catalogue to cells: a pure function, no network.
+
+A cell is one (driver, kernel); the releases that share a kernel share the cell.
+Its toolkit is the one that it was last built in, if the catalogue still has it
+for the kernel, else that of the *lowest* such release of the whole catalogue:
+a release added later changes no cell (docs/decisions/0003-toolkit-of-a-cell.md).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+from foundry.base.errors import Fault
+from foundry.base.names import cell_name, image_tag
+from foundry.base.versions import minor_of, version_key
+from foundry.config.family import Family
+from foundry.config.load import FLAVOURS, Config, Want
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The unit of work: one module, one image, one tag."""
+
+    driver: str
+    family: Family
+    kernel: str
+    arch: str
+    releases: tuple[str, ...]
+    toolkit: str
+    toolkits: tuple[str, ...] = ()
+    flavour: str = "default"
+
+    @cached_property
+    def name(self) -> str:
+        """``<driver>-<kernel>``: of the cell's folder and tasks."""
+        return cell_name(self.driver, self.kernel)
+
+    @cached_property
+    def tag(self) -> str:
+        """The image's tag."""
+        return image_tag(self.driver, self.kernel)
+
+    @property
+    def toolkit_digest(self) -> str:
+        """``sha256:…`` of the toolkit."""
+        return self.toolkit.rpartition("@")[2]
+
+    def compiled_in(self, digest: str) -> Cell:
+        """The cell with the toolkit of that digest, if the catalogue has one such for the kernel; else as it is."""
+        for reference in self.toolkits if digest else ():
+            if reference.endswith(f"@{digest}") and reference != self.toolkit:
+                return replace(self, toolkit=reference)
+        return self
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A release that the matrix wants of a driver and that the catalogue can't give."""
+
+    driver: str
+    release: str
+    fault: Fault
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A wanted release whose toolkit is for another kernel than its nodes have: nothing built in it would load."""
+
+    driver: str
+    release: str
+    arch: str
+    kernel: str  # of the cell
+    toolkit_kernel: str  # of the default flavour, which the nodes' is compared with
+    node_kernel: str
+
+    @property
+    def text(self) -> str:
+        """Why it is not built, in words."""
+        return (f"{self.release} {self.arch}: the toolkit is for {self.toolkit_kernel},"
+                f" the nodes have {self.node_kernel}; FORCE_BUILD builds it")
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """One of a minor's releases whose toolkit has no kernel of a wanted flavour, though others' toolkits have."""
+
+    driver: str
+    release: str
+    arch: str
+    flavour: str
+
+    @property
+    def text(self) -> str:
+        """What is not there, in words."""
+        return f"{self.release} {self.arch}: the toolkit has no {self.flavour} kernel, so nothing is built for one"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells that the matrix wants, by driver, and what it wants in vain.
+
+    `withheld` are the cells that serve mismatched releases alone. By force they are built, and are in `cells`.
+    """
+
+    cells: tuple[Cell, ...]
+    by_driver: Mapping[str, tuple[Cell, ...]]
+    families: Mapping[str, Family]
+    gaps: tuple[Gap, ...]
+    catalogue: str
+    empty: bool  # the catalogue has no release at all
+    withheld: tuple[Cell, ...] = ()
+    mismatches: tuple[Mismatch, ...] = ()
+    lacking: tuple[Lacking, ...] = ()
+
+    def gap_faults(self, gaps: Iterable[Gap] | None = None) -> list[Fault]:
+        """The gaps as faults; one for all where the catalogue is empty."""
+        faults = [gap.fault for gap in (self.gaps if gaps is None else gaps)]
+        return [Fault(self.catalogue, "", "has no release yet")] if faults and self.empty else faults
+
+    def narrowed(self, driver: str, release: str) -> tuple[Cell, ...]:
+        """The cells that serve a release (``4.18.15``) or any of a minor (``4.18``); both may be patterns."""
+        return tuple(
+            cell for name, cells in self.by_driver.items() if fnmatchcase(name, driver) for cell in cells
+            if any(fnmatchcase(have, release) or fnmatchcase(minor_of(have), release) for have in cell.releases)
+        )
+
+
+@dataclass(frozen=True)
+class _Kernels:
+    """The catalogue, indexed for look-ups by minor and by release."""
+
+    by_want: Mapping[str, Sequence[Mapping[str, Any]]]
+    arches: tuple[str, ...]
+    toolkits: Mapping[tuple[str, str], Sequence[str]]
+    flavours: Mapping[tuple[str, str], str]
+
+
+def make_plan(config: Config, *, force: bool = False) -> Plan:
+    """Every cell of the matrix, sorted by driver and kernel version; with `force` those of mismatched releases, too."""
+    index = _index(config)
+    releases: dict[str, dict[tuple[str, str], set[str]]] = {}
+    families: dict[str, Family] = {}
+    found: dict[Gap | Mismatch | Lacking, None] = {}
+    for want in config.wants:
+        families[want.driver] = config.families[want.family]
+        cells = releases.setdefault(want.driver, defaultdict(set))
+        found |= dict.fromkeys(_gather(want, index, cells, config.settings["catalogue"], force=force))
+    mismatches = tuple(one for one in found if isinstance(one, Mismatch))
+    by_driver = {
+        driver: tuple(_cells(driver, families[driver], releases[driver], index))
+        for driver in sorted(releases, key=version_key)
+    }
+    return Plan(
+        tuple(cell for cells in by_driver.values() for cell in cells), by_driver, families,
+        tuple(one for one in found if isinstance(one, Gap)), config.settings["catalogue"], not config.catalogue,
+        tuple(_withheld(mismatches, by_driver, families, index)), mismatches,
+        tuple(one for one in found if isinstance(one, Lacking)),
+    )
+
+
+def _withheld(
+    mismatches: Iterable[Mismatch], by_driver: Mapping[str, Sequence[Cell]], families: Mapping[str, Family],
+    index: _Kernels,
+) -> Iterable[Cell]:
+    """The cells that nothing but mismatched releases would need."""
+    releases: dict[str, dict[tuple[str, str], set[str]]] = defaultdict(lambda: defaultdict(set))
+    for one in mismatches:
+        releases[one.driver][one.kernel, one.arch].add(one.release)
+    for driver, kernels in releases.items():
+        wanted = {(cell.kernel, cell.arch) for cell in by_driver[driver]}
+        others = {place: names for place, names in kernels.items() if place not in wanted}
+        yield from _cells(driver, families[driver], others, index)
+
+
+def _index(config: Config) -> _Kernels:
+    arches = set(config.settings["arch"])
+    by_want: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    toolkits: dict[tuple[str, str], list[str]] = defaultdict(list)
+    flavours: dict[tuple[str, str], str] = {}
+    for entry in sorted(config.catalogue, key=lambda entry: version_key(entry["version"])):
+        if entry["arch"] not in arches:
+            continue
+        by_want[entry["version"]].append(entry)
+        by_want[minor_of(entry["version"])].append(entry)
+        for flavour, field in FLAVOURS.items():
+            if field in entry:
+                toolkits[entry[field], entry["arch"]].append(entry["dtk"])
+                flavours.setdefault((entry[field], entry["arch"]), flavour)
+    return _Kernels(by_want, tuple(config.settings["arch"]), toolkits, flavours)
+
+
+def _gather(
+    want: Want, index: _Kernels, cells: dict[tuple[str, str], set[str]], catalogue: str, *, force: bool
+) -> Iterable[Gap | Mismatch | Lacking]:
+    file, path = want.where
+    for number, release in enumerate(want.releases):
+        known = index.by_want.get(release, ())
+        place = f"{path}.ocp_versions[{number}]"
+        arches = want.arch or index.arches
+        have = {entry["arch"] for entry in known}
+        for arch in arches if known else ():
+            if arch not in have:
+                yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release} for {arch}"))
+        if not known:
+            yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release}"))
+        entries: dict[str, list[Mapping[str, Any]]] = {arch: [] for arch in arches}
+        for entry in known:
+            if entry["arch"] in entries and "kernel" in entry:
+                entries[entry["arch"]].append(entry)
+            elif entry["arch"] in entries:
+                message = f"the kernel of release {entry['version']} is not in {catalogue} yet"
+                yield Gap(want.driver, entry["version"], Fault(file, place, message))
+        for arch, flavour in itertools.product(arches, want.flavours):
+            if any(FLAVOURS[flavour] in entry for entry in entries[arch]):
+                yield from _of_flavour(want.driver, flavour, entries[arch], cells, force=force)
+            elif entries[arch]:
+                message = (f"no toolkit of release {release} for {arch} has a kernel of flavour {flavour}: leave it out"
+                           " of `flavours`, or narrow the entry with `arch`")
+                yield Gap(want.driver, release, Fault(file, place, message))
+
+
+def _of_flavour(
+    driver: str, flavour: str, entries: Iterable[Mapping[str, Any]], cells: dict[tuple[str, str], set[str]], *,
+    force: bool,
+) -> Iterable[Mismatch | Lacking]:
+    """The kernels of one flavour that these entries of the catalogue have, into `cells`; what they don't have."""
+    field = FLAVOURS[flavour]
+    for entry in entries:
+        if field not in entry:
+            yield Lacking(driver, entry["version"], entry["arch"], flavour)
+        elif entry.get("mismatch") and not force:
+            yield Mismatch(driver, entry["version"], entry["arch"], entry[field], entry["kernel"],
+                           entry.get("node_kernel", "another kernel"))
+        else:
+            cells[entry[field], entry["arch"]].add(entry["version"])
+
+
+def _cells(
+    driver: str, family: Family, kernels: Mapping[tuple[str, str], set[str]], index: _Kernels
+) -> Iterable[Cell]:
+    for kernel, arch in sorted(kernels, key=lambda pair: (version_key(pair[0]), pair)):
+        releases = tuple(sorted(kernels[kernel, arch], key=version_key))
+        toolkits = tuple(dict.fromkeys(index.toolkits[kernel, arch]))
+        yield Cell(driver, family, kernel, arch, releases, toolkits[0], toolkits, index.flavours[kernel, arch])

@@ -1,0 +1,55 @@
+"""The labels of an image: templates in the configuration, facts from the lock.
+
+A label must be true, and none may be empty: a template with an unknown field
+is a fault of the configuration, an empty value an error before anything is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from foundry.base.errors import FoundryError
+from foundry.base.templates import fill
+from foundry.plan.cells import Cell
+
+
+def created(package: Mapping[str, Any], base: Mapping[str, Any]) -> int:
+    """The build time of the newest input, in seconds since 1970: never now. FoundryError (``lock-unreadable``)."""
+    try:
+        base_time = int(datetime.fromisoformat(base["created"]).timestamp())
+    except (ValueError, OverflowError) as error:
+        raise FoundryError(
+            f"the base in the lock was created at {base['created']}, a time that there is not", reason="lock-unreadable"
+        ) from error
+    return max(int(package["build_time"]), base_time)
+
+
+def make_labels(
+    cell: Cell, package: Mapping[str, Any], base: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, str]:
+    """Every label but the key's. FoundryError (``label-empty``) when one would be empty; what `created` raises."""
+    busybox = base.get("busybox", {})
+    facts = {
+        **package.get("variables", {}), "title": cell.family["title"],
+        "driver": cell.driver, "kernel": cell.kernel, "arch": cell.arch, "tag": cell.tag, "family": cell.family.name,
+        "created": datetime.fromtimestamp(created(package, base), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "source_url": settings["source_url"],
+        "base_name": base["name"], "base_digest": base["digest"],
+        "busybox_version": busybox.get("version", ""), "busybox_source": busybox.get("source", ""),
+        "busybox_source_backup": busybox.get("source_backup", "") or busybox.get("source", ""),
+        "package_name": package["name"], "package_url": package["url"], "package_license": package["license"],
+    }
+    more = cell.family["base"].get("busybox", {}).get("labels", {}) if busybox else {}
+    templates: Mapping[str, str] = {**more, **cell.family["labels"]}
+    labels = {
+        name: fill(template, facts) for name, template in templates.items()
+    }
+    for name, value in labels.items():
+        if not value.strip():
+            raise FoundryError(
+                f"the label {name} of driver {cell.driver} would be empty: the lock lacks what it shows",
+                reason="label-empty",
+            )
+    return labels

@@ -1,0 +1,183 @@
+"""The ledger: per driver, every published cell (``images.json``).
+
+Here it is a file, ``build/<profile>/release/<driver>/images.json``. A cell
+whose row bears its current key is published: it needs no toolkit, no source and
+no module. A ledger of a newer schema is refused, never misread.
+
+Besides the rows it holds what notes and sources are made from, so that a
+checkout that built nothing can make them: the patches of every series that a
+row was built with, what the source archives were made from, and since which
+edition a row is as it is. An edition is a content of the ledger that was kept
+beside the images; each that differs from the one before has the next number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import ConfigError, Fault
+from foundry.base.files import parse_json, pretty_json
+from foundry.base.names import LEDGER_FILE
+from foundry.base.schema import Verdicts
+from foundry.base.versions import version_key
+
+SCHEMA = 2
+
+class NewerLedger(ConfigError):
+    """A ledger of a newer version of kmod-foundry: nothing may be written in its place."""
+
+
+Place = tuple[str, str]  # kernel, arch
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """One driver's ledger.
+
+    `series` are patches (`foundry.config.patches.Patch.as_data`) by the hash that the rows' keys have for
+    them; `sources` are the facts on source archives by file name.
+    """
+
+    driver: str
+    family: str
+    rows: Mapping[Place, Row] = field(default_factory=dict)
+    series: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    sources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """As it is written: rows by kernel version; the same content gives the same bytes."""
+        more = {name: value for name, value in (("series", self.series), ("sources", self.sources)) if value}
+        return pretty_json({
+            "schema": SCHEMA, "driver": self.driver, "family": self.family, "cells": self.sorted_rows(), **more,
+        })
+
+    def sorted_rows(self) -> list[Row]:
+        """The rows by kernel version."""
+        return sorted(self.rows.values(), key=lambda row: (version_key(row["kernel"]), row["kernel"], row["arch"]))
+
+    @property
+    def edition(self) -> int:
+        """The number of the newest edition; 0 before the first."""
+        return max((row["noted"]["edition"] for row in self.rows.values() if "noted" in row), default=0)
+
+    @property
+    def in_edition(self) -> bool:
+        """Whether every row is as its edition says."""
+        return not any(_differs(row) for row in self.rows.values())
+
+    def with_row(self, row: Row, series: Sequence[Mapping[str, Any]]) -> Ledger:
+        """With a cell's new row and the patches that it was built with."""
+        place = row["kernel"], row["arch"]
+        noted = self.rows.get(place, {}).get("noted")
+        rows = {**self.rows, place: {**row, **({"noted": noted} if noted else {})}}
+        name = row.get("key_inputs", {}).get("patches", "")
+        return replace(self, rows=rows, series={**self.series, **({name: series} if name and series else {})})
+
+    def with_sources(self, sources: Mapping[str, Mapping[str, Any]]) -> Ledger:
+        """With the facts on these source archives in place of older ones of the same names."""
+        return replace(self, sources={**self.sources, **sources})
+
+    def with_edition(self) -> Ledger:
+        """The same rows; what is new or other than in the last edition is of the next one."""
+        number = self.edition + 1
+        return replace(self, rows={
+            place: {**row, "noted": _note(row, number)} if _differs(row) else row for place, row in self.rows.items()
+        })
+
+    def over(self, other: Ledger) -> Ledger:
+        """All of both; of what both have, this ledger's."""
+        return replace(
+            self, rows={**other.rows, **self.rows}, series={**other.series, **self.series},
+            sources={**other.sources, **self.sources},
+        )
+
+    def merged(self, other: Ledger) -> Ledger:
+        """All rows of both; of two for the same cell the one that was published later.
+
+        Of two archives of the same name that of the later edition, which knew more rows.
+        """
+        rows = {**other.rows, **self.rows}
+        for place in self.rows.keys() & other.rows.keys():
+            mine, theirs = self.rows[place], other.rows[place]
+            later, earlier = (mine, theirs) if _age(mine) >= _age(theirs) else (theirs, mine)
+            noted = {"noted": earlier["noted"]} if "noted" in earlier else {}
+            rows[place] = {**noted, **later}
+        old, new = (other, self) if self.edition >= other.edition else (self, other)
+        return replace(
+            self, rows=rows, series={**other.series, **self.series}, sources={**old.sources, **new.sources}
+        )
+
+
+def ledger_path(build: Path, driver: str) -> Path:
+    """Where a driver's ledger is, below ``build/<profile>``."""
+    return build / "release" / driver / LEDGER_FILE
+
+
+def read_ledger(path: Path, file: str, verdicts: Verdicts) -> Ledger | None:
+    """The ledger; None when there is no file.
+
+    Raises ConfigError when the file is there and is not a ledger that this
+    version understands: an answer that can't be had is never "nothing published".
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return parse_ledger(content, file, verdicts)
+
+
+def versioned_document(content: bytes, file: str, newest: int) -> Any:
+    """The JSON of `content`; ConfigError when it is none, NewerLedger when its schema is newer than `newest`."""
+    try:
+        document = parse_json(content)
+    except ValueError as error:
+        raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if isinstance(schema, int) and schema > newest:
+        message = f"schema {schema} is newer than this version of kmod-foundry understands ({newest})"
+        raise NewerLedger([Fault(file, "$.schema", message)], hint="update kmod-foundry")
+    return document
+
+
+def parse_ledger(content: bytes, file: str, verdicts: Verdicts) -> Ledger:
+    """The checked ledger. Raises ConfigError as `read_ledger` does."""
+    document = versioned_document(content, file, SCHEMA)
+    faults = verdicts.check("ledger", document, content, file) or _repeated(document["cells"], file)
+    if faults:
+        raise ConfigError(faults)
+    return Ledger(
+        document["driver"], document["family"], {(row["kernel"], row["arch"]): row for row in document["cells"]},
+        document.get("series", {}), document.get("sources", {}),
+    )
+
+
+def _repeated(rows: Sequence[Row], file: str) -> list[Fault]:
+    """A cell that is there twice: to take one of its rows would lose the other."""
+    seen: set[Place] = set()
+    faults = []
+    for number, row in enumerate(rows):
+        place = row["kernel"], row["arch"]
+        if place in seen:
+            faults.append(Fault(file, f"$.cells[{number}]", f"{row['kernel']} {row['arch']} is there twice"))
+        seen.add(place)
+    return faults
+
+
+def _differs(row: Row) -> bool:
+    noted = row.get("noted")
+    return noted is None or noted["digest"] != row["digest"] or noted["releases"] != list(row["releases"])
+
+
+def _note(row: Row, number: int) -> dict[str, Any]:
+    """What an edition notes of a row; `was` is what the edition before had, if it had the cell at all."""
+    before = row.get("noted")
+    was = {"was": {name: before[name] for name in ("digest", "releases")}} if before else {}
+    return {"edition": number, "digest": row["digest"], "releases": list(row["releases"]), **was}
+
+
+def _age(row: Row) -> tuple[str, int]:
+    return row.get("published", ""), row.get("noted", {}).get("edition", 0)

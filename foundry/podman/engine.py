@@ -1,0 +1,330 @@
+"""podman, and what this machine needs so that a container starts.
+
+Plain machines need no settings. Confined ones (no CAP_SYS_RESOURCE, hybrid
+cgroups, a storage driver that can't be used) do: the engine tries out, once per
+machine, which of a short list of settings lets a container really start, keeps
+the answer in a file and says what it chose.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.filelock import locked
+from foundry.base.files import append_to, pretty_json, read_json, remove_tree, sha256_bytes, write_atomic
+from foundry.base.process import Completed, run, run_even_when_stopping
+from foundry.base.references import parse_reference
+from foundry.podman.probe import EngineSettings, find_out, machine
+from foundry.registry.credentials import Credential, Credentials, auth_document
+
+# What registries say of a manifest that they do not have (distribution specification, MANIFEST_UNKNOWN).
+_AUTH_PREFIX = "auth-"
+_REFUSED = ("unauthorized", "denied", "authentication required")  # it would be refused again
+_GONE = ("manifest unknown", "not found", "MANIFEST_UNKNOWN")
+
+
+@dataclass
+class Engine:
+    """podman with the settings that this machine takes.
+
+    `state` is where the verdict is kept; `registries` maps a registry name to
+    the loopback address where it is served (see `registries_conf`); `credentials`
+    are handed to podman for each pull, and for that alone. `mirrors` says of an
+    image's digest which ``host/repository`` has it, too: podman looks there first.
+    """
+
+    state: Path
+    registries: Mapping[str, str] = field(default_factory=dict)
+    credentials: Credentials | None = None
+    mirrors: Mapping[str, str] = field(default_factory=dict)
+    pauses: Sequence[float] = (1.0, 5.0)  # seconds before a pull is tried again
+    _containers: set[str] = field(default_factory=set)
+    _settings: EngineSettings | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def settings(self) -> EngineSettings:
+        """What this machine takes; finds out the first time, in about a second.
+
+        Raises OutsideError (podman missing, or unable to start a container).
+        """
+        with self._lock:
+            if self._settings is None:
+                self._settings = self._remembered() or self._found_out()
+            return self._settings
+
+    def call(
+        self,
+        *args: str,
+        log: Path | None = None,
+        timeout: float = 3600.0,
+        check: bool = True,
+        starts: bool = False,
+        hint: str = "",
+        reason: str = "podman-failed",
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """``podman <args>``; with `starts`, the settings for starting containers follow the verb.
+
+        A build is given time to end when the run is being stopped: podman leaves
+        its working container behind when it is killed.
+        """
+        return run(
+            self.command(*args, starts=starts), log=log, timeout=timeout, check=check,
+            env=self.environment() if env is None else env, hint=hint, reason=reason, stdin=stdin,
+            patient=args[0] == "build",
+        )
+
+    def command(self, *args: str, starts: bool = False) -> list[str]:
+        """The whole argument list, as it would be run."""
+        settings = self.settings()
+        extra = settings.start_args if starts else ()
+        return ["podman", *settings.global_args, args[0], *extra, *args[1:]]
+
+    def environment(self) -> dict[str, str]:
+        """What podman needs in its environment: the registry addresses of the profile."""
+        if not self.registries:
+            return {}
+        return self._configured("registries.conf", registries_conf(self.registries))
+
+    def _configured(self, name: str, content: str) -> dict[str, str]:
+        conf, text = self.state.parent / name, content.encode()
+        if not conf.exists() or conf.read_bytes() != text:
+            write_atomic(conf, text)
+        return {"CONTAINERS_REGISTRIES_CONF": str(conf.absolute())}
+
+    def has_image(self, reference: str) -> bool:
+        """True when the local store has the image; False only when podman says that it has not."""
+        done = self.call("image", "exists", reference, check=False)
+        if done.returncode not in (0, 1):
+            raise FoundryError(
+                f"podman could not say whether {reference} is here: {done.stderr.strip()[:200]}",
+                reason="podman-failed", hint="run `doit doctor`",
+            )
+        return done.returncode == 0
+
+    def pull(self, reference: str, *, log: Path | None = None) -> None:
+        """Pull an image by digest; tried again where the store or the network is to blame.
+
+        Raises FoundryError when the registry doesn't have it, OutsideError when
+        the registry can't be reached or refuses.
+        """
+        for pause in (*self.pauses, None):
+            try:
+                with locked(self._store_lock, shared=True):
+                    self._pull(reference, log)
+                return
+            except OutsideError as error:
+                if not error.retry or pause is None:
+                    raise
+                if log is not None:
+                    append_to(log)(f"tried again in {pause:g} s: {error.message}")
+                time.sleep(pause)
+
+    def _pull(self, reference: str, log: Path | None) -> None:
+        image = parse_reference(reference)
+        mirror = self.mirrors.get(image.digest, "")
+        env = None
+        if mirror:
+            text = registries_conf(self.registries) + "\n" + mirror_conf(image.name, mirror, self.registries)
+            env = self._configured(f"mirror-{sha256_bytes(text.encode())[:12]}.conf", text)
+        try:
+            with self._auth_file(reference, mirror) as options:
+                self.call(
+                    "pull", "--quiet", *options, reference, log=log, reason="image-pull-failed", env=env,
+                    hint=f"is {reference} still in its registry?",
+                )
+        except FoundryError as error:
+            if isinstance(error, OutsideError) or any(word in error.message for word in _GONE):
+                raise
+            refused = any(word in error.message for word in _REFUSED)
+            raise OutsideError(
+                error.message, reason=error.reason, log=error.log, replay=error.replay, retry=not refused,
+                hint="is the registry reachable, and has podman credentials for it (`podman login`)?",
+            ) from error
+
+    @cached_property
+    def _store_lock(self) -> Path:
+        """Beside what podman keeps, so that all who use the store have the same lock.
+
+        To remove an image while another one with layers in common is pulled makes the pull fail (podman 4.3:
+        "layer not known"). So pulls share this lock, and who removes an image that others may need has it alone.
+        """
+        return Path(self.call("info", "--format={{.Store.GraphRoot}}").stdout.strip()) / "kmod-foundry.lock"
+
+    def no_pulls(self, *, wait: bool) -> AbstractContextManager[bool]:
+        """Nothing is pulled into the store during the block; without `wait` it is False where something is."""
+        return locked(self._store_lock, wait=wait)
+
+    @contextmanager
+    def _auth_file(self, reference: str, mirror: str = "") -> Iterator[list[str]]:
+        """Options that give podman the credentials for an image, in a file that only this user can read."""
+        found: dict[str, Credential] = {}
+        for image in [parse_reference(name) for name in (mirror, reference) if name]:
+            try:
+                credential = self.credentials.find(image.host, image.repository) if self.credentials else None
+            except FoundryError:
+                if image.name != mirror:
+                    raise
+                continue  # podman goes to the image's own registry when the mirror refuses
+            if credential is not None:
+                found |= dict.fromkeys([image.host, *filter(None, [self.registries.get(image.host)])], credential)
+        if not found:
+            yield []
+            return
+        with self.private_folder() as private:
+            file = private / "auth.json"
+            write_atomic(file, auth_document(found), mode=0o600)
+            yield [f"--authfile={file.absolute()}"]
+
+    @contextmanager
+    def private_folder(self) -> Iterator[Path]:
+        """A folder for secrets that only this user can enter; what a killed run left goes with the next one."""
+        folder = self.state.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_AUTH_PREFIX) as private:
+            yield Path(private)
+
+    def remove_image(self, reference: str) -> bool:
+        """Remove an image from the local store, also while a run is being stopped; False when it is still there."""
+        return run_even_when_stopping(self.command("image", "rm", reference), self.environment())
+
+    def architecture_of(self, reference: str) -> str:
+        """What a local image says that it is for, in OCI's words (``amd64``, ``arm64``); empty when it is not there."""
+        done = self.call("image", "inspect", "--format", "{{.Architecture}}", reference, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    def size_of(self, reference: str) -> int:
+        """Bytes that an image takes in the local store, shared layers counted; 0 when it is not there."""
+        done = self.call("image", "inspect", "--format", "{{.Size}}", reference, check=False)
+        return int(done.stdout) if done.returncode == 0 and done.stdout.strip().isdecimal() else 0
+
+    def layers(self, *references: str) -> list[str]:
+        """The digests of the images' unpacked layers, in order; without references, of all images that are here."""
+        listed = references or self.call("images", "--quiet", "--no-trunc").stdout.split()
+        if not listed:
+            return []
+        done = self.call("image", "inspect", "--format", "{{json .RootFS.Layers}}", *listed)
+        return [layer for line in done.stdout.splitlines() for layer in json.loads(line) or ()]
+
+    def find_out_again(self) -> EngineSettings:
+        """As `settings`, but with a container that really starts now."""
+        self.state.unlink(missing_ok=True)
+        self._settings = None
+        return self.settings()
+
+    @property
+    def label(self) -> str:
+        """The label on every container of this checkout, so that leftovers can be found."""
+        return f"kmod-foundry.checkout={sha256_bytes(str(self.state.absolute()).encode())[:16]}"
+
+    @contextmanager
+    def container(self, purpose: str) -> Iterator[str]:
+        """A name for a container that is gone when the block ends, however it ends."""
+        name = f"kmod-foundry-{os.getpid()}-{next(self._numbers)}-{sha256_bytes(purpose.encode())[:8]}"
+        self._containers.add(name)
+        try:
+            yield name
+        except BaseException:
+            self.remove_containers([name])
+            raise
+        finally:
+            self._containers.discard(name)
+
+    @contextmanager
+    def temporary_image(self, purpose: str) -> Iterator[str]:
+        """A name for an image that is gone when the block ends, however it ends."""
+        name = f"{self._own_images}:{os.getpid()}-{next(self._numbers)}-{sha256_bytes(purpose.encode())[:8]}"
+        try:
+            yield name
+        finally:
+            self.remove_image(name)
+
+    @property
+    def _own_images(self) -> str:
+        """The repository of this checkout's temporary images."""
+        return f"localhost/kmod-foundry-build-{self.label.rpartition('=')[2]}"
+
+    def containers(self) -> list[str]:
+        """The containers that are at work in this run."""
+        return sorted(self._containers)
+
+    def remove_leftovers(self) -> None:
+        """Remove containers and images that a killed run of this checkout left; only under the run's lock."""
+        done = self.call("ps", "--all", "--quiet", f"--filter=label={self.label}", check=False)
+        self.remove_containers(done.stdout.split())
+        listed = self.call(
+            "images", "--format={{.Repository}}:{{.Tag}}", f"--filter=reference={self._own_images}", check=False
+        )
+        for name in listed.stdout.split():
+            self.remove_image(name)
+        for folder in self.state.parent.glob(f"{_AUTH_PREFIX}*"):
+            remove_tree(folder)
+
+    def remove_containers(self, names: Sequence[str]) -> None:
+        """Stop and remove containers at once; works for a run that is being stopped, too."""
+        if names:
+            run_even_when_stopping(self.command("rm", "--force", "--ignore", "--time=0", *names), self.environment())
+
+    def version(self) -> str:
+        """The version of podman, such as ``4.3.1``."""
+        return self.call("version", "--format", "{{.Client.Version}}").stdout.strip()
+
+    # -- finding out ---------------------------------------------------------
+
+    def _remembered(self) -> EngineSettings | None:
+        kept = read_json(self.state)
+        if not isinstance(kept, dict) or kept.get("machine") != machine():
+            return None
+        return EngineSettings(tuple(kept["global_args"]), tuple(kept["start_args"]))
+
+    def _found_out(self) -> EngineSettings:
+        settings = find_out(self.state.parent)
+        self._remember(settings)
+        return settings
+
+    def _remember(self, settings: EngineSettings) -> None:
+        write_atomic(self.state, pretty_json({
+            "machine": machine(), "global_args": settings.global_args, "start_args": settings.start_args,
+        }))
+        if settings != EngineSettings():
+            print(f"podman: this machine needs {settings.describe()}", file=sys.stderr)
+
+
+def registries_conf(registries: Mapping[str, str]) -> str:
+    """A containers-registries.conf that serves each name at its address.
+
+    Format: containers-registries.conf(5). Addresses are ``host:port``; they are
+    plain HTTP, which the sandbox's loopback registry speaks.
+    """
+    parts = ['unqualified-search-registries = []\n']
+    for name, address in sorted(registries.items()):
+        parts.append(
+            f"[[registry]]\nprefix = {json.dumps(name)}\nlocation = {json.dumps(address)}\ninsecure = true\n"
+        )
+    return "\n".join(parts)
+
+
+def mirror_conf(name: str, mirror: str, registries: Mapping[str, str]) -> str:
+    """The part of a containers-registries.conf that has podman look for a repository's digests in a mirror first."""
+    places = []
+    for place in (name, mirror):
+        host, _, repository = place.partition("/")
+        address = registries.get(host, "")
+        places.append(f"location = {json.dumps(f'{address or host}/{repository}')}\n"
+                      f"insecure = {'true' if address else 'false'}\n")
+    return (f"[[registry]]\nprefix = {json.dumps(name)}\n{places[0]}\n[[registry.mirror]]\n{places[1]}"
+            'pull-from-mirror = "digest-only"\n')

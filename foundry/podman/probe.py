@@ -1,0 +1,145 @@
+"""What this machine needs so that podman starts a container: tried out, with real containers.
+
+Plain machines need no settings. Confined ones (no CAP_SYS_RESOURCE, hybrid
+cgroups, a storage driver that can't be used) need one of a short list.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import re
+import resource
+import shutil
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.files import scratch, sha256_bytes
+from foundry.base.process import run
+
+# A hard limit that every confined machine seen so far grants its containers.
+_MODEST_ULIMITS = ("nofile=1024:1024", "nproc=4096:4096")
+_PROBE_TIMEOUT = 120.0
+# Characters. Before 5.1 podman takes a longer `runroot` from storage.conf, but not as the option that it hands to
+# the process that cleans up after a container; `podman run` waits 20 s for that process, then cleans up itself
+# (runtime_libpod.go and Container.WaitForExit; the limit went with podman's commit fcf9327773).
+LONGEST_RUNROOT = 50
+_NO_LIMIT_SINCE = (5, 1)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Arguments for `podman` itself and for its `run` and `build`."""
+
+    global_args: tuple[str, ...] = ()
+    start_args: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """What was chosen, for people."""
+        chosen = " ".join((*self.global_args, *self.start_args))
+        return chosen or "podman's own settings"
+
+
+def find_out(folder: Path) -> EngineSettings:
+    """The first settings of the list with which a container really starts; about a second.
+
+    Raises OutsideError: podman is missing, or no settings help.
+    """
+    if shutil.which("podman") is None:
+        raise OutsideError(
+            "podman is not installed", reason="tool-missing",
+            hint="run `doit doctor`: it prints the command that installs it",
+        )
+    failures: list[str] = []
+    with scratch(folder, "probe") as work:
+        storage = _storage_args(failures)
+        for runtime, limits, cgroups in itertools.product((None, "runc", "crun"), (False, True), (False, True)):
+            if runtime and shutil.which(runtime) is None:
+                continue
+            settings = _candidate(storage, runtime, limits, cgroups)
+            if _starts(work, settings, failures):
+                _say_when_runroot_is_long(storage)
+                return settings
+    raise OutsideError(
+        f"podman can't start a container on this machine: {failures[-1] if failures else 'no reason given'}",
+        reason="podman-cannot-start",
+        hint="on Debian `apt-get install runc` often helps",
+    )
+
+
+def machine() -> str:
+    """A hash over what the verdict depends on: podman, kernel, user, limits, storage settings."""
+    podman = shutil.which("podman") or ""
+    stat = os.stat(podman) if podman else None
+    limits = [resource.getrlimit(kind) for kind in (resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)]
+    facts = [
+        podman, stat and stat.st_size, stat and stat.st_mtime_ns, platform.release(), os.getuid(), limits,
+        os.environ.get("CONTAINERS_CONF"), os.environ.get("CONTAINERS_STORAGE_CONF"), shutil.which("runc"),
+        shutil.which("crun"),
+    ]
+    return sha256_bytes(repr(facts).encode())
+
+
+def _candidate(storage: tuple[str, ...], runtime: str | None, limits: bool, cgroups: bool) -> EngineSettings:
+    global_args = (*storage, *((f"--runtime={runtime}",) if runtime else ()))
+    start: list[str] = []
+    if limits:
+        for limit in _MODEST_ULIMITS:
+            start += ["--ulimit", limit]
+    if cgroups:
+        global_args = (*global_args, "--cgroup-manager=cgroupfs")
+    return EngineSettings(global_args, tuple(start))
+
+
+def _storage_args(failures: list[str]) -> tuple[str, ...]:
+    for args in ((), ("--storage-driver=vfs",)):
+        done = run(["podman", *args, "info", "--format", "{{.Store.GraphDriverName}}"], check=False,
+                   timeout=_PROBE_TIMEOUT)
+        if done.returncode == 0:
+            return args
+        failures.append(done.stderr.strip()[-300:])
+    return ()
+
+
+def _say_when_runroot_is_long(storage: tuple[str, ...]) -> None:
+    done = run(["podman", *storage, "info", "--format", "{{.Version.Version}} {{.Store.RunRoot}}"], check=False,
+               timeout=_PROBE_TIMEOUT)
+    version, _, runroot = done.stdout.strip().partition(" ")
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if numbers and numbers < _NO_LIMIT_SINCE and len(runroot) > LONGEST_RUNROOT:
+        print(
+            f"podman: every compile takes 20 s longer on this machine: {runroot} has more than {LONGEST_RUNROOT} "
+            f"characters; name a shorter `runroot` in storage.conf, or use podman 5.1", file=sys.stderr,
+        )
+
+
+def _starts(folder: Path, settings: EngineSettings, failures: list[str]) -> bool:
+    """Start a real container on a root that borrows this machine's /usr: no image is needed."""
+    root = _probe_root(folder)
+    try:
+        done = run(
+            ["podman", *settings.global_args, "run", *settings.start_args, "--rm", "--network=none",
+             "--security-opt=label=disable", "--volume=/usr:/usr:ro", "--rootfs", str(root), "/usr/bin/true"],
+            check=False, timeout=_PROBE_TIMEOUT,
+        )
+    except FoundryError as error:  # it hangs: the next settings may not
+        failures.append(error.message)
+        return False
+    if done.returncode != 0:
+        failures.append(done.stderr.strip()[-300:])
+    return done.returncode == 0
+
+
+def _probe_root(folder: Path) -> Path:
+    root = folder.absolute() / "root"
+    for name in ("usr", "proc", "sys", "dev", "etc", "tmp"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for name in ("bin", "sbin", "lib", "lib64"):
+        with suppress(FileExistsError):
+            (root / name).symlink_to(f"usr/{name}")
+    return root
+

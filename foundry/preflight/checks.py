@@ -1,0 +1,143 @@
+"""What a machine must have: tools, a container that starts, space, a clock, access to registries.
+
+`doit doctor` shows all of it; a run looks before it begins its work. Each check
+is a function that returns its findings; adding one is adding a function.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.references import Reference
+from foundry.podman.engine import Engine
+from foundry.registry.client import Registry
+
+_MIN_FREE = 5 << 30  # bytes: a toolkit is 1-2 GB, and two are at work at once
+_OLDEST_PLAUSIBLE = 1_750_000_000  # June 2025: a clock before it can't verify today's signatures
+
+BUILD_TOOLS = ("podman", "gpgv")
+ARCHIVE_TOOLS = ("git", "gpgv")  # for `doit archive`, and for builds from an archive
+# What the sandbox needs besides; the tests need more (container/sandbox/system-packages.sh).
+SANDBOX_TOOLS = ("gpg", "rpmbuild", "createrepo_c", "docker-registry")
+# Tool → package, by OS family.
+_PACKAGES = {
+    "podman": {"debian": "podman", "fedora": "podman"},
+    "git": {"debian": "git", "fedora": "git"},
+    "gpgv": {"debian": "gpgv", "fedora": "gnupg2"},
+    "gpg": {"debian": "gpg", "fedora": "gnupg2"},
+    "rpmbuild": {"debian": "rpm", "fedora": "rpm-build"},
+    "createrepo_c": {"debian": "createrepo-c", "fedora": "createrepo_c"},
+    "docker-registry": {"debian": "docker-registry", "fedora": "docker-distribution"},
+}
+_INSTALL = {"debian": "apt-get install --no-install-recommends", "fedora": "dnf install"}
+_REFUSALS = ("registry-unauthorized", "registry-denied", "credentials-unreadable", "registry-auth")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. `mend` is the command or sentence that mends it; empty when all is well."""
+
+    name: str
+    ok: bool
+    detail: str
+    mend: str = ""
+    reason: str = "missing"
+
+    def error(self) -> OutsideError:
+        """The finding as an error: before work starts it ends the run."""
+        detail = f"{self.name} is {self.detail}" if self.reason == "tool-missing" else self.detail
+        return OutsideError(detail, reason=self.reason, hint=self.mend or "run `doit doctor`")
+
+
+def os_family(release: str) -> str:
+    """``debian`` or ``fedora`` from the text of /etc/os-release (os-release(5)); empty for others."""
+    words = set()
+    for line in release.splitlines():
+        name, _, value = line.partition("=")
+        if name in ("ID", "ID_LIKE"):
+            words |= set(value.strip().strip('"').split())
+    if words & {"debian", "ubuntu"}:
+        return "debian"
+    return "fedora" if words & {"fedora", "rhel", "centos"} else ""
+
+
+def check_tools(names: Iterable[str]) -> list[Check]:
+    """Programs that must be on the path."""
+    release = Path("/etc/os-release")
+    family = os_family(release.read_text(encoding="utf-8") if release.exists() else "")
+    found = []
+    for tool in names:
+        path = shutil.which(tool)
+        command = f"{_INSTALL[family]} {_PACKAGES[tool][family]}" if family else f"install the package that has {tool}"
+        found.append(Check(tool, path is not None, path or "not installed", "" if path else command, "tool-missing"))
+    return found
+
+
+def check_container(engine: Engine, *, anew: bool) -> list[Check]:
+    """A container that really starts, with the settings that this machine needs; tried again where `anew`."""
+    if shutil.which("podman") is None:
+        return []
+    try:
+        settings = engine.find_out_again() if anew else engine.settings()
+        return [Check("container", True, f"starts with {settings.describe()}")]
+    except FoundryError as error:
+        return [Check("container", False, error.message, error.hint, error.reason)]
+
+
+def check_arches(wanted: Iterable[str], not_here: Mapping[str, str]) -> list[Check]:
+    """Architectures that are to be compiled for and are not the machine's own (`foundry.podman.emulation`)."""
+    release = Path("/etc/os-release")
+    family = os_family(release.read_text(encoding="utf-8") if release.exists() else "")
+    install = f"{_INSTALL[family]} qemu-user-static" if family else "install qemu-user-static"
+    return [
+        Check(f"arch {arch}", arch not in not_here, f"its cells: {not_here[arch]}" if arch in not_here else
+              "containers for it run here", f"build them on a machine for {arch}, or here: {install}", "arch-not-here")
+        for arch in sorted(set(wanted))
+    ]
+
+
+def check_space(folder: Path) -> list[Check]:
+    """Room for builds below the checkout."""
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / (1 << 30):.1f} GiB free on the disk of the checkout"
+    return [Check("space", free >= _MIN_FREE, detail, "" if free >= _MIN_FREE else "free at least 5 GiB", "no-space")]
+
+
+def check_clock() -> list[Check]:
+    """A clock that is not years behind: signatures and tokens have dates."""
+    ok = time.time() > _OLDEST_PLAUSIBLE
+    now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    return [Check("clock", ok, f"it is {now}", "" if ok else "set the clock (timedatectl set-ntp true)", "clock")]
+
+
+def check_access(registry_of: Callable[[str], Registry], reads: Sequence[Reference]) -> list[Check]:
+    """One image of each repository that is read: can it be read, and with whose credentials."""
+    found = []
+    for reference in {one.name: one for one in reads}.values():
+        try:
+            registry = registry_of(reference.host)
+            credential = registry.credentials.find(reference.host, reference.repository)
+            whose = f"credentials of {credential.source}" if credential else "no credentials"
+            detail = f"{reference.name} can be read ({whose}; looked in {_places(registry)})"
+            if not registry.has_manifest(reference.repository, reference.digest or reference.tag):
+                detail = f"{reference.name} answers ({whose}), but has no {reference.digest or reference.tag}"
+                found.append(Check("registry", False, detail, "correct the catalogue or the lock", "image-missing"))
+                continue
+            found.append(Check("registry", True, detail))
+        except FoundryError as error:
+            found.append(Check("registry", False, error.message, error.hint, error.reason))
+    return found
+
+
+def refusals(checks: Iterable[Check]) -> list[Check]:
+    """Those findings on access that every image of a repository would meet: credentials missing or refused."""
+    return [check for check in checks if not check.ok and check.reason in _REFUSALS]
+
+
+def _places(registry: Registry) -> str:
+    return ", ".join(registry.credentials.places(registry.host))

@@ -1,0 +1,93 @@
+"""Before work starts: what the machine and its credentials lack, said before anything is fetched or compiled."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+
+from foundry.base.references import Reference, parse_reference
+from foundry.cell.image import base_reference
+from foundry.preflight import checks
+from foundry.registry.ecr.places import is_ecr
+from foundry.registry.ecr.repositories import require_repository
+from foundry.run.context import Foundry
+from foundry.toolkit.remote import require_target
+
+
+def base_references(foundry: Foundry) -> list[Reference]:
+    """The locked base images of the families that the matrix wants."""
+    found = []
+    for family in {family.name: family for family in foundry.states.plan.families.values()}.values():
+        base = foundry.config.locks[family.name].get("base")
+        if base is not None:
+            found.append(parse_reference(base_reference(base["name"], base["digest"])))
+    return found
+
+
+def toolkit_references(foundry: Foundry) -> list[Reference]:
+    """The toolkits of all cells."""
+    return [parse_reference(cell.toolkit) for cell in foundry.states.plan.cells]
+
+
+def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str] = os.environ) -> None:
+    """OutsideError for the first thing without which the pending tasks can't be done.
+
+    `pending` are names of tasks. In GitHub Actions, where tools are given, only credentials are looked at.
+    """
+    names = list(pending)
+    builds = [name.partition(":")[2] for name in names if name.startswith(("module:", "image:"))]
+    toolkits = [name for name in names if name.startswith("dtk:") and not name.startswith("dtk:publish:")]
+    starts = bool(builds or toolkits)
+    found: list[checks.Check] = []
+    if "GITHUB_ACTIONS" not in environ:
+        fetches = any(name.startswith("fetch:") for name in names)
+        found += checks.check_tools([*(["podman"] if starts else []), *(["gpgv"] if fetches else [])])
+        found += checks.check_space(foundry.root) + checks.check_clock()
+        _raise_first(found)
+        found += checks.check_container(foundry.engine, anew=False) if starts else []
+    _raise_first(found)
+    _require_targets(foundry, {name.partition(":")[2] for name in names if name.startswith("push:")})
+    if any(name.startswith("dtk:publish:") for name in names):
+        _require_toolkits_target(foundry)
+    if builds and shutil.which("podman") is not None:
+        access = checks.check_access(lambda host: foundry.registry(host, None), _to_pull(foundry, builds))
+        _raise_first(checks.refusals(access))
+
+
+def _require_targets(foundry: Foundry, cells: set[str]) -> None:
+    """Every target takes uploads: said before anything is built for it."""
+    families = {state.cell.family.name for name, state in foundry.states.cells.items() if name in cells}
+    for family in sorted(families):
+        for number, target in enumerate(foundry.targets(family)):
+            if is_ecr(target.registry):
+                require_repository(target)
+            foundry.writer(family, number).check()
+
+
+def _require_toolkits_target(foundry: Foundry) -> None:
+    """The registry takes toolkits: said before one is built for it."""
+    target = require_target(foundry)
+    if is_ecr(target.registry):
+        require_repository(target)
+    foundry.writer_of(target).check()
+
+
+def _raise_first(found: Sequence[checks.Check]) -> None:
+    for check in found:
+        if not check.ok:
+            raise check.error()
+
+
+def _to_pull(foundry: Foundry, cells: Iterable[str]) -> list[Reference]:
+    """One image of each repository from which something has to be pulled; what is here already is not asked for."""
+    states = [foundry.states.cells[name] for name in dict.fromkeys(cells)]
+    wanted = {(state.cell.toolkit, state.cell.arch) for state in states if not state.module_done}
+    found: dict[str, Reference] = {}
+    for text, arch in sorted(wanted):
+        if arch in foundry.states.not_here:
+            continue  # it fails without a pull
+        reference = parse_reference(text)
+        if reference.name not in found and not foundry.engine.has_image(text):
+            found[reference.name] = reference
+    return list(found.values())

@@ -1,0 +1,149 @@
+"""BusyBox's source for a release: of the very version in the base image, from one of two places."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.filelock import locked
+from foundry.base.files import append_to, pretty_json, read_json, scratch, sha256_file, write_atomic
+from foundry.config.family import Family
+from foundry.net.transport import FIRST_WAIT
+from foundry.run.context import Foundry
+
+_version = re.compile(r"[0-9][0-9A-Za-z._+-]*")
+_HEAD = 64  # bytes that say which compressor made an archive
+
+
+class BusyBoxSource(NamedTuple):
+    """The archive under its right name, its hex SHA-256, and the URL in the lock that it came from."""
+
+    path: Path
+    sha256: str
+    url: str
+
+
+def fetch_busybox(
+    foundry: Foundry, family: Family, dest_folder: Path, log: Path, *, first_wait: float = FIRST_WAIT
+) -> BusyBoxSource:
+    """Leave the source of the base's BusyBox in `dest_folder`, as ``busybox-1.36.1.tar.bz2`` or what it is.
+
+    The lock's `source` comes first, then `source_backup`; each is checked by the lock's
+    checksum, if it has one for that URL, and by what is in it. A checksum that the lock lacks
+    is added. What is there with a locked checksum is not fetched again. `first_wait` is the pause in seconds
+    before a place is asked a second time.
+
+    Raises FoundryError ``busybox-unknown`` where the lock names no source, ``busybox-source``
+    where no place has it (OutsideError when all are out of reach), ``lock-changed``.
+    """
+    facts = _facts(foundry, family)
+    sums: Mapping[str, str] = facts.get("sha256", {})
+    urls = list(dict.fromkeys(url for url in (facts["source"], facts.get("source_backup", "")) if url))
+    there = _there(dest_folder, facts["version"], {url: sums[url] for url in urls if url in sums})
+    if there is not None:
+        return there
+    errors: list[FoundryError] = []
+    for url in urls:
+        try:
+            found = _fetched(foundry, family, url, dest_folder, log, first_wait)
+        except FoundryError as error:
+            append_to(log)(f"BusyBox {facts['version']} from {url}: {error.message}")
+            errors.append(error)
+            continue
+        if errors:
+            foundry.journal.warn(f"the source of BusyBox was taken from {url}, because {_sentence(errors)}")
+        return found
+    raise _none(foundry, family, errors, log)
+
+
+def _facts(foundry: Foundry, family: Family) -> Mapping[str, Any]:
+    base: Mapping[str, Any] = foundry.config.locks[family.name].get("base", {})
+    if "busybox" not in base:
+        raise FoundryError(
+            f"{foundry.config.lock_path(family.name)} does not say which BusyBox is in the base",
+            reason="busybox-unknown", hint="write `base.busybox` into it: docs/configuration.md, Locks",
+        )
+    facts: Mapping[str, Any] = base["busybox"]
+    if not _version.fullmatch(facts["version"]):
+        raise FoundryError(
+            f"BusyBox has no version {facts['version']!r}", reason="busybox-unknown",
+            hint=f"correct `base.busybox.version` in {foundry.config.lock_path(family.name)}",
+        )
+    return facts
+
+
+def _there(folder: Path, version: str, sums: Mapping[str, str]) -> BusyBoxSource | None:
+    """What an earlier run left, if it is what the lock says."""
+    from foundry.release.busybox_archive import asset_name
+
+    found = [path for path in folder.glob(f"busybox-{version}.tar.*") if path.is_file()] if sums else []
+    files = {path: sha256_file(path) for path in found}
+    for url, wanted in sums.items():
+        for path, digest in sorted(files.items()):
+            with path.open("rb") as stream:
+                name = asset_name(stream.read(_HEAD), version)
+            if digest == wanted and path.name == name:
+                return BusyBoxSource(path, digest, url)
+    return None
+
+
+def _fetched(
+    foundry: Foundry, family: Family, url: str, folder: Path, log: Path, first_wait: float
+) -> BusyBoxSource:
+    from foundry.net.http import download, shown
+    from foundry.release.busybox_archive import MAX_BYTES, check_source
+
+    facts = _facts(foundry, family)
+    with scratch(folder, "busybox") as work:
+        archive = work / "archive"
+        download(
+            foundry.resolve(url), archive, sha256=facts.get("sha256", {}).get(url), max_bytes=MAX_BYTES,
+            total=float(foundry.settings["network_timeout"]), first=first_wait, log=log,
+        )
+        name = check_source(archive, facts["version"], shown(url))
+        digest = sha256_file(archive)
+        _lock(foundry, family, facts["version"], url, digest)
+        os.replace(archive, folder / name)
+    return BusyBoxSource(folder / name, digest, url)
+
+
+def _lock(foundry: Foundry, family: Family, version: str, url: str, digest: str) -> None:
+    """Add the checksum to the lock file, beside whatever else was put there meanwhile; never replace one."""
+    place = foundry.config.lock_path(family.name)
+    path = foundry.root / place
+    with locked(foundry.root / foundry.config.build / f".lock-{family.name}"):
+        document = read_json(path)
+        base = document.get("base") if isinstance(document, dict) else None
+        facts = base.get("busybox") if isinstance(base, dict) else None
+        sums = facts.setdefault("sha256", {}) if isinstance(facts, dict) else None
+        same = isinstance(facts, dict) and facts.get("version") == version
+        if not same or not isinstance(sums, dict) or sums.get(url, digest) != digest:
+            raise FoundryError(
+                f"{place} was changed while the source of BusyBox {version} was fetched", reason="lock-changed",
+                hint="run again",
+            )
+        if url not in sums:
+            foundry.journal.warn(f"the source of BusyBox {version} is now locked in {place}: keep that file")
+            sums[url] = digest
+            write_atomic(path, pretty_json(document))
+        foundry.config.locks[family.name]["base"]["busybox"].setdefault("sha256", {})[url] = digest
+
+
+def _none(foundry: Foundry, family: Family, errors: list[FoundryError], log: Path) -> FoundryError:
+    outside = all(isinstance(error, OutsideError) for error in errors)
+    kind = OutsideError if outside else FoundryError
+    place = foundry.config.lock_path(family.name)
+    return kind(
+        f"the source of BusyBox can't be had: {_sentence(errors)}", reason="busybox-source", log=log,
+        retry=any(error.retry for error in errors),
+        hint=f"try again later, or correct `base.busybox` in {place}; "
+             "where a checksum differs, find out why before you change it",
+    )
+
+
+def _sentence(errors: list[FoundryError]) -> str:
+    return "; ".join(error.message for error in errors)

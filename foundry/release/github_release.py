@@ -1,0 +1,130 @@
+"""Stage github: a driver's release on GitHub, with its notes and assets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import append_to, sha256_bytes, sha256_file, write_atomic
+from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from foundry.github.repository import LOG, driver_client, release_tag, require_token
+from foundry.ledger.ledgers import change, checked, ledger_file, ledger_of
+from foundry.plan.ledger import Ledger, NewerLedger
+from foundry.release import notes, source_archives
+from foundry.release.notes_text import make_notes
+from foundry.run.context import Foundry
+
+if TYPE_CHECKING:
+    from foundry.github.releases import Asset, Wanted
+
+
+def github(foundry: Foundry, driver: str) -> None:
+    """Have the driver's GitHub release as its ledger wants it.
+
+    Raises FoundryError ``sources-missing`` where a source archive could not be made: images are
+    released with their sources or not at all. Otherwise what
+    `foundry.github.releases.reconcile` raises.
+    """
+    from foundry.github.releases import reconcile
+
+    log = ledger_file(foundry, driver).with_name(LOG)
+    log.unlink(missing_ok=True)
+    require_token()
+    ledger = ledger_of(foundry, driver)
+    if not ledger.rows:
+        foundry.journal.warn(f"{driver} has no image yet: no release")
+        return
+    client = driver_client(foundry, driver)
+    while True:
+        try:
+            done = reconcile(client, _wanted(foundry, _with_sources(foundry, driver)))
+            break
+        except _Changed:  # ends: what there is to take over, and to make anew, is so once
+            continue
+        except FoundryError as error:
+            error.log = error.log or log
+            raise
+    append_to(log)(f"{done.url}: {', '.join(done.writes) or 'as it should be'}")
+
+
+def _with_sources(foundry: Foundry, driver: str) -> Ledger:
+    """The ledger, if its source archives are of its rows."""
+    ledger = ledger_of(foundry, driver)
+    lacking = source_archives.missing(foundry, driver, ledger)
+    if lacking:
+        raise FoundryError(
+            f"{driver} is not released: its source archives are missing ({', '.join(lacking)})",
+            reason="sources-missing", hint=f"run `doit assets:{driver}`",
+        )
+    return ledger
+
+
+class _Changed(Exception):
+    """The ledger is another one now, and so is what is to be released."""
+
+
+def _wanted(foundry: Foundry, ledger: Ledger) -> Wanted:
+    from foundry.github.releases import Wanted
+
+    tag = release_tag(ledger.family, ledger.driver)
+    facts = notes.facts_of(foundry, ledger)
+    return Wanted(
+        tag, tag, lambda room: make_notes(ledger, facts, room).text,
+        lambda room: _assets(foundry, ledger, make_notes(ledger, facts, room).tables),
+        obsolete=frozenset({TABLES_FILE}),
+    )
+
+
+def _assets(foundry: Foundry, ledger: Ledger, tables: str) -> list[Asset]:
+    """The files of the release: the source archives, then the ledger, long tables, and the checksums of all."""
+    from foundry.github.releases import Asset
+
+    folder = ledger_file(foundry, ledger.driver).parent
+    found = [
+        Asset(name, str(entry["sha256"]), partial(_archive, foundry, ledger.driver, name))
+        for name, entry in sorted(source_archives.archives(foundry, ledger.driver, ledger).items())
+    ]
+    texts = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {}),
+             CHECKSUMS_FILE: notes.checksums(ledger, tables)}
+    keep = {LEDGER_FILE: partial(_take_over, foundry, ledger.driver)}
+    found += [Asset(name, sha256_bytes(data), _file(folder / name, data), keep.get(name))
+              for name, data in texts.items()]
+    return found
+
+
+def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
+    """No row of the ledger that is there is lost, be it another checkout's; what is no ledger is replaced."""
+    try:
+        theirs = checked(foundry, content, f"the GitHub release of {driver}", driver)
+    except NewerLedger:
+        raise
+    except FoundryError as error:
+        foundry.journal.warn(f"{error.message}: it is replaced")
+        return
+    before = ledger_of(foundry, driver)
+    if change(foundry, driver, lambda ledger: ledger.merged(theirs)) != before.to_bytes():
+        raise _Changed
+
+
+def _file(path: Path, data: bytes) -> Callable[[], Path]:
+    def write() -> Path:
+        if not path.exists() or path.read_bytes() != data:
+            write_atomic(path, data)
+        return path
+
+    return write
+
+
+def _archive(foundry: Foundry, driver: str, name: str) -> Path:
+    """A source archive's file, made where it is not here."""
+    entry = ledger_of(foundry, driver).sources[name]
+    path = ledger_file(foundry, driver).with_name(name)
+    if not path.is_file() or sha256_file(path) != entry["sha256"]:
+        path.unlink(missing_ok=True)
+        source_archives.make(foundry, driver)
+        if ledger_of(foundry, driver).sources[name] != entry:
+            raise _Changed  # it came out with other bytes: now the ledger says what they are
+    return path

@@ -1,0 +1,149 @@
+"""Stage notes: a driver's release notes as files, from its ledger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import canonical_json, sha256_bytes, write_atomic
+from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from foundry.base.records import input_facts, output_facts, read_record, write_record
+from foundry.config.family import Family
+from foundry.ledger.ledgers import ledger_of
+from foundry.packages.signing import pinned_fingerprint
+from foundry.plan.cells import Cell
+from foundry.plan.ledger import Ledger, ledger_path
+from foundry.plan.state import FAILED
+from foundry.registry.targets import targets_of
+from foundry.release import source_archives
+from foundry.run.context import Foundry
+
+if TYPE_CHECKING:
+    from foundry.release.notes_text import Facts, Unbuilt
+
+NOTES_FILE = "notes.md"
+RECORD = "notes.json"
+_ROOM = 120_000  # characters: what GitHub takes, less some for what people write around it
+# Faults of the moment say nothing about whether a driver builds for a kernel.
+_BUILD_FAULTS = ("compile", "gate", "patch", "output", "toolkit", "module", "source")
+
+
+def file_deps(foundry: Foundry, driver: str) -> list[str]:
+    """The files that the notes depend on, relative to the root."""
+    return [str(ledger_path(foundry.config.build, driver))]
+
+
+def targets(foundry: Foundry, driver: str) -> list[str]:
+    """The files that are always written, relative to the root."""
+    folder = ledger_path(foundry.config.build, driver).parent
+    return [str(folder / name) for name in (NOTES_FILE, CHECKSUMS_FILE, RECORD)]
+
+
+def current(foundry: Foundry, driver: str) -> bool:
+    """Whether the notes that are here say the same facts; the ledger itself is compared by its content."""
+    record = read_record(_folder(foundry, driver) / RECORD, "notes")
+    ledger = foundry.states.ledgers.get(driver)
+    return record is not None and ledger is not None and record.get("key") == _key(facts_of(foundry, ledger))
+
+
+def notes(foundry: Foundry, driver: str) -> None:
+    """Write ``notes.md``, ``images.md`` where the tables are too long for a release's text, and ``SHA256SUMS``.
+
+    Raises FoundryError ``ledger-missing``, ``notes-too-long``, ConfigError where the ledger can't be read.
+    """
+    from foundry.release.notes_text import make_notes
+
+    folder = _folder(foundry, driver)
+    if not (foundry.root / ledger_path(foundry.config.build, driver)).exists():
+        raise FoundryError(f"there is no ledger of {driver} yet", reason="ledger-missing",
+                           hint=f"run `doit release:{driver}`")
+    ledger = ledger_of(foundry, driver)
+    facts = facts_of(foundry, ledger)
+    made = make_notes(ledger, facts, _ROOM)
+    write_atomic(folder / NOTES_FILE, made.text.encode())
+    if made.tables:
+        write_atomic(folder / TABLES_FILE, made.tables.encode())
+    else:
+        (folder / TABLES_FILE).unlink(missing_ok=True)
+    write_atomic(folder / CHECKSUMS_FILE, checksums(ledger, made.tables))
+    write_record(folder / RECORD, "notes", {
+        "driver": driver, "family": ledger.family, "key": _key(facts),
+        "inputs": input_facts(foundry.root, file_deps(foundry, driver)),
+        "outputs": output_facts(folder, [NOTES_FILE, CHECKSUMS_FILE, *([TABLES_FILE] if made.tables else [])]),
+    })
+
+
+def checksums(ledger: Ledger, tables: str) -> bytes:
+    """``SHA256SUMS``: the ledger, every source archive that it knows, and the long tables where there are such."""
+    sums = {name: str(entry["sha256"]) for name, entry in ledger.sources.items()}
+    texts = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {})}
+    sums |= {name: sha256_bytes(data) for name, data in texts.items()}
+    return "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
+
+
+def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
+    """What the notes say besides the ledger."""
+    from foundry.release.notes_text import Facts, NodePart
+
+    family = foundry.config.families[ledger.family]
+    lock = foundry.config.locks[family.name]
+    package, base = lock["packages"].get(ledger.driver, {}), lock.get("base", {})
+    recipe = foundry.config.recipe(family, ledger.driver)
+    busybox = base.get("busybox", {}).get("version", "unknown")
+    return Facts(
+        title=family["title"], modules=tuple(module.name for module in recipe.modules),
+        registries=_registries(foundry, family, ledger), package=package.get("href", "unknown"),
+        package_url=package.get("url", ""), package_license=package.get("license", "unknown"),
+        content_sha256=package.get("content_sha256", "unknown"), fingerprint=_fingerprint(foundry, family),
+        base=f"{base.get('name', 'unknown')}@{base.get('digest', '')}",
+        busybox=busybox if "busybox" in family["base"] else "",
+        sources=tuple(sorted(source_archives.archives(foundry, ledger.driver, ledger))),
+        unbuilt=tuple(_unbuilt(foundry, ledger)), loading_order=recipe.loading_order,
+        firmware="firmware" in family.data,
+        further=tuple((one["href"], one["content_sha256"]) for _, one in sorted(package.get("further", {}).items())),
+        left_out=tuple(NodePart(one["kind"], one["where"], one["text"]) for one in package.get("node", ())),
+        remarks=tuple(package.get("dkms", {}).get("remarks", ())),
+    )
+
+
+def _registries(foundry: Foundry, family: Family, ledger: Ledger) -> tuple[str, ...]:
+    """The profile's targets in their order, by the names that the rows have for them."""
+    names = sorted({name for row in ledger.rows.values() for name in row.get("registries", [])})
+    wanted = targets_of(foundry.settings, family.name)
+    return tuple(dict.fromkeys(name for target in wanted for name in names if target.is_in([name])))
+
+
+def _unbuilt(foundry: Foundry, ledger: Ledger) -> Iterable[Unbuilt]:
+    from foundry.release.notes_text import Unbuilt
+
+    for cell in foundry.states.plan.by_driver.get(ledger.driver, ()):
+        state = foundry.states.cells[cell.name]
+        if state.state != FAILED or state.failure is None:
+            continue
+        reason = str(state.failure.get("reason", ""))
+        if reason.partition("-")[0] in _BUILD_FAULTS and not state.failure.get("retry"):
+            why = _why(cell, str(state.failure.get("message", "")))
+            yield Unbuilt(cell.kernel, cell.releases, why, (cell.kernel, cell.arch) in ledger.rows)
+
+
+def _why(cell: Cell, message: str) -> str:
+    """The first line of a failure, without the cell's name and without paths of this machine."""
+    line = next(iter(message.splitlines()), "").removeprefix(f"{cell.name} ")
+    return re.sub(r"(?<![\w.])/(?:[\w.@+-]+/)+", "", line)
+
+
+def _fingerprint(foundry: Foundry, family: Family) -> str:
+    signing = family.data.get("signing")
+    return pinned_fingerprint(foundry.root, family, signing) if signing is not None else ""
+
+
+def _folder(foundry: Foundry, driver: str) -> Path:
+    return foundry.root / ledger_path(foundry.config.build, driver).parent
+
+
+def _key(facts: Facts) -> str:
+    return sha256_bytes(canonical_json(asdict(facts)))

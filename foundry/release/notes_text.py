@@ -1,0 +1,258 @@
+"""The notes of a driver's release: Markdown made from its ledger alone and a few facts; the same bytes each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from foundry.base.errors import FoundryError
+from foundry.base.markdown import cell, code, words
+from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from foundry.base.versions import version_key
+from foundry.plan.ledger import Ledger, Row
+
+_IN_LINKS = "/:?&=%#+,;@~-._"
+
+
+@dataclass(frozen=True)
+class Unbuilt:
+    """A cell that was tried and can't be built: kernel, releases, and why in one line."""
+
+    kernel: str
+    releases: tuple[str, ...]
+    why: str
+    published: bool  # an image of an earlier state is there
+
+
+@dataclass(frozen=True)
+class NodePart:
+    """Something that the package's scripts would do on a node and an image can't: its kind, where it is, the line."""
+
+    kind: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the notes say besides the ledger. `registries` are where images are looked for first, in order."""
+
+    title: str
+    modules: tuple[str, ...]
+    registries: tuple[str, ...]
+    package: str
+    package_url: str
+    package_license: str
+    content_sha256: str
+    fingerprint: str
+    base: str
+    busybox: str
+    sources: tuple[str, ...]  # file names of the source archives
+    unbuilt: tuple[Unbuilt, ...] = ()
+    loading_order: tuple[str, ...] = ()  # names of modules, the one that is loaded first comes first
+    firmware: bool = False
+    further: tuple[tuple[str, str], ...] = ()  # further packages: file name and content's SHA-256
+    left_out: tuple[NodePart, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The text, and the long tables where they did not fit into it; else empty."""
+
+    text: str
+    tables: str = ""
+
+
+def make_notes(ledger: Ledger, facts: Facts, room: int) -> Notes:
+    """Notes of at most `room` characters. FoundryError ``notes-too-long`` where even the short ones don't fit."""
+    long = [_available(ledger, facts), _by_release(ledger, facts), _news(ledger, facts), _unbuilt(facts)]
+    head, tail = _head(ledger, facts), [_left_out(facts), _sources(facts)]
+    text = _joined([head, *long, *tail])
+    if len(text) <= room:
+        return Notes(text)
+    title = f"# {facts.title} {ledger.driver}: images"
+    tables = _joined([[title], *long])
+    text = _joined([head, _short(ledger, facts), *tail])
+    if len(text) > room:
+        raise FoundryError(
+            f"the notes of {ledger.driver} don't fit into {room} characters", reason="notes-too-long",
+            hint="shorten your own text around kmod-foundry's section of the release",
+        )
+    return Notes(text, tables)
+
+
+def pull_specs(row: Row, facts: Facts) -> list[str]:
+    """Where the image is, by digest; registries that publish today come first."""
+    places = sorted(row.get("registries", []), key=lambda name: (_rank(name, facts), name))
+    return [f"{name}@{row['digest']}" for name in places] or [f"image.oci.tar@{row['digest']}"]
+
+
+def _rank(name: str, facts: Facts) -> int:
+    return facts.registries.index(name) if name in facts.registries else len(facts.registries)
+
+
+def _head(ledger: Ledger, facts: Facts) -> list[str]:
+    rows = ledger.sorted_rows()
+    kernels, releases = {row["kernel"] for row in rows}, {name for row in rows for name in row["releases"]}
+    modules = ", ".join(f"`{name}`" for name in facts.modules)
+    lines = [
+        f"Container images with the kernel modules of the {facts.title} {ledger.driver} ({modules}), each compiled for"
+        f" one kernel of OpenShift nodes, to be loaded by the Kernel Module Management operator (KMM):"
+        f" {_count(len(rows), 'image')} for {_count(len(kernels), 'kernel')} of {_count(len(releases), 'release')}.",
+    ]
+    repository = next(iter(facts.registries), "")
+    if repository and rows:
+        lines += ["", "## How to use them", "", *_module_resource(ledger, facts, repository)]
+    return lines
+
+
+def _module_resource(ledger: Ledger, facts: Facts, repository: str) -> Iterator[str]:
+    """KMM's Module resource (kmm.sigs.x-k8s.io/v1beta1): the operator fills in the node's kernel."""
+    yield "Let KMM choose the image by the node's kernel, with a `Module` such as:"
+    ordered = facts.loading_order
+    for name in [*ordered[-1:], *(name for name in facts.modules if name not in ordered)]:
+        yield from (
+            "", "```yaml", "apiVersion: kmm.sigs.x-k8s.io/v1beta1", "kind: Module", "metadata:",
+            f"  name: {name.replace('_', '-')}", "spec:", "  moduleLoader:",
+            "    container:", "      modprobe:", f"        moduleName: {name}", "        dirName: /opt",
+            *(["        firmwarePath: /opt/lib/firmware"] if facts.firmware else []),
+            *(["        modulesLoadingOrder:", *(f"          - {one}" for one in reversed(ordered))]
+              if ordered and name == ordered[-1] else []),
+            "      kernelMappings:",
+            "        - regexp: '^.+$'",
+            f"          containerImage: {repository}:{ledger.driver}-${{KERNEL_FULL_VERSION}}",
+            "  selector:", "    node-role.kubernetes.io/worker: ''", "```",
+        )
+    yield ""
+    yield "Narrow `selector` to the nodes that have the device. What the lists below name by digest never changes."
+
+
+def _available(ledger: Ledger, facts: Facts) -> list[str]:
+    lines = ["## Available Images", ""]
+    for row in ledger.sorted_rows():
+        releases = ", ".join(_sorted(row["releases"])) or "none"
+        lines.append(f"- {code(row['tags'][0])} (compatible with OCP: {releases})")
+        lines += [f"  - {code(spec)}" for spec in pull_specs(row, facts)]
+    return lines if ledger.rows else [*lines, "None yet."]
+
+
+def _by_release(ledger: Ledger, facts: Facts) -> list[str]:
+    places = [(release, row) for row in ledger.sorted_rows() for release in row["releases"]]
+    places.sort(key=lambda pair: version_key(pair[0]))
+    if not places:
+        return []
+    lines = ["## Images by OpenShift release", ""]
+    if len({release for release, _ in places}) < len(places):
+        lines += ["A release with several kernels has a line for each: a real-time kernel, one of a second node image,"
+                  " or that of another architecture. A node takes the image of the kernel that it runs.", ""]
+    lines += ["| OpenShift | kernel | image |", "|---|---|---|"]
+    for release, row in places:
+        where = pull_specs(row, facts)[0].partition("@")[0]
+        image = f"{where}:{row['tags'][0]}"
+        lines.append(f"| {release} | {cell(row['kernel'])} | {cell(image)} |")
+    return lines
+
+
+def _news(ledger: Ledger, facts: Facts) -> list[str]:
+    """What the newest edition changed; of the first one everything is new."""
+    edition = ledger.edition
+    rows = [row for row in ledger.sorted_rows() if row.get("noted", {}).get("edition") == edition]
+    if not rows or edition == 0:
+        return []
+    lines = ["## What is new", ""]
+    for row in rows:
+        was = row["noted"].get("was")
+        releases = ", ".join(_sorted(row["releases"]))
+        if was is None:
+            lines.append(f"- new: {code(row['tags'][0])} ({releases})")
+            continue
+        added = _sorted(set(row["releases"]) - set(was["releases"]))
+        gone = _sorted(set(was["releases"]) - set(row["releases"]))
+        what = []
+        if was["digest"] != row["digest"]:
+            what.append(f"rebuilt ({_why(row)}), before: `{was['digest']}`")
+        what += [f"now also for {', '.join(added)}"] if added else []
+        what += [f"no longer for {', '.join(gone)}"] if gone else []
+        lines.append(f"- {code(row['tags'][0])}: {'; '.join(what)}")
+    return lines
+
+
+def _why(row: Row) -> str:
+    reason: str = row.get("replaces", {}).get("reason", "")
+    return words(reason) if reason else "its inputs changed"
+
+
+def _unbuilt(facts: Facts) -> list[str]:
+    if not facts.unbuilt:
+        return []
+    lines = ["## Known not to build", ""]
+    for one in facts.unbuilt:
+        older = "; the image above is of an earlier state" if one.published else ""
+        lines.append(f"- {code(one.kernel)} ({', '.join(one.releases)}): {code(one.why)}{older}")
+    return lines
+
+
+def _short(ledger: Ledger, facts: Facts) -> list[str]:
+    """In place of the long tables: a line a minor release, and where the tables are."""
+    counts: dict[str, int] = {}
+    for row in ledger.rows.values():
+        for minor in {".".join(release.split(".")[:2]) for release in row["releases"]}:
+            counts[minor] = counts.get(minor, 0) + 1
+    lines = ["## Available Images", "", f"The list of all images is too long for this page: see the asset"
+             f" `{TABLES_FILE}`, or `{LEDGER_FILE}` for programs.", "", "| OpenShift | images |", "|---|---|"]
+    lines += [f"| {minor} | {counts[minor]} |" for minor in _sorted(counts)]
+    if facts.unbuilt:
+        lines += ["", f"{_count(len(facts.unbuilt), 'kernel')} can't be built for; `{TABLES_FILE}` says why."]
+    return lines
+
+
+def _left_out(facts: Facts) -> list[str]:
+    """What a node would get from the package and does not get from an image."""
+    if not facts.left_out and not facts.remarks:
+        return []
+    lines = ["## Not part of the image", ""]
+    if facts.left_out:
+        lines += ["The vendor's package would do this on a node, too. An image can't: see to it yourself where you"
+                  " need it.", ""]
+    for one in facts.left_out:
+        lines.append(f"- {words(one.kind)}: " + (f"{code(one.text)} (in {code(one.where)})" if one.text
+                                                 else code(one.where)))
+    lines += [f"- {code(remark)}" for remark in facts.remarks]
+    return lines
+
+
+def _sources(facts: Facts) -> list[str]:
+    archives = ", ".join(f"`{name}`" for name in facts.sources) or "none"
+    lines = [
+        "## Sources and proofs", "",
+        f"- Driver package: {code(facts.package)}{_download(facts.package_url)},"
+        f" licence {words(facts.package_license)}; SHA-256 of its content `{facts.content_sha256}`, as locked.",
+    ]
+    if facts.fingerprint:
+        lines.append(f"- The package's signature was verified with the key `{facts.fingerprint}`.")
+    return [
+        *lines,
+        *(f"- Further package: {code(name)}; SHA-256 of its content `{sha256}`." for name, sha256 in facts.further),
+        f"- Base image: {code(facts.base)}" + (f", BusyBox {words(facts.busybox)}." if facts.busybox else "."),
+        f"- Source archives of what is in the images, as the GPL asks for: {archives}.",
+        f"- `{LEDGER_FILE}` has keys, digests and toolkits of all images; `{CHECKSUMS_FILE}` has all files' checksums.",
+    ]
+
+
+def _download(url: str) -> str:
+    """A link to the package, where there is one that a browser follows."""
+    return f" ([download]({quote(url, safe=_IN_LINKS)}))" if url.startswith(("https://", "http://")) else ""
+
+
+def _joined(sections: Iterable[Sequence[str]]) -> str:
+    return "\n\n".join("\n".join(lines).strip() for lines in sections if lines) + "\n"
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=version_key)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,100 @@
+"""Files of Debian's kernel sources, by Debian's own chain: InRelease, signed → Packages.xz → the package by SHA-256."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.files import scratch
+from foundry.base.process import run
+from foundry.formats.packages.deb import parse_deb
+from foundry.net import http
+from foundry.sandbox.debian import SUITE
+
+MIRROR = "http://deb.debian.org/debian"
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_MAX_INDEX, _MAX_PACKAGE = 64 << 20, 400 << 20  # bytes
+_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class SourcePackage:
+    """A package of the archive: its version, its address, the SHA-256 of the file."""
+
+    name: str
+    version: str
+    url: str
+    sha256: str
+
+
+def find_package(name: str, folder: Path, log: Path) -> SourcePackage:
+    """What Debian's archive offers under a name; `folder` takes temporary files.
+
+    Raises OutsideError where the archive's keys are missing, can't be reached or did not sign what it offers.
+    """
+    if not _KEYRING.exists():
+        raise OutsideError("Debian's archive keys are not installed", reason="tool-missing",
+                           hint="apt-get install debian-archive-keyring")
+    base = f"{MIRROR}/dists/{SUITE}"
+    with scratch(folder, "archive") as work:
+        signed, plain = work / "InRelease", work / "Release"
+        http.download(f"{base}/InRelease", signed, sha256=None, max_bytes=4 << 20, total=_SECONDS, log=log)
+        run(["gpgv", "--quiet", "--keyring", str(_KEYRING), "--output", str(plain), str(signed)], log=log,
+            reason="debian-unreachable", hint="the archive's signature is not Debian's: is a proxy in the way?")
+        index = "main/binary-all/Packages.xz", "main/binary-amd64/Packages.xz"
+        for part in index:
+            listed = re.search(rf"^ ([0-9a-f]{{64}}) +[0-9]+ {re.escape(part)}$", plain.read_text(), re.MULTILINE)
+            if listed is None:
+                continue
+            http.download(f"{base}/{part}", work / "index", sha256=listed.group(1), max_bytes=_MAX_INDEX,
+                          total=_SECONDS, log=log)
+            found = _stanza(lzma.decompress((work / "index").read_bytes()).decode(), name)
+            if found is not None:
+                return found
+    raise OutsideError(f"Debian's archive offers no {name}", reason="debian-unreachable", log=log)
+
+
+def extract(package: SourcePackage, folders: tuple[str, ...], dest: Path, log: Path) -> None:
+    """Write the files of these folders of the kernel's tree below `dest`, without the tree's own folder."""
+    with scratch(dest.parent, "package") as work:
+        file = work / "package.deb"
+        http.download(package.url, file, sha256=package.sha256, max_bytes=_MAX_PACKAGE, total=_SECONDS, log=log)
+        payload = parse_deb(file.read_bytes()).payload
+        with tarfile.open(fileobj=io.BytesIO(payload), mode="r|*") as outer:
+            for member in outer:
+                inner = outer.extractfile(member) if member.name.endswith(".tar.xz") else None
+                if inner is not None:
+                    with tarfile.open(fileobj=inner, mode="r|xz") as tree:
+                        _take(tree, folders, dest)
+    missing = [name for name in folders if not (dest / name).exists()]
+    if missing:
+        raise FoundryError(f"{package.name} {package.version} has no {missing[0]}", reason="sandbox-source")
+
+
+def _take(tree: tarfile.TarFile, folders: tuple[str, ...], dest: Path) -> None:
+    for member in tree:
+        name = member.name.partition("/")[2]
+        if member.isfile() and name.startswith(tuple(f"{folder}/" for folder in folders)) and ".." not in name:
+            source = tree.extractfile(member)
+            (dest / name).parent.mkdir(parents=True, exist_ok=True)
+            (dest / name).write_bytes(source.read() if source is not None else b"")
+
+
+def _stanza(text: str, name: str) -> SourcePackage | None:
+    for stanza in _stanzas(text, name):
+        fields = dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", stanza, re.MULTILINE))
+        return SourcePackage(name, fields["Version"], f"{MIRROR}/{fields['Filename']}", fields["SHA256"])
+    return None
+
+
+def _stanzas(text: str, name: str) -> Iterator[str]:
+    start = f"Package: {name}\n"
+    at = 0 if text.startswith(start) else text.find("\n" + start)
+    if at >= 0:
+        yield text[at:].lstrip("\n").partition("\n\n")[0]

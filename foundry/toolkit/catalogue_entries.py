@@ -1,0 +1,55 @@
+"""Toolkits of our own in the catalogue (`releases.toolkits: own`): by the kernel of the nodes, from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foundry.base.errors import FoundryError
+from foundry.base.versions import rhel_release
+from foundry.plan.catalogue import Entry
+from foundry.plan.toolkit_ledger import ToolkitLedger
+from foundry.run.context import Foundry
+from foundry.toolkit import remote
+from foundry.toolkit.state import read_ledger
+
+_MINOR_BEYOND_ALL = 100  # that of a kernel whose name has a major alone
+
+
+@dataclass(frozen=True)
+class PublishedToolkits:
+    """The published toolkits, named by digest."""
+
+    ledger: ToolkitLedger
+
+    @classmethod
+    def of(cls, foundry: Foundry) -> PublishedToolkits | None:
+        """None where the catalogue names the releases' own. Raises ConfigError, and what the registry raises."""
+        if foundry.settings["releases"]["toolkits"] != "own":
+            return None
+        place = remote.require_target(foundry).name
+        remote.have_ledger(foundry)
+        rows = read_ledger(foundry).rows
+        return cls(ToolkitLedger({kernel: row for kernel, row in rows.items() if row["registry"] == place}))
+
+    def entry(self, kernel: str) -> Entry:
+        """What a catalogue's entry says of the toolkit of a kernel. FoundryError ``toolkit-not-published``."""
+        row = self.ledger.rows.get(kernel)
+        if row is None:
+            raise FoundryError(
+                f"no toolkit of kernel {kernel} is published", reason="toolkit-not-published",
+                hint=f"nothing was changed; `doit dtk:publish:{kernel}` publishes it, `doit dtk:kernels` then"
+                     " `doit dtk:publish` those of all releases; `releases.exclude` leaves a release out",
+            )
+        rhel = rhel_release(kernel)
+        known = rhel is not None and int(rhel.partition(".")[2]) < _MINOR_BEYOND_ALL
+        return {
+            "dtk": f"{row['registry']}@{row['digest']}", "kernel": kernel,
+            **({"rt_kernel": row["rt_kernel"]} if row.get("rt_kernel") else {}), **({"rhel": rhel} if known else {}),
+        }
+
+    def has(self, entries: Sequence[Entry]) -> bool:
+        """Whether the entries name the toolkits that are published for their kernels today."""
+        rows = [self.ledger.rows.get(entry.get("kernel", "")) for entry in entries]
+        return all(row is not None and entry["dtk"] == f"{row['registry']}@{row['digest']}"
+                   for entry, row in zip(entries, rows, strict=True))

@@ -1,0 +1,80 @@
+"""The gate of a toolkit: it compiles a module for its kernel, as it would a driver, and the gate lets that through."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import scratch
+from foundry.cell.compile_command import CONFINED, Places, compile_arguments
+from foundry.cell.module import EXPORTS
+from foundry.config.family import PLAIN_SCRIPT
+from foundry.config.recipe import Module, Recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from foundry.plan.toolkits import Toolkit
+    from foundry.run.context import Foundry
+
+HELLO = "container/driver-toolkit/hello"
+_RECIPE = Recipe(PLAIN_SCRIPT, "", (Module("hello", "hello.ko"),), (), (), (), "debug", {})
+_HINT = "nobody could build with it: read the log; is everything of the recipe (config/toolkits/) for this kernel?"
+
+
+def gate(foundry: Foundry, toolkit: Toolkit, image: str, folder: Path, log: Path) -> dict[str, Any]:
+    """What the gate finds of the module; `image` is the toolkit's id, `folder` takes temporary files.
+
+    Raises FoundryError ``toolkit-unusable`` where it does not compile, ``gate-…`` where the kernel would not load it.
+    """
+    from foundry.formats.modules.gate import check
+    from foundry.formats.modules.symvers import parse
+
+    with scratch(folder, "gate") as work:
+        shutil.copytree(foundry.root / HELLO, work / "src")
+        for name in ("build", "out"):
+            (work / name).mkdir()
+        places = Places(
+            script=str((foundry.root / PLAIN_SCRIPT).absolute()), source=str((work / "src").absolute()),
+            work=str((work / "build").absolute()), out=str((work / "out").absolute()),
+        )
+        _compile(foundry, toolkit, compile_arguments(
+            places, recipe=_RECIPE, kernel=toolkit.kernel, arch=toolkit.arch, toolkit=image, jobs="1",
+        ), log)
+        report = check(
+            work / "out" / "modules" / "hello.ko", kernel=toolkit.kernel, expected_name="hello", arch=toolkit.arch,
+            symvers=parse(_exports(foundry, toolkit, image, log)),
+        )
+        with log.open("a", encoding="utf-8") as stream:
+            for finding in report.findings:
+                stream.write(f"gate hello.ko: {'ok' if finding.ok else 'REFUSED'} {finding.rule}: {finding.detail}\n")
+        report.require(log=log)
+    return report.to_json()
+
+
+def _compile(foundry: Foundry, toolkit: Toolkit, arguments: list[str], log: Path) -> None:
+    from foundry.cell.compile_log import first_error
+
+    engine = foundry.engine
+    with engine.container(f"gate {toolkit.kernel}") as name:
+        done = engine.call(
+            "run", f"--name={name}", f"--label={engine.label}", *arguments, starts=True, log=log, check=False,
+            timeout=float(foundry.settings["compile_timeout"]),
+        )
+    if done.returncode != 0:
+        raise FoundryError(f"the toolkit of {toolkit.kernel} compiles no module: {first_error(log) or 'see the log'}",
+                           reason="toolkit-unusable", hint=_HINT, log=log)
+
+
+def _exports(foundry: Foundry, toolkit: Toolkit, image: str, log: Path) -> bytes:
+    engine = foundry.engine
+    with engine.container(f"exports {toolkit.kernel}") as name:
+        done = engine.call(
+            "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--entrypoint=/bin/sh", image, "-c", EXPORTS,
+            "sh", toolkit.kernel, starts=True, check=False,
+        )
+    if done.returncode != 0 or not done.stdout:
+        raise FoundryError(f"the toolkit of {toolkit.kernel} has no Module.symvers", reason="toolkit-unusable",
+                           hint=_HINT, log=log)
+    return done.stdout.encode()

@@ -1,0 +1,87 @@
+"""The kernel list as a file: read, and changed under a lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from foundry.base.errors import ConfigError, Fault, FoundryError
+from foundry.base.filelock import locked
+from foundry.base.files import parse_json, pretty_json, write_atomic
+from foundry.base.references import parse_reference
+from foundry.base.versions import version_key
+from foundry.catalogue.resolve import outside
+from foundry.config.load import NO_KERNELS
+from foundry.plan.toolkits import Toolkit
+from foundry.run.context import Foundry
+from foundry.toolkit.state import base_of
+
+if TYPE_CHECKING:
+    from foundry.registry.client import Registry
+
+KernelList = Mapping[str, Any]
+
+
+def read_kernels(foundry: Foundry) -> KernelList:
+    """The kernel list as it is now; an empty one where there is none. ConfigError when it is none any more."""
+    name = foundry.settings["toolkits"]["kernels"]
+    try:
+        document: Any = parse_json((foundry.root / name).read_bytes())
+    except FileNotFoundError:
+        return NO_KERNELS
+    except ValueError as error:
+        raise ConfigError([Fault(name, "", f"is not JSON: {error}")]) from error
+    faults = foundry.config.verdicts.faults("kernels", document, name)
+    if faults:
+        raise ConfigError(faults)
+    found: KernelList = document
+    return found
+
+
+def change_kernels(foundry: Foundry, how: Callable[[KernelList], KernelList]) -> KernelList:
+    """Change the list under its lock; an unchanged one is not written."""
+    path = foundry.root / foundry.settings["toolkits"]["kernels"]
+    with locked(foundry.root / foundry.config.build / ".lock-kernels"):
+        found = how(read_kernels(foundry))
+        releases = sorted(found["releases"], key=lambda entry: (
+            version_key(entry["version"]), entry["version"], entry["arch"], entry.get("stream", "")))
+        data = pretty_json({**found, "releases": releases})
+        if not path.exists() or path.read_bytes() != data:
+            write_atomic(path, data)
+    return found
+
+
+def locked_base(foundry: Foundry, toolkit: Toolkit) -> Mapping[str, str]:
+    """The toolkit's base; asked for, and locked, where the list has none. Raises OutsideError."""
+    base = base_of(read_kernels(foundry), toolkit)
+    return base if base is not None else lock_base(foundry, toolkit)
+
+
+def lock_base(foundry: Foundry, toolkit: Toolkit) -> Mapping[str, str]:
+    """Lock what the base's name means today."""
+    from foundry.net.transport import Patience
+
+    log = foundry.root / foundry.config.build / "dtk" / "bases.log"
+    patience = Patience(total=float(foundry.settings["network_timeout"]))
+    base = read_base_of(foundry, lambda host: foundry.registry(host, log, patience=patience), toolkit)
+
+    def lock(kernels: KernelList) -> KernelList:
+        return {**kernels, "bases": {**kernels["bases"], toolkit.base_name: base}}
+
+    change_kernels(foundry, lock)
+    file = foundry.settings["toolkits"]["kernels"]
+    foundry.journal.warn(f"{toolkit.base_name} is now locked in {file} as {base['digest']}: keep that file")
+    return base
+
+
+def read_base_of(foundry: Foundry, registry: Callable[[str], Registry], toolkit: Toolkit) -> Mapping[str, str]:
+    """Digest and build time of a toolkit's base as its registry has it. Raises OutsideError."""
+    from foundry.catalogue.base_reader import read_base
+
+    try:
+        reference = parse_reference(toolkit.base_name)
+        found = read_base(registry(reference.host), reference, [toolkit.arch], with_busybox=False)
+    except FoundryError as error:
+        log = foundry.root / foundry.config.build / "dtk" / "bases.log"
+        raise outside(error, f"the base {toolkit.base_name}: ", log) from error
+    return {"digest": found.digest, "created": found.created}

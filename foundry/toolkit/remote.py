@@ -1,0 +1,151 @@
+"""Toolkits of our own as their registry has them: the ledger beside them, and images with today's key."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from foundry.base.errors import ConfigError, Fault, FoundryError
+from foundry.base.files import write_atomic
+from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.plan.claims import fault_of
+from foundry.plan.toolkit_ledger import ToolkitLedger, ledger_path, parse_toolkit_ledger
+from foundry.registry.targets import Target, toolkits_target
+from foundry.run.context import Foundry, aws_facts
+from foundry.toolkit.state import ToolkitState, change_ledger, has_ledger, read_ledger
+
+if TYPE_CHECKING:
+    from foundry.formats.images.manifest import Descriptor
+    from foundry.registry.client import Fetched
+    from foundry.registry.push import Writer
+
+MEDIA_TYPE = "application/vnd.kmod-foundry.toolkits.v1+json"
+_IDENTITY = ("digest", "key", "registry")
+TAG = "ledger"  # a kernel's tag begins with a digit
+_lock = threading.Lock()
+
+
+def target_of(foundry: Foundry) -> Target | None:
+    """Where toolkits are published, all fields filled; None where the profile names no place."""
+    target = toolkits_target(foundry.settings)
+    return target.filled(aws_facts(target.open_fields)) if target is not None and target.open_fields else target
+
+
+def require_target(foundry: Foundry) -> Target:
+    """As `target_of`; ConfigError where there is none."""
+    target = target_of(foundry)
+    if target is None:
+        file = f"config/profiles/{foundry.config.profile.name}.yaml"
+        raise ConfigError([Fault(file, "$.toolkits.publish", "names no registry and repository to push toolkits to")],
+                          hint="name them there, or choose another profile")
+    return target
+
+
+def have_ledger(foundry: Foundry) -> None:
+    """Ask for the ledger where this checkout has none; "there is none" is kept as an empty one.
+
+    Raises what the registry raises: an answer that can't be had is never "nothing published".
+    """
+    with _lock:
+        target = None if has_ledger(foundry) else target_of(foundry)
+        if target is not None:
+            ledger = read_remote(foundry, foundry.writer_of(target))[1]
+            write_atomic(foundry.root / ledger_path(foundry.config.build), ledger.to_bytes())
+
+
+def read_remote(foundry: Foundry, writer: Writer) -> tuple[bytes | None, ToolkitLedger]:
+    """The ledger as the registry has it: its bytes, None where there is none, and what is true of it."""
+    from foundry.registry.document import get_document
+
+    content = get_document(writer, TAG, MEDIA_TYPE)
+    if content is None:
+        return None, ToolkitLedger()
+    ledger = parse_toolkit_ledger(content, f"{writer.name}:{TAG}", foundry.config.verdicts)
+    return content, _adopted(foundry, writer, ledger)
+
+
+def _adopted(foundry: Foundry, writer: Writer, ledger: ToolkitLedger) -> ToolkitLedger:
+    """The rows that are true: a row is a claim until the registry has its image with its key (stages/adoption.py)."""
+    from foundry.registry.images import has_image
+
+    mine, refused = read_ledger(foundry).rows, {}
+    for kernel, row in ledger.rows.items():
+        fault = fault_of(row) or ("" if row["registry"] == writer.name else f"it is in {row['registry']}")
+        known = mine.get(kernel, {})
+        proven = [known.get(name) for name in _IDENTITY] == [row[name] for name in _IDENTITY]
+        if not fault and not proven and not has_image(writer, row["digest"], row["key"]):
+            fault = f"there is no image {row['digest']} with its key"
+        if fault:
+            refused[kernel] = fault
+    if refused:
+        kernel, fault = min(refused.items())
+        foundry.journal.warn(f"the ledger of {writer.name}: {len(refused)} of {len(ledger.rows)} rows are not believed,"
+                             f" such as {kernel}: {fault}")
+    return ToolkitLedger({kernel: row for kernel, row in ledger.rows.items() if kernel not in refused})
+
+
+def store(foundry: Foundry, writer: Writer) -> bool:
+    """Merge what the registry has with what is here, in both places; whether anything was written there."""
+    from foundry.registry.document import put_document
+
+    content, theirs = read_remote(foundry, writer)
+    data = change_ledger(foundry, theirs).to_bytes()
+    if content == data:
+        return False
+    put_document(writer, TAG, data, MEDIA_TYPE)
+    return True
+
+
+def images_of(fetched: Fetched | None) -> tuple[Descriptor, ...] | None:
+    """The images of an index; None where the tag is no index, nothing where there is no tag."""
+    from foundry.formats.images.manifest import Index, parse_manifest
+
+    if fetched is None:
+        return ()
+    document = parse_manifest(fetched.data, fetched.media_type)
+    return document.entries if isinstance(document, Index) else None
+
+
+def image_for(images: tuple[Descriptor, ...], arch: str) -> Descriptor | None:
+    """The image of an architecture (``x86_64``)."""
+    fits = ("linux", OCI_ARCH[arch])
+    return next((one for one in images if one.platform and (one.platform.os, one.platform.architecture) == fits), None)
+
+
+def adopted(foundry: Foundry, state: ToolkitState) -> ToolkitState:
+    """With a row where the registry has the toolkit with today's key and no ledger knows; else the state itself."""
+    target = target_of(foundry)
+    if target is None or state.key is None:
+        return state
+    writer = foundry.writer_of(target)
+    images = images_of(writer.tagged(state.toolkit.tag))
+    found = image_for(images or (), state.toolkit.arch)
+    if found is None:
+        return state
+    from foundry.registry.images import labels_of
+
+    labels = labels_of(writer, found.digest)
+    if labels.get(KEY_LABEL) != state.key.key:
+        return state
+    row = new_row(state, writer, found.digest, labels)
+    change_ledger(foundry, ToolkitLedger({state.toolkit.kernel: row}))
+    return replace(state, row=row, reason="in the registry")
+
+
+def new_row(state: ToolkitState, writer: Writer, digest: str, labels: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """A toolkit's row as it is published now."""
+    from foundry.toolkit.image import COMPILER_LABEL
+
+    if state.key is None:
+        raise FoundryError(f"{state.toolkit.kernel}: {state.reason}", reason="key-unknown")
+    compiler = labels.get(COMPILER_LABEL, "")
+    return {
+        "kernel": state.toolkit.kernel, "arch": state.toolkit.arch, "recipe": state.toolkit.recipe.name,
+        "key": state.key.key, "key_inputs": dict(state.key.parts), "digest": digest, "tag": state.toolkit.tag,
+        "registry": writer.name, "rt_kernel": labels.get("kernel-rt-version", ""),
+        **({"compiler": compiler} if compiler else {}),
+        "published": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **more,
+    }

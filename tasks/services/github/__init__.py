@@ -1,1 +1,0 @@
-"""GitHub, by PyGithub: releases and their assets."""

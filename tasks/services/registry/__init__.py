@@ -1,1 +1,0 @@
-"""Registries over their own protocol: small reads, credentials, uploads."""

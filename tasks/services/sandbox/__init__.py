@@ -1,1 +1,0 @@
-"""The sandbox's parts: what it makes and the services that it stands up."""

@@ -1,0 +1,213 @@
+"""Modules as bytes: what is read of them, what the gate says, and that damage gives our own error only."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foundry.base.errors import FoundryError
+from foundry.formats.modules import gate
+from foundry.formats.modules.elf import parse_module, read_module
+from foundry.formats.modules.symvers import Export
+
+KERNEL = "5.14.0-427.68.2.el9_4.x86_64"
+MODINFO = (
+    b"version=1.0\0alias=pci:v00001D0Fd00007164sv*sd*bc*sc*i*\0alias=pci:v00001D0Fd00007264sv*sd*bc*sc*i*\0\0\0"
+    b"firmware=a.bin\0firmware=b.bin\0depends=one,two\0name=probe\0no equals sign\0vermagic="
+    + KERNEL.encode() + b" SMP preempt mod_unload modversions \0"
+)
+VERSIONS = {"module_layout": 0x1111, "kfree": 0x2222, "printk": 0x3333}
+SYMVERS = {name: Export(crc, "vmlinux", "EXPORT_SYMBOL", "") for name, crc in VERSIONS.items()}
+GLOBAL, WEAK = 1, 2
+
+
+def entry(name: str, crc: int) -> bytes:
+    return struct.pack("<Q56s", crc, name.encode())
+
+
+def module(
+    *, modinfo: bytes = MODINFO, versions: bytes | None = None, machine: int = 62, kind: int = 1,
+    undefined: tuple[tuple[str, int], ...] = (("printk", GLOBAL), ("kfree", GLOBAL), ("maybe", WEAK)),
+    extra: dict[str, bytes] | None = None,
+) -> bytes:
+    """A 64-bit little-endian ELF file with the sections that a module has."""
+    if versions is None:
+        versions = b"".join(entry(name, crc) for name, crc in VERSIONS.items())
+    strings = b"\0"
+    symbols = struct.pack("<IBBHQQ", 0, 0, 0, 0, 0, 0)
+    for name, binding in undefined:
+        symbols += struct.pack("<IBBHQQ", len(strings), binding << 4, 0, 0, 0, 0)
+        strings += name.encode() + b"\0"
+    symbols += struct.pack("<IBBHQQ", len(strings), GLOBAL << 4 | 2, 0, 1, 0, 0)
+    strings += b"init_module\0"
+    parts = {".modinfo": modinfo, "__versions": versions, **(extra or {}), ".symtab": symbols, ".strtab": strings}
+    names = b"\0" + b"".join(name.encode() + b"\0" for name in (*parts, ".shstrtab"))
+    parts[".shstrtab"] = names
+    body, headers, place = b"", bytes(64), 64
+    for number, (name, content) in enumerate(parts.items(), 1):
+        sort, link, size = {".symtab": (2, number + 1, 24), ".strtab": (3, 0, 0), ".shstrtab": (3, 0, 0)}.get(
+            name, (1, 0, 0))
+        headers += struct.pack(
+            "<IIQQQQIIQQ", names.index(name.encode() + b"\0"), sort, 0, 0, place, len(content), link, 1, 1, size)
+        body += content
+        place += len(content)
+    head = b"\x7fELF" + bytes((2, 1, 1, 0)) + bytes(8) + struct.pack(
+        "<HHIQQQIHHHHHH", kind, machine, 1, 0, 0, place, 0, 64, 0, 0, 64, len(parts) + 1, len(parts))
+    return head + body + headers
+
+
+def test_reads_what_a_module_says() -> None:
+    facts = parse_module(module())
+    assert (facts.name, facts.machine, facts.depends) == ("probe", "x86_64", ("one", "two"))
+    assert facts.vermagic == f"{KERNEL} SMP preempt mod_unload modversions "
+    assert (facts.firmware, facts.aliases, facts.first("version")) == (("a.bin", "b.bin"), 2, "1.0")
+    assert (facts.imports, facts.weak_imports) == (("kfree", "printk"), ("maybe",))
+    assert facts.versions == VERSIONS
+    assert facts.signed is False
+
+
+def test_sees_an_appended_signature() -> None:
+    assert parse_module(module() + b"signature~Module signature appended~\n").signed
+
+
+def test_names_other_machines() -> None:
+    assert parse_module(module(machine=183)).machine == "aarch64"
+    assert parse_module(module(machine=243)).machine == "EM_RISCV"
+
+
+def test_the_first_entry_of_a_symbol_counts() -> None:
+    facts = parse_module(module(versions=entry("kfree", 7) + entry("kfree", 8)))
+    assert facts.versions == {"kfree": 7}
+
+
+def test_reads_the_long_names_of_newer_kernels() -> None:
+    extra = {"__version_ext_crcs": struct.pack("<II", 5, 6), "__version_ext_names": b"kfree\0" + b"x" * 99 + b"\0"}
+    assert parse_module(module(versions=b"", extra=extra)).versions == {"kfree": 5, "x" * 99: 6}
+
+
+@pytest.mark.parametrize(("data", "words"), [
+    (b"", "no ELF file"),
+    (b"\xfd7zXZ\0", "no ELF file"),
+    (b"\x7fELF", "damaged"),
+    (module()[:-100], "damaged"),
+    (module(kind=3), "no relocatable object"),
+    (module(versions=b"x" * 65), "damaged __versions"),
+    (module(extra={"__version_ext_crcs": b"12345"}), "damaged __version_ext"),
+    (module().replace(b"\0.modinfo", b"\0.comment"), "no kernel module"),
+])
+def test_refuses_what_is_no_module(data: bytes, words: str) -> None:
+    with pytest.raises(FoundryError, match=words) as caught:
+        parse_module(data)
+    assert caught.value.reason == "gate-not-a-module"
+
+
+def test_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FoundryError, match="can't be read") as caught:
+        read_module(tmp_path / "missing.ko")
+    assert caught.value.reason == "gate-not-a-module"
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes(data: bytes) -> None:
+    with suppress(FoundryError):
+        parse_module(b"\x7fELF\x02\x01\x01" + data)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.integers(0, len(module()) - 1), st.integers(0, 255)), min_size=1, max_size=8))
+def test_damaged_modules(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(module())
+    for place, value in changes:
+        data[place] = value
+    with suppress(FoundryError):
+        parse_module(bytes(data))
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 63), st.binary(min_size=1, max_size=8), st.booleans())
+def test_damaged_headers(place: int, value: bytes, in_sections: bool) -> None:
+    data = module()
+    start = place + (len(data) - 512 if in_sections else 0)
+    with suppress(FoundryError):
+        parse_module(data[:start] + value + data[start + len(value):])
+
+
+def report(
+    tmp_path: Path, data: bytes, *, kernel: str = KERNEL, name: str = "probe", arch: str = "x86_64",
+    symvers: dict[str, Export] = SYMVERS, modversions: bool | None = None,
+    siblings: dict[str, Export] | None = None,
+) -> gate.GateReport:
+    path = tmp_path / "probe.ko"
+    path.write_bytes(data)
+    return gate.check(path, kernel=kernel, expected_name=name, symvers=symvers, arch=arch,
+                      modversions=modversions, siblings=siblings)
+
+
+def test_the_gate_lets_a_good_module_through(tmp_path: Path) -> None:
+    good = report(tmp_path, module())
+    assert good.ok
+    assert tuple(finding.rule for finding in good.findings) == gate.RULES
+    assert good.to_json()["findings"][0] == {
+        "id": "elf", "ok": True, "detail": "a relocatable object with a .modinfo section"}
+    good.require()
+
+
+@pytest.mark.parametrize(("rule", "data"), [
+    ("elf", b"text"),
+    ("arch", module(machine=183)),
+    ("vermagic", module(modinfo=MODINFO.replace(b"427.68.2", b"427.68.1"))),
+    ("vermagic", module(modinfo=MODINFO.replace(b"x86_64 SMP", b"x86_64+rt SMP"))),
+    ("vermagic", module(modinfo=b"name=probe\0")),
+    ("name", module(modinfo=MODINFO.replace(b"name=probe", b"name=other"))),
+    ("symbols", module(undefined=(("kfree", GLOBAL), ("absent", GLOBAL)))),
+    ("crcs", module(versions=b"")),
+    ("crcs", module(versions=entry("module_layout", 0x1111) + entry("kfree", 0x2222))),
+    ("crcs", module(versions=entry("module_layout", 0x1111) + entry("kfree", 0x2222) + entry("printk", 1))),
+    ("crcs", module(versions=entry("module_layout", 1) + entry("kfree", 0x2222) + entry("printk", 0x3333))),
+    ("crcs", module(versions=entry("kfree", 0x2222) + entry("printk", 0x3333))),
+])
+def test_each_rule(tmp_path: Path, rule: str, data: bytes) -> None:
+    bad = report(tmp_path, data)
+    assert bad.broken == (rule,)
+    with pytest.raises(FoundryError) as caught:
+        bad.require()
+    assert caught.value.reason == f"gate-{rule}"
+
+
+def test_the_gate_tells_all_that_is_wrong(tmp_path: Path) -> None:
+    many = tuple((f"absent{number}", GLOBAL) for number in range(9))
+    bad = report(tmp_path, module(undefined=many), kernel="6.1.0-1-amd64", name="other")
+    assert bad.broken == ("vermagic", "name", "symbols")
+    with pytest.raises(FoundryError, match="absent0, absent1, absent2, absent3, absent4 and 4 more") as caught:
+        bad.require()
+    assert "not 'other'" in caught.value.message
+
+
+def test_siblings_export_too(tmp_path: Path) -> None:
+    data = module(undefined=(("kfree", GLOBAL), ("beside", GLOBAL)),
+                  versions=entry("module_layout", 0x1111) + entry("kfree", 0x2222) + entry("beside", 9))
+    assert report(tmp_path, data, siblings={"beside": Export(9, "beside", "EXPORT_SYMBOL", "")}).ok
+    assert report(tmp_path, data, siblings={"beside": Export(8, "beside", "EXPORT_SYMBOL", "")}).broken == ("crcs",)
+
+
+def test_without_modversions_no_crc_is_asked_for(tmp_path: Path) -> None:
+    zeros = {name: item._replace(crc=0) for name, item in SYMVERS.items()}
+    plain = MODINFO.replace(b" modversions", b"")
+    assert report(tmp_path, module(modinfo=plain, versions=b""), symvers=zeros).ok
+    assert report(tmp_path, module(modinfo=plain, versions=b"")).broken == ("crcs",)
+    assert report(tmp_path, module(modinfo=plain, versions=b""), symvers=zeros, modversions=True).broken == ("crcs",)
+
+
+def test_a_symbol_without_a_crc_needs_none(tmp_path: Path) -> None:
+    some = {**SYMVERS, "printk": SYMVERS["printk"]._replace(crc=0)}
+    data = module(versions=entry("module_layout", 0x1111) + entry("kfree", 0x2222))
+    assert report(tmp_path, data, symvers=some).ok
+
+
+def test_an_empty_symvers_lets_nothing_through(tmp_path: Path) -> None:
+    assert report(tmp_path, module(), symvers={}).broken == ("symbols", "crcs")

@@ -1,0 +1,176 @@
+"""States: what is done, pending and why; records, ledgers and failures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foundry.base.errors import ConfigError
+from foundry.base.records import output_facts, write_record
+from foundry.config.load import load_config
+from foundry.config.profile import Profile
+from foundry.plan.keys import CellKey
+from foundry.plan.ledger import ledger_path
+from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
+from tests.harness.checkout import OLD, Checkout
+
+NAME = f"2.22.2.0-{OLD}"
+DIGEST = "sha256:" + "f" * 64
+
+
+def states(checkout: Checkout, *, force: bool = False) -> States:
+    return States(load_config(checkout.root, Profile("local", "test")), force=force)
+
+
+def state(checkout: Checkout, *, force: bool = False) -> CellState:
+    return states(checkout, force=force).cells[NAME]
+
+
+def key(checkout: Checkout) -> CellKey:
+    found = state(checkout).key
+    assert found is not None
+    return found
+
+
+def build(checkout: Checkout) -> Path:
+    """Leave what the stages leave, with small files."""
+    folder = checkout.root / "build/local/cells" / NAME
+    folder.mkdir(parents=True)
+    (folder / "neuron.ko").write_bytes(b"module")
+    (folder / "image.oci.tar").write_bytes(b"image")
+    one = key(checkout)
+    common = {"driver": "2.22.2.0", "family": "neuron", "kernel": OLD, "arch": "x86_64", "inputs": {}}
+    write_record(folder / "module.json", "module", {
+        **common, "key": one.module, "key_inputs": one.module_parts, "outputs": output_facts(folder, ["neuron.ko"]),
+    })
+    write_record(folder / "image.json", "image", {
+        **common, "key": one.key, "key_inputs": one.parts, "outputs": output_facts(folder, ["image.oci.tar"]),
+        "digest": DIGEST,
+    })
+    return folder
+
+
+def ledger(checkout: Checkout, **changes: Any) -> dict[str, Any]:
+    row = {"kernel": OLD, "arch": "x86_64", "key": key(checkout).key, "digest": DIGEST,
+           "tags": [NAME], "releases": ["4.16.30"], "key_inputs": key(checkout).parts,
+           "registries": ["registry.test/kmod"]}
+    return {"schema": 1, "driver": "2.22.2.0", "family": "neuron", "cells": [row], **changes}
+
+
+def put_ledger(checkout: Checkout, document: object) -> None:
+    checkout.write(str(ledger_path(Path("build/local"), "2.22.2.0")), document)
+
+
+def test_nothing_is_built(checkout: Checkout) -> None:
+    assert (state(checkout).state, state(checkout).reason) == (PENDING, "not built yet")
+
+
+def test_built(checkout: Checkout) -> None:
+    build(checkout)
+    assert state(checkout).state == BUILT
+
+
+@pytest.mark.parametrize("file, module_done, image_done", [
+    ("neuron.ko", False, True), ("image.oci.tar", True, False), ("module.json", False, True),
+    ("image.json", True, False),
+])
+def test_what_a_missing_file_redoes(checkout: Checkout, file: str, module_done: bool, image_done: bool) -> None:
+    (build(checkout) / file).unlink()
+    found = state(checkout)
+    assert (found.state, found.module_done, found.image_done) == (PENDING, module_done, image_done)
+
+
+@pytest.mark.parametrize("file", ["neuron.ko", "image.oci.tar"])
+def test_a_file_cut_short_is_missing(checkout: Checkout, file: str) -> None:
+    (build(checkout) / file).write_bytes(b"x")
+    assert state(checkout).reason == f"missing: {file}"
+
+
+def test_half_a_record_counts_as_none(checkout: Checkout) -> None:
+    record = build(checkout) / "module.json"
+    record.write_bytes(record.read_bytes()[:-9])
+    assert (state(checkout).module_done, state(checkout).image_done) == (False, True)
+
+
+def test_a_changed_input_is_named(checkout: Checkout) -> None:
+    build(checkout)
+    checkout.write("container/Containerfile", "FROM x\n")
+    found = state(checkout)
+    assert (found.reason, found.module_done, found.image_done) == ("changed: the Containerfile", True, False)
+    checkout.write("container/build-module.sh", "x\n")
+    found = state(checkout)
+    assert (found.reason, found.module_done, found.image_done) == ("changed: the build script", False, False)
+
+
+def test_force_build(checkout: Checkout) -> None:
+    checkout.publishes("kmod")
+    build(checkout)
+    put_ledger(checkout, ledger(checkout))
+    assert state(checkout).state == PUBLISHED
+    found = state(checkout, force=True)
+    assert (found.state, found.reason, found.module_done) == (PENDING, "FORCE_BUILD is set", False)
+
+
+def test_published_cells_need_nothing(checkout: Checkout) -> None:
+    checkout.publishes("kmod")
+    put_ledger(checkout, ledger(checkout))
+    found = state(checkout)
+    assert (found.state, found.adopted, found.module_done) == (PUBLISHED, True, True)
+
+
+@pytest.mark.parametrize("repositories", [(), ("other",), ("kmod-old",)])
+def test_published_elsewhere_is_not_published(checkout: Checkout, repositories: tuple[str, ...]) -> None:
+    """A row counts where it names a place at which this profile publishes."""
+    checkout.publishes(*repositories)
+    put_ledger(checkout, ledger(checkout))
+    found = state(checkout)
+    assert (found.state, found.row) == (PENDING, None)
+
+
+def test_published_with_another_key(checkout: Checkout) -> None:
+    checkout.publishes("kmod")
+    put_ledger(checkout, ledger(checkout))
+    checkout.write("container/build-module.sh", "x\n")
+    found = state(checkout)
+    assert (found.state, found.reason) == (PENDING, "published, but changed since: the build script")
+
+
+def test_a_newer_ledger_is_refused(checkout: Checkout) -> None:
+    put_ledger(checkout, ledger(checkout, schema=3))
+    with pytest.raises(ConfigError, match="newer than this version") as raised:
+        _ = states(checkout).cells
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1}'])
+def test_a_broken_ledger_is_never_nothing_published(checkout: Checkout, text: str) -> None:
+    put_ledger(checkout, text)
+    with pytest.raises(ConfigError, match=r"images\.json"):
+        _ = states(checkout).cells
+
+
+def test_failures_are_remembered_for_their_key(checkout: Checkout) -> None:
+    folder = f"build/local/cells/{NAME}"
+    checkout.write(f"{folder}/failure.json", {"key": key(checkout).key, "reason": "compile-failed", "message": "no"})
+    assert (state(checkout).state, state(checkout).reason) == (FAILED, "compile-failed: no")
+    checkout.write("container/build-module.sh", "x\n")
+    assert state(checkout).state == PENDING
+
+
+@pytest.mark.parametrize("change", [
+    {"outputs": {"neuron.ko": {}}}, {"outputs": {"neuron.ko": 1}}, {"outputs": {"a\0b": {"size": 1}}}, {"outputs": []},
+    {"key": None}, {"key_inputs": []}, {"key": "0" * 64, "key_inputs": None}, {"inputs": None},
+    {"adopted": True, "key": None},
+])
+def test_records_that_are_odd_count_as_not_there(checkout: Checkout, change: dict[str, Any]) -> None:
+    folder = build(checkout)
+    for name in ("module", "image"):
+        whole = (folder / f"{name}.json").read_text(encoding="utf-8")
+        record = {field: value for field, value in {**json.loads(whole), **change}.items() if value is not None}
+        (folder / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
+        assert state(checkout).state == PENDING
+        (folder / f"{name}.json").write_text(whole, encoding="utf-8")
+    assert state(checkout).state == BUILT

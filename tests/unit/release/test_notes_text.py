@@ -1,0 +1,230 @@
+"""Release notes: frozen in golden files, the same for any order of rows, and nobody's words become markup."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from foundry.base.errors import FoundryError
+from foundry.base.marked_section import with_section
+from foundry.base.names import image_tag
+from foundry.github.releases import LONGEST_BODY
+from foundry.plan.ledger import Ledger
+from foundry.release.notes_text import Facts, Unbuilt, make_notes
+from tests.harness.checkout import ROOT
+
+GOLDEN = ROOT / "tests/unit/golden"
+DRIVER = "2.22.2.0"
+EL94, EL96, EL10 = "5.14.0-427.68.2.el9_4.x86_64", "5.14.0-570.12.1.el9_6.x86_64", "6.12.0-55.9.1.el10_0.x86_64"
+PLUS = "6.12.43+deb13-cloud-amd64"
+PUBLIC, GHCR = "public.ecr.aws/q5p6u7h8/neuron-openshift/neuron-kernel-module", "ghcr.io/awslabs/kmod/neuron-driver"
+SOURCES = ("aws-neuronx-dkms-2.22.2.0-modified-source.tar.gz", "busybox-1.37.0.tar.bz2")
+EVIL = [
+    "neuron_cdev.c:10: error: expected `;' before `}' token",
+    "``` two fences `` and one ` and ```` four",
+    "| a | cell |\n|---|---|\n| x | y |",
+    "<script>alert(1)</script> <img src=x onerror=1> <!-- hidden",
+    "<!-- kmod-foundry: end -->",
+    "first line\r\n\r\n# A heading\n\n- an item\u2028> a quote",
+    "[a link](https://evil.invalid) ![x](https://evil.invalid/x.png) @somebody #1 https://evil.invalid",
+    "\x1b[31mred\x1b[0m \u202eright to left\u2066 \x00 zero",
+    "`", "``", "\\", "\\`", "` `", "trailing `", "` leading", "", "   ", "::error::x", "*bold* _under_ ~~gone~~",
+    "w" * 5000,
+]
+
+
+def row(kernel: str, number: int, *releases: str, **more: Any) -> dict[str, Any]:
+    return {"kernel": kernel, "arch": "x86_64", "key": f"{number:064x}", "digest": f"sha256:{number:064x}",
+            "tags": [image_tag(DRIVER, kernel)], "registries": [GHCR, PUBLIC], "releases": list(releases), **more}
+
+
+def ledger_of(rows: list[dict[str, Any]]) -> Ledger:
+    return Ledger(DRIVER, "neuron", {(one["kernel"], one["arch"]): one for one in rows})
+
+
+def three_editions() -> Ledger:
+    """First two kernels, then two more; the last edition rebuilt one, and another is for more releases."""
+    first = ledger_of([row(EL94, 1, "4.16.30", "4.16.9"), row(EL96, 2, "4.18.15")]).with_edition()
+    second = first.with_row(row(PLUS, 3, "4.17.12"), []).with_edition()
+    again = row(EL94, 4, "4.16.9", "4.16.30", replaces={
+        "digest": f"sha256:{1:064x}", "key": f"{1:064x}", "reason": "changed: the build script, the toolkit"})
+    third = second.with_row(again, []).with_row(row(EL96, 2, "4.18.15", "4.18.16", "4.18.9"), [])
+    return third.with_row(row(EL10, 5, "4.20.1"), []).with_edition()
+
+
+FACTS = Facts(
+    title="AWS Neuron driver", modules=("neuron",), registries=(PUBLIC, GHCR),
+    package="aws-neuronx-dkms-2.22.2.0.noarch.rpm",
+    package_url="https://yum.repos.neuron.amazonaws.com/aws-neuronx-dkms-2.22.2.0.noarch.rpm",
+    package_license="GPL-2.0", content_sha256="2" * 64, fingerprint="5749CAD8646D9185",
+    base="public.ecr.aws/docker/library/busybox:stable-musl@sha256:" + "e" * 64, busybox="1.37.0", sources=SOURCES,
+    unbuilt=(Unbuilt("6.17.0-1.el10_1.x86_64", ("4.21.0", "4.21.1"), EVIL[0], False),
+             Unbuilt(EL10, ("4.20.1",), EVIL[2], True)),
+)
+
+
+def frozen(name: str, text: str) -> None:
+    """Whoever changes the golden file changes the notes of every release that there is."""
+    assert text == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_notes_are_as_they_were() -> None:
+    made = make_notes(three_editions(), FACTS, LONGEST_BODY)
+    assert made.tables == ""
+    frozen("notes.md", made.text)
+
+
+def test_long_notes_are_as_they_were() -> None:
+    made = make_notes(three_editions(), FACTS, 3000)
+    frozen("notes-short.md", made.text)
+    frozen("notes-tables.md", made.tables)
+
+
+def test_a_profile_without_registries() -> None:
+    """What was built here and pushed nowhere is named by its archive."""
+    rows = [{**row(EL94, 1, "4.16.30"), "registries": []}]
+    text = make_notes(ledger_of(rows).with_edition(), replace(FACTS, registries=()), LONGEST_BODY).text
+    assert "How to use" not in text
+    assert f"- `image.oci.tar@sha256:{1:064x}`" in text
+
+
+def test_nothing_yet() -> None:
+    text = make_notes(ledger_of([]), replace(FACTS, unbuilt=(), sources=()), LONGEST_BODY).text
+    assert "0 images for 0 kernels of 0 releases" in text
+    assert "None yet." in text
+    assert "What is new" not in text
+
+
+@given(st.randoms())
+@settings(max_examples=20, deadline=None)
+def test_any_order_of_rows_gives_the_same_bytes(chance: random.Random) -> None:
+    one = three_editions()
+    rows = list(one.rows.items())
+    chance.shuffle(rows)
+    mixed = replace(one, rows={place: {
+        **found, "releases": chance.sample(found["releases"], len(found["releases"]))} for place, found in rows})
+    assert make_notes(mixed, FACTS, LONGEST_BODY) == make_notes(one, FACTS, LONGEST_BODY)
+
+
+def many(count: int) -> Ledger:
+    return ledger_of([
+        row(f"5.14.0-{400 + number}.{number % 90}.1.el9_4.x86_64", number + 1, f"4.{12 + number % 8}.{number // 8}")
+        for number in range(count)
+    ]).with_edition()
+
+
+def test_too_many_images_for_one_page() -> None:
+    """The tables become a file of their own, whole; the text stays valid and fits, with the markers around it."""
+    one = many(400)
+    made = make_notes(one, FACTS, LONGEST_BODY - len(with_section("", "")))
+    assert len(with_section("", made.text)) <= LONGEST_BODY
+    assert len(make_notes(one, FACTS, 10_000_000).text) > LONGEST_BODY
+    assert "`images.md`" in made.text and "## Sources and proofs" in made.text and "```yaml" in made.text
+    counted = [cells(line) for line in made.text.splitlines() if line.startswith("| 4.")]
+    assert counted == [[f"4.{minor}", "50"] for minor in range(12, 20)]
+    for found in one.rows.values():
+        assert found["digest"] in made.tables
+        assert f"| {found['releases'][0]} | `{found['kernel']}` |" in made.tables
+    assert "Known not to build" in made.tables
+    with pytest.raises(FoundryError) as raised:
+        make_notes(one, FACTS, 500)
+    assert raised.value.reason == "notes-too-long"
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@given(st.integers(2500, 12000))
+@settings(max_examples=20, deadline=None)
+def test_notes_fit_whatever_room_there_is(room: int) -> None:
+    made = make_notes(three_editions(), FACTS, room)
+    assert len(made.text) <= room
+    assert tokens(made.text)
+
+
+# -- what a reader sees ----------------------------------------------------------
+
+
+def tokens(text: str) -> list[Token]:
+    """The text as GitHub reads it, flat; HTML is allowed, so that it would be seen."""
+    found: list[Token] = []
+    for token in MarkdownIt("commonmark", {"html": True}).enable("table").parse(text):
+        found += [token, *(token.children or ())]
+    return found
+
+
+def shape(text: str) -> list[tuple[str, str]]:
+    """The markup without the words."""
+    return [(token.type, token.tag) for token in tokens(text)]
+
+
+def unbuilt_with(why: str) -> str:
+    return make_notes(three_editions(), replace(FACTS, unbuilt=(Unbuilt(EL10, ("4.20.1",), why, False),)), 10**6).text
+
+
+def shown(text: str) -> str:
+    """The last word of what is not built."""
+    section = text.partition("## Known not to build")[2].partition("## Sources")[0]
+    return [token for token in tokens(section) if token.type == "code_inline"][-1].content
+
+
+PLAIN = shape(unbuilt_with("an error"))
+
+
+@pytest.mark.parametrize("why", EVIL)
+def test_a_compiler_writes_no_markup(why: str) -> None:
+    text = unbuilt_with(why)
+    assert shape(text) == PLAIN
+    assert shape(with_section("mine", text)) == shape(with_section("mine", unbuilt_with("an error")))
+    assert with_section(with_section("mine", text), "") == with_section("mine", "")
+    assert len(text) < len(unbuilt_with("")) + 400, "a page of errors is not quoted whole"
+    assert not set(text) & set("\x1b\x00\u202e\u2066\u2028\r")
+
+
+@given(st.text())
+@settings(deadline=None)
+def test_no_text_is_markup(why: str) -> None:
+    text = unbuilt_with(why)
+    assert shape(text) == PLAIN
+    assert shown(text).rstrip("…") in " ".join(
+        "".join(char if char.isprintable() else " " for char in why).split()) or shown(text) == "?"
+
+
+@pytest.mark.parametrize("why", EVIL)
+def test_facts_of_others_write_no_markup(why: str) -> None:
+    """A package's licence, name and address, a registry, a tag, a reason in somebody's ledger."""
+    def text_of(word: str) -> str:
+        facts = replace(FACTS, package=word, package_license=word, busybox=word, base=word,
+                        package_url=f"https://x.invalid/{word}")
+        rows = [row(EL94, 1, "4.16.30"), row(EL96, 2, "4.18.15")]
+        first = ledger_of(rows).with_edition()
+        replaced = {"digest": f"sha256:{1:064x}", "key": "", "reason": word or "x"}
+        changed = {**row(EL94, 9, "4.16.30", replaces=replaced), "registries": [f"{word}/x"], "tags": [word or "x"]}
+        return make_notes(first.with_row(changed, []).with_edition(), facts, 10**6).text
+
+    assert kinds(text_of(why)) == kinds(text_of("a"))
+
+
+def kinds(text: str) -> list[str]:
+    """The markup, with code and words taken for the same."""
+    return [token.type for token in tokens(text) if token.type not in ("text", "code_inline")]
+
+
+def test_a_release_with_several_kernels_has_a_line_for_each() -> None:
+    """Real-time kernels, a second stream: said once, and the tag of `+` is the image's."""
+    rt = f"{EL94}+rt"
+    text = make_notes(ledger_of([row(EL94, 1, "5.0.1"), row(rt, 2, "5.0.1"), row(EL10, 3, "5.0.1")]), FACTS, 10**6).text
+    table = [line for line in text.splitlines() if line.startswith("| 5.0.1 ")]
+    assert [line.split("`")[1] for line in table] == [EL94, rt, EL10]
+    assert f":{DRIVER}-{EL94}_rt`" in table[1]
+    assert text.count("A release with several kernels has a line for each") == 1
+    apart = ledger_of([row(EL94, 1, "4.16.9"), row(EL10, 2, "4.20.1")])
+    assert "several kernels" not in make_notes(apart, FACTS, 10**6).text
