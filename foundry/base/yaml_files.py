@@ -5,11 +5,10 @@ Reading YAML takes as long as all else of a configuration. A faulty file is read
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import isfinite
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from foundry.base.files import canonical_json, read_json, sha256_bytes, write_atomic
 
@@ -17,7 +16,6 @@ _FORM = b"1 "  # another one where `parse_yaml` says something else of the same 
 _KEPT = 40
 _DEEPEST = 50
 _MOST_VALUES = 100_000  # aliases can make a short file unfold without end
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it is built
 
 
 def parse_yaml(content: bytes) -> Any:
@@ -26,9 +24,12 @@ def parse_yaml(content: bytes) -> Any:
     Raises ValueError with one line on what is wrong, for dates and other things that JSON
     does not have, too: no schema could tell what they are.
     """
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it is built
     try:
-        _check_depth(content)
-        document = yaml.load(content, Loader=_LOADER)  # noqa: S506 - a safe loader
+        _check_depth(yaml.parse(content, Loader=loader))
+        document = yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -39,10 +40,12 @@ def parse_yaml(content: bytes) -> Any:
     return document
 
 
-def _check_depth(content: bytes) -> None:
+def _check_depth(events: Iterable[Any]) -> None:
     """PyYAML builds the document by recursion in C and crashes the process where a text is nested too deep."""
+    import yaml
+
     depth = 0
-    for event in yaml.parse(content, Loader=_LOADER):
+    for event in events:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             raise ValueError(f"it is nested deeper than {_DEEPEST} levels")

@@ -15,7 +15,7 @@ def test_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Parsed(tmp_path / "parsed.json")
     assert first.yaml(b"a: [1, x, 2.5, null, true]\n") == {"a": [1, "x", 2.5, None, True]}
     first.keep()
-    monkeypatch.setitem(sys.modules, "foundry.base.yaml_files", None)  # now nothing can read YAML
+    monkeypatch.setitem(sys.modules, "yaml", None)  # now nothing can read YAML
     again = Parsed(tmp_path / "parsed.json")
     assert again.yaml(b"a: [1, x, 2.5, null, true]\n") == {"a": [1, "x", 2.5, None, True]}
     with pytest.raises(ImportError):
