@@ -10,9 +10,10 @@ from pathlib import Path
 from foundry.archive import form
 from foundry.archive.form import RPMS, Evr
 from foundry.archive.git import Git, Ref
-from foundry.archive.gittree import FILE, LINK, PROGRAM, Blob, Listing, blob_id, changes, tree_sha256
+from foundry.archive.gittree import FILE, LINK, PROGRAM, Blob, Listing, changes, tree_sha256
 from foundry.base.errors import FoundryError
 from foundry.base.files import scratch, sha256_bytes
+from foundry.base.git_ids import blob_id
 from foundry.formats.packages import rpmpayload
 from foundry.formats.packages.rpm import Package
 from foundry.packages.repository import rpm_version_key

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
+from foundry.base.times import utc
 
 if TYPE_CHECKING:
     from foundry.formats.packages.rpm import Package
@@ -131,8 +131,8 @@ def version_message(package: Package, said: Said) -> bytes:
             ("Architecture", package.arch), ("License", package.license), ("Summary", package.summary),
             ("Description", package.description), ("File name", said.file_name), ("Location", said.location),
             ("Checksum", f"sha256:{said.sha256}"), ("Content checksum", f"sha256:{package.content_sha256}"),
-            ("Build host", package.build_host), ("Build time", utc(package.build_time or None)),
-            ("Key user id", said.key_uid), ("Key creation time", utc(said.key_created)),
+            ("Build host", package.build_host), ("Build time", time_of(package.build_time or None)),
+            ("Key user id", said.key_uid), ("Key creation time", time_of(said.key_created)),
             ("Key fingerprint", said.fingerprint), ("GPG check", OK), ("SHA256 check", OK if said.listed else NO_LIST),
             ("Sources from", said.root or "the whole payload"), ("Archived by", said.keeper),
             ("Tree", f"sha256:{said.tree}"),
@@ -163,7 +163,7 @@ def update_message(update: Update) -> bytes:
         f"Archive: {', '.join(update.what) or 'nothing new'}", "",
         *_fields((
             ("Revision of the metadata", update.revision), ("Newest version", update.newest),
-            ("Versions", str(update.versions)), ("Dated", utc(update.when)), ("Archived by", update.keeper),
+            ("Versions", str(update.versions)), ("Dated", time_of(update.when)), ("Archived by", update.keeper),
             ("Tree", f"sha256:{update.tree}"),
         )), "",
         *_files(update.changed),
@@ -197,11 +197,9 @@ def subjects(paths: Iterable[str]) -> list[str]:
             word in found]
 
 
-def utc(seconds: int | None) -> str:
+def time_of(seconds: int | None) -> str:
     """A time as people and machines read it; what is not known says so."""
-    if seconds is None:
-        return UNKNOWN
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return UNKNOWN if seconds is None else utc(seconds)
 
 
 def _kind(path: str) -> str:

@@ -21,13 +21,6 @@ class Blob(NamedTuple):
 Listing = Mapping[str, Blob]  # by path
 
 
-def blob_id(data: bytes, algorithm: str) -> str:
-    """The id that git gives to a content; `algorithm` is that of the repository, ``sha1`` or ``sha256``."""
-    digest = hashlib.new(algorithm, b"blob %d\0" % len(data), usedforsecurity=False)
-    digest.update(data)
-    return digest.hexdigest()
-
-
 def tree_id(listing: Listing, algorithm: str) -> str:
     """The id of the tree that holds just these files (git's Documentation/gitformat-pack and builtin/mktree.c)."""
     here: dict[bytes, tuple[str, str]] = {}

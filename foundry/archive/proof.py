@@ -114,7 +114,7 @@ class Proof:
         )
         made = self.store.assemble(files | self._furniture(listing, (form.README,)), before)
         repomd = documents.get("repomd.xml")
-        dated = next((when for when in self._times(oid) if form.utc(when) == fields.get("Dated")), 0)
+        dated = next((when for when in self._times(oid) if form.time_of(when) == fields.get("Dated")), 0)
         message = form.update_message(form.Update(
             form.subjects(path for _, path in made.changed),
             repodata.parse_repomd(repomd).revision if repomd is not None else "",

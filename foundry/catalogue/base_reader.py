@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from foundry.base.errors import FoundryError
 from foundry.base.names import OCI_ARCH
 from foundry.base.references import Reference
+from foundry.base.times import utc
 from foundry.formats.images import busybox
 from foundry.formats.images.layers import ABSENT
 from foundry.formats.images.manifest import Manifest
@@ -85,4 +86,4 @@ def _created(text: str | None, reference: Reference) -> str:
     if when is None or when.year < _FIRST_YEAR:
         raise FoundryError(f"{reference} does not say when it was made", reason="base-created-missing",
                            hint="take another base image")
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc(when)

@@ -8,7 +8,6 @@ else is somebody's work.
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,11 +57,6 @@ class Branch:
         """Whether nothing of others would be lost with it."""
         said = {found for _, _, message in self.commits for found in _TRAILER.findall(message)}
         return not self.changes or digest_of(self.changes) in said
-
-
-def git_digest(data: bytes) -> str:
-    """The name that git has for a file's content: SHA-1 over a head and the bytes."""
-    return hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
 def digest_of(changes: Digests) -> str:

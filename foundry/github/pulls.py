@@ -17,8 +17,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
+from foundry.base.git_ids import blob_id
 from foundry.base.marked_section import outside, with_section
-from foundry.github.branch import Base, commit, compared, content, digest_of, git_digest, move, require_ours
+from foundry.github.branch import Base, commit, compared, content, digest_of, move, require_ours
 from foundry.github.client import GitHub
 from foundry.net.transport import Again, Attempt
 
@@ -88,7 +89,7 @@ def reconcile(github: GitHub, wanted: Wanted) -> Done:
 def _attempt(github: GitHub, wanted: Wanted, attempt: Attempt, done: Done) -> None:
     base, branch = compared(github, attempt, wanted.branch)
     held = {path: content(github, attempt, path, base) for path in wanted.files}
-    changes = {path: git_digest(data) for path, data in wanted.files.items() if held[path] != data}
+    changes = {path: blob_id(data) for path, data in wanted.files.items() if held[path] != data}
     pulls = _pulls(github, attempt, base, wanted.branch) if branch is not None or changes else []
     pull = next((one for one in pulls if one.open), None)
     if not changes:

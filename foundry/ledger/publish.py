@@ -8,13 +8,13 @@ FORCE_BUILD.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to
 from foundry.base.names import KEY_LABEL, tag_of
 from foundry.base.records import write_record
+from foundry.base.times import now
 from foundry.cell import image
 from foundry.ledger.ledgers import put_row
 from foundry.ledger.push_source import Published
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from foundry.registry.push import Writer
 
 LOG = "push.log"
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 RECORD = "push.json"
 
 
@@ -143,7 +142,7 @@ def found(foundry: Foundry, state: CellState) -> Row | None:
     if not isinstance(manifest, Manifest):
         return None
     row = {
-        "digest": digest, "published": datetime.now(UTC).strftime(_TIME), "config_digest": manifest.config.digest,
+        "digest": digest, "published": now(), "config_digest": manifest.config.digest,
         "size": len(fetched.data) + sum(part.size for part in (manifest.config, *manifest.layers)),
     }
     log = foundry.cell_folder(state.cell) / LOG
@@ -182,11 +181,10 @@ def _row(
 ) -> dict[str, Any]:
     cell, before = state.cell, content.row
     lock = foundry.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"]
-    now = datetime.now(UTC).strftime(_TIME)
     row = {
         "kernel": cell.kernel, "arch": cell.arch, "key": key.key, "key_inputs": key.parts, "digest": content.digest,
         "tags": list(tags(foundry, cell)), "registries": registries, "releases": list(cell.releases),
-        "toolkit": cell.toolkit, "lock": lock, "published": before["published"] if before else now, **content.facts(),
+        "toolkit": cell.toolkit, "lock": lock, "published": before["published"] if before else now(), **content.facts(),
     }
     if replaced is not None:
         row["replaces"] = {"digest": replaced.digest, "key": replaced.key, "reason": replaced.reason}

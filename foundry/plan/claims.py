@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from foundry.base.times import parse_utc
 from foundry.plan.keys import key_of
 
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _SKEW = timedelta(minutes=10)  # how far the clocks of machines may differ
 
 
@@ -22,10 +21,7 @@ def fault_of(row: Mapping[str, Any]) -> str:
 
 def fault_of_time(text: str) -> str:
     """Why this can't be the time when an image was published: one to come would make a row win for ever."""
-    try:
-        when = datetime.fromisoformat(text) if _TIME.fullmatch(text) else None
-    except ValueError:
-        when = None
+    when = parse_utc(text)
     if when is None:
         return "it does not say when it was published"
     return "it was published in the future" if when > datetime.now(UTC) + _SKEW else ""

@@ -7,11 +7,12 @@ is a fault of the configuration, an empty value an error before anything is buil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.templates import fill
+from foundry.base.times import utc
 from foundry.plan.cells import Cell
 
 
@@ -34,7 +35,7 @@ def make_labels(
     facts = {
         **package.get("variables", {}), "title": cell.family["title"],
         "driver": cell.driver, "kernel": cell.kernel, "arch": cell.arch, "tag": cell.tag, "family": cell.family.name,
-        "created": datetime.fromtimestamp(created(package, base), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": utc(created(package, base)),
         "source_url": settings["source_url"],
         "base_name": base["name"], "base_digest": base["digest"],
         "busybox_version": busybox.get("version", ""), "busybox_source": busybox.get("source", ""),

@@ -11,10 +11,9 @@ from types import EllipsisType
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, parse_json, sha256_bytes
-from foundry.formats.images.manifest import Manifest, parse_manifest
+from foundry.formats.images.manifest import OCI_MANIFEST, Manifest, parse_manifest
 from foundry.registry.push import Content, Writer
 
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _EMPTY = b"{}"
 _LARGEST_EMBEDDED = 2 << 20  # bytes; a manifest may have 4 MiB, and base64 makes 4 of 3
 _MAX_DOCUMENT = 64 << 20  # bytes
@@ -40,13 +39,13 @@ def put_document(
         layer["data"] = base64.b64encode(data).decode()
     empty = f"sha256:{sha256_bytes(_EMPTY)}"
     manifest = canonical_json({
-        "schemaVersion": 2, "mediaType": _MANIFEST, "artifactType": media_type,
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": media_type,
         "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": len(_EMPTY)},
         "layers": [layer],
     })
     digest = f"sha256:{sha256_bytes(manifest)}"
     blobs = {empty: _EMPTY, str(layer["digest"]): data}
-    writer.push(Content(manifest, _MANIFEST, digest, blobs), tag, last_look=look)
+    writer.push(Content(manifest, OCI_MANIFEST, digest, blobs), tag, last_look=look)
     return digest
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from foundry.base.files import pretty_json, scratch, write_atomic
+from foundry.base.times import utc
 from foundry.sandbox.daemons import REGISTRY
 from foundry.sandbox.debian import Archive
 from foundry.sandbox.localstore import LocalStore
@@ -24,10 +24,9 @@ def build_base(store: LocalStore, archive: Archive, recipes: Path, log: Path) ->
         created=archive.busybox_created, arguments={"VERSION": archive.busybox_version},
     )
     reference = store.push("busybox", _BASE, log=log)
-    created = datetime.fromtimestamp(archive.busybox_created, UTC)
     return {
         "name": f"{REGISTRY}/{_BASE}", "digest": reference.partition("@")[2],
-        "created": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created": utc(archive.busybox_created),
         "busybox": {
             "version": archive.busybox_version, "source": archive.busybox_source,
             "source_backup": _UPSTREAM.format(version=archive.busybox_version),

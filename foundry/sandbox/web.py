@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from foundry.base.times import utc
+
 GRAPH_PATH = "/api/upgrades_info/graph"
 TAGS_PATH = "/api/v1/repository/openshift-release-dev/ocp-release/tag/"
 _TAG_ARCH = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -184,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
             sent = len(body)
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        now = utc(time.time())
         with self.server.log_lock:
             self.server.log.write(f"{now} {self.command} {self.path} {self.request_version} {int(status)} {sent}\n")
             self.server.log.flush()

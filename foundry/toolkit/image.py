@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.times import utc
 from foundry.formats.modules.compiler import match
 from foundry.podman.engine import Engine
 
@@ -104,7 +104,7 @@ def build_toolkit(builder: Builder, order: Order, name: str, log: Path) -> Built
         **({"kernel-rt-version": order.rt_kernel} if has_rt else {}),
         "org.opencontainers.image.base.name": order.base_name,
         "org.opencontainers.image.base.digest": order.base_digest,
-        "org.opencontainers.image.created": datetime.fromtimestamp(order.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "org.opencontainers.image.created": utc(order.created),
         COMPILER_LABEL: compiler, MATCH_LABEL: match(compiler, kernel_compiler),
         **({KERNEL_COMPILER_LABEL: kernel_compiler} if kernel_compiler else {}),
     }

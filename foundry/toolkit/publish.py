@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, canonical_json, remove_tree, sha256_bytes
 from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.formats.images.manifest import OCI_INDEX, OCI_MANIFEST
 from foundry.plan.keys import changed_parts
 from foundry.plan.toolkit_ledger import ToolkitLedger
 from foundry.plan.toolkits import PART_NAMES, listed, toolkit_of
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from foundry.registry.push import Writer
 
 LOG = "push.log"
-_INDEX = "application/vnd.oci.image.index.v1+json"
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _indexes = threading.Lock()  # of one tag, two architectures could otherwise lose each other
 
 
@@ -98,7 +97,7 @@ def _pushed(foundry: Foundry, writer: Writer, state: ToolkitState, layout: Layou
     index = _index(layout, toolkit.arch, images or ())
     digest = f"sha256:{sha256_bytes(index)}"
     if there is None or there.digest != digest:
-        writer.push(Pushable(index, _INDEX, digest, {}), toolkit.tag)
+        writer.push(Pushable(index, OCI_INDEX, digest, {}), toolkit.tag)
     text = (f"{writer.name}:{toolkit.tag} is {digest} with {layout.digest} for {toolkit.arch};"
             f" sent {writer.sent.blobs - blobs} blobs, {writer.sent.bytes - size} bytes")
     note(text)
@@ -130,7 +129,7 @@ def _taken(writer: Writer, state: ToolkitState, digest: str, why: str) -> Foundr
 
 def _index(layout: Layout, arch: str, images: tuple[Descriptor, ...]) -> bytes:
     """The index with this image in it, beside those of other architectures; the same images give the same bytes."""
-    mine = {"mediaType": layout.manifest.media_type or _MANIFEST, "digest": layout.digest, "size": len(layout.data),
+    mine = {"mediaType": layout.manifest.media_type or OCI_MANIFEST, "digest": layout.digest, "size": len(layout.data),
             "platform": {"os": "linux", "architecture": OCI_ARCH[arch]}}
     own = remote.image_for(images, arch)
     others = [
@@ -140,4 +139,4 @@ def _index(layout: Layout, arch: str, images: tuple[Descriptor, ...]) -> bytes:
         for one in images if one.platform is not None and one is not own
     ]
     entries = sorted([mine, *others], key=lambda one: str(one["platform"]))
-    return canonical_json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries})
+    return canonical_json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})

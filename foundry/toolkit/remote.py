@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import write_atomic
 from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.base.times import now
 from foundry.plan.claims import fault_of
 from foundry.plan.toolkit_ledger import ToolkitLedger, ledger_path, parse_toolkit_ledger
 from foundry.registry.targets import Target, toolkits_target
@@ -147,5 +147,5 @@ def new_row(state: ToolkitState, writer: Writer, digest: str, labels: Mapping[st
         "key": state.key.key, "key_inputs": dict(state.key.parts), "digest": digest, "tag": state.toolkit.tag,
         "registry": writer.name, "rt_kernel": labels.get("kernel-rt-version", ""),
         **({"compiler": compiler} if compiler else {}),
-        "published": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), **more,
+        "published": now(), **more,
     }

@@ -17,10 +17,8 @@ from doit.dependency import FileChangedChecker
 
 from foundry.base.files import read_json, sha256_file
 from foundry.plan.keys import FileHashes
+from foundry.run.stages import stage_of
 from tasks.session import opened
-
-_FOLDERS = {"fetch": "sources", "source": "sources", "module": "cells", "image": "cells", "notes": "release",
-            "dtk": "dtk"}
 
 
 class RecordBackend:
@@ -69,14 +67,14 @@ class RecordBackend:
 
     @staticmethod
     def _read(task_id: str) -> Mapping[str, str]:
-        stage, _, name = task_id.partition(":")
-        one = opened()
-        if stage not in _FOLDERS or one is None:
+        found, one = stage_of(task_id), opened()
+        if found is None or not found[0].folder or one is None:
             return {}
+        stage, name = found
         known = one.states.inputs.get(task_id)
         if known is not None:
             return known
-        path = os.path.join(one.root, one.config.build, _FOLDERS[stage], name, f"{stage}.json")
+        path = os.path.join(one.root, one.config.build, stage.folder, name, f"{stage.name}.json")
         record = read_json(Path(path))
         inputs = record.get("inputs") if isinstance(record, dict) else None
         return inputs if isinstance(inputs, dict) else {}

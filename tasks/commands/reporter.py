@@ -13,14 +13,8 @@ from typing import Any
 
 from foundry.run.context import DEFAULT_VERBOSITY
 from foundry.run.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
+from foundry.run.stages import stage_of
 from tasks.session import foundry, opened
-
-_VERBS = {
-    "toolkit": "refreshing", "fetch": "fetching", "source": "unpacking", "module": "compiling", "image": "imaging",
-    "toolkit:pr": "proposing", "push": "pushing", "assets": "packing", "ledger": "keeping", "notes": "writing",
-    "github": "releasing", "sync": "mirroring", "archive": "archiving", "archive:verify": "proving",
-    "dtk": "building toolkit", "dtk:publish": "pushing toolkit", "dtk:kernels": "listing", "dtk:ledger": "keeping",
-}
 
 
 class FoundryReporter:
@@ -61,13 +55,13 @@ class FoundryReporter:
 
     def execute_task(self, task: Any) -> None:
         """A task begins."""
-        if task.actions and _stage(task.name) and self._verbosity() > 0:
+        if task.actions and stage_of(task.name) and self._verbosity() > 0:
             why = (task.meta or {}).get("reason", "")
-            self._line(f"  {_verb(task.name)} {_rest(task.name)}" + (f"  ({why})" if why else ""))
+            self._line(f"  {_work(task.name)}" + (f"  ({why})" if why else ""))
 
     def add_success(self, task: Any) -> None:
         """A task ended well."""
-        if task.actions and _stage(task.name):
+        if task.actions and stage_of(task.name):
             self.finished += 1
             entry = foundry().journal.entries.get(task.name)
             took = f"  {entry.seconds:.1f} s" if entry else ""
@@ -94,7 +88,7 @@ class FoundryReporter:
 
     def skip_uptodate(self, task: Any) -> None:
         """Not shown one by one; the table counts them."""
-        if task.actions and _stage(task.name):
+        if task.actions and stage_of(task.name):
             foundry().journal.up_to_date += 1
 
     def skip_ignore(self, task: Any) -> None:
@@ -153,7 +147,7 @@ class FoundryReporter:
 def summary(entries: list[Entry], current: int, warnings: list[str]) -> list[str]:
     """The table of what was done, skipped and failed, with the logs."""
     lines = [f"warning: {warning}" for warning in warnings]
-    rows = [entry for entry in entries if _stage(entry.name)]
+    rows = [entry for entry in entries if stage_of(entry.name)]
     if rows:
         width = max(len(entry.name) for entry in rows)
         lines.append("")
@@ -203,7 +197,7 @@ class _Live:
 
         now = time.monotonic()
         running = foundry().journal.running()
-        lines = [f"  {_verb(entry.name)} {_rest(entry.name)}  {now - entry.started:.0f} s" for entry in running]
+        lines = [f"  {_work(entry.name)}  {now - entry.started:.0f} s" for entry in running]
         return Text("\n".join([*lines, f"  {len(running)} running, {self.reporter.left()} left"]))
 
 
@@ -221,19 +215,10 @@ def _closure(tasks: dict[str, Any], selected: list[str]) -> list[str]:
 
 
 def _pending(task: Any) -> bool:
-    return bool(task.actions) and _stage(task.name) and (task.meta or {}).get("state") == "pending"
+    return bool(task.actions and stage_of(task.name)) and (task.meta or {}).get("state") == "pending"
 
 
-def _stage(name: str) -> bool:
-    return name.partition(":")[0] in _VERBS
-
-
-def _verb(name: str) -> str:
-    stages = (name, name.rpartition(":")[0], name.partition(":")[0])
-    return next((_VERBS[stage] for stage in stages if stage in _VERBS), "running")
-
-
-def _rest(name: str) -> str:
-    whole = {"toolkit": "the catalogue", "toolkit:pr": "catalogue and locks", "sync": "toolkits",
-             "dtk:kernels": "kernels", "dtk:ledger": "the ledger of toolkits"}
-    return whole.get(name) or name.removeprefix("dtk:publish:").removeprefix(f"{name.partition(':')[0]}:")
+def _work(name: str) -> str:
+    """What a task does: ``compiling 2.22.2.0-5.14.0-427.el9_4.x86_64``."""
+    found = stage_of(name)
+    return f"{found[0].verb} {found[1]}" if found is not None else f"running {name}"

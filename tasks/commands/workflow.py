@@ -19,6 +19,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.markdown import cell, code, words
 from foundry.net.traffic import NOTHING, Traffic, size
 from foundry.run.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
+from foundry.run.stages import stage_of
 
 if TYPE_CHECKING:
     from foundry.fleet.collect import Taken
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
 _MOST = 10  # annotations of a kind that GitHub shows for a step
 _MOST_ROWS = 1000  # a step's summary may have 1 MiB
 _BEGINS = re.compile(r"(^|[\r\n])([^\S\r\n]*)::")
-_DID = {
-    "toolkit": "catalogue refreshed", "fetch": "fetched", "source": "unpacked", "module": "compiled",
-    "image": "built", "push": "published", "assets": "sources packed", "ledger": "ledger kept",
-    "notes": "notes written", "github": "released", "sync": "mirrored",
-}
 _WORST = (FAILED, BLOCKED, INTERRUPTED, DONE)
 
 
@@ -123,9 +119,9 @@ def summary(entries: Sequence[Entry], current: int, warnings: Sequence[str], tra
     """
     subjects: dict[str, list[Entry]] = {}
     for entry in entries:
-        stage, _, subject = entry.name.partition(":")
-        if stage in _DID:
-            subjects.setdefault(subject or stage, []).append(entry)
+        found = stage_of(entry.name)
+        if found is not None:
+            subjects.setdefault(found[1], []).append(entry)
     rows = sorted(subjects.items(), key=lambda item: _WORST.index(_state(item[1])))
     count = {state: sum(_state(found) == state for found in subjects.values()) for state in _WORST}
     lines = [
@@ -145,7 +141,8 @@ def summary(entries: Sequence[Entry], current: int, warnings: Sequence[str], tra
 
 
 def _row(subject: str, entries: Sequence[Entry]) -> str:
-    did = ", ".join(_DID[entry.name.partition(":")[0]] for entry in entries if entry.state == DONE)
+    stages = [stage_of(entry.name) for entry in entries if entry.state == DONE]
+    did = ", ".join(found[0].done for found in stages if found is not None)
     problem = next((entry for entry in entries if entry.error is not None), None)
     why = cell(problem.error.message) if problem is not None and problem.error is not None else ""
     if problem is None:

@@ -18,11 +18,13 @@ from foundry.base.files import parse_json
 MAX_MANIFEST = 4 << 20  # bytes; what registries must take (OCI distribution specification)
 MAX_CONFIG = 8 << 20  # bytes
 
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFESTS = (
-    "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json",
+    OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json",
 )
 _INDEXES = (
-    "application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json",
+    OCI_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json",
 )
 ACCEPT = _MANIFESTS + _INDEXES
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+"

@@ -8,10 +8,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.times import utc
 from foundry.registry.ecr import session as aws
 from foundry.registry.ecr.faults import asked
 from foundry.registry.ecr.places import PUBLIC, Place, place_of
@@ -140,7 +141,7 @@ def _held(image: Mapping[str, Any]) -> HeldImage:
     return HeldImage(
         digest=str(image["imageDigest"]), tags=tuple(image.get("imageTags", ())),
         size_bytes=int(image.get("imageSizeInBytes", 0)),
-        pushed_at=pushed.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(pushed, datetime) else "",
+        pushed_at=utc(pushed) if isinstance(pushed, datetime) else "",
     )
 
 

@@ -10,9 +10,10 @@ import pytest
 from foundry.archive import form
 from foundry.archive.content import Version, parent_of, sort_key
 from foundry.archive.form import Evr, Said, Update
-from foundry.archive.gittree import Blob, blob_id, changes, parse_listing, tree_id
+from foundry.archive.gittree import Blob, changes, parse_listing, tree_id
 from foundry.archive.vendor_notes import section_of
 from foundry.base.errors import FoundryError
+from foundry.base.git_ids import blob_id
 from foundry.formats.packages.rpm import parse_package
 from tests.harness.checkout import ROOT
 from tests.harness.rpmwriter import GOOD, build
