@@ -86,7 +86,7 @@ def adopt(foundry: Foundry, state: CellState) -> None:
     write_record(foundry.cell_folder(cell) / RECORD, "image", {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
         "key": key.key, "key_inputs": key.parts, "inputs": {}, "outputs": {},
-        "tag": row["tags"][0], "digest": row["digest"], "adopted": True,
+        "tag": row.tags[0], "digest": row.digest, "adopted": True,
     })
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,15 @@ from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
 from foundry.plan.claims import fault_of_time
 from foundry.plan.keys import NOT_FETCHED
-from foundry.plan.ledger import SCHEMA, Row
+from foundry.plan.ledger import SCHEMA
+from foundry.plan.rows import Row, row_from, row_of
 from foundry.plan.state import FAILURE_FILE, CellState
 from foundry.registry.targets import targets_of
 from foundry.run.context import Foundry
 from foundry.run.totals import Totals
+
+# What of a row only depends on what this checkout has, too.
+_KNOWN_HERE = ("kernel", "arch", "key_inputs", "tags", "releases", "toolkit", "content_sha256")
 
 
 @dataclass
@@ -124,12 +128,11 @@ def _take(foundry: Foundry, taken: Taken, lefts: Sequence[Left], unlocked: Mappi
         record = left.documents.get(publish.RECORD)
         if record is None:
             continue
-        row = {name: value for name, value in record["row"].items() if name != "noted"}
-        fault = _fault(foundry, state, row)
+        fault = _fault(foundry, state, record["row"])
         if fault:
             taken.refused.append(f"{left.cell.name}/{publish.RECORD}: {shown(fault)}")
             continue
-        yield _Claim(taken, state, row)
+        yield _Claim(taken, state, replace(row_from(record["row"]), revision=None))
 
 
 def _true(foundry: Foundry, claims: Iterable[_Claim]) -> dict[str, tuple[Cell, Row]]:
@@ -190,35 +193,32 @@ def _take_failure(foundry: Foundry, taken: Taken, left: Left) -> None:
     taken.failures.append(left.cell.name)
 
 
-def _fault(foundry: Foundry, state: CellState, row: Row) -> str:
+def _fault(foundry: Foundry, state: CellState, data: Mapping[str, Any]) -> str:
     """Why a row is not one that this checkout would write for the cell today; empty when it is."""
     cell, key = state.cell, state.key
-    document = {"schema": SCHEMA, "driver": cell.driver, "family": cell.family.name, "cells": [row]}
+    document = {"schema": SCHEMA, "driver": cell.driver, "family": cell.family.name, "cells": [data]}
     faults = foundry.config.verdicts.faults("ledger", document, "")
     if faults:
         return faults[0].render()
     if key is None:
         return f"its key is not known here: {state.reason}"
-    if row["key"] != key.key:
+    row = row_from(data)
+    if row.key != key.key:
         return "is of other inputs than today's"
-    lock = foundry.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"]
-    wanted: dict[str, Any] = {
-        "kernel": cell.kernel, "arch": cell.arch, "key_inputs": key.parts, "tags": list(publish.tags(foundry, cell)),
-        "releases": list(cell.releases), "toolkit": cell.toolkit, "lock": lock,
-    }
-    for name, value in wanted.items():
-        if row.get(name) != value:
+    wanted = row_of(cell, key, content_sha256=foundry.content_sha256(cell), digest=row.digest,
+                    tags=publish.tags(foundry, cell), registries=row.registries)
+    for name in _KNOWN_HERE:
+        if getattr(row, name) != getattr(wanted, name):
             return f"its {name} is not what it is here"
     targets = targets_of(foundry.settings, cell.family.name)
-    names = row.get("registries", [])
-    if len(names) != len(targets) or not all(target.is_in(names) for target in targets):
+    if len(row.registries) != len(targets) or not all(target.is_in(row.registries) for target in targets):
         return "it is not in the profile's registries, or in others"
-    return fault_of_time(row.get("published", ""))
+    return fault_of_time(row.published)
 
 
 def _is_older(row: Row, here: Row | None) -> bool:
     """Whether what is here was published with the same key after the row."""
-    return here is not None and here["key"] == row["key"] and here.get("published", "") > row["published"]
+    return here is not None and here.key == row.key and here.published > row.published
 
 
 def _plain(text: str) -> str:

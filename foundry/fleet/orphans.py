@@ -10,7 +10,7 @@ from collections import defaultdict
 
 from foundry.ledger import ledgers, publish
 from foundry.plan.cells import Cell
-from foundry.plan.ledger import Row
+from foundry.plan.rows import Row
 from foundry.plan.state import CellState
 from foundry.run.context import Foundry
 

@@ -8,11 +8,12 @@ that bears its key, and it then names those registries alone.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from foundry.base.parallel import in_parallel
 from foundry.plan.claims import fault_of
-from foundry.plan.ledger import Row
+from foundry.plan.rows import Row
 from foundry.run.context import Foundry
 
 K = TypeVar("K", bound=Hashable)
@@ -32,8 +33,10 @@ def adopt(
     claims: list[tuple[K, int]] = []
     targets = foundry.targets(family)
     for name, row in rows.items():
-        named = [number for number, target in enumerate(targets) if target.is_in(row.get("registries", ()))]
-        fault = fault_of(row) or ("" if named else "it is in no registry of this profile")
+        named = [number for number, target in enumerate(targets) if target.is_in(row.registries)]
+        fault = fault_of(row.key, row.key_inputs, row.published)
+        if not named:
+            fault = fault or "it is in no registry of this profile"
         if fault:
             refused[name] = fault
             continue
@@ -43,16 +46,15 @@ def adopt(
     for name, number in _true(foundry, family, rows, claims):
         there[name].append(targets[number].name)
     for name in [name for name, names in there.items() if not names]:
-        refused[name] = f"no registry of this profile has an image {rows[name]['digest']} with its key"
+        refused[name] = f"no registry of this profile has an image {rows[name].digest} with its key"
         del there[name]
-    return {name: {**rows[name], "registries": sorted(names)} for name, names in there.items()}, refused
+    return {name: replace(rows[name], registries=tuple(sorted(names))) for name, names in there.items()}, refused
 
 
-def _registries(row: Row, proven: Row | None) -> list[str]:
+def _registries(row: Row, proven: Row | None) -> tuple[str, ...]:
     """Where an image is that is known to be the row's."""
-    if proven is None or (proven["digest"], proven["key"]) != (row["digest"], row["key"]):
-        return []
-    return list(proven.get("registries", ()))
+    same = proven is not None and (proven.digest, proven.key) == (row.digest, row.key)
+    return proven.registries if proven is not None and same else ()
 
 
 def _true(
@@ -63,7 +65,7 @@ def _true(
 
     def holds(claim: tuple[K, int]) -> bool:
         name, number = claim
-        return has_image(foundry.writer(family, number), rows[name]["digest"], rows[name]["key"])
+        return has_image(foundry.writer(family, number), rows[name].digest, rows[name].key)
 
     found = []
     for outcome in in_parallel(claims, holds, threads=_READERS, stopping=foundry.ending):

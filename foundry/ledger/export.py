@@ -10,6 +10,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.references import Reference, parse_reference
 from foundry.ledger import ledgers
 from foundry.plan.ledger import Ledger
+from foundry.plan.rows import Row
 from foundry.registry.ecr.places import is_ecr
 from foundry.registry.targets import targets_of
 from foundry.run.context import Foundry
@@ -60,7 +61,7 @@ def exported(foundry: Foundry, drivers: Sequence[str]) -> list[Exported]:
 def _repositories(foundry: Foundry, known: Mapping[str, Ledger]) -> list[Reference]:
     """The targets of all families, and what the ledgers name besides."""
     names = [target.name for family in foundry.config.families for target in foundry.targets(family)]
-    names += [name for ledger in known.values() for row in ledger.rows.values() for name in row.get("registries", [])]
+    names += [name for ledger in known.values() for row in ledger.rows.values() for name in row.registries]
     return [parse_reference(name) for name in dict.fromkeys(names)]
 
 
@@ -89,7 +90,7 @@ def _compared(
     rows, left = [], dict(held)
     for driver, ledger in known.items():
         for row in ledger.sorted_rows():
-            for tag in row["tags"] if repository.name in row.get("registries", []) else ():
+            for tag in row.tags if repository.name in row.registries else ():
                 there = left.pop(tag, None)
                 rows.append(_row(repository, driver, row, tag, there))
     for tag, there in sorted(left.items()):
@@ -98,14 +99,14 @@ def _compared(
     return rows
 
 
-def _row(repository: Reference, driver: str, row: Mapping[str, Any], tag: str, there: Held | None) -> Exported:
-    state = NOT_THERE if there is None else OK if there.digest == row["digest"] else OTHER
-    digest = there.digest if there is not None else row["digest"]
+def _row(repository: Reference, driver: str, row: Row, tag: str, there: Held | None) -> Exported:
+    state = NOT_THERE if there is None else OK if there.digest == row.digest else OTHER
+    digest = there.digest if there is not None else row.digest
     same = state != OTHER
     return Exported(
-        driver, row["kernel"], " ".join(row["releases"]), tag, f"{repository.name}@{digest}", digest,
-        (there.size if there is not None else None) or (row.get("size") if same else None),
-        (there.pushed if there is not None else "") or (row.get("published", "") if same else ""), state,
+        driver, row.kernel, " ".join(row.releases), tag, f"{repository.name}@{digest}", digest,
+        (there.size if there is not None else None) or ((row.size or None) if same else None),
+        (there.pushed if there is not None else "") or (row.published if same else ""), state,
     )
 
 

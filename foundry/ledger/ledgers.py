@@ -25,7 +25,8 @@ from foundry.config.patches import applying
 from foundry.github.repository import released_ledger
 from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
-from foundry.plan.ledger import Ledger, NewerLedger, Place, Row, ledger_path, parse_ledger
+from foundry.plan.ledger import Ledger, NewerLedger, Place, ledger_path, parse_ledger
+from foundry.plan.rows import Row, row_of
 from foundry.registry.targets import Target
 from foundry.run.context import Foundry
 
@@ -138,7 +139,7 @@ def adopted(foundry: Foundry, ledger: Ledger, where: str, proven: Mapping[Place,
 
 
 def store(foundry: Foundry, driver: str) -> None:
-    """Merge what the targets have, make it an edition, and give it to each target that lacks it.
+    """Merge what the targets have, make it a revision, and give it to each target that lacks it.
 
     In a profile that publishes nowhere the rows are those of the cells that are built, and name no
     registry. Where somebody else writes at the same time, both ledgers are merged again. Raises what
@@ -147,7 +148,7 @@ def store(foundry: Foundry, driver: str) -> None:
     family = foundry.states.plan.families[driver].name
     targets = foundry.targets(family)
     if not targets:
-        change(foundry, driver, lambda ledger: _with_built(foundry, ledger).with_edition())
+        change(foundry, driver, lambda ledger: _with_built(foundry, ledger).with_revision())
         return
     for attempt in range(_ATTEMPTS):
         try:
@@ -171,7 +172,7 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
     def merge(ledger: Ledger) -> Ledger:
         for other in others:
             ledger = ledger.merged(other)
-        return ledger.with_edition()
+        return ledger.with_revision()
 
     data, started = change(foundry, driver, merge), time.monotonic()
     written = [number for number in range(len(targets)) if theirs[number][0] != data]
@@ -188,15 +189,15 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
 
 
 def stored(foundry: Foundry, driver: str) -> bool:
-    """Whether the ledger is an edition that every target has; finding out asks nobody."""
+    """Whether the ledger is a revision that every target has; finding out asks nobody."""
     ledger = foundry.states.ledgers.get(driver)
     if not foundry.settings["publish"]:
-        return ledger is not None and ledger.in_edition and _with_built(foundry, ledger) == ledger
+        return ledger is not None and ledger.revised and _with_built(foundry, ledger) == ledger
     if ledger is None or not ledger.rows:
         return True
     marks = list(_marks(foundry, driver).values())
     data = ledger_file(foundry, driver).read_bytes()
-    return ledger.in_edition and marks.count(sha256_bytes(data)) >= len(foundry.settings["publish"])
+    return ledger.revised and marks.count(sha256_bytes(data)) >= len(foundry.settings["publish"])
 
 
 def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
@@ -230,12 +231,10 @@ def _built_row(foundry: Foundry, cell: Cell) -> Row | None:
     if state.key is None or not (state.module_done and state.image_done) or state.image is None:
         return None
     image = state.image
-    return {
-        "kernel": cell.kernel, "arch": cell.arch, "key": state.key.key, "key_inputs": state.key.parts,
-        "digest": image["digest"], "config_digest": image["config_digest"], "size": image["size"],
-        "tags": [cell.tag], "registries": [], "releases": list(cell.releases), "toolkit": state.cell.toolkit,
-        "lock": foundry.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"],
-    }
+    return row_of(
+        state.cell, state.key, content_sha256=foundry.content_sha256(cell), digest=image["digest"], tags=[cell.tag],
+        registries=(), config_digest=image["config_digest"], size=image["size"],
+    )
 
 
 def _read_remote(foundry: Foundry, driver: str, number: int) -> tuple[bytes | None, Ledger]:

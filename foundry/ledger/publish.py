@@ -7,8 +7,8 @@ FORCE_BUILD.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to
@@ -20,7 +20,7 @@ from foundry.ledger.ledgers import put_row
 from foundry.ledger.push_source import Published
 from foundry.plan.cells import Cell
 from foundry.plan.keys import CellKey, changed_parts, part_words
-from foundry.plan.ledger import Row
+from foundry.plan.rows import Replaced, Row, row_of
 from foundry.plan.state import CellState
 from foundry.registry.targets import targets_of
 from foundry.run.context import Foundry
@@ -34,25 +34,15 @@ LOG = "push.log"
 RECORD = "push.json"
 
 
-@dataclass(frozen=True)
-class _Replaced:
-    """The image that a tag had before: manifest digest, key, and why it was replaced."""
-
-    digest: str
-    key: str
-    reason: str
-
-
 def published(foundry: Foundry, state: CellState) -> bool:
     """Whether the ledger has the cell with today's key in all targets, for all its releases; asks nobody."""
     if not state.adopted or state.row is None:
         return False
-    names = state.row.get("registries", [])
     family = state.cell.family.name
     return (
-        all(target.is_in(names) for target in targets_of(foundry.settings, family))
-        and list(state.cell.releases) == state.row["releases"]
-        and set(tags(foundry, state.cell)) <= set(state.row["tags"])
+        all(target.is_in(state.row.registries) for target in targets_of(foundry.settings, family))
+        and state.cell.releases == state.row.releases
+        and set(tags(foundry, state.cell)) <= set(state.row.tags)
     )
 
 
@@ -73,7 +63,7 @@ def push(foundry: Foundry, cell: Cell) -> None:
     put_row(foundry, cell, row)
     write_record(folder / RECORD, "push", {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch, "key": key.key,
-        "inputs": {}, "outputs": {}, "row": row,
+        "inputs": {}, "outputs": {}, "row": row.as_data(),
     })
     if not foundry.settings["keep_images"]:
         (folder / image.ARCHIVE).unlink(missing_ok=True)
@@ -81,16 +71,16 @@ def push(foundry: Foundry, cell: Cell) -> None:
 
 def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> Row:
     """Have the image in every target; the cell's row."""
-    current = state.row is not None and state.row["key"] == key.key and not foundry.states.force
+    current = state.row is not None and state.row.key == key.key and not foundry.states.force
     row = state.row if current else None
     log = foundry.cell_folder(cell) / LOG
     log.unlink(missing_ok=True)
     content = Published(foundry, state, row, log)
-    registries = list(row.get("registries", [])) if row is not None else []
-    replaced: _Replaced | None = None
+    registries = list(row.registries) if row is not None else []
+    replaced: Replaced | None = None
     for number, target in enumerate(foundry.targets(cell.family.name)):
         writer = foundry.writer(cell.family.name, number)
-        if row is None or not target.is_in(registries) or not set(tags(foundry, cell)) <= set(row["tags"]):
+        if row is None or not target.is_in(registries) or not set(tags(foundry, cell)) <= set(row.tags):
             replaced = _publish(foundry, writer, state, key, content) or replaced
         registries = [*(name for name in registries if name != writer.name), writer.name]
     return _row(foundry, state, key, content, sorted(registries), replaced)
@@ -98,7 +88,7 @@ def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> Row
 
 def _publish(
     foundry: Foundry, writer: Writer, state: CellState, key: CellKey, content: Published
-) -> _Replaced | None:
+) -> Replaced | None:
     """Have the image under all its tags in one registry."""
     replaced = None
     note = append_to(content.log)
@@ -113,7 +103,7 @@ def _publish(
                 note(f"{writer.name}:{tag} has the same key: {there.digest} is adopted")
                 content.adopt(writer, there.digest)
                 continue
-            replaced = _allowed(foundry, writer, state, key, tag, _Replaced(there.digest, its_key, ""))
+            replaced = _allowed(foundry, writer, state, key, tag, Replaced(there.digest, its_key, ""))
             note(f"{writer.name}:{tag} was {there.digest}: replaced, {replaced.reason}")
         writer.push(content.whole(), tag)
         sent = writer.sent
@@ -141,22 +131,21 @@ def found(foundry: Foundry, state: CellState) -> Row | None:
     manifest = parse_manifest(fetched.data, fetched.media_type)
     if not isinstance(manifest, Manifest):
         return None
-    row = {
-        "digest": digest, "published": now(), "config_digest": manifest.config.digest,
-        "size": len(fetched.data) + sum(part.size for part in (manifest.config, *manifest.layers)),
-    }
-    log = foundry.cell_folder(state.cell) / LOG
-    append_to(log)(f"{', '.join(names)}: {digest} has today's key and is adopted")
-    return _row(foundry, state, key, Published(foundry, state, row, log), sorted(names), None)
+    append_to(foundry.cell_folder(state.cell) / LOG)(f"{', '.join(names)}: {digest} has today's key and is adopted")
+    return row_of(
+        state.cell, key, content_sha256=foundry.content_sha256(state.cell), digest=digest,
+        tags=tags(foundry, state.cell), registries=sorted(names), config_digest=manifest.config.digest,
+        size=len(fetched.data) + sum(part.size for part in (manifest.config, *manifest.layers)), published=now(),
+    )
 
 
 def _allowed(
-    foundry: Foundry, writer: Writer, state: CellState, key: CellKey, tag: str, old: _Replaced
-) -> _Replaced:
+    foundry: Foundry, writer: Writer, state: CellState, key: CellKey, tag: str, old: Replaced
+) -> Replaced:
     """Why the tag's image may be replaced; FoundryError ``tag-taken`` when it may not."""
     row = state.row
-    if row is not None and row["digest"] == old.digest:
-        parts = changed_parts(row.get("key_inputs", {}), key.parts)
+    if row is not None and row.digest == old.digest:
+        parts = changed_parts(row.key_inputs, key.parts)
         if parts:
             return replace(old, reason=f"changed: {part_words(parts)}")
     if foundry.states.force:
@@ -177,20 +166,16 @@ def _key_of(writer: Writer, digest: str) -> str:
 
 def _row(
     foundry: Foundry, state: CellState, key: CellKey, content: Published, registries: list[str],
-    replaced: _Replaced | None,
-) -> dict[str, Any]:
-    cell, before = state.cell, content.row
-    lock = foundry.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"]
-    row = {
-        "kernel": cell.kernel, "arch": cell.arch, "key": key.key, "key_inputs": key.parts, "digest": content.digest,
-        "tags": list(tags(foundry, cell)), "registries": registries, "releases": list(cell.releases),
-        "toolkit": cell.toolkit, "lock": lock, "published": before["published"] if before else now(), **content.facts(),
-    }
-    if replaced is not None:
-        row["replaces"] = {"digest": replaced.digest, "key": replaced.key, "reason": replaced.reason}
-    elif before is not None and "replaces" in before:
-        row["replaces"] = before["replaces"]
-    return row
+    replaced: Replaced | None,
+) -> Row:
+    before = content.row
+    config_digest, size = content.facts()
+    return row_of(
+        state.cell, key, content_sha256=foundry.content_sha256(state.cell), digest=content.digest,
+        tags=tags(foundry, state.cell), registries=registries, config_digest=config_digest, size=size,
+        published=before.published if before is not None else now(),
+        replaces=replaced or (before.replaces if before is not None else None),
+    )
 
 
 def tags(foundry: Foundry, cell: Cell) -> tuple[str, ...]:

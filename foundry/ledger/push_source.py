@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.cell import image
+from foundry.plan.rows import Row
 from foundry.plan.state import CellState
 from foundry.run.context import Foundry
 
@@ -21,11 +21,11 @@ _MAX_IMAGE = 2 << 30  # bytes of an image that is copied from one registry to an
 class Published:
     """The image to publish: that of this checkout, or where it is already published that of a registry."""
 
-    def __init__(self, foundry: Foundry, state: CellState, row: Mapping[str, Any] | None, log: Path) -> None:
+    def __init__(self, foundry: Foundry, state: CellState, row: Row | None, log: Path) -> None:
         self.foundry, self.state, self.log = foundry, state, log
         self._whole: Content | None = None
         self._from: Writer | None = None
-        self.digest = str(row["digest"] if row is not None else (state.image or {}).get("digest", ""))
+        self.digest = str(row.digest if row is not None else (state.image or {}).get("digest", ""))
         self.row = row
         if not self.digest:
             raise FoundryError(f"{state.cell.name} has no image yet", reason="image-missing",
@@ -64,18 +64,17 @@ class Published:
 
     def _named(self) -> Writer | None:
         """The first target of the profile that the row names; an image is copied from nowhere else."""
-        family, names = self.state.cell.family.name, (self.row or {}).get("registries", [])
+        family, names = self.state.cell.family.name, self.row.registries if self.row is not None else ()
         numbers = [number for number, target in enumerate(self.foundry.targets(family)) if target.is_in(names)]
         return self.foundry.writer(family, numbers[0]) if numbers else None
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> tuple[str, int]:
         """Config digest and size in bytes, as far as they are known without a request."""
-        known = self.state.image or {}
         if self.row is not None:
-            return {name: self.row[name] for name in ("config_digest", "size") if name in self.row}
+            return self.row.config_digest, self.row.size
         if self._whole is not None:
             config = json.loads(self._whole.manifest)["config"]["digest"]
-            size = len(self._whole.manifest) + sum(len(blob) for blob in self._whole.blobs.values())
-            return {"config_digest": config, "size": size}
+            return config, len(self._whole.manifest) + sum(len(blob) for blob in self._whole.blobs.values())
+        known = self.state.image or {}
         same = known.get("digest") == self.digest
-        return {name: known[name] for name in ("config_digest", "size") if same and name in known}
+        return (known.get("config_digest", ""), known.get("size", 0)) if same else ("", 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import scratch
@@ -20,6 +20,7 @@ from foundry.cell.output_checks import exports_of
 from foundry.cell.run import require_here
 from foundry.config.recipe import Recipe
 from foundry.plan.cells import Cell
+from foundry.plan.rows import Row
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
@@ -39,17 +40,17 @@ class Verdict:
     faults: tuple[str, ...]
 
 
-def verify(foundry: Foundry, cell: Cell, row: Mapping[str, Any], repository: str) -> Verdict:
+def verify(foundry: Foundry, cell: Cell, row: Row, repository: str) -> Verdict:
     """Look at one published image of a cell; raises what can't be had (registry, toolkit) as OutsideError."""
     from foundry.registry.push import fetch_content
 
     log = foundry.root / foundry.config.build / LOG
     where = parse_reference(repository)
-    name = f"{repository}@{row['digest']}"
+    name = f"{repository}@{row.digest}"
     try:
         registry = foundry.registry(where.host, log)
-        content = fetch_content(registry, where.repository, row["digest"], _MAX_IMAGE)
-        faults = [*_tag_faults(registry.manifest(where.repository, row["tags"][0]).digest, row)]
+        content = fetch_content(registry, where.repository, row.digest, _MAX_IMAGE)
+        faults = [*_tag_faults(registry.manifest(where.repository, row.tags[0]).digest, row)]
         faults += _faults(foundry, cell, row, content.manifest, content.blobs, log)
     except FoundryError as error:
         if error.exit_code != FoundryError.exit_code:
@@ -58,13 +59,13 @@ def verify(foundry: Foundry, cell: Cell, row: Mapping[str, Any], repository: str
     return Verdict(name, tuple(faults))
 
 
-def _tag_faults(digest: str, row: Mapping[str, Any]) -> Iterator[str]:
-    if digest != row["digest"]:
-        yield f"its tag {row['tags'][0]} is {digest}"
+def _tag_faults(digest: str, row: Row) -> Iterator[str]:
+    if digest != row.digest:
+        yield f"its tag {row.tags[0]} is {digest}"
 
 
 def _faults(
-    foundry: Foundry, cell: Cell, row: Mapping[str, Any], manifest: bytes, blobs: Mapping[str, bytes], log: Path
+    foundry: Foundry, cell: Cell, row: Row, manifest: bytes, blobs: Mapping[str, bytes], log: Path
 ) -> Iterator[str]:
     from foundry.formats.images.manifest import Manifest, parse_config, parse_manifest
     from foundry.formats.images.rootfs import unpack
@@ -74,7 +75,7 @@ def _faults(
         yield "it is an index, not an image"
         return
     labels = parse_config(blobs[parsed.config.digest]).labels
-    if labels.get(KEY_LABEL) != row["key"]:
+    if labels.get(KEY_LABEL) != row.key:
         yield f"its label {KEY_LABEL} is {labels.get(KEY_LABEL, '')[:64]!r}, not the ledger's key"
     yield from (f"its label {name} is missing or empty" for name in cell.family["labels"]
                 if not labels.get(name, "").strip())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from foundry.base.times import parse_utc
 from foundry.plan.keys import key_of
@@ -12,11 +11,11 @@ from foundry.plan.keys import key_of
 _SKEW = timedelta(minutes=10)  # how far the clocks of machines may differ
 
 
-def fault_of(row: Mapping[str, Any]) -> str:
+def fault_of(key: str, key_inputs: Mapping[str, str], published: str) -> str:
     """Why no registry could make a row of a ledger true; empty when one could."""
-    if row["key"] != key_of(row.get("key_inputs", {})):
+    if key != key_of(key_inputs):
         return "its key is not that of its inputs"
-    return fault_of_time(row.get("published", ""))
+    return fault_of_time(published)
 
 
 def fault_of_time(text: str) -> str:

@@ -7,7 +7,7 @@ no module. A ledger of a newer schema is refused, never misread.
 Besides the rows it holds what notes and sources are made from, so that a
 checkout that built nothing can make them: the patches of every series that a
 row was built with, what the source archives were made from, and since which
-edition a row is as it is. An edition is a content of the ledger that was kept
+revision a row is as it is. A revision is a content of the ledger that was kept
 beside the images; each that differs from the one before has the next number.
 """
 
@@ -23,15 +23,16 @@ from foundry.base.files import parse_json, pretty_json
 from foundry.base.names import LEDGER_FILE
 from foundry.base.schema import Verdicts
 from foundry.base.versions import version_key
+from foundry.plan.rows import Revision, Row, row_from
 
-SCHEMA = 2
+SCHEMA = 3
+
 
 class NewerLedger(ConfigError):
     """A ledger of a newer version of kmod-foundry: nothing may be written in its place."""
 
 
 Place = tuple[str, str]  # kernel, arch
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,40 +53,41 @@ class Ledger:
         """As it is written: rows by kernel version; the same content gives the same bytes."""
         more = {name: value for name, value in (("series", self.series), ("sources", self.sources)) if value}
         return pretty_json({
-            "schema": SCHEMA, "driver": self.driver, "family": self.family, "cells": self.sorted_rows(), **more,
+            "schema": SCHEMA, "driver": self.driver, "family": self.family,
+            "cells": [row.as_data() for row in self.sorted_rows()], **more,
         })
 
     def sorted_rows(self) -> list[Row]:
         """The rows by kernel version."""
-        return sorted(self.rows.values(), key=lambda row: (version_key(row["kernel"]), row["kernel"], row["arch"]))
+        return sorted(self.rows.values(), key=lambda row: (version_key(row.kernel), row.kernel, row.arch))
 
     @property
-    def edition(self) -> int:
-        """The number of the newest edition; 0 before the first."""
-        return max((row["noted"]["edition"] for row in self.rows.values() if "noted" in row), default=0)
+    def revision(self) -> int:
+        """The number of the newest revision; 0 before the first."""
+        return max((row.revision.number for row in self.rows.values() if row.revision is not None), default=0)
 
     @property
-    def in_edition(self) -> bool:
-        """Whether every row is as its edition says."""
+    def revised(self) -> bool:
+        """Whether every row is as its revision says."""
         return not any(_differs(row) for row in self.rows.values())
 
     def with_row(self, row: Row, series: Sequence[Mapping[str, Any]]) -> Ledger:
         """With a cell's new row and the patches that it was built with."""
-        place = row["kernel"], row["arch"]
-        noted = self.rows.get(place, {}).get("noted")
-        rows = {**self.rows, place: {**row, **({"noted": noted} if noted else {})}}
-        name = row.get("key_inputs", {}).get("patches", "")
+        place = row.kernel, row.arch
+        before = self.rows.get(place)
+        rows = {**self.rows, place: replace(row, revision=before.revision) if before is not None else row}
+        name = row.key_inputs.get("patches", "")
         return replace(self, rows=rows, series={**self.series, **({name: series} if name and series else {})})
 
     def with_sources(self, sources: Mapping[str, Mapping[str, Any]]) -> Ledger:
         """With the facts on these source archives in place of older ones of the same names."""
         return replace(self, sources={**self.sources, **sources})
 
-    def with_edition(self) -> Ledger:
-        """The same rows; what is new or other than in the last edition is of the next one."""
-        number = self.edition + 1
+    def with_revision(self) -> Ledger:
+        """The same rows; what is new or other than in the last revision is of the next one."""
+        number = self.revision + 1
         return replace(self, rows={
-            place: {**row, "noted": _note(row, number)} if _differs(row) else row for place, row in self.rows.items()
+            place: _revised(row, number) if _differs(row) else row for place, row in self.rows.items()
         })
 
     def over(self, other: Ledger) -> Ledger:
@@ -98,15 +100,14 @@ class Ledger:
     def merged(self, other: Ledger) -> Ledger:
         """All rows of both; of two for the same cell the one that was published later.
 
-        Of two archives of the same name that of the later edition, which knew more rows.
+        Of two archives of the same name that of the later revision, which knew more rows.
         """
         rows = {**other.rows, **self.rows}
         for place in self.rows.keys() & other.rows.keys():
             mine, theirs = self.rows[place], other.rows[place]
             later, earlier = (mine, theirs) if _age(mine) >= _age(theirs) else (theirs, mine)
-            noted = {"noted": earlier["noted"]} if "noted" in earlier else {}
-            rows[place] = {**noted, **later}
-        old, new = (other, self) if self.edition >= other.edition else (self, other)
+            rows[place] = replace(later, revision=later.revision or earlier.revision)
+        old, new = (other, self) if self.revision >= other.revision else (self, other)
         return replace(
             self, rows=rows, series={**other.series, **self.series}, sources={**old.sources, **new.sources}
         )
@@ -150,12 +151,13 @@ def parse_ledger(content: bytes, file: str, verdicts: Verdicts) -> Ledger:
     if faults:
         raise ConfigError(faults)
     return Ledger(
-        document["driver"], document["family"], {(row["kernel"], row["arch"]): row for row in document["cells"]},
+        document["driver"], document["family"],
+        {(row["kernel"], row["arch"]): row_from(row) for row in document["cells"]},
         document.get("series", {}), document.get("sources", {}),
     )
 
 
-def _repeated(rows: Sequence[Row], file: str) -> list[Fault]:
+def _repeated(rows: Sequence[Mapping[str, Any]], file: str) -> list[Fault]:
     """A cell that is there twice: to take one of its rows would lose the other."""
     seen: set[Place] = set()
     faults = []
@@ -168,16 +170,13 @@ def _repeated(rows: Sequence[Row], file: str) -> list[Fault]:
 
 
 def _differs(row: Row) -> bool:
-    noted = row.get("noted")
-    return noted is None or noted["digest"] != row["digest"] or noted["releases"] != list(row["releases"])
+    return row.revision is None or row.revision.now != row.content
 
 
-def _note(row: Row, number: int) -> dict[str, Any]:
-    """What an edition notes of a row; `was` is what the edition before had, if it had the cell at all."""
-    before = row.get("noted")
-    was = {"was": {name: before[name] for name in ("digest", "releases")}} if before else {}
-    return {"edition": number, "digest": row["digest"], "releases": list(row["releases"]), **was}
+def _revised(row: Row, number: int) -> Row:
+    """As the revision of that number has it; `was` is what the one before had, if it had the cell at all."""
+    return replace(row, revision=Revision(number, row.content, row.revision.now if row.revision is not None else None))
 
 
 def _age(row: Row) -> tuple[str, int]:
-    return row.get("published", ""), row.get("noted", {}).get("edition", 0)
+    return row.published, row.revision.number if row.revision is not None else 0

@@ -21,7 +21,8 @@ from foundry.config.load import Config
 from foundry.config.recipe import complete
 from foundry.plan.cells import Cell, Plan, make_plan
 from foundry.plan.keys import NOT_FETCHED, CellKey, FileHashes, Glance, cell_key, changed_parts, part_words
-from foundry.plan.ledger import Ledger, Place, Row, ledger_path, read_ledger
+from foundry.plan.ledger import Ledger, Place, ledger_path, read_ledger
+from foundry.plan.rows import Row
 from foundry.plan.why import CURRENT, FORCED, IN_LEDGER, NOT_BUILT, Why
 from foundry.registry.targets import targets_of
 
@@ -45,7 +46,7 @@ class CellState:
     module_done: bool
     image_done: bool
     image: Record | None = None
-    row: Mapping[str, Any] | None = None
+    row: Row | None = None
     failure: Mapping[str, Any] | None = None
 
     @property
@@ -188,7 +189,7 @@ class States:
             targets = targets_of(self.config.settings, self.plan.families[driver].name)
             found[driver] = {
                 place: row for place, row in ledger.rows.items()
-                if any(target.is_in(row.get("registries", ())) for target in targets)
+                if any(target.is_in(row.registries) for target in targets)
             }
         return found
 
@@ -202,7 +203,7 @@ class States:
         if isinstance(key, str):
             code = "not-fetched" if key == NOT_FETCHED else "base-not-locked"
             return CellState(cell, None, PENDING, Why(code, key), False, False, row=row)
-        if not self.force and row is not None and row["key"] == key.key:
+        if not self.force and row is not None and row.key == key.key:
             return CellState(cell, key, PUBLISHED, IN_LEDGER, True, True, image, row)
         module_why = self._why(module, key.module, key, folder)
         image_why = self._why(image, key.key, key, folder)
@@ -273,15 +274,16 @@ def _changed(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> Wh
     return Why("changed", f"{what}: {part_words(parts)}", parts)
 
 
-def _changed_since(row: Mapping[str, Any], key: CellKey) -> Why:
+def _changed_since(row: Row, key: CellKey) -> Why:
     """Of a cell that is in the ledger with another key."""
-    what = "published, but changed since"
-    return _changed(what, row["key_inputs"], key.parts) if "key_inputs" in row else Why("changed", f"{what}: its key")
+    return _changed("published, but changed since", row.key_inputs, key.parts)
 
 
-def _toolkit_of(row: Mapping[str, Any] | None, *records: Record | None) -> str:
+def _toolkit_of(row: Row | None, *records: Record | None) -> str:
     """The digest of the toolkit that a cell was published or built with; empty when that is not known."""
-    for known in (row, *records):
+    if row is not None:
+        return row.key_inputs.get("toolkit") or row.toolkit.rpartition("@")[2]
+    for known in records:
         if known is None:
             continue
         digest = known.get("key_inputs", {}).get("toolkit") or str(known.get("toolkit", "")).rpartition("@")[2]

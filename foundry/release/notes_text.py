@@ -10,7 +10,8 @@ from foundry.base.errors import FoundryError
 from foundry.base.markdown import cell, code, words
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from foundry.base.versions import version_key
-from foundry.plan.ledger import Ledger, Row
+from foundry.plan.ledger import Ledger
+from foundry.plan.rows import Row
 
 _IN_LINKS = "/:?&=%#+,;@~-._"
 
@@ -85,8 +86,8 @@ def make_notes(ledger: Ledger, facts: Facts, room: int) -> Notes:
 
 def pull_specs(row: Row, facts: Facts) -> list[str]:
     """Where the image is, by digest; registries that publish today come first."""
-    places = sorted(row.get("registries", []), key=lambda name: (_rank(name, facts), name))
-    return [f"{name}@{row['digest']}" for name in places] or [f"image.oci.tar@{row['digest']}"]
+    places = sorted(row.registries, key=lambda name: (_rank(name, facts), name))
+    return [f"{name}@{row.digest}" for name in places] or [f"image.oci.tar@{row.digest}"]
 
 
 def _rank(name: str, facts: Facts) -> int:
@@ -95,7 +96,7 @@ def _rank(name: str, facts: Facts) -> int:
 
 def _head(ledger: Ledger, facts: Facts) -> list[str]:
     rows = ledger.sorted_rows()
-    kernels, releases = {row["kernel"] for row in rows}, {name for row in rows for name in row["releases"]}
+    kernels, releases = {row.kernel for row in rows}, {name for row in rows for name in row.releases}
     modules = ", ".join(f"`{name}`" for name in facts.modules)
     lines = [
         f"Container images with the kernel modules of the {facts.title} {ledger.driver} ({modules}), each compiled for"
@@ -132,14 +133,14 @@ def _module_resource(ledger: Ledger, facts: Facts, repository: str) -> Iterator[
 def _available(ledger: Ledger, facts: Facts) -> list[str]:
     lines = ["## Available Images", ""]
     for row in ledger.sorted_rows():
-        releases = ", ".join(_sorted(row["releases"])) or "none"
-        lines.append(f"- {code(row['tags'][0])} (compatible with OCP: {releases})")
+        releases = ", ".join(_sorted(row.releases)) or "none"
+        lines.append(f"- {code(row.tags[0])} (compatible with OCP: {releases})")
         lines += [f"  - {code(spec)}" for spec in pull_specs(row, facts)]
     return lines if ledger.rows else [*lines, "None yet."]
 
 
 def _by_release(ledger: Ledger, facts: Facts) -> list[str]:
-    places = [(release, row) for row in ledger.sorted_rows() for release in row["releases"]]
+    places = [(release, row) for row in ledger.sorted_rows() for release in row.releases]
     places.sort(key=lambda pair: version_key(pair[0]))
     if not places:
         return []
@@ -150,38 +151,36 @@ def _by_release(ledger: Ledger, facts: Facts) -> list[str]:
     lines += ["| OpenShift | kernel | image |", "|---|---|---|"]
     for release, row in places:
         where = pull_specs(row, facts)[0].partition("@")[0]
-        image = f"{where}:{row['tags'][0]}"
-        lines.append(f"| {release} | {cell(row['kernel'])} | {cell(image)} |")
+        image = f"{where}:{row.tags[0]}"
+        lines.append(f"| {release} | {cell(row.kernel)} | {cell(image)} |")
     return lines
 
 
 def _news(ledger: Ledger, facts: Facts) -> list[str]:
-    """What the newest edition changed; of the first one everything is new."""
-    edition = ledger.edition
-    rows = [row for row in ledger.sorted_rows() if row.get("noted", {}).get("edition") == edition]
-    if not rows or edition == 0:
+    """What the newest revision changed; of the first one everything is new."""
+    revised = [(row, row.revision) for row in ledger.sorted_rows() if row.revision is not None]
+    rows = [(row, revision.was) for row, revision in revised if revision.number == ledger.revision]
+    if not rows:
         return []
     lines = ["## What is new", ""]
-    for row in rows:
-        was = row["noted"].get("was")
-        releases = ", ".join(_sorted(row["releases"]))
+    for row, was in rows:
+        releases = ", ".join(_sorted(row.releases))
         if was is None:
-            lines.append(f"- new: {code(row['tags'][0])} ({releases})")
+            lines.append(f"- new: {code(row.tags[0])} ({releases})")
             continue
-        added = _sorted(set(row["releases"]) - set(was["releases"]))
-        gone = _sorted(set(was["releases"]) - set(row["releases"]))
+        added = _sorted(set(row.releases) - set(was.releases))
+        gone = _sorted(set(was.releases) - set(row.releases))
         what = []
-        if was["digest"] != row["digest"]:
-            what.append(f"rebuilt ({_why(row)}), before: `{was['digest']}`")
+        if was.digest != row.digest:
+            what.append(f"rebuilt ({_why(row)}), before: `{was.digest}`")
         what += [f"now also for {', '.join(added)}"] if added else []
         what += [f"no longer for {', '.join(gone)}"] if gone else []
-        lines.append(f"- {code(row['tags'][0])}: {'; '.join(what)}")
+        lines.append(f"- {code(row.tags[0])}: {'; '.join(what)}")
     return lines
 
 
 def _why(row: Row) -> str:
-    reason: str = row.get("replaces", {}).get("reason", "")
-    return words(reason) if reason else "its inputs changed"
+    return words(row.replaces.reason) if row.replaces is not None else "its inputs changed"
 
 
 def _unbuilt(facts: Facts) -> list[str]:
@@ -198,7 +197,7 @@ def _short(ledger: Ledger, facts: Facts) -> list[str]:
     """In place of the long tables: a line a minor release, and where the tables are."""
     counts: dict[str, int] = {}
     for row in ledger.rows.values():
-        for minor in {".".join(release.split(".")[:2]) for release in row["releases"]}:
+        for minor in {".".join(release.split(".")[:2]) for release in row.releases}:
             counts[minor] = counts.get(minor, 0) + 1
     lines = ["## Available Images", "", f"The list of all images is too long for this page: see the asset"
              f" `{TABLES_FILE}`, or `{LEDGER_FILE}` for programs.", "", "| OpenShift | images |", "|---|---|"]

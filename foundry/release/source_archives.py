@@ -21,7 +21,8 @@ from foundry.config.patches import Patch, applying
 from foundry.driver import fetch, source
 from foundry.ledger.ledgers import change, ledger_file, ledger_of
 from foundry.plan.keys import made_hash, modules_hash, patches_hash
-from foundry.plan.ledger import Ledger, Row
+from foundry.plan.ledger import Ledger
+from foundry.plan.rows import Row
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def keys(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, str]:
         return {}
     files = [family.script, family["containerfile"], *family["licenses"]]
     plain = {name: value for name, value in package.items() if name in _OF_PACKAGE}
-    rows = [[row["kernel"], _patches_of(row), row.get("toolkit", "")] for row in ledger.sorted_rows()]
+    rows = [[row.kernel, _patches_of(row), row.toolkit] for row in ledger.sorted_rows()]
     found = {DRIVER: _hash([
         _FORM, driver, plain, rows, {name: foundry.states.hashes.get(name) for name in files},
         *_made(family, driver, package), family.data.get("strip", "debug"), family["title"],
@@ -142,7 +143,7 @@ def _series(foundry: Foundry, ledger: Ledger, family: Family) -> tuple[Series, .
 
     kernels: dict[str, set[str]] = defaultdict(set)
     for row in ledger.rows.values():
-        kernels[_patches_of(row)].add(row["kernel"])
+        kernels[_patches_of(row)].add(row.kernel)
     return tuple(
         Series(tuple(sorted(names, key=version_key)), _patches(foundry, ledger, family, name, min(names)))
         for name, names in sorted(kernels.items())
@@ -165,11 +166,11 @@ def _patches(foundry: Foundry, ledger: Ledger, family: Family, name: str, kernel
 
 
 def _patches_of(row: Row) -> str:
-    return str(row.get("key_inputs", {}).get("patches", ""))
+    return row.key_inputs.get("patches", "")
 
 
 def _toolkits(ledger: Ledger) -> dict[str, str]:
-    return {row["kernel"]: row.get("toolkit", "unknown") for row in ledger.rows.values()}
+    return {row.kernel: row.toolkit for row in ledger.rows.values()}
 
 
 def _package(foundry: Foundry, driver: str, family: Family) -> Mapping[str, Any]:

@@ -95,6 +95,11 @@ class Foundry:
         """The cell's folder, absolute."""
         return self.root / self.states.cell_folder(cell)
 
+    def content_sha256(self, cell: Cell) -> str:
+        """The hash of the content of the driver's package, as locked."""
+        found: str = self.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"]
+        return found
+
     def source_folder(self, driver: str) -> Path:
         """The driver's source folder, absolute."""
         return self.root / self.states.source_folder(driver)

@@ -73,7 +73,9 @@ def _adopted(foundry: Foundry, writer: Writer, ledger: ToolkitLedger) -> Toolkit
 
     mine, refused = read_ledger(foundry).rows, {}
     for kernel, row in ledger.rows.items():
-        fault = fault_of(row) or ("" if row["registry"] == writer.name else f"it is in {row['registry']}")
+        fault = fault_of(row["key"], row["key_inputs"], row["published"])
+        if row["registry"] != writer.name:
+            fault = fault or f"it is in {row['registry']}"
         known = mine.get(kernel, {})
         proven = [known.get(name) for name in _IDENTITY] == [row[name] for name in _IDENTITY]
         if not fault and not proven and not has_image(writer, row["digest"], row["key"]):

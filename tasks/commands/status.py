@@ -94,13 +94,13 @@ def _detail(state: CellState, known: States) -> str:
     if state.state == BUILT:
         archive = known.cell_folder(state.cell) / "image.oci.tar"
         return f"{image['digest'][:19]}  {image['size'] / 1e6:.2f} MB  {archive}"
-    return str((state.row or image)["digest"])[:19] if state.state == PUBLISHED else state.reason
+    return (state.row.digest[:19] if state.row is not None and state.adopted else state.reason)
 
 
 def _row(state: CellState) -> dict[str, Any]:
-    cell, image, row = state.cell, state.image or {}, state.row or {}
+    cell, image, row = state.cell, state.image or {}, state.row
     current = state.state in (PUBLISHED, BUILT)
-    digest = (row.get("digest") if state.state == PUBLISHED else None) or image.get("digest")
+    digest = row.digest if row is not None and state.adopted else image.get("digest")
     return {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
         "flavour": cell.flavour, "releases": list(cell.releases), "state": state.state, "reason": state.reason,

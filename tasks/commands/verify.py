@@ -49,7 +49,7 @@ def _verify(drivers: list[str], sample: int) -> int:
             raise UsageError(f"there is no ledger of {driver}; there are {', '.join(known) or 'none'}")
     wanted = [
         (ledger, row, repository) for driver, ledger in known.items() if not drivers or driver in drivers
-        for row in ledger.sorted_rows() for repository in row.get("registries", [])
+        for row in ledger.sorted_rows() for repository in row.registries
     ]
     if sample:
         wanted = random.sample(wanted, min(sample, len(wanted)))
@@ -58,10 +58,10 @@ def _verify(drivers: list[str], sample: int) -> int:
         family = one.config.families.get(ledger.family)
         if family is None:
             raise UsageError(f"the ledger of {ledger.driver} is of family {ledger.family}, unknown here")
-        cell = Cell(ledger.driver, family, row["kernel"], row["arch"], tuple(row["releases"]), row["toolkit"])
+        cell = Cell(ledger.driver, family, row.kernel, row.arch, row.releases, row.toolkit)
         verdict = verify(one, cell, row, repository)
         bad += bool(verdict.faults)
-        print(f"{'BAD' if verdict.faults else 'ok':<5}{row['tags'][0]}  {verdict.image}")
+        print(f"{'BAD' if verdict.faults else 'ok':<5}{row.tags[0]}  {verdict.image}")
         for fault in verdict.faults:
             print(f"     {fault}")
     one.sweep()

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from foundry.base.files import sha256_bytes, write_atomic
 from foundry.config.load import load_config
+from foundry.config.patches import applying
 from foundry.config.profile import Profile
 from foundry.ledger.ledgers import ledger_file
 from foundry.plan.ledger import Ledger
+from foundry.plan.rows import row_of
 from foundry.plan.state import States
 from foundry.release import source_archives
 from foundry.release.corresponding_source import asset_name
@@ -89,12 +91,13 @@ def publish(clone: Clone) -> None:
             if state.key is None or state.image is None:
                 raise RuntimeError(f"{cell.name} is not built")
             image = state.image
-            ledger = ledger.with_row({
-                "kernel": cell.kernel, "arch": cell.arch, "key": state.key.key, "key_inputs": state.key.parts,
-                "digest": image["digest"], "config_digest": image["config_digest"], "size": image["size"],
-                "tags": [cell.tag], "registries": [f"{HOST}/{REPOSITORY}"], "releases": list(cell.releases),
-                "toolkit": cell.toolkit, "published": "2026-01-02T03:04:05Z",
-            }, [patch.as_data() for patch in cell.family.patches if not patch.inert_because(driver, cell.kernel)])
+            row = row_of(
+                cell, state.key, content_sha256=one.content_sha256(cell), digest=image["digest"], tags=[cell.tag],
+                registries=[f"{HOST}/{REPOSITORY}"], config_digest=image["config_digest"], size=image["size"],
+                published="2026-01-02T03:04:05Z",
+            )
+            applied = applying(cell.family.patches, driver, cell.kernel)
+            ledger = ledger.with_row(row, [patch.as_data() for patch in applied])
         write_atomic(ledger_file(one, driver), _with_archives(one, ledger).to_bytes())
 
 

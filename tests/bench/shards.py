@@ -17,6 +17,7 @@ from tests.bench.child import Cost, cost_of, in_turns
 from tests.bench.figure import Figure, at_most
 from tests.bench.synthetic import synthetic_clone, timed_environment
 from tests.harness.clone import Clone
+from tests.harness.ledgers import ledger_document
 
 MORE, FEWER = (10, 500), (25, 200)  # drivers, kernels: more and fewer toolkits than jobs
 FEW, ONE_MORE = (3, 40), (10, 257)  # few, which differ most; one more than jobs, so that two are one machine's
@@ -78,7 +79,7 @@ def _clone(folder: Path, drivers: int, kernels: int) -> Clone:
     }))
     for version in versions:
         clone.write(f"build/local/release/{version}/images.json",
-                    {"schema": 2, "driver": version, "family": "neuron", "cells": []})
+                    ledger_document(driver=version))
     return clone
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.harness.clone import AccessLogs, Clone, Run
+from tests.harness.ledgers import ledger_document, ledger_row
 
 OLD, NEW = "2.16.7.0", "2.22.2.0"
 
@@ -45,12 +46,11 @@ def test_a_fresh_clone_with_the_ledger_alone(
     clone.copy_state(built, "locks")
     for driver in (OLD, NEW):
         rows = [
-            {"kernel": row["kernel"], "arch": row["arch"], "key": row["key"], "digest": row["digest"],
-             "tags": [row["image"]], "releases": row["releases"]}
+            ledger_row(row["kernel"], key=row["key"], digest=row["digest"], tags=[row["image"]],
+                       releases=row["releases"], registries=["registry.sandbox.internal/neuron-driver"])
             for row in built.status().values() if row["driver"] == driver
         ]
-        clone.write(f"build/sandbox/release/{driver}/images.json",
-                    {"schema": 1, "driver": driver, "family": "neuron", "cells": rows})
+        clone.write(f"build/sandbox/release/{driver}/images.json", ledger_document(*rows, driver=driver))
     nothing(clone.doit("build"), access)
     assert {row["state"] for row in clone.status().values()} == {"published"}
     record = clone.record(f"{NEW}-{kernels[0]}", "image")

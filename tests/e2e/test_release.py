@@ -58,13 +58,13 @@ def complete(clone: Clone, driver: str) -> None:
         assert f"- `{row['tags'][0]}` (compatible with OCP: {', '.join(row['releases'])})" in notes
         assert all(f"`{name}@{row['digest']}`" in notes for name in row["registries"])
         assert all(f"| {release} | `{row['kernel']}` |" in notes for release in row["releases"])
-        assert row["noted"]["edition"] == 1
+        assert row["revision"]["number"] == 1
     assert notes.count("- new: `") == len(rows)
     assert f"`{busybox}`" in notes and f"`{source}`" in notes
 
 
 def test_a_release_without_a_registry(copied: Clone, kernels: list[str]) -> None:
-    """The profile `local`: the same files; cells count as built. What is built anew is a new edition."""
+    """The profile `local`: the same files; cells count as built. What is built anew is a new revision."""
     copied.use_profile("local", {})
     run = copied.doit("release")
     assert run.code == 0, run.text
@@ -85,7 +85,7 @@ def test_a_release_without_a_registry(copied: Clone, kernels: list[str]) -> None
     assert run.compiled == [kernel]
     rows = {row["kernel"]: row for row in ledger(copied, DRIVER)["cells"]}
     assert set(rows) == set(other), "rows that were there are there"
-    assert {name: row["noted"]["edition"] for name, row in rows.items()} == {
+    assert {name: row["revision"]["number"] for name, row in rows.items()} == {
         name: 2 if name == kernel else 1 for name in rows}
     notes = files_of(copied, DRIVER)["notes.md"].decode()
     [news] = [line for line in notes.splitlines() if "rebuilt" in line]

@@ -243,7 +243,7 @@ def test_a_ledger_of_a_newer_version(world: World, place: str) -> None:
     """Nothing is written anywhere: the rows that it has are not understood."""
     one_cell(world)
     clone, hub = world.clone, world.github
-    newer = b'{"schema": 3, "driver": "2.22.2.0", "family": "neuron", "cells": {"another": "form"}}'
+    newer = b'{"schema": 4, "driver": "2.22.2.0", "family": "neuron", "cells": {"another": "form"}}'
     if place == "here":
         (clone.build / "release" / DRIVER).mkdir(parents=True)
         (clone.build / "release" / DRIVER / "images.json").write_bytes(newer)
@@ -254,7 +254,7 @@ def test_a_ledger_of_a_newer_version(world: World, place: str) -> None:
         world.registry.requests.clear()
     run = clone.doit("release")
     assert run.code == 2, run.text
-    assert "schema 3 is newer than this version of kmod-foundry understands (2)" in run.err
+    assert "schema 4 is newer than this version of kmod-foundry understands (3)" in run.err
     assert "hint: update kmod-foundry" in run.err
     assert "Traceback" not in run.text
     assert hub.writes() == []
@@ -273,20 +273,20 @@ def put_ledger(world: World, content: bytes) -> None:
 
 
 def test_an_old_ledger_and_damaged_assets(world: World, tmp_path: Path) -> None:
-    """A release of schema 1 is taken over; then what is tampered with or gone at GitHub is made anew."""
+    """A ledger that never saw a revision is taken over; what is tampered with or gone at GitHub is made anew."""
     one_cell(world)
     clone, hub = world.clone, world.github
     assert clone.doit("publish").code == 0
     document = ledger(clone, DRIVER)
-    document |= {"schema": 1, "cells": [{name: value for name, value in row.items() if name != "noted"}
-                                        for row in document["cells"]]}
+    document["cells"] = [{name: value for name, value in row.items() if name != "revision"}
+                         for row in document["cells"]]
     document.pop("series", None)
     put_ledger(world, json.dumps(document).encode())
     fresh = clone.checkout(tmp_path / "fresh")
     run = fresh.doit("release")
     assert (run.code, run.compiled) == (0, []), run.text
     held = world.right(DRIVER, fresh)
-    assert json.loads(held["images.json"])["schema"] == 2
+    assert json.loads(held["images.json"])["cells"][0]["revision"]["number"] == 1
     release = world.release(DRIVER)
     source, busybox = sorted(set(held) - {"SHA256SUMS", "images.json"})
     hub.tamper(release.asset(source), b"evil")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD
+from tests.harness.ledgers import ledger_document, ledger_row
 from tests.harness.project import Project
 
 
@@ -172,11 +173,9 @@ def test_a_lock_without_base_is_found_before_any_work(project: Project) -> None:
 
 def test_published_cells_are_shown_as_such(project: Project) -> None:
     row = json.loads(project.doit("status", "--json").out)[0]
-    cells = [{"kernel": OLD, "arch": "x86_64", "key": row["key"], "digest": "sha256:" + "f" * 64, "tags": ["t"],
-              "releases": ["4.16.30"], "registries": ["registry.test/kmod"]}]
+    published = ledger_row(OLD, key=row["key"], digest="sha256:" + "f" * 64, registries=["registry.test/kmod"])
     project.publishes("kmod")
-    project.write("build/local/release/2.22.2.0/images.json",
-                  {"schema": 1, "driver": "2.22.2.0", "family": "neuron", "cells": cells})
+    project.write("build/local/release/2.22.2.0/images.json", ledger_document(published))
     rows = json.loads(project.doit("status", "--json").out)
     assert [row["state"] for row in rows] == ["published", "pending"]
     assert rows[0]["digest"] == "sha256:" + "f" * 64

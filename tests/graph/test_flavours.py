@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.harness.checkout import DTK, NEW, OLD
+from tests.harness.ledgers import ledger_document
 from tests.harness.project import Project
 
 NEW_RT = f"{NEW}+rt"
@@ -32,8 +33,7 @@ def project(tmp_path: Path) -> Project:
     one.edit("config/defaults.yaml", "arch: [x86_64]", "arch: [x86_64, aarch64]")
     one.write("config/profiles/local.yaml", json.dumps({
         "image_repository": "localhost/kmod", "publish": [{"registry": "127.0.0.1:1", "repository": "kmod"}]}))
-    one.write("build/local/release/2.22.2.0/images.json",
-              {"schema": 2, "driver": "2.22.2.0", "family": "neuron", "cells": []})
+    one.write("build/local/release/2.22.2.0/images.json", ledger_document())
     return one
 
 

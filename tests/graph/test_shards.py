@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.harness.checkout import CATALOGUE, NEW, OLD
+from tests.harness.ledgers import ledger_document, ledger_row
 from tests.harness.project import Project
 
 REGISTRY = "127.0.0.1:1/kmod"  # where nobody answers
@@ -25,8 +26,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def publish(project: Project, *rows: dict[str, Any]) -> None:
-    project.write("build/local/release/2.22.2.0/images.json",
-                  {"schema": 2, "driver": "2.22.2.0", "family": "neuron", "cells": list(rows)})
+    project.write("build/local/release/2.22.2.0/images.json", ledger_document(*rows))
 
 
 def planned(project: Project, *args: str, **environ: str) -> list[dict[str, Any]]:
@@ -40,10 +40,7 @@ def planned(project: Project, *args: str, **environ: str) -> list[dict[str, Any]
 def row(project: Project, kernel: str, **changes: Any) -> dict[str, Any]:
     """A published cell's row, with its key of today."""
     [cell] = [one for one in json.loads(project.doit("status", "--json").out) if one["kernel"] == kernel]
-    return {
-        "kernel": kernel, "arch": "x86_64", "key": cell["key"], "digest": "sha256:" + "1" * 64,
-        "tags": [f"2.22.2.0-{kernel}"], "registries": [REGISTRY], "releases": cell["releases"], **changes,
-    }
+    return ledger_row(kernel, **{"key": cell["key"], "registries": [REGISTRY], "releases": cell["releases"], **changes})
 
 
 def test_pending_cells_are_a_matrix(project: Project) -> None:

@@ -19,6 +19,7 @@ from foundry.plan.state import FAILED, PENDING, PUBLISHED
 from foundry.run.context import Foundry, open_foundry
 from foundry.run.totals import Totals
 from tests.harness.checkout import NEW, OLD, Checkout
+from tests.harness.ledgers import ledger_document
 from tests.harness.registry import Pusher, real_registry, tar_of
 
 DRIVER = "2.22.2.0"
@@ -55,7 +56,7 @@ class Shard:
             "kernel": state.cell.kernel, "arch": "x86_64", "key": state.key.key, "key_inputs": dict(state.key.parts),
             "digest": self.image(name), "tags": list(publish.tags(self.foundry, state.cell)),
             "registries": [REGISTRY], "releases": list(state.cell.releases), "toolkit": state.cell.toolkit,
-            "lock": lock, "published": "2026-01-02T03:04:05Z", **changes,
+            "content_sha256": lock, "published": "2026-01-02T03:04:05Z", **changes,
         }
 
     def push(self, name: str, **changes: Any) -> None:
@@ -86,7 +87,7 @@ class Shard:
 def foundry(checkout: Checkout, monkeypatch: pytest.MonkeyPatch, registry: str) -> Foundry:
     checkout.publishes("kmod", address=registry)
     checkout.write(f"build/local/release/{DRIVER}/images.json",
-                   {"schema": 2, "driver": DRIVER, "family": "neuron", "cells": []})
+                   ledger_document())
     monkeypatch.chdir(checkout.root)
     monkeypatch.setenv("KMOD_PROFILE", "local")
     return open_foundry(Path())
@@ -117,7 +118,7 @@ def test_rows_of_several_shards(foundry: Foundry, shard: Callable[[str], Shard],
     assert lost == []
     assert states(foundry) == {ONE: PUBLISHED, OTHER: PUBLISHED}
     rows = ledgers.ledger_of(foundry, DRIVER).sorted_rows()
-    assert [row["digest"] for row in rows] == [shard("shard-1").image(ONE), shard("shard-2").image(OTHER)]
+    assert [row.digest for row in rows] == [shard("shard-1").image(ONE), shard("shard-2").image(OTHER)]
     folder = foundry.cell_folder(foundry.states.cells[ONE].cell)
     assert (folder / "build.log").read_text() == "compiled\n"
     assert json.loads((folder / "times.json").read_text())["module"] == 3.5
@@ -202,7 +203,7 @@ def test_words_of_a_failure_can_not_command_a_terminal(foundry: Foundry, shard: 
     ({"tags": ["latest"]}, "its tags is not what it is here"),
     ({"releases": ["4.1.1"]}, "its releases is not what it is here"),
     ({"toolkit": "quay.io/x/y@sha256:" + "9" * 64}, "its toolkit is not what it is here"),
-    ({"lock": "9" * 64}, "its lock is not what it is here"),
+    ({"content_sha256": "9" * 64}, "its content_sha256 is not what it is here"),
     ({"registries": []}, "it is not in the profile's registries, or in others"),
     ({"registries": ["evil.test/kmod"]}, "it is not in the profile's registries, or in others"),
     ({"registries": [REGISTRY, "evil.test/kmod"]}, "it is not in the profile's registries, or in others"),
@@ -306,7 +307,7 @@ def test_the_later_row_stays(foundry: Foundry, shard: Callable[[str], Shard], tm
     for order in (["shard-1", "shard-2"], ["shard-2", "shard-1"]):
         collect(foundry, [tmp_path / "artifacts" / name for name in order])
         [row] = ledgers.ledger_of(foundry, DRIVER).sorted_rows()
-        assert row["digest"] == later
+        assert row.digest == later
 
 
 def test_twice_is_as_once(foundry: Foundry, shard: Callable[[str], Shard]) -> None:

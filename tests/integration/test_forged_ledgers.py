@@ -16,6 +16,7 @@ import pytest
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.names import KEY_LABEL
 from foundry.ledger import ledgers, publish
+from foundry.plan.ledger import SCHEMA
 from foundry.plan.state import PENDING, PUBLISHED
 from foundry.registry.document import get_document, put_document
 from foundry.run.context import Foundry, open_foundry
@@ -68,7 +69,7 @@ class World:
             "kernel": state.cell.kernel, "arch": "x86_64", "key": state.key.key, "key_inputs": dict(state.key.parts),
             "digest": digest, "tags": list(publish.tags(foundry, state.cell)),
             "registries": [f"registry.test/{MINE}"], "releases": list(state.cell.releases),
-            "toolkit": state.cell.toolkit, "lock": "2" * 64, "published": "2026-01-02T03:04:05Z", **changes,
+            "toolkit": state.cell.toolkit, "content_sha256": "2" * 64, "published": "2026-01-02T03:04:05Z", **changes,
         }
 
 
@@ -83,7 +84,7 @@ def key_of(foundry: Foundry, cell: str) -> str:
 
 
 def document(*rows: Mapping[str, Any], **more: Any) -> bytes:
-    return json.dumps({"schema": 2, "driver": DRIVER, "family": "neuron", "cells": rows, **more}).encode()
+    return json.dumps({"schema": SCHEMA, "driver": DRIVER, "family": "neuron", "cells": rows, **more}).encode()
 
 
 def states(foundry: Foundry) -> dict[str, str]:
@@ -180,16 +181,16 @@ def test_a_ledger_in_the_second_registry(world: World) -> None:
 
 def test_what_is_true_of_a_row_is_kept(world: World) -> None:
     """Of the registries that a row names those stay that have the image; it is proven once."""
-    world.checkout.publishes(MINE, "mine/second", address=world.mine.address)
-    names = [f"evil.test/{THEIRS}", f"registry.test/{MINE}", "registry.test/mine/second"]
+    world.checkout.publishes(MINE, "mine/third", address=world.mine.address)
+    names = [f"evil.test/{THEIRS}", f"registry.test/{MINE}", "registry.test/mine/third"]
     world.keep(world.row(ONE, world.image(ONE), registries=names))
     foundry = world.foundry()
     world.mine.requests.clear()
     ledgers.fetch_missing(foundry, [DRIVER])
     [row] = ledgers.ledger_of(foundry, DRIVER).sorted_rows()
-    assert row["registries"] == [f"registry.test/{MINE}"]
+    assert row.registries == (f"registry.test/{MINE}",)
     asked = [(method, path) for method, path, _ in world.mine.requests]
-    assert len(asked) == 1 + 2 + 1, "the ledger; manifest and config; a manifest that the second one lacks"
+    assert len(asked) == 1 + 2 + 1, "the ledger; manifest and config; a manifest that the other one lacks"
     world.mine.requests.clear()
     ledgers.store(foundry, DRIVER)
     assert world.mine.count(f"{MINE}/manifests/sha256:") == 0
@@ -274,7 +275,7 @@ def test_the_registrys_ledger_wins(world: World, hub: GitHub) -> None:
     foundry = world.foundry()
     ledgers.fetch_missing(foundry, [DRIVER])
     ledger = ledgers.ledger_of(foundry, DRIVER)
-    assert [row["digest"] for row in ledger.sorted_rows()] == [honest["digest"], other["digest"]]
+    assert [row.digest for row in ledger.sorted_rows()] == [honest["digest"], other["digest"]]
     assert {name: entry["sha256"][0] for name, entry in ledger.sources.items()} == {
         "busybox-1.tar.gz": "a", "busybox-2.tar.gz": "b"}
     assert foundry.journal.warnings == []

@@ -14,6 +14,7 @@ import requests
 from foundry.base.errors import FoundryError
 from foundry.base.names import KEY_LABEL
 from foundry.ledger import ledgers
+from foundry.plan.rows import row_of
 from foundry.registry.document import put_document
 from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
@@ -52,17 +53,16 @@ def put_row(foundry: Foundry, kernel: str, published: str = "2026-01-02T03:04:05
     [target] = foundry.targets("neuron")
     registry = Pusher(foundry.addresses["registry.test"], target.repository)
     digest = registry.image([kernel.encode()], labels={KEY_LABEL: key.key}, tag=cell.tag)["digest"]
-    ledgers.put_row(foundry, cell, {
-        "kernel": kernel, "arch": "x86_64", "key": key.key, "key_inputs": dict(key.parts),
-        "digest": digest, "tags": [cell.tag], "registries": [target.name],
-        "releases": list(cell.releases), "toolkit": cell.toolkit, "lock": "2" * 64, "published": published,
-    })
+    ledgers.put_row(foundry, cell, row_of(
+        cell, key, content_sha256="2" * 64, digest=digest, tags=[cell.tag], registries=[target.name],
+        published=published,
+    ))
 
 
 def kernels_of(foundry: Foundry) -> list[str]:
     """The rows that a fresh machine finds."""
     ledgers.fetch_missing(foundry, [DRIVER])
-    return [row["kernel"] for row in ledgers.ledger_of(foundry, DRIVER).sorted_rows()]
+    return [row.kernel for row in ledgers.ledger_of(foundry, DRIVER).sorted_rows()]
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["the first ledger", "one that is there"])
@@ -92,7 +92,7 @@ def test_both_rows_stay(one: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def overwrite(one: Front, repository: str, theirs: Foundry, kernel: str, second: int = 0) -> None:
     """Somebody puts a ledger of one row in place of what is there, without a look; not through the front."""
     put_row(theirs, kernel, published=f"2026-01-02T03:05:{second:02}Z")
-    data = ledgers.ledger_of(theirs, DRIVER).with_edition().to_bytes()
+    data = ledgers.ledger_of(theirs, DRIVER).with_revision().to_bytes()
     put_document(writer(Front("", address=one.upstream), repository), ledgers.ledger_tag(DRIVER), data,
                  ledgers.MEDIA_TYPE)
 
@@ -137,4 +137,4 @@ def test_one_who_never_rests_is_an_error(one: Front, tmp_path: Path, monkeypatch
     with pytest.raises(FoundryError) as caught:
         ledgers.store(mine, DRIVER)
     assert (caught.value.reason, next(count)) == ("document-changed", 12)
-    assert [row["kernel"] for row in ledgers.ledger_of(mine, DRIVER).sorted_rows()] == [OLD, NEW]
+    assert [row.kernel for row in ledgers.ledger_of(mine, DRIVER).sorted_rows()] == [OLD, NEW]

@@ -16,6 +16,7 @@ from foundry.plan.state import PENDING, PUBLISHED
 from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.front import Front, front
+from tests.harness.ledgers import ledger_document
 from tests.harness.registry import Pusher, real_registry
 
 DRIVER = "2.22.2.0"
@@ -36,7 +37,7 @@ def foundry(registry: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "image_repository": "localhost/kmod", "addresses": {"registry.test": registry.address},
         "publish": [{"registry": "registry.test", "repository": name} for name in ("first", "second")]}))
     checkout.write(f"build/local/release/{DRIVER}/images.json",
-                   {"schema": 2, "driver": DRIVER, "family": "neuron", "cells": []})
+                   ledger_document())
     monkeypatch.setenv("KMOD_PROFILE", "local")
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     return open_foundry(checkout.root)
@@ -64,8 +65,8 @@ def test_what_all_registries_have_is_adopted(registry: Front, foundry: Foundry) 
     assert claim(foundry) == [ONE]
     assert states(foundry) == {ONE: PUBLISHED, OTHER: PENDING}
     [row] = ledgers.ledger_of(foundry, DRIVER).sorted_rows()
-    assert (row["digest"], row["registries"]) == (digest, ["registry.test/first", "registry.test/second"])
-    assert row["size"] > 0 and row["config_digest"].startswith("sha256:")
+    assert (row.digest, row.registries) == (digest, ("registry.test/first", "registry.test/second"))
+    assert row.size > 0 and row.config_digest.startswith("sha256:")
     assert {method for method, _, _ in registry.requests} == {"GET"}
     assert len(registry.requests) == 2 + 2 * 3, "a list and three looks, in each repository"
     assert claim(foundry) == []

@@ -16,6 +16,7 @@ from foundry.plan.keys import CellKey
 from foundry.plan.ledger import ledger_path
 from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
 from tests.harness.checkout import OLD, Checkout
+from tests.harness.ledgers import ledger_document, ledger_row
 
 NAME = f"2.22.2.0-{OLD}"
 DIGEST = "sha256:" + "f" * 64
@@ -54,10 +55,9 @@ def build(checkout: Checkout) -> Path:
 
 
 def ledger(checkout: Checkout, **changes: Any) -> dict[str, Any]:
-    row = {"kernel": OLD, "arch": "x86_64", "key": key(checkout).key, "digest": DIGEST,
-           "tags": [NAME], "releases": ["4.16.30"], "key_inputs": key(checkout).parts,
-           "registries": ["registry.test/kmod"]}
-    return {"schema": 1, "driver": "2.22.2.0", "family": "neuron", "cells": [row], **changes}
+    row = ledger_row(OLD, key=key(checkout).key, digest=DIGEST, key_inputs=key(checkout).parts,
+                     registries=["registry.test/kmod"])
+    return {**ledger_document(row), **changes}
 
 
 def put_ledger(checkout: Checkout, document: object) -> None:
@@ -139,7 +139,7 @@ def test_published_with_another_key(checkout: Checkout) -> None:
 
 
 def test_a_newer_ledger_is_refused(checkout: Checkout) -> None:
-    put_ledger(checkout, ledger(checkout, schema=3))
+    put_ledger(checkout, ledger(checkout, schema=SCHEMA + 1))
     with pytest.raises(ConfigError, match="newer than this version") as raised:
         _ = states(checkout).cells
     assert raised.value.exit_code == 2

@@ -17,6 +17,7 @@ from foundry.base.marked_section import with_section
 from foundry.base.names import image_tag
 from foundry.github.releases import LONGEST_BODY
 from foundry.plan.ledger import Ledger
+from foundry.plan.rows import Replaced, Row
 from foundry.release.notes_text import Facts, Unbuilt, make_notes
 from tests.harness.checkout import ROOT
 
@@ -40,23 +41,23 @@ EVIL = [
 ]
 
 
-def row(kernel: str, number: int, *releases: str, **more: Any) -> dict[str, Any]:
-    return {"kernel": kernel, "arch": "x86_64", "key": f"{number:064x}", "digest": f"sha256:{number:064x}",
-            "tags": [image_tag(DRIVER, kernel)], "registries": [GHCR, PUBLIC], "releases": list(releases), **more}
+def row(kernel: str, number: int, *releases: str, **more: Any) -> Row:
+    return Row(kernel, "x86_64", f"{number:064x}", {}, f"sha256:{number:064x}", (image_tag(DRIVER, kernel),),
+               (GHCR, PUBLIC), releases, f"quay.io/toolkit@sha256:{number:064x}", "2" * 64, **more)
 
 
-def ledger_of(rows: list[dict[str, Any]]) -> Ledger:
-    return Ledger(DRIVER, "neuron", {(one["kernel"], one["arch"]): one for one in rows})
+def ledger_of(rows: list[Row]) -> Ledger:
+    return Ledger(DRIVER, "neuron", {(one.kernel, one.arch): one for one in rows})
 
 
-def three_editions() -> Ledger:
-    """First two kernels, then two more; the last edition rebuilt one, and another is for more releases."""
-    first = ledger_of([row(EL94, 1, "4.16.30", "4.16.9"), row(EL96, 2, "4.18.15")]).with_edition()
-    second = first.with_row(row(PLUS, 3, "4.17.12"), []).with_edition()
-    again = row(EL94, 4, "4.16.9", "4.16.30", replaces={
-        "digest": f"sha256:{1:064x}", "key": f"{1:064x}", "reason": "changed: the build script, the toolkit"})
+def three_revisions() -> Ledger:
+    """First two kernels, then two more; the last revision rebuilt one, and another is for more releases."""
+    first = ledger_of([row(EL94, 1, "4.16.30", "4.16.9"), row(EL96, 2, "4.18.15")]).with_revision()
+    second = first.with_row(row(PLUS, 3, "4.17.12"), []).with_revision()
+    again = row(EL94, 4, "4.16.9", "4.16.30", replaces=Replaced(
+        f"sha256:{1:064x}", f"{1:064x}", "changed: the build script, the toolkit"))
     third = second.with_row(again, []).with_row(row(EL96, 2, "4.18.15", "4.18.16", "4.18.9"), [])
-    return third.with_row(row(EL10, 5, "4.20.1"), []).with_edition()
+    return third.with_row(row(EL10, 5, "4.20.1"), []).with_revision()
 
 
 FACTS = Facts(
@@ -76,21 +77,21 @@ def frozen(name: str, text: str) -> None:
 
 
 def test_notes_are_as_they_were() -> None:
-    made = make_notes(three_editions(), FACTS, LONGEST_BODY)
+    made = make_notes(three_revisions(), FACTS, LONGEST_BODY)
     assert made.tables == ""
     frozen("notes.md", made.text)
 
 
 def test_long_notes_are_as_they_were() -> None:
-    made = make_notes(three_editions(), FACTS, 3000)
+    made = make_notes(three_revisions(), FACTS, 3000)
     frozen("notes-short.md", made.text)
     frozen("notes-tables.md", made.tables)
 
 
 def test_a_profile_without_registries() -> None:
     """What was built here and pushed nowhere is named by its archive."""
-    rows = [{**row(EL94, 1, "4.16.30"), "registries": []}]
-    text = make_notes(ledger_of(rows).with_edition(), replace(FACTS, registries=()), LONGEST_BODY).text
+    rows = [replace(row(EL94, 1, "4.16.30"), registries=())]
+    text = make_notes(ledger_of(rows).with_revision(), replace(FACTS, registries=()), LONGEST_BODY).text
     assert "How to use" not in text
     assert f"- `image.oci.tar@sha256:{1:064x}`" in text
 
@@ -105,11 +106,11 @@ def test_nothing_yet() -> None:
 @given(st.randoms())
 @settings(max_examples=20, deadline=None)
 def test_any_order_of_rows_gives_the_same_bytes(chance: random.Random) -> None:
-    one = three_editions()
+    one = three_revisions()
     rows = list(one.rows.items())
     chance.shuffle(rows)
-    mixed = replace(one, rows={place: {
-        **found, "releases": chance.sample(found["releases"], len(found["releases"]))} for place, found in rows})
+    mixed = replace(one, rows={place: replace(
+        found, releases=tuple(chance.sample(found.releases, len(found.releases)))) for place, found in rows})
     assert make_notes(mixed, FACTS, LONGEST_BODY) == make_notes(one, FACTS, LONGEST_BODY)
 
 
@@ -117,7 +118,7 @@ def many(count: int) -> Ledger:
     return ledger_of([
         row(f"5.14.0-{400 + number}.{number % 90}.1.el9_4.x86_64", number + 1, f"4.{12 + number % 8}.{number // 8}")
         for number in range(count)
-    ]).with_edition()
+    ]).with_revision()
 
 
 def test_too_many_images_for_one_page() -> None:
@@ -130,8 +131,8 @@ def test_too_many_images_for_one_page() -> None:
     counted = [cells(line) for line in made.text.splitlines() if line.startswith("| 4.")]
     assert counted == [[f"4.{minor}", "50"] for minor in range(12, 20)]
     for found in one.rows.values():
-        assert found["digest"] in made.tables
-        assert f"| {found['releases'][0]} | `{found['kernel']}` |" in made.tables
+        assert found.digest in made.tables
+        assert f"| {found.releases[0]} | `{found.kernel}` |" in made.tables
     assert "Known not to build" in made.tables
     with pytest.raises(FoundryError) as raised:
         make_notes(one, FACTS, 500)
@@ -145,7 +146,7 @@ def cells(line: str) -> list[str]:
 @given(st.integers(2500, 12000))
 @settings(max_examples=20, deadline=None)
 def test_notes_fit_whatever_room_there_is(room: int) -> None:
-    made = make_notes(three_editions(), FACTS, room)
+    made = make_notes(three_revisions(), FACTS, room)
     assert len(made.text) <= room
     assert tokens(made.text)
 
@@ -167,7 +168,7 @@ def shape(text: str) -> list[tuple[str, str]]:
 
 
 def unbuilt_with(why: str) -> str:
-    return make_notes(three_editions(), replace(FACTS, unbuilt=(Unbuilt(EL10, ("4.20.1",), why, False),)), 10**6).text
+    return make_notes(three_revisions(), replace(FACTS, unbuilt=(Unbuilt(EL10, ("4.20.1",), why, False),)), 10**6).text
 
 
 def shown(text: str) -> str:
@@ -205,10 +206,10 @@ def test_facts_of_others_write_no_markup(why: str) -> None:
         facts = replace(FACTS, package=word, package_license=word, busybox=word, base=word,
                         package_url=f"https://x.invalid/{word}")
         rows = [row(EL94, 1, "4.16.30"), row(EL96, 2, "4.18.15")]
-        first = ledger_of(rows).with_edition()
-        replaced = {"digest": f"sha256:{1:064x}", "key": "", "reason": word or "x"}
-        changed = {**row(EL94, 9, "4.16.30", replaces=replaced), "registries": [f"{word}/x"], "tags": [word or "x"]}
-        return make_notes(first.with_row(changed, []).with_edition(), facts, 10**6).text
+        first = ledger_of(rows).with_revision()
+        replaced = Replaced(f"sha256:{1:064x}", "", word or "x")
+        changed = replace(row(EL94, 9, "4.16.30", replaces=replaced), registries=(f"{word}/x",), tags=(word or "x",))
+        return make_notes(first.with_row(changed, []).with_revision(), facts, 10**6).text
 
     assert kinds(text_of(why)) == kinds(text_of("a"))
 
