@@ -13,7 +13,7 @@ from foundry.base.records import output_facts, write_record
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
 from foundry.plan.keys import CellKey
-from foundry.plan.ledger import ledger_path
+from foundry.plan.ledger import SCHEMA, ledger_path
 from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
 from tests.harness.checkout import OLD, Checkout
 from tests.harness.ledgers import ledger_document, ledger_row
