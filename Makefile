@@ -1,4 +1,4 @@
-# What there is: demo, test, lint, bench, setup, runtime, requirements, clean.
+# What there is: demo, test, quick, lint, fuzz, bench, setup, runtime, requirements, clean.
 # `demo` and `test` set up everything that they need on a fresh Debian or Ubuntu machine.
 
 PYTHON ?= python3
@@ -8,7 +8,10 @@ STAMP := $(VENV)/.installed
 
 RUNTIME := $(VENV)/.runtime
 
-.PHONY: demo test lint bench setup runtime system requirements clean
+# one test process a core, and two at least: much of what tests do is waiting
+WORKERS := -n $(shell n=$$(nproc); [ $$n -gt 2 ] && echo $$n || echo 2) --dist=loadgroup
+
+.PHONY: demo test quick lint fuzz bench setup runtime system requirements clean
 
 # also where GitHub Actions or a variable would choose another profile
 demo: export KMOD_PROFILE := sandbox
@@ -30,12 +33,20 @@ demo: setup
 	@echo "  podman load -i build/sandbox/cells/<cell>/image.oci.tar"
 	@echo "  doit sandbox:down                    stops the sandbox's services"
 
-# The linters are part of the tests.
+# The linters are part of the tests. The tests that use the sandbox share one worker, the others have the rest.
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(WORKERS)
+
+# What needs no container: a few minutes.
+quick: setup
+	@$(BIN)/python -m pytest -q $(WORKERS) tests/lint tests/unit tests/graph
 
 lint: setup
 	@$(BIN)/python -m pytest -q tests/lint
+
+# The tests of properties, with a hundred times as many examples.
+fuzz: setup
+	@KMOD_FUZZ=$${KMOD_FUZZ:-100} $(BIN)/python -m pytest -q $(WORKERS) -m hypothesis tests/unit
 
 bench: setup
 	@$(BIN)/python -m tests.bench

@@ -20,6 +20,13 @@ MATRIX = [
 ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, the tests that use the sandbox have one to themselves: they share it, and its store."""
+    for item in items:
+        if "services" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("sandbox"))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """A test that was skipped has shown nothing: it fails the suite."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -165,7 +165,7 @@ def test_lint_finds_what_a_pull_request_brings(checkout: Clone) -> None:
 
 
 def test_tests_that_fail_or_skip_fail_the_check(checkout: Clone) -> None:
-    job = checked(checkout, "test", PYTEST_ADDOPTS="tests/unit/test_versions.py")
+    job = checked(checkout, "test", PYTEST_ADDOPTS="tests/unit/base/test_versions.py")
     assert job.result == "success" and " passed" in job.text, job.text
     for body in ("assert False", "pytest.skip('not here')"):
         checkout.write("tests/unit/test_planted.py", f"import pytest\n\n\ndef test_planted():\n    {body}\n")

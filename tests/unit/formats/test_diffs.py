@@ -8,12 +8,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from foundry.config import patches
 from foundry.config.patches import Edit, Patch
 from foundry.formats.trees.diffs import unified_diff
+from tests.harness.fuzz import examples
 
 PATCH = ["patch", "--quiet", "-p1", "-i", "../change.patch"]
 GIT = ["git", "apply", "../change.patch"]
@@ -61,7 +62,7 @@ def applied(command: list[str], name: str, old: bytes, diff: bytes) -> bytes:
 @pytest.mark.parametrize("command", [PATCH, GIT], ids=["patch", "git"])
 def test_any_change_of_any_bytes(command: list[str]) -> None:
 
-    @settings(max_examples=200, deadline=None)
+    @examples(60)
     @given(changes())
     @example((b"a", b"a\n"))
     @example((b"a\n", b"a"))
@@ -91,7 +92,7 @@ def test_any_name(command: list[str], name: str) -> None:
     assert applied(command, name, old, unified_diff(name, old, new)) == new
 
 
-@settings(max_examples=100, deadline=None)
+@examples(50)
 @given(st.data())
 def test_as_our_own_patching(data: st.DataObject) -> None:
     """An edit of a patch and its diff do the same."""

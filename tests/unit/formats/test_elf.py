@@ -7,13 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError
 from foundry.formats.modules import gate
 from foundry.formats.modules.elf import parse_module, read_module
 from foundry.formats.modules.symvers import Export
+from tests.harness.fuzz import examples
 
 KERNEL = "5.14.0-427.68.2.el9_4.x86_64"
 MODINFO = (
@@ -118,7 +119,7 @@ def test_any_bytes(data: bytes) -> None:
         parse_module(b"\x7fELF\x02\x01\x01" + data)
 
 
-@settings(max_examples=300)
+@examples(100)
 @given(st.lists(st.tuples(st.integers(0, len(module()) - 1), st.integers(0, 255)), min_size=1, max_size=8))
 def test_damaged_modules(changes: list[tuple[int, int]]) -> None:
     data = bytearray(module())
@@ -128,7 +129,7 @@ def test_damaged_modules(changes: list[tuple[int, int]]) -> None:
         parse_module(bytes(data))
 
 
-@settings(max_examples=100)
+@examples(50)
 @given(st.integers(0, 63), st.binary(min_size=1, max_size=8), st.booleans())
 def test_damaged_headers(place: int, value: bytes, in_sections: bool) -> None:
     data = module()

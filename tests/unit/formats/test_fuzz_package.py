@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError
@@ -16,6 +16,7 @@ from foundry.formats.packages import repodata, rpm, rpmpayload
 from foundry.formats.packages.cpio import Archive
 from foundry.formats.trees import decompress
 from foundry.packages import gpg
+from tests.harness.fuzz import examples
 from tests.harness.rpmwriter import COMPRESS, File, archive, build
 from tests.unit.formats.test_repodata import PRIMARY, REPOMD
 
@@ -30,7 +31,7 @@ FILES = (
 ARCHIVE = archive(FILES[:-1])
 SEEDS = [build(FILES, compressor=name, payload=ARCHIVE) for name in COMPRESS]
 SIGNED = [build(FILES, payload=ARCHIVE, signatures={1000: (4, 1), 1002: (7, b"sig"), 1004: (7, bytes(16))})]
-many = settings(max_examples=600, deadline=None, database=None)
+many = examples(120)
 
 
 @st.composite

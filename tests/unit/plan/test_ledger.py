@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import ConfigError
@@ -15,6 +15,7 @@ from foundry.base.schema import Verdicts
 from foundry.plan.ledger import SCHEMA, Ledger, parse_ledger, read_ledger
 from foundry.plan.rows import Content, Revision, Row
 from tests.harness.checkout import ROOT
+from tests.harness.fuzz import examples
 
 KERNELS = ("5.14.0-427.68.2.el9_4.x86_64", "5.14.0-570.12.1.el9_6.x86_64", "6.12.0-55.1.el10_0.x86_64")
 
@@ -165,7 +166,7 @@ _ledgers = st.lists(_rows, max_size=4).map(lambda rows: ledger(*rows)).flatmap(
 
 
 @given(_ledgers, _ledgers)
-@settings(deadline=None)
+@examples(50)
 def test_merging_loses_no_row_and_is_idempotent(one: Ledger, other: Ledger) -> None:
     merged = one.merged(other)
     assert set(merged.rows) == set(one.rows) | set(other.rows)
@@ -179,7 +180,7 @@ def test_merging_loses_no_row_and_is_idempotent(one: Ledger, other: Ledger) -> N
 
 
 @given(_ledgers, _ledgers)
-@settings(deadline=None)
+@examples(50)
 def test_a_revision_settles(one: Ledger, other: Ledger) -> None:
     """Who merges and notes what others kept makes nothing new of it; bytes come back as they were."""
     kept = one.merged(other).with_revision()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError, OutsideError
@@ -25,6 +25,7 @@ from foundry.release.busybox import BusyBoxSource, fetch_busybox
 from foundry.release.busybox_archive import check_source
 from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import LOCK, Checkout
+from tests.harness.fuzz import examples
 from tests.harness.rpmtools import Server, body, serve, status, truncated
 
 VERSION = "1.36.1"
@@ -109,7 +110,7 @@ def test_every_truncation_is_found(suffix: str, file: Path) -> None:
 def test_any_damage_is_one_error(suffix: str, tmp_path: Path) -> None:
     whole = PACK[suffix](tarball())
 
-    @settings(max_examples=150, deadline=None)
+    @examples(50)
     @given(st.integers(0, len(whole) - 1), st.integers(1, 255))
     def check(at: int, change: int) -> None:
         path = tmp_path / "archive"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -20,6 +20,7 @@ from foundry.plan.ledger import Ledger
 from foundry.plan.rows import Replaced, Row
 from foundry.release.notes_text import Facts, Unbuilt, make_notes
 from tests.harness.checkout import ROOT
+from tests.harness.fuzz import examples
 
 GOLDEN = ROOT / "tests/unit/golden"
 DRIVER = "2.22.2.0"
@@ -104,7 +105,7 @@ def test_nothing_yet() -> None:
 
 
 @given(st.randoms())
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_any_order_of_rows_gives_the_same_bytes(chance: random.Random) -> None:
     one = three_revisions()
     rows = list(one.rows.items())
@@ -144,7 +145,7 @@ def cells(line: str) -> list[str]:
 
 
 @given(st.integers(2500, 12000))
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_notes_fit_whatever_room_there_is(room: int) -> None:
     made = make_notes(three_revisions(), FACTS, room)
     assert len(made.text) <= room
@@ -191,7 +192,7 @@ def test_a_compiler_writes_no_markup(why: str) -> None:
 
 
 @given(st.text())
-@settings(deadline=None)
+@examples(50)
 def test_no_text_is_markup(why: str) -> None:
     text = unbuilt_with(why)
     assert shape(text) == PLAIN
