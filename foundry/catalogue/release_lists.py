@@ -7,7 +7,8 @@ the next time only "still so" is sent, where a server can say that. Nothing is f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -19,9 +20,10 @@ from foundry.base.parallel import Pen
 from foundry.base.references import Reference
 from foundry.base.versions import minor_of
 from foundry.formats.openshift.release_lists import error_text, parse_graph, parse_tags
-from foundry.net.transport import OK, Again, Attempt, Patience, answer, new_session, persist, refuse, shown
+from foundry.net.redirects import followed, origin
+from foundry.net.transport import OK, Again, Attempt, Patience, new_session, persist, refuse, shown
 from foundry.plan.catalogue import Release
-from foundry.registry.client import origin, safe_target, whole
+from foundry.registry.client import whole
 
 if TYPE_CHECKING:
     import requests
@@ -32,8 +34,6 @@ _MAX_SAID = 1 << 16  # bytes of an error's body
 _PAGE = 100  # tags
 _MOST_PAGES = 500
 _NOT_MODIFIED = 304
-_REDIRECTS = (301, 302, 303, 307, 308)
-_MOST_REDIRECTS = 5
 _VALIDATORS = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
 
 
@@ -131,22 +131,18 @@ def _fetched(
     """One attempt: the document, and what to ask after it with the next time."""
     headers = {"Accept": "application/json"}
     headers |= {_VALIDATORS[name]: text for name, text in old.validators.items()} if old else {}
-    for _ in range(_MOST_REDIRECTS + 1):
-        with answer(session, attempt, headers=headers, follow=False) as response:
-            if response.status_code in _REDIRECTS and "Location" in response.headers:
-                attempt = _followed(attempt, response.headers["Location"], where)
-                continue
-            if response.status_code == _NOT_MODIFIED and old is not None:
-                return old.data, old.validators
-            if response.status_code != OK:
-                try:
-                    said = error_text(response.raw.read(_MAX_SAID, decode_content=True))
-                except OSError:
-                    said = ""
-                _refuse(attempt, response, where, said)
-            data = whole(attempt, response, _MAX_ANSWER)
-            return data, {name: response.headers[name] for name in _VALIDATORS if name in response.headers}
-    raise attempt.fault("it is redirected without end", "http-redirect")
+    may = partial(_not_elsewhere, attempt.url, where)
+    with followed(attempt, lambda _: session, headers=headers, may=may) as response:
+        if response.status_code == _NOT_MODIFIED and old is not None:
+            return old.data, old.validators
+        if response.status_code != OK:
+            try:
+                said = error_text(response.raw.read(_MAX_SAID, decode_content=True))
+            except OSError:
+                said = ""
+            _refuse(attempt, response, where, said)
+        data = whole(attempt, response, _MAX_ANSWER)
+        return data, {name: response.headers[name] for name in _VALIDATORS if name in response.headers}
 
 
 def _refuse(attempt: Attempt, response: requests.Response, where: str, said: str) -> None:
@@ -160,12 +156,11 @@ def _refuse(attempt: Attempt, response: requests.Response, where: str, said: str
         raise
 
 
-def _followed(attempt: Attempt, location: str, where: str) -> Attempt:
-    target = safe_target(attempt, location)
-    if origin(target) != origin(attempt.url):
+def _not_elsewhere(url: str, where: str, target: str) -> None:
+    """OutsideError where a redirect leads to another origin than that of `url`."""
+    if origin(target) != origin(url):
         raise OutsideError(f"{where} is redirected to another host, {shown(target)}", reason="http-redirect",
                            hint="nothing was changed; if that is right, write that address into config/ (`releases`)")
-    return replace(attempt, url=target)
 
 
 def _joint(url: str) -> str:

@@ -11,12 +11,13 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from foundry.base.errors import OutsideError
+from foundry.net.redirects import followed
 from foundry.net.transport import (
     FIRST_WAIT,
     NOT_FOUND,
@@ -26,11 +27,11 @@ from foundry.net.transport import (
     Again,
     Attempt,
     Patience,
-    answer,
     new_session,
     persist,
     refuse,
 )
+from foundry.registry.client import whole
 
 if TYPE_CHECKING:
     from github import GithubException
@@ -41,9 +42,7 @@ API = "https://api.github.com"
 
 _UNAUTHORIZED, _DENIED, _CONFLICT, _INVALID = 401, 403, 409, 422
 _LONGEST_WAIT = 120.0  # seconds; a used-up limit comes back within the hour, which is for the next run
-_REDIRECTS = (301, 302, 303, 307, 308)
 _NOT_FOR_ACTIONS = "not permitted to create or approve pull requests"  # GitHub's words for a setting that is off
-_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -121,25 +120,15 @@ class GitHub:
 
     def download(self, attempt: Attempt, url: str, max_bytes: int) -> bytes:
         """An asset's bytes by its API URL; the redirect's other host gets no token."""
-        from foundry.net import http
-
         headers = {"Accept": "application/octet-stream"}
         if self._token:
             headers["Authorization"] = f"token {self._token}"
-        there = Attempt(url, attempt.patience, attempt.deadline)
+        there = replace(attempt, url=url)
         session = new_session(urlsplit(url).hostname or "")
-        with session, answer(session, there, headers=headers, follow=False) as response:
-            if response.status_code == OK:
-                data = bytearray()
-                for chunk in iter(lambda: response.raw.read(_CHUNK), b""):
-                    data += chunk
-                    if len(data) > max_bytes:
-                        raise there.fault(f"it has more than the {max_bytes} bytes allowed", "http-too-large")
-                return bytes(data)
-            if response.status_code not in _REDIRECTS:
+        with session, followed(there, lambda _: session, headers=headers) as response:
+            if response.status_code != OK:
                 refuse(there, response)
-            target = urljoin(url, response.headers.get("Location", ""))
-        return http.get(target, max_bytes=max_bytes, total=max(1.0, attempt.deadline - time.monotonic()))
+            return whole(there, response, max_bytes)
 
     def _meaning(self, attempt: Attempt, error: GithubException, what: str) -> Exception:
         """What a status means, as an error or as `Again`."""

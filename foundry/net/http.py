@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -17,6 +18,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import append_to, atomic
+from foundry.net.redirects import followed
 from foundry.net.transport import (
     FIRST_WAIT,
     NOT_MODIFIED,
@@ -25,7 +27,6 @@ from foundry.net.transport import (
     Again,
     Attempt,
     Patience,
-    answer,
     new_session,
     persist,
     refuse,
@@ -115,7 +116,7 @@ def get_if_changed(
             _copy(attempt, _local(attempt, parts), sink, max_bytes, None)
             return sink.getvalue(), Validators()
         headers = seen.headers()
-        with new_session(parts.hostname or "") as session, answer(session, attempt, headers=headers) as response:
+        with _asked(attempt, parts, headers) as response:
             if response.status_code == NOT_MODIFIED and headers:
                 _note(log, f"GET {shown(url)}: not modified")
                 return None, seen
@@ -165,11 +166,20 @@ def _attempt(attempt: Attempt, sink: IO[bytes], max_bytes: int) -> tuple[int, st
     parts = _split(attempt)
     if parts.scheme == "file":
         return _copy(attempt, _local(attempt, parts), sink, max_bytes, None)
-    with new_session(parts.hostname or "") as session, answer(session, attempt) as response:
+    with _asked(attempt, parts) as response:
         if response.status_code != OK:
             refuse(attempt, response)
         stated = response.headers.get("Content-Length", "")
         return _copy(attempt, _body(response), sink, max_bytes, int(stated) if stated.isdecimal() else None)
+
+
+@contextmanager
+def _asked(
+    attempt: Attempt, parts: SplitResult, headers: Mapping[str, str] | None = None
+) -> Iterator[requests.Response]:
+    session = new_session(parts.hostname or "")
+    with session, followed(attempt, lambda _: session, headers=headers) as response:
+        yield response
 
 
 def _split(attempt: Attempt) -> SplitResult:

@@ -1,6 +1,6 @@
 """HTTP exchanges: time limits, attempts again when that can help, faults as sentences.
 
-What downloads (`foundry.net.http`) and registries (`tasks.services.registry`)
+What downloads (`foundry.net.http`) and registries (`foundry.registry`)
 have in common. Nothing here reads a body.
 """
 
@@ -28,7 +28,6 @@ TOTAL_SECONDS = 900.0  # for one URL, all attempts together
 OK, NOT_MODIFIED, NOT_FOUND, TOO_MANY, SERVER_FAULT = 200, 304, 404, 429, 500
 FIRST_WAIT = 0.5  # seconds, doubled with each attempt
 _LONGEST_WAIT = 30.0  # seconds
-_REDIRECTS = 5
 _SHORT = 1 << 16  # bytes of an answer that are taken although nobody wants them
 
 
@@ -134,7 +133,6 @@ def new_session(host: str) -> requests.Session:
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, LimitedAdapter())
-    session.max_redirects = _REDIRECTS
     session.trust_env = host not in LOOPBACK  # a proxy can't reach this machine
     session.headers["Accept-Encoding"] = "identity"
     session.headers["User-Agent"] = "kmod-foundry"
@@ -144,10 +142,11 @@ def new_session(host: str) -> requests.Session:
 @contextmanager
 def answer(
     session: requests.Session, attempt: Attempt, method: str = "GET", *, headers: Mapping[str, str] | None = None,
-    follow: bool = True, **more: object,
+    **more: object,
 ) -> Iterator[requests.Response]:
     """The server's answer, whatever its status, its body not read yet. What goes wrong below becomes our errors.
 
+    A redirect is an answer like any other; `foundry.net.redirects` follows it.
     From here to the end of the body nothing lasts longer than the attempt may.
     """
     import requests
@@ -159,11 +158,9 @@ def answer(
         with limited(attempt.deadline, attempt.patience.read):
             begun = session.request(
                 method, attempt.url, headers=dict(headers or {}), stream=True, timeout=attempt.timeout,
-                allow_redirects=follow, **more,  # type: ignore[arg-type]
+                allow_redirects=False, **more,  # type: ignore[arg-type]
             )
         with begun as response:
-            if attempt.url.startswith("https:") and not response.url.startswith("https:"):
-                raise attempt.fault("it is redirected from https to http", "http-redirect")
             yield response
             if method == "HEAD" or _length(response) <= _SHORT:
                 with suppress(HTTPError, OSError):
@@ -171,8 +168,6 @@ def answer(
     except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
         why = "it takes too long" if attempt.late else "the server does not answer"
         raise Again(attempt.fault(why, "http-timeout", retry=True)) from error
-    except (requests.TooManyRedirects, requests.exceptions.InvalidSchema) as error:
-        raise attempt.fault("it is redirected without end or to something unknown", "http-redirect") from error
     except ProtocolError as error:
         raise Again(attempt.fault("the answer is cut off", "http-truncated", retry=True)) from error
     except (requests.ConnectionError, HTTPError) as error:

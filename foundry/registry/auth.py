@@ -134,7 +134,7 @@ class Authorizer:
         self, attempt: Attempt, host: str, method: str, headers: Mapping[str, str], form: Mapping[str, str] | None
     ) -> tuple[str, float]:
         started = time.monotonic()
-        with answer(self.session(host), attempt, method, headers=headers, follow=False, data=form) as response:
+        with answer(self.session(host), attempt, method, headers=headers, data=form) as response:
             if response.status_code != OK:
                 if response.status_code in (UNAUTHORIZED, 400, 403):
                     raise attempt.fault("the issuer of the registry's tokens gives none", "registry-unauthorized")

@@ -15,18 +15,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.references import DOCKER_HUB, LOOPBACK
 from foundry.formats.images.manifest import ACCEPT, MAX_MANIFEST
+from foundry.net.redirects import followed, origin
 from foundry.net.transport import (
     NOT_FOUND,
     OK,
     Again,
     Attempt,
     Patience,
-    answer,
     new_session,
     persist,
     refuse,
@@ -45,8 +45,6 @@ FORBIDDEN = 403
 _MAY_HAVE_ENDED = (400, FORBIDDEN)  # how ECR Public and ECR answer to a token that expired
 _REPOSITORY_MISSING = (NOT_FOUND, 400)
 _NO_REPOSITORY = re.compile(r": NAME_UNKNOWN\b|RepositoryNotFoundException")  # the specification's; ECR's
-_REDIRECTS = (301, 302, 303, 307, 308)
-_MOST_REDIRECTS = 5
 _MAX_REASON = 1 << 16  # bytes of an error's body
 
 
@@ -170,7 +168,8 @@ class Registry:
         renewed = again = False
         for _ in range(4):  # as it is; with a token; that has ended: as it is; with a new one
             sent = self.auth.header(scope)
-            with self._answer(attempt, method, {**(headers or {}), **sent}, data) as response:
+            with followed(attempt, self._session, method, headers={**(headers or {}), **sent}, home=self.base,
+                          data=data) as response:
                 status, own = response.status_code, origin(response.url) == origin(self.base)
                 if status in accept:
                     yield response
@@ -188,23 +187,6 @@ class Registry:
                     self._refuse(status, said, scope, what or shown(attempt.url))
                 refuse(replace(attempt, url=response.url), response, said.removeprefix(": "))
         raise attempt.fault("the registry asks for credentials without end", "registry-auth")
-
-    @contextmanager
-    def _answer(
-        self, attempt: Attempt, method: str, headers: Mapping[str, str], data: Payload | None
-    ) -> Iterator[requests.Response]:
-        """The answer after redirects; `Authorization` goes to the registry's own origin alone."""
-        for _ in range(_MOST_REDIRECTS + 1):
-            own = origin(attempt.url) == origin(self.base)
-            sent = headers if own else {name: value for name, value in headers.items() if name != "Authorization"}
-            session = self._session(urlsplit(attempt.url).hostname or "")
-            with answer(session, attempt, method, headers=sent, follow=False, data=data) as response:
-                target = response.headers.get("Location", "")
-                if response.status_code not in _REDIRECTS or not target or method not in ("GET", "HEAD"):
-                    yield response
-                    return
-                attempt = replace(attempt, url=safe_target(attempt, target))
-        raise attempt.fault("it is redirected without end", "http-redirect")
 
     def _session(self, host: str) -> requests.Session:
         """One session a thread and host; no credentials from elsewhere (netrc) come into it."""
@@ -264,26 +246,6 @@ def check_digest(digest: str, found: str, what: str) -> None:
     if digest != f"sha256:{found}":
         raise FoundryError(f"{what}: {digest} arrives as sha256:{found}", reason="digest-mismatch",
                            hint="the registry, or something before it, is damaged")
-
-
-def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port: what credentials are for."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme)
-
-
-def safe_target(attempt: Attempt, location: str) -> str:
-    """Where an answer's Location leads, if it is somewhere to go; OutsideError ``http-redirect``."""
-    target = ""
-    try:
-        target = urljoin(attempt.url, location)
-        parts = urlsplit(target)
-        fits = bool(parts.hostname) and (parts.scheme == "https" or parts.scheme == urlsplit(attempt.url).scheme)
-    except ValueError:
-        fits = False
-    if not fits:
-        raise attempt.fault("it leads to something unsafe or unknown", "http-redirect")
-    return target
 
 
 def _reason(response: requests.Response) -> str:

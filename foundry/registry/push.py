@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.formats.images.manifest import Descriptor, Manifest, parse_manifest
+from foundry.net.redirects import safe_target
 from foundry.net.transport import NOT_FOUND, OK, Again, Attempt, Patience, persist
-from foundry.registry.client import Fetched, Payload, Registry, safe_target
+from foundry.registry.client import Fetched, Payload, Registry
 
 if TYPE_CHECKING:
     import requests

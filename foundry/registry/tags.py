@@ -8,8 +8,9 @@ from urllib.parse import urljoin
 
 from foundry.base.errors import FoundryError
 from foundry.formats.images.manifest import MAX_MANIFEST
+from foundry.net.redirects import origin
 from foundry.net.transport import NOT_FOUND, OK, Attempt, shown
-from foundry.registry.client import Registry, origin, pull_scope, whole
+from foundry.registry.client import Registry, pull_scope, whole
 
 if TYPE_CHECKING:
     import requests

@@ -320,7 +320,7 @@ def test_reading_an_asset(one: GitHub) -> None:
     assert read_asset(client(one), TAG, "images.json", 1000, unless=digest) is None
     assert len(one.requests) - before == 1, "what is known is not read"
     assert all("authorization" not in {name.lower() for name in headers} for _, headers in one.elsewhere_requests)
-    with pytest.raises(OutsideError, match="more than the 3 allowed"):
+    with pytest.raises(OutsideError, match="more than the 3 bytes allowed"):
         read_asset(client(one), TAG, "images.json", 3)
     one.tamper(release.asset("images.json"), b"evil", digest="sha256:" + "0" * 64)
     with pytest.raises(OutsideError, match="digest"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ import pytest
 
 from foundry.base.errors import OutsideError
 from foundry.net.transport import OK, Again, Attempt, Patience, answer, new_session, persist
+from tests.harness.tls import certificate
 
 HEADER = b"HTTP/1.1 200 OK\r\nX-Filler: " + b"x" * 4000 + b"\r\nContent-Length: 2\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -93,20 +93,15 @@ def test_a_server_that_drips_does_not_outlast_the_limit(talk: Callable[[socket.s
 
 @pytest.mark.parametrize("talk", [dripping_header, dripping_body])
 def test_encrypted_connections_have_the_same_limits(tmp_path: Path, talk: Callable[[socket.socket], None]) -> None:
-    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test",
-                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-                   check=True, capture_output=True)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, key)
-    with listening(talk, tls) as url, pytest.raises(OutsideError) as caught:
+    made = certificate(tmp_path, "127.0.0.1")
+    with listening(talk, made.context) as url, pytest.raises(OutsideError) as caught:
         started = time.monotonic()
-        ask(url, Patience(connect=1, read=1, total=0.5, retries=0), trusted=certificate)
+        ask(url, Patience(connect=1, read=1, total=0.5, retries=0), trusted=str(made.file))
     assert time.monotonic() - started < 1.5
     assert (caught.value.reason, caught.value.retry) == ("http-timeout", True)
     data = bytes(32 << 20)
-    with listening(lambda connection: reading(connection, len(data), 1.0), tls) as url:
-        assert ask(url, Patience(0.5, 5, 20, 0), "PUT", data, certificate) == b"ok"
+    with listening(lambda connection: reading(connection, len(data), 1.0), made.context) as url:
+        assert ask(url, Patience(0.5, 5, 20, 0), "PUT", data, str(made.file)) == b"ok"
 
 
 def test_a_header_that_comes_in_pieces_is_read() -> None:
