@@ -184,6 +184,22 @@ def test_published_cells_are_shown_as_such(project: Project) -> None:
     assert json.loads((project.root / f"build/local/cells/2.22.2.0-{OLD}/image.json").read_text())["adopted"] is True
 
 
+def test_a_release_below_those_that_are_published_makes_nothing_pending(project: Project) -> None:
+    """Its toolkit is another, and its kernel has an image: the toolkit of that one stays (decision 3)."""
+    project.publishes("kmod")
+    project.write("driver-toolkit/driver-toolkit.json", CATALOGUE[1:])
+    row = json.loads(project.doit("status", "--json").out)[0]
+    parts = {"toolkit": CATALOGUE[1]["dtk"].partition("@")[2]}
+    project.write("build/local/release/2.22.2.0/images.json", {
+        "schema": 2, "driver": "2.22.2.0", "family": "neuron", "cells": [{
+            "kernel": OLD, "arch": "x86_64", "key": row["key"], "digest": "sha256:" + "f" * 64, "tags": ["t"],
+            "releases": ["4.16.48"], "registries": ["registry.test/kmod"], "key_inputs": parts}]})
+    project.write("driver-toolkit/driver-toolkit.json", CATALOGUE)
+    after = json.loads(project.doit("status", "--json").out)[0]
+    assert (after["state"], after["key"]) == ("published", row["key"])
+    assert after["releases"] == ["4.16.30", "4.16.48"]
+
+
 def test_a_newer_ledger_is_refused(project: Project) -> None:
     project.write("build/local/release/2.22.2.0/images.json", {"schema": 99})
     done = project.doit("list")

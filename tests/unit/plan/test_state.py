@@ -15,7 +15,7 @@ from foundry.config.profile import Profile
 from foundry.plan.keys import CellKey
 from foundry.plan.ledger import SCHEMA, ledger_path
 from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
-from tests.harness.checkout import OLD, Checkout
+from tests.harness.checkout import CATALOGUE, DTK, OLD, Checkout, entry
 from tests.harness.ledgers import ledger_document, ledger_row
 
 NAME = f"2.22.2.0-{OLD}"
@@ -136,6 +136,83 @@ def test_published_with_another_key(checkout: Checkout) -> None:
     checkout.write("container/build-module.sh", "x\n")
     found = state(checkout)
     assert (found.state, found.reason) == (PENDING, "published, but changed since: the build script")
+
+
+FIRST, SECOND, THIRD = (DTK + digit * 64 for digit in "abc")
+
+
+def toolkits(checkout: Checkout, **digits: str) -> None:
+    """The catalogue's releases with the old kernel, each with its toolkit; `v4_16_30` stands for 4.16.30."""
+    checkout.write("driver-toolkit/driver-toolkit.json", [
+        *(entry(name[1:].replace("_", "."), digit, OLD) for name, digit in digits.items()), *CATALOGUE[2:]])
+
+
+def test_a_cell_that_nobody_built_has_the_toolkit_of_the_lowest_release(checkout: Checkout) -> None:
+    toolkits(checkout, v4_16_9="c", v4_16_30="a", v4_16_48="b")
+    assert state(checkout).cell.toolkit == THIRD
+
+
+def test_a_release_that_is_added_compiles_nothing_anew(checkout: Checkout) -> None:
+    """A built cell keeps the toolkit that it was built in, though a lower release has another (decision 3)."""
+    toolkits(checkout, v4_16_48="b")
+    build(checkout)
+    before = key(checkout)
+    toolkits(checkout, v4_16_30="a", v4_16_48="b", v4_16_50="c")
+    found = state(checkout)
+    assert (found.state, found.cell.toolkit, found.key) == (BUILT, SECOND, before)
+    assert found.cell.releases == ("4.16.30", "4.16.48", "4.16.50")
+
+
+def test_what_is_published_keeps_its_toolkit(checkout: Checkout) -> None:
+    checkout.publishes("kmod")
+    toolkits(checkout, v4_16_48="b")
+    put_ledger(checkout, ledger(checkout))
+    toolkits(checkout, v4_16_30="a", v4_16_48="b")
+    found = state(checkout)
+    assert (found.state, found.cell.toolkit) == (PUBLISHED, SECOND)
+
+
+def test_the_ledger_goes_before_what_is_built_here(checkout: Checkout) -> None:
+    """All checkouts agree on the toolkit of a cell that is published."""
+    checkout.publishes("kmod")
+    toolkits(checkout, v4_16_48="b")
+    build(checkout)
+    toolkits(checkout, v4_16_48="c")
+    put_ledger(checkout, ledger(checkout))
+    toolkits(checkout, v4_16_30="a", v4_16_48="b", v4_16_50="c")
+    found = state(checkout)
+    assert (found.state, found.cell.toolkit) == (PUBLISHED, THIRD)
+
+
+def test_a_toolkit_that_the_catalogue_no_longer_has(checkout: Checkout) -> None:
+    toolkits(checkout, v4_16_48="b")
+    build(checkout)
+    toolkits(checkout, v4_16_30="a")
+    found = state(checkout)
+    assert (found.state, found.reason, found.cell.toolkit) == (PENDING, "changed: the toolkit", FIRST)
+
+
+def test_a_row_may_say_its_toolkit_by_its_name_alone(checkout: Checkout) -> None:
+    """Ledgers had no parts of keys once."""
+    checkout.publishes("kmod")
+    toolkits(checkout, v4_16_48="b")
+    document = ledger(checkout)
+    del document["cells"][0]["key_inputs"]
+    document["cells"][0]["toolkit"] = SECOND
+    put_ledger(checkout, document)
+    toolkits(checkout, v4_16_30="a", v4_16_48="b")
+    found = state(checkout)
+    assert (found.state, found.cell.toolkit) == (PUBLISHED, SECOND)
+
+
+def test_an_image_alone_says_its_toolkit(checkout: Checkout) -> None:
+    toolkits(checkout, v4_16_48="b")
+    folder = build(checkout)
+    for name, other in (("module", "image"), ("image", "module")):
+        (folder / f"{name}.json").rename(folder / "aside")
+        toolkits(checkout, v4_16_30="a", v4_16_48="b")
+        assert state(checkout).cell.toolkit == SECOND, f"the record of the {other} says it"
+        (folder / "aside").rename(folder / f"{name}.json")
 
 
 def test_a_newer_ledger_is_refused(checkout: Checkout) -> None:
