@@ -30,6 +30,7 @@ RECORD = "notes.json"
 _ROOM = 120_000  # characters: what GitHub takes, less some for what people write around it
 # Faults of the moment say nothing about whether a driver builds for a kernel.
 _BUILD_FAULTS = ("compile", "gate", "patch", "output", "toolkit", "module", "source")
+_ADDRESS_OR_PATH = re.compile(r"(?P<address>https?://\S+)|(?<![\w.])/(?:[\w.@+-]+/)+")
 
 
 def file_deps(foundry: Foundry, driver: str) -> list[str]:
@@ -133,7 +134,7 @@ def _unbuilt(foundry: Foundry, ledger: Ledger) -> Iterable[Unbuilt]:
 def _why(cell: Cell, message: str) -> str:
     """The first line of a failure, without the cell's name and without paths of this machine."""
     line = next(iter(message.splitlines()), "").removeprefix(f"{cell.name} ")
-    return re.sub(r"(?<![\w.])/(?:[\w.@+-]+/)+", "", line)
+    return _ADDRESS_OR_PATH.sub(lambda match: match["address"] or "", line)
 
 
 def _fingerprint(foundry: Foundry, family: Family) -> str:

@@ -1,0 +1,102 @@
+"""What notes say of cells that were not built: why, and nothing of the machine that tried."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foundry.plan.ledger import Ledger
+from foundry.release.notes import checksums, current, facts_of, notes
+from foundry.run.context import Foundry, open_foundry
+from tests.harness.checkout import NEW, OLD, Checkout
+
+DRIVER = "2.22.2.0"
+ONE = f"{DRIVER}-{OLD}"
+
+
+@pytest.fixture
+def project(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Checkout:
+    monkeypatch.setenv("KMOD_PROFILE", "local")
+    return checkout
+
+
+def key_of(foundry: Foundry, name: str) -> str:
+    key = foundry.states.cells[name].key
+    assert key is not None
+    return key.key
+
+
+def failed(project: Checkout, message: str, reason: str = "compile-failed", **more: Any) -> Foundry:
+    key = key_of(open_foundry(project.root), ONE)
+    project.write(f"build/local/cells/{ONE}/failure.json",
+                  {"key": key, "reason": reason, "message": message, "hint": "", **more})
+    return open_foundry(project.root)
+
+
+def whys(foundry: Foundry) -> list[str]:
+    return [one.why for one in facts_of(foundry, Ledger(DRIVER, "neuron")).unbuilt]
+
+
+@pytest.mark.parametrize("message, shown", [
+    ("/home/me/kmod/build/local/work/neuron_cdev.c:10: error: no", "neuron_cdev.c:10: error: no"),
+    ("does not compile (/root/x/a.c), see '/var/tmp/b-1+2@3/c.log'", "does not compile (a.c), see 'c.log'"),
+    ("a.c:1: error: x\nlog: /home/me/build.log", "a.c:1: error: x"),
+    (f"{ONE} does not compile", "does not compile"),
+    (f"of {ONE} nothing is left", f"of {ONE} nothing is left"),
+    ("arch/x86/include/asm/io.h:3: error: 'x' undeclared", "arch/x86/include/asm/io.h:3: error: 'x' undeclared"),
+    ("../include/a.h is not there", "../include/a.h is not there"),
+    ("its address https://host.test/a/b/c.tar is /home/me/c", "its address https://host.test/a/b/c.tar is c"),
+    ("", ""),
+])
+def test_why_a_cell_was_not_built(project: Checkout, message: str, shown: str) -> None:
+    """Notes are public: a folder of this machine, such as a user's, is nobody's business."""
+    assert whys(failed(project, message)) == [shown]
+
+
+@pytest.mark.parametrize("reason", ["gate-vermagic", "patch-mismatch", "toolkit-arch", "source-missing", "module-x"])
+def test_faults_of_the_build_are_told(project: Checkout, reason: str) -> None:
+    assert whys(failed(project, "no", reason)) == ["no"]
+
+
+@pytest.mark.parametrize("reason, more", [
+    ("http-timeout", {}), ("disk", {}), ("compiled", {}), ("compile-failed", {"retry": True}),
+])
+def test_faults_of_the_moment_are_not(project: Checkout, reason: str, more: dict[str, Any]) -> None:
+    """They say nothing about whether a driver builds for a kernel."""
+    assert whys(failed(project, "no", reason, **more)) == []
+
+
+def test_what_is_published_all_the_same_is_said(project: Checkout) -> None:
+    foundry = failed(project, "no")
+    row = {"kernel": OLD, "arch": "x86_64", "key": "0" * 64, "digest": "sha256:" + "1" * 64, "tags": ["t"],
+           "releases": ["4.16.30"]}
+    ledgers = [Ledger(DRIVER, "neuron", rows) for rows in ({}, {(OLD, "x86_64"): row}, {(NEW, "x86_64"): row})]
+    assert [facts_of(foundry, one).unbuilt[0].published for one in ledgers] == [False, True, False]
+
+
+def test_nothing_of_this_machine_is_in_the_files(project: Checkout) -> None:
+    failed(project, f"{project.root}/build/local/work/a.c:10: error: no")
+    project.write(f"build/local/release/{DRIVER}/images.json",
+                  {"schema": 2, "driver": DRIVER, "family": "neuron", "cells": []})
+    foundry = open_foundry(project.root)
+    notes(foundry, DRIVER)
+    folder = Path(project.root, "build/local/release", DRIVER)
+    texts = {name: (folder / name).read_text(encoding="utf-8") for name in ("notes.md", "SHA256SUMS", "notes.json")}
+    assert "a.c:10: error: no" in texts["notes.md"]
+    assert not any(str(project.root) in text for text in texts.values())
+    assert json.loads(texts["notes.json"])["driver"] == DRIVER
+    assert current(open_foundry(project.root), DRIVER)
+    (project.root / f"build/local/cells/{ONE}/failure.json").unlink()
+    assert not current(open_foundry(project.root), DRIVER), "the cell is no longer one that does not build"
+
+
+def test_checksums_are_those_of_sha256sum() -> None:
+    """Of each asset a line, sorted by name."""
+    one = Ledger(DRIVER, "neuron", {}, {}, {"b.tar.gz": {"sha256": "2" * 64}})
+    lines = checksums(one, "tables").decode().splitlines()
+    assert [line.split("  ")[1] for line in lines] == ["b.tar.gz", "images.json", "images.md"]
+    assert lines[0] == f"{'2' * 64}  b.tar.gz"
+    assert len(checksums(one, "").splitlines()) == 2
