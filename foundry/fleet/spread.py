@@ -1,28 +1,26 @@
 """Pending cells spread over machines: a pure plan, the same for the same cells.
 
-The cells of one toolkit stay together, so that it is pulled once; only where
-there are more toolkits than jobs may some be split (5 % of them at most), and
-where one alone would outlast what a job may take. Within that the shards' costs
-are made equal, by fewer machines where that takes no more than twice the time.
+What counts is when the last machine ends, then how many machines that takes. A
+machine pulls each of its toolkits once, then builds its cells of them. For a
+time to end, the toolkits are given to machines as wholes, the longest first;
+one that would not be done by then is cut, and pulled on each machine that gets
+a part. The earliest end is searched by halves; then its machines are counted
+again for an end that is about as early.
 """
 
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import combinations
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 MOST_JOBS = 256  # of a matrix in GitHub Actions
-LONGEST = 4 * 3600.0  # seconds of one toolkit's cells in a job; GitHub ends jobs after 6 hours
-BALANCE = 0.10  # how far a shard's cost may be from the mean
-_SPLIT_SHARE = 0.05  # pulls beyond one a toolkit
-_STEPS = 30  # how finely numbers of machines are tried
-_PARTNERS = 12  # machines that one may exchange groups with
+# About the earliest end is 10 % later or a minute: what machines take to start differs by more.
+_ABOUT, _ABOUT_SECONDS = 1.10, 60.0
+_CLOSE = 1.002  # how near to the earliest end the search goes
 _NOTHING = 1e-6  # seconds
-_PATIENCE = 2.0  # a balanced plan may take so much longer than the one that ends first
-_FEW = 6  # groups of a machine of which pairs are exchanged, too
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,21 @@ class Work:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells of one toolkit that go to one machine, and the seconds that pulling it takes there."""
+    """Cells of one toolkit that go to one machine, the longest first, and the seconds with pulling it there."""
 
     toolkit: str
     works: tuple[Work, ...]
-    pull: float
+    seconds: float
 
     @property
-    def seconds(self) -> float:
-        """All of it."""
-        return self.pull + sum(work.seconds for work in self.works)
+    def arch(self) -> str:
+        """Of all its cells."""
+        return self.works[0].arch
+
+    @property
+    def order(self) -> tuple[float, str]:
+        """The longest first."""
+        return -self.seconds, self.works[0].cell
 
 
 @dataclass
@@ -62,14 +65,6 @@ class Shard:
         """Give it one more group."""
         self.groups.append(group)
         self.seconds += group.seconds
-
-    def exchange(self, other: Shard, give: Iterable[Group], take: Iterable[Group]) -> None:
-        """Give groups and take others."""
-        for groups, giver, taker in ((give, self, other), (take, other, self)):
-            for group in groups:
-                giver.groups.remove(group)
-                giver.seconds -= group.seconds
-                taker.add(group)
 
     @property
     def tasks(self) -> list[str]:
@@ -88,195 +83,138 @@ class Shard:
 
 
 def spread(works: Iterable[Work], *, jobs: int = MOST_JOBS, pull: float = 0.0) -> list[Shard]:
-    """The shards, at most `jobs` (but one for each architecture); `pull` is the seconds that a toolkit takes."""
-    by_arch: dict[str, list[Work]] = defaultdict(list)
-    for work in works:
-        by_arch[work.arch].append(work)
-    grouped = {arch: _groups(by_arch[arch], pull) for arch in sorted(by_arch)}
-    shares = _shares({arch: sum(one.seconds for one in groups) for arch, groups in grouped.items()}, jobs)
-    shards = [shard for arch, groups in grouped.items() for shard in _pack(arch, groups, shares[arch], pull)]
+    """The shards, at most `jobs` (but one for each architecture); `pull` is the seconds that a toolkit takes.
+
+    Of one architecture they never end later than whole toolkits, each given to the machine that is free first.
+    """
+    groups = _groups(works, pull)
+    if not groups:
+        return []
+    jobs = max(jobs, len({group.arch for group in groups}))
+    whole = _whole(groups, jobs)
+    soonest = _soonest(groups, jobs, pull, whole)
+    latest = min(_end(whole), max(_end(soonest) * _ABOUT, _end(soonest) + _ABOUT_SECONDS))
+    plans = [whole, soonest, _done_by(latest, groups, jobs, pull) or soonest]
+    shards = min((plan for plan in plans if _end(plan) <= latest), key=_cost)
+    shards.sort(key=lambda one: (one.arch, one.groups[0].order))
     for number, shard in enumerate(shards, 1):
         shard.number = number
     return shards
 
 
-def imbalance(shards: Sequence[Shard]) -> float:
-    """How far the farthest cost is from the mean, as a part of the mean."""
-    mean = sum(shard.seconds for shard in shards) / len(shards) if shards else 0.0
-    return max((abs(shard.seconds - mean) / mean for shard in shards), default=0.0) if mean else 0.0
-
-
 def _groups(works: Iterable[Work], pull: float) -> list[Group]:
-    """By toolkit, cut where one alone would take too long; the dearest first."""
-    by_toolkit: dict[str, list[Work]] = defaultdict(list)
+    """By toolkit, the longest first; a cell that needs none is a group of its own."""
+    found: dict[tuple[str, str, str], list[Work]] = defaultdict(list)
     for work in works:
-        by_toolkit[work.toolkit or f" {work.cell}"].append(work)
-    groups = []
-    for name, members in by_toolkit.items():
-        toolkit = "" if name.startswith(" ") else name
-        cost = pull if toolkit else 0.0
-        part: list[Work] = []
-        for work in sorted(members, key=lambda one: one.cell):
-            if part and cost + sum(one.seconds for one in part) + work.seconds > LONGEST:
-                groups.append(Group(toolkit, tuple(part), cost))
-                part = []
-            part.append(work)
-        groups.append(Group(toolkit, tuple(part), cost))
-    return sorted(groups, key=_order)
+        found[work.arch, work.toolkit, "" if work.toolkit else work.cell].append(work)
+    groups = [_group(sorted(members, key=lambda one: (-one.seconds, one.cell)), pull) for members in found.values()]
+    return sorted(groups, key=lambda one: one.order)
 
 
-def _order(group: Group) -> tuple[float, str]:
-    return -group.seconds, group.works[0].cell
+def _group(works: Sequence[Work], pull: float) -> Group:
+    toolkit = works[0].toolkit
+    return Group(toolkit, tuple(works), (pull if toolkit else 0.0) + sum(work.seconds for work in works))
 
 
-def _shares(costs: Mapping[str, float], jobs: int) -> dict[str, int]:
-    """How many jobs each architecture may have: by cost, at least one."""
-    total = sum(costs.values())
-    shares = {arch: max(1, int(jobs * cost / total)) if total else 1 for arch, cost in costs.items()}
-    spare = jobs - sum(shares.values())
-    for arch in sorted(shares, key=lambda name: (-costs[name], name)):
-        if spare > 0:
-            shares[arch] += spare
-            break
-        cut = min(-spare, shares[arch] - 1)
-        shares[arch] -= cut
-        spare += cut
-    return shares
-
-
-def _pack(arch: str, groups: Sequence[Group], jobs: int, pull: float) -> list[Shard]:
-    """Of the balanced plans the one that ends first, unless balance makes it end much later; then that which does.
-
-    More machines than all costs make of the largest group end no sooner and can't be balanced: none such is tried.
-    """
-    if not groups:
-        return []
-    total, largest = sum(group.seconds for group in groups), groups[0].seconds
-    toolkits = len({group.toolkit for group in groups})
-    extra = int(_SPLIT_SHARE * toolkits) if len(groups) > jobs else 0
-    soonest = _fill(arch, groups, min(jobs, len(groups)))
-    best: list[Shard] = soonest
-    for count in _counts(len(groups), min(jobs, len(groups), _useful(total, largest))):
-        if total / count > _end(soonest) * _PATIENCE or (imbalance(best) <= BALANCE and total / count > _end(best)):
-            break
-        shards = _fill(arch, groups, count)
-        _level(shards)
-        _split(shards, extra, pull)
-        if _end(shards) <= _end(soonest) * _PATIENCE:
-            best = min(best, shards, key=_worth)
-        if imbalance(best) <= BALANCE and _end(best) <= total / count * (1 + BALANCE) and _pulls(best) == len(groups):
-            break  # fewer machines end no sooner to speak of
-    return best
-
-
-def _useful(total: float, largest: float) -> int:
-    """The most machines of whose mean the largest group is within the balance; groups without cost need one."""
-    return max(1, int((1 + BALANCE) * total / largest)) if largest else 1
-
-
-def _end(shards: Sequence[Shard]) -> float:
+def _end(shards: Iterable[Shard]) -> float:
     return round(max(shard.seconds for shard in shards), 3)
 
 
-def _worth(shards: Sequence[Shard]) -> tuple[bool, float, int, int]:
-    """Less is better: balanced plans, then those that end sooner, then those with fewer pulls and machines."""
-    return imbalance(shards) > BALANCE, _end(shards), _pulls(shards), len(shards)
+def _cost(shards: Sequence[Shard]) -> tuple[int, int, float]:
+    """Less is better: fewer machines, then fewer pulls, then an earlier end."""
+    return len(shards), sum(len(shard.groups) for shard in shards), _end(shards)
 
 
-def _pulls(shards: Sequence[Shard]) -> int:
-    return sum(len(shard.groups) for shard in shards)
+def _soonest(groups: Sequence[Group], jobs: int, pull: float, known: list[Shard]) -> list[Shard]:
+    """Of the plans that are tried the one that ends first; `known` is one to begin with."""
+    longest = max(_group(group.works[:1], pull).seconds for group in groups)
+    early = max(longest, sum(group.seconds for group in groups) / jobs)  # no plan ends before
+    end = early
+    while early * _CLOSE < _end(known):
+        found = _done_by(end, groups, jobs, pull)
+        if found and _end(found) < _end(known):
+            known = found
+        else:
+            early = end
+        end = (early + _end(known)) / 2
+    return known
 
 
-def _counts(groups: int, most: int) -> list[int]:
-    """Numbers of machines worth a try, the most first: in small steps, and those that share the groups evenly."""
-    counts, count = set(), most
-    while count > 0:
-        each = -(-groups // count)
-        counts |= {count, max(1, groups // each), -(-groups // each)}
-        count -= max(1, count // _STEPS)
-    return sorted(counts, reverse=True)
-
-
-def _fill(arch: str, groups: Iterable[Group], count: int) -> list[Shard]:
-    """Each group, the dearest first, to the machine that has least to do."""
-    shards = [Shard(arch) for _ in range(count)]
-    waiting = [(0.0, number) for number in range(count)]
+def _whole(groups: Iterable[Group], jobs: int) -> list[Shard]:
+    """Each group, in their order, to a new machine or to the one that is free first."""
+    machines = _Machines(groups, jobs)
     for group in groups:
-        _, number = heapq.heappop(waiting)
-        shards[number].add(group)
-        heapq.heappush(waiting, (shards[number].seconds, number))
-    return shards
+        machines.add(machines.new(group.arch) or machines.free_first(group.arch), group)
+    return machines.shards
 
 
-def _level(shards: list[Shard]) -> None:
-    """Exchange groups between the machine that is farthest from the mean and others, while that helps."""
-    mean = sum(shard.seconds for shard in shards) / len(shards)
-    for _ in range(2 * len(shards)):
-        far = max(shards, key=lambda one: abs(one.seconds - mean))
-        distance = abs(far.seconds - mean)
-        if distance <= BALANCE * mean:
-            return
-        beyond = sorted(shards, key=lambda one: one.seconds, reverse=far.seconds < mean)[:_PARTNERS]
-        found = next((one for one in (_best(far, beyond, mean, most) for most in (1, 2))
-                      if one is not None and one[0] < distance - _NOTHING), None)
-        if found is None:
-            return
-        _, other, give, take = found
-        far.exchange(other, give, take)
+def _done_by(end: float, groups: Iterable[Group], jobs: int, pull: float) -> list[Shard] | None:
+    """Machines that are done by `end` (seconds), or None.
+
+    The longest group goes to the fullest machine that has room for it, else to a new one, else to the one that is free
+    first; what is too much for that one waits as a group of its own.
+    """
+    machines = _Machines(groups, jobs)
+    waiting = [(group.order, group) for group in groups]
+    heapify(waiting)
+    while waiting:
+        _, group = heappop(waiting)
+        shard = (machines.fullest(group.arch, end - group.seconds) or machines.new(group.arch)
+                 or machines.free_first(group.arch))
+        part, rest = _cut(group, end - shard.seconds, pull)
+        if part is None:
+            return None
+        machines.add(shard, part)
+        if rest is not None:
+            heappush(waiting, (rest.order, rest))
+    return machines.shards
 
 
-Exchange = tuple[float, Shard, tuple[Group, ...], tuple[Group, ...]]
+def _cut(group: Group, room: float, pull: float) -> tuple[Group | None, Group | None]:
+    """What of a group takes no longer than `room` (seconds), and the rest."""
+    if group.seconds <= room + _NOTHING:
+        return group, None
+    fit, rest, free = [], [], room + _NOTHING - (pull if group.toolkit else 0.0)
+    for work in group.works:
+        if work.seconds <= free:
+            fit.append(work)
+            free -= work.seconds
+        else:
+            rest.append(work)
+    return (_group(fit, pull) if fit else None), _group(rest, pull)
 
 
-def _best(far: Shard, others: Iterable[Shard], mean: float, most: int) -> Exchange | None:
-    """The exchange of up to `most` groups after which the farther of the two is nearest to the mean."""
-    found = (one for other in others if other is not far for one in _exchanges(far, other, mean, most))
-    return min(found, key=lambda one: one[0], default=None)
+class _Machines:
+    """Machines while they are given groups: at most `jobs`, of which each architecture gets one."""
 
+    def __init__(self, groups: Iterable[Group], jobs: int) -> None:
+        self.shards: list[Shard] = []
+        self._jobs = jobs
+        self._by_seconds: dict[str, list[tuple[float, int]]] = {group.arch: [] for group in groups}
 
-def _exchanges(far: Shard, other: Shard, mean: float, most: int) -> Iterator[Exchange]:
-    """What two machines may exchange, with how far from the mean the farther of them then is."""
-    theirs = [(take, sum(one.seconds for one in take)) for take in _some(other.groups, most)]
-    for give in _some(far.groups, most):
-        given = sum(one.seconds for one in give)
-        for take, taken in theirs:
-            moved = given - taken
-            if (far.seconds - mean) * moved > 0:
-                distance = max(abs(far.seconds - moved - mean), abs(other.seconds + moved - mean))
-                yield distance, other, give, take
+    def new(self, arch: str) -> Shard | None:
+        """A further one, if there is any that no other architecture needs."""
+        mine = self._by_seconds[arch]
+        kept = sum(not others for others in self._by_seconds.values() if others is not mine)
+        if len(self.shards) + kept >= self._jobs:
+            return None
+        shard = Shard(arch, len(self.shards))
+        self.shards.append(shard)
+        insort(mine, (0.0, shard.number))
+        return shard
 
+    def free_first(self, arch: str) -> Shard:
+        """The one that has least to do."""
+        return self.shards[self._by_seconds[arch][0][1]]
 
-def _some(groups: Sequence[Group], most: int) -> list[tuple[Group, ...]]:
-    """None of the groups, each one, and up to `most` of them where there are few."""
-    return [some for number in range((most if len(groups) <= _FEW else 1) + 1) for some in combinations(groups, number)]
+    def fullest(self, arch: str, seconds: float) -> Shard | None:
+        """The one that has most to do, but not more than `seconds`."""
+        found = bisect_right(self._by_seconds[arch], (seconds + _NOTHING, len(self.shards)))
+        return self.shards[self._by_seconds[arch][found - 1][1]] if found else None
 
-
-def _split(shards: list[Shard], extra: int, pull: float) -> None:
-    """Move cells between machines that are too far from the mean and others, at the price of `extra` more pulls."""
-    while extra > 0 and imbalance(shards) > BALANCE:
-        mean = sum(shard.seconds for shard in shards) / len(shards)
-        dear, cheap = max(shards, key=lambda one: one.seconds), min(shards, key=lambda one: one.seconds)
-        most = (1 + BALANCE) * mean - cheap.seconds - pull
-        wanted = dear.seconds - mean if dear.seconds > (1 + BALANCE) * mean else dear.seconds - (1 - BALANCE) * mean
-        cut = _cut(dear, min(most, wanted))
-        if cut is None:
-            return
-        index, stay, go = cut
-        group = dear.groups[index]
-        dear.groups[index] = replace(group, works=stay)
-        dear.seconds -= sum(work.seconds for work in go)
-        cheap.add(replace(group, works=go))
-        extra -= 1
-
-
-def _cut(shard: Shard, wanted: float) -> tuple[int, tuple[Work, ...], tuple[Work, ...]] | None:
-    """The group of a machine, and what of it stays and goes, so that about `wanted` seconds go; None: not worth it."""
-    for index, group in enumerate(shard.groups):
-        gone, number = 0.0, 0
-        for work in reversed(group.works[1:]):
-            if gone + work.seconds > wanted:
-                break
-            gone, number = gone + work.seconds, number + 1
-        if number:
-            return index, group.works[:-number], group.works[-number:]
-    return None
+    def add(self, shard: Shard, group: Group) -> None:
+        """Give a machine a group."""
+        mine = self._by_seconds[shard.arch]
+        del mine[bisect_left(mine, (shard.seconds, shard.number))]
+        shard.add(group)
+        insort(mine, (shard.seconds, shard.number))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from doit.cmd_base import Command
 
 from foundry.base.errors import EXIT_CONFIG, FoundryError, UsageError
-from foundry.fleet.spread import MOST_JOBS, Shard, imbalance
+from foundry.fleet.spread import MOST_JOBS, Shard
 from tasks import session
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Shards(Command):  # type: ignore[misc]  # reason: doit has no types
     """Plan pending cells for several machines."""
 
     name = "shards"
-    doc_purpose = "spread the pending cells over machines, by toolkit and by cost"
+    doc_purpose = "spread the pending cells over machines, so that the last ends early"
     doc_usage = ""
     doc_description = None
     cmd_options = _OPTIONS
@@ -71,5 +71,5 @@ def table(shards: Sequence[Shard], runners: Mapping[str, str]) -> Iterator[str]:
         yield (f"{shard.number:>5}  {runners[shard.arch]:<18}{len(shard.tasks):>6}{len(shard.toolkits):>10}"
                f"{shard.seconds:>9.0f}")
     cells, pulls = sum(len(one.tasks) for one in shards), [name for one in shards for name in one.toolkits]
-    yield (f"{cells} cells, {len(set(pulls))} toolkits pulled {len(pulls)} times; the longest shard takes "
-           f"{max(one.seconds for one in shards):.0f} s, {imbalance(shards):.0%} is the most from the mean")
+    yield (f"{cells} cells, {len(set(pulls))} toolkits pulled {len(pulls)} times; the last shard ends after "
+           f"{max(one.seconds for one in shards):.0f} s, all take {sum(one.seconds for one in shards):.0f} s together")
