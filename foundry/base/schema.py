@@ -19,7 +19,7 @@ from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomi
 _KEPT = 500
 
 
-class Verdicts:
+class ValidationCache:
     """The hashes of (schema, content) pairs known to be good, kept in one file."""
 
     def __init__(self, schemas: Path, kept: Path) -> None:
@@ -43,7 +43,7 @@ class Verdicts:
         return faults
 
     def faults(self, schema: str, document: Any, file: str) -> list[Fault]:
-        """As `check`, without asking or keeping a verdict."""
+        """As `check`, without asking the cache or keeping anything."""
         try:
             return [
                 Fault(file, _json_path(error.absolute_path), _sentence(error))
@@ -53,7 +53,7 @@ class Verdicts:
             return [Fault(file, "", "is nested too deep")]
 
     def keep(self) -> None:
-        """Write the verdicts down if there are new ones."""
+        """Write down what was found good, if anything is new."""
         if self._changed:
             write_atomic(self.kept, pretty_json(self._good[-_KEPT:]))
             self._changed = False

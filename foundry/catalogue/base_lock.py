@@ -48,7 +48,7 @@ def write_base(foundry: Foundry, family: Family, base: Mapping[str, Any]) -> boo
             pass
         except ValueError as error:
             raise ConfigError([Fault(str(name), "", f"is not JSON: {error}")]) from error
-        faults = foundry.config.verdicts.faults("lock", document, str(name))
+        faults = foundry.config.validation.faults("lock", document, str(name))
         if faults:
             raise ConfigError(faults)
         data = pretty_json({**document, "base": merged_base(document.get("base", {}), base)})

@@ -73,7 +73,7 @@ def _content(foundry: Foundry, files: Mapping[str, bytes | None], *, lenient: bo
     for file, data in files.items():
         try:
             if data is not None and file == name:
-                entries = list(parse_entries(data, file, config.verdicts))
+                entries = list(parse_entries(data, file, config.validation))
             elif data is not None:
                 locks[file] = _lock(foundry, data, file)
         except ConfigError:
@@ -88,7 +88,7 @@ def _lock(foundry: Foundry, data: bytes, file: str) -> Mapping[str, Any]:
         document: dict[str, Any] = parse_json(data)
     except ValueError as error:
         raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
-    faults = foundry.config.verdicts.faults("lock", document, file)
+    faults = foundry.config.validation.faults("lock", document, file)
     if faults:
         raise ConfigError(faults)
     return document

@@ -92,7 +92,7 @@ class _Run(Reading):
 
     def _entries(self) -> list[dict[str, Any]]:
         name = self.foundry.settings["catalogue"]
-        return read_catalogue(self.foundry.root / name, name, self.foundry.config.verdicts)
+        return read_catalogue(self.foundry.root / name, name, self.foundry.config.validation)
 
     def _write(self, change: Change) -> None:
         """Into the catalogue, beside whatever an editor changed meanwhile."""
@@ -101,7 +101,7 @@ class _Run(Reading):
         with locked(foundry.root / foundry.config.build / ".lock-catalogue"):
             before = self._entries()
             after = changed(before, change)
-            faults = foundry.config.verdicts.faults("catalogue", after, name)
+            faults = foundry.config.validation.faults("catalogue", after, name)
             if faults:
                 raise OutsideError(f"what was found does not fit into a catalogue: {faults[0].render()}",
                                    reason="releases-malformed", hint="nothing was changed")

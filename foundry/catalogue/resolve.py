@@ -190,7 +190,7 @@ class Resolver:
     def _whole(self, path: Path, stage: str) -> Record | None:
         """The record, unless somebody made something else of it."""
         record = read_record(path, stage)
-        if record is None or self.foundry.config.verdicts.faults(f"record-{stage}", record, str(path)):
+        if record is None or self.foundry.config.validation.faults(f"record-{stage}", record, str(path)):
             return None
         return record
 

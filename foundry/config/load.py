@@ -15,7 +15,7 @@ from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
 from foundry.base.files import canonical_json, parse_json
-from foundry.base.schema import Verdicts
+from foundry.base.schema import ValidationCache
 from foundry.base.yaml_files import Parsed
 from foundry.config.families import make_family
 from foundry.config.family import Family
@@ -59,7 +59,7 @@ class Config:
     catalogue: tuple[Mapping[str, Any], ...]
     toolkit_recipes: tuple[ToolkitRecipe, ...]
     kernels: Mapping[str, Any]
-    verdicts: Verdicts
+    validation: ValidationCache
 
     @cached_property
     def build(self) -> Path:
@@ -80,7 +80,7 @@ class _Reader:
     """Reads documents below `root` and gathers faults instead of stopping at the first."""
 
     root: Path
-    verdicts: Verdicts
+    validation: ValidationCache
     parsed: Parsed
     faults: list[Fault] = field(default_factory=list)
 
@@ -108,7 +108,7 @@ class _Reader:
             return default
         if under and isinstance(document, dict):
             document, content = merged(under, document), content + b"\0" + canonical_json(under)
-        faults = self.verdicts.check(schema, document, content, file)
+        faults = self.validation.check(schema, document, content, file)
         self.faults += faults
         return default if faults and not lenient else document
 
@@ -116,8 +116,8 @@ class _Reader:
 def load_config(root: Path, profile: Profile) -> Config:
     """Read and check everything; raises ConfigError with every fault of every file."""
     kept = root / "build" / profile.name
-    verdicts, parsed = Verdicts(root / "schemas", kept / "verdicts.json"), Parsed(kept / "parsed.json")
-    reader = _Reader(root, verdicts, parsed)
+    validation, parsed = ValidationCache(root / "schemas", kept / "validation.json"), Parsed(kept / "parsed.json")
+    reader = _Reader(root, validation, parsed)
     defaults = reader.document("config/defaults.yaml", "defaults", lenient=True)
     changes = _profile_document(reader, profile)
     settings = _usable(merged(_mapping(defaults), _mapping(changes)), reader.faults)
@@ -126,7 +126,7 @@ def load_config(root: Path, profile: Profile) -> Config:
     wants = _wants(reader, settings, families)
     locks = {
         name: reader.document(f"{settings['locks']}/{name}.json", "lock", default={"schema": 1, "packages": {}})
-        for name in _family_files(_Reader(root, verdicts, parsed), settings) if settings.get("locks")
+        for name in _family_files(_Reader(root, validation, parsed), settings) if settings.get("locks")
     }
     reader.faults += _catalogue_faults(settings.get("catalogue", ""), catalogue)
     own = _mapping(settings.get("toolkits"))
@@ -135,10 +135,10 @@ def load_config(root: Path, profile: Profile) -> Config:
     recipes = _toolkit_recipes(reader, settings, own.get("recipes", ()))
     if reader.faults:
         raise ConfigError(reader.faults, hint="docs/configuration.md describes every file and field")
-    verdicts.keep()
+    validation.keep()
     parsed.keep()
     return Config(root, profile, settings, families, locks, tuple(wants), tuple(catalogue), recipes, kernels,
-                  verdicts)
+                  validation)
 
 
 def _profile_document(reader: _Reader, profile: Profile) -> Any:
@@ -193,7 +193,7 @@ def _toolkit_recipes(reader: _Reader, settings: Mapping[str, Any], names: Sequen
             continue
         if name in changes:
             data = merged(data, _mapping(changes[name]))
-            faults = reader.verdicts.check("toolkit-recipe", data, canonical_json(data), file)
+            faults = reader.validation.check("toolkit-recipe", data, canonical_json(data), file)
             reader.faults += faults
             if faults:
                 continue
@@ -205,7 +205,7 @@ def _toolkit_recipes(reader: _Reader, settings: Mapping[str, Any], names: Sequen
 def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, Family]) -> list[Want]:
     wants: list[Want] = []
     owners: dict[str, tuple[str, str]] = {}
-    known_families = _family_files(_Reader(reader.root, reader.verdicts, reader.parsed), settings)
+    known_families = _family_files(_Reader(reader.root, reader.validation, reader.parsed), settings)
     for file in _matrix_files(reader.root, settings):
         before = len(reader.faults)
         entries = reader.document(file, "matrix", lenient=True)

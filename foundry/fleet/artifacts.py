@@ -16,7 +16,7 @@ from stat import S_ISREG
 from typing import Any
 
 from foundry.base.files import parse_json
-from foundry.base.schema import Verdicts
+from foundry.base.schema import ValidationCache
 from foundry.cell import image, module
 from foundry.cell.run import TIMES_FILE
 from foundry.ledger import publish
@@ -66,7 +66,7 @@ def _folders(path: Path) -> Iterator[str]:
                 yield entry.name
 
 
-def read_left(folder: Path, cells: Mapping[str, Cell], verdicts: Verdicts) -> tuple[list[Left], list[str]]:
+def read_left(folder: Path, cells: Mapping[str, Cell], validation: ValidationCache) -> tuple[list[Left], list[str]]:
     """What a shard's folder has of cells that the plan knows, and what was refused besides."""
     found, refused = [], []
     with os.scandir(folder / CELLS) as entries:
@@ -76,18 +76,18 @@ def read_left(folder: Path, cells: Mapping[str, Cell], verdicts: Verdicts) -> tu
             elif entry.name not in cells:
                 refused.append(f"{shown(entry.name)} is no cell of this matrix and catalogue")
             else:
-                found.append(_read_cell(Path(entry.path), cells[entry.name], verdicts))
+                found.append(_read_cell(Path(entry.path), cells[entry.name], validation))
     return found, refused
 
 
-def read_totals(folder: Path, verdicts: Verdicts) -> tuple[Totals | None, list[str]]:
+def read_totals(folder: Path, validation: ValidationCache) -> tuple[Totals | None, list[str]]:
     """What the shard's run took as a whole, and why that was refused."""
     try:
         data = _read(folder / RUN_FILE, MAX_JSON)
         if data is None:
             return None, []
         document = parse_json(data)
-        if faults := verdicts.faults("run", document, ""):
+        if faults := validation.faults("run", document, ""):
             raise ValueError(faults[0].render())
         return totals_of(document), []
     except ValueError as error:
@@ -99,7 +99,7 @@ def shown(text: str) -> str:
     return "".join(one if one.isprintable() else "?" for one in text)[:300]
 
 
-def _read_cell(folder: Path, cell: Cell, verdicts: Verdicts) -> Left:
+def _read_cell(folder: Path, cell: Cell, validation: ValidationCache) -> Left:
     left = Left(cell)
     for name in (*_SCHEMAS, *LOGS.values()):
         try:
@@ -107,7 +107,7 @@ def _read_cell(folder: Path, cell: Cell, verdicts: Verdicts) -> Left:
             if data is None:
                 continue
             if name in _SCHEMAS:
-                left.documents[name] = _document(name, data, cell, verdicts)
+                left.documents[name] = _document(name, data, cell, validation)
             else:
                 left.logs[name] = data
         except ValueError as error:
@@ -132,10 +132,10 @@ def _read(path: Path, limit: int) -> bytes | None:
         return stream.read(limit)
 
 
-def _document(name: str, data: bytes, cell: Cell, verdicts: Verdicts) -> Mapping[str, Any]:
+def _document(name: str, data: bytes, cell: Cell, validation: ValidationCache) -> Mapping[str, Any]:
     """The checked document, or ValueError with one sentence."""
     document = parse_json(data)
-    faults = verdicts.faults(_SCHEMAS[name], document, "")
+    faults = validation.faults(_SCHEMAS[name], document, "")
     if faults:
         raise ValueError(faults[0].render())
     found: Mapping[str, Any] = document

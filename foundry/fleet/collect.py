@@ -81,8 +81,8 @@ def collect(foundry: Foundry, folders: Iterable[Path]) -> tuple[list[Taken], lis
         if not shards:
             lost.append(f"{folder}: no shard left anything here")
         for shard in shards:
-            lefts, refused = read_left(shard, cells, foundry.config.verdicts)
-            totals, no_totals = read_totals(shard, foundry.config.verdicts)
+            lefts, refused = read_left(shard, cells, foundry.config.validation)
+            totals, no_totals = read_totals(shard, foundry.config.validation)
             refused += [*no_totals, *(one for left in lefts for one in left.refused)]
             found.append((Taken(shard, refused=refused, totals=totals), lefts))
     unlocked = _lock(foundry, {left.cell.driver for _, lefts in found for left in lefts if left.documents})
@@ -197,7 +197,7 @@ def _fault(foundry: Foundry, state: CellState, data: Mapping[str, Any]) -> str:
     """Why a row is not one that this checkout would write for the cell today; empty when it is."""
     cell, key = state.cell, state.key
     document = {"schema": SCHEMA, "driver": cell.driver, "family": cell.family.name, "cells": [data]}
-    faults = foundry.config.verdicts.faults("ledger", document, "")
+    faults = foundry.config.validation.faults("ledger", document, "")
     if faults:
         return faults[0].render()
     if key is None:

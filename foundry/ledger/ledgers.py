@@ -54,7 +54,7 @@ def ledger_of(foundry: Foundry, driver: str) -> Ledger:
     content = path.read_bytes() if path.exists() else None
     if content is None:
         return Ledger(driver, foundry.states.plan.families[driver].name)
-    return parse_ledger(content, str(ledger_path(foundry.config.build, driver)), foundry.config.verdicts)
+    return parse_ledger(content, str(ledger_path(foundry.config.build, driver)), foundry.config.validation)
 
 
 def put_row(foundry: Foundry, cell: Cell, row: Row) -> None:
@@ -252,7 +252,7 @@ def _read_remote(foundry: Foundry, driver: str, number: int) -> tuple[bytes | No
 def checked(foundry: Foundry, content: bytes, where: str, driver: str) -> Ledger:
     """The ledger in a content that `where` has. Raises ConfigError, and FoundryError where it is another driver's."""
     try:
-        found = parse_ledger(content, where, foundry.config.verdicts)
+        found = parse_ledger(content, where, foundry.config.validation)
     except ConfigError as error:
         error.hint = error.hint or "is it damaged? remove it there: images that are published are adopted by their keys"
         raise

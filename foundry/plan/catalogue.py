@@ -10,7 +10,7 @@ from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
 from foundry.base.files import parse_json, pretty_json
-from foundry.base.schema import Verdicts
+from foundry.base.schema import ValidationCache
 from foundry.base.versions import minor_of, version_key
 from foundry.config.load import Config, Want
 
@@ -63,21 +63,21 @@ def unread_toolkits(config: Config) -> list[Place]:
     return list(dict.fromkeys((entry["dtk"], entry["arch"]) for entry in entries if "kernel" not in entry))
 
 
-def read_entries(path: Path, file: str, verdicts: Verdicts) -> list[dict[str, Any]]:
+def read_entries(path: Path, file: str, validation: ValidationCache) -> list[dict[str, Any]]:
     """The checked entries as the file has them now; ConfigError when it is no catalogue any more."""
     try:
-        return parse_entries(path.read_bytes(), file, verdicts)
+        return parse_entries(path.read_bytes(), file, validation)
     except FileNotFoundError:
         return []
 
 
-def parse_entries(data: bytes, file: str, verdicts: Verdicts) -> list[dict[str, Any]]:
+def parse_entries(data: bytes, file: str, validation: ValidationCache) -> list[dict[str, Any]]:
     """The checked entries of a catalogue; ConfigError when it is none."""
     try:
         document = parse_json(data)
     except ValueError as error:
         raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
-    faults = verdicts.faults("catalogue", document, file)
+    faults = validation.faults("catalogue", document, file)
     if faults:
         raise ConfigError(faults)
     entries: list[dict[str, Any]] = document

@@ -21,7 +21,7 @@ from typing import Any
 from foundry.base.errors import ConfigError, Fault
 from foundry.base.files import parse_json, pretty_json
 from foundry.base.names import LEDGER_FILE
-from foundry.base.schema import Verdicts
+from foundry.base.schema import ValidationCache
 from foundry.base.versions import version_key
 from foundry.plan.rows import Revision, Row, row_from
 
@@ -118,7 +118,7 @@ def ledger_path(build: Path, driver: str) -> Path:
     return build / "release" / driver / LEDGER_FILE
 
 
-def read_ledger(path: Path, file: str, verdicts: Verdicts) -> Ledger | None:
+def read_ledger(path: Path, file: str, validation: ValidationCache) -> Ledger | None:
     """The ledger; None when there is no file.
 
     Raises ConfigError when the file is there and is not a ledger that this
@@ -128,7 +128,7 @@ def read_ledger(path: Path, file: str, verdicts: Verdicts) -> Ledger | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    return parse_ledger(content, file, verdicts)
+    return parse_ledger(content, file, validation)
 
 
 def versioned_document(content: bytes, file: str, newest: int) -> Any:
@@ -144,10 +144,10 @@ def versioned_document(content: bytes, file: str, newest: int) -> Any:
     return document
 
 
-def parse_ledger(content: bytes, file: str, verdicts: Verdicts) -> Ledger:
+def parse_ledger(content: bytes, file: str, validation: ValidationCache) -> Ledger:
     """The checked ledger. Raises ConfigError as `read_ledger` does."""
     document = versioned_document(content, file, SCHEMA)
-    faults = verdicts.check("ledger", document, content, file) or _repeated(document["cells"], file)
+    faults = validation.check("ledger", document, content, file) or _repeated(document["cells"], file)
     if faults:
         raise ConfigError(faults)
     return Ledger(

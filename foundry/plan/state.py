@@ -113,7 +113,7 @@ class States:
                 faults.append(Fault(str(self.config.lock_path(cell.family.name)), "$.base", error.message))
         if faults:
             raise ConfigError(faults)
-        self.config.verdicts.keep()
+        self.config.validation.keep()
         return states
 
     @cached_property
@@ -170,7 +170,7 @@ class States:
         for driver in self.plan.by_driver:
             path = ledger_path(self.config.build, driver)
             try:
-                found = read_ledger(self.config.root / path, str(path), self.config.verdicts)
+                found = read_ledger(self.config.root / path, str(path), self.config.validation)
             except ConfigError as error:
                 faults += error.faults
                 hint = hint or error.hint

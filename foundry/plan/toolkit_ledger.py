@@ -12,7 +12,7 @@ from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
 from foundry.base.files import pretty_json
-from foundry.base.schema import Verdicts
+from foundry.base.schema import ValidationCache
 from foundry.base.versions import version_key
 from foundry.plan.ledger import versioned_document
 
@@ -50,10 +50,10 @@ def ledger_path(build: Path) -> Path:
     return build / "dtk" / "ledger.json"
 
 
-def parse_toolkit_ledger(content: bytes, file: str, verdicts: Verdicts) -> ToolkitLedger:
+def parse_toolkit_ledger(content: bytes, file: str, validation: ValidationCache) -> ToolkitLedger:
     """The checked ledger. Raises ConfigError for what is none, or one of a newer version: never "nothing published"."""
     document = versioned_document(content, file, SCHEMA)
-    faults = verdicts.check("dtk-ledger", document, content, file)
+    faults = validation.check("dtk-ledger", document, content, file)
     kernels = [row["kernel"] for row in document["toolkits"]] if not faults else []
     for kernel in sorted({kernel for kernel in kernels if kernels.count(kernel) > 1}):
         faults = [*faults, Fault(file, "$.toolkits", f"{kernel} is there twice")]

@@ -31,7 +31,7 @@ def read_kernels(foundry: Foundry) -> KernelList:
         return NO_KERNELS
     except ValueError as error:
         raise ConfigError([Fault(name, "", f"is not JSON: {error}")]) from error
-    faults = foundry.config.verdicts.faults("kernels", document, name)
+    faults = foundry.config.validation.faults("kernels", document, name)
     if faults:
         raise ConfigError(faults)
     found: KernelList = document

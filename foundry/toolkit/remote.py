@@ -63,7 +63,7 @@ def read_remote(foundry: Foundry, writer: Writer) -> tuple[bytes | None, Toolkit
     content = get_document(writer, TAG, MEDIA_TYPE)
     if content is None:
         return None, ToolkitLedger()
-    ledger = parse_toolkit_ledger(content, f"{writer.name}:{TAG}", foundry.config.verdicts)
+    ledger = parse_toolkit_ledger(content, f"{writer.name}:{TAG}", foundry.config.validation)
     return content, _adopted(foundry, writer, ledger)
 
 

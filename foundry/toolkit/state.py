@@ -91,7 +91,7 @@ def read_ledger(foundry: Foundry) -> ToolkitLedger:
         content = (foundry.root / path).read_bytes()
     except FileNotFoundError:
         return ToolkitLedger()
-    return parse_toolkit_ledger(content, str(path), foundry.config.verdicts)
+    return parse_toolkit_ledger(content, str(path), foundry.config.validation)
 
 
 def has_ledger(foundry: Foundry) -> bool:

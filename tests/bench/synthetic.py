@@ -138,6 +138,6 @@ def _fill_cell(one: Foundry, cell: Cell, key: CellKey) -> None:
 def _record(one: Foundry, folder: Path, stage: str, facts: Mapping[str, Any]) -> None:
     path = folder / f"{stage}.json"
     write_record(path, stage, facts)
-    faults = one.config.verdicts.faults(f"record-{stage}", read_record(path, stage), str(path))
+    faults = one.config.validation.faults(f"record-{stage}", read_record(path, stage), str(path))
     if faults:
         raise RuntimeError(f"the synthetic record is not valid: {faults[0].render()}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foundry.base.schema import Verdicts
+from foundry.base.schema import ValidationCache
 from foundry.podman.engine import Engine
 from tests.harness.clone import ROOT, Clone
 
@@ -75,13 +75,13 @@ def test_kmm_can_use_it(loaded: tuple[str, str], built: Clone, engine: Engine, t
 
 
 def test_records_keep_to_their_schemas(built: Clone) -> None:
-    verdicts = Verdicts(ROOT / "schemas", built.root / "none.json")
+    validation = ValidationCache(ROOT / "schemas", built.root / "none.json")
     records = [*built.build.glob("cells/*/module.json"), *built.build.glob("cells/*/image.json"),
                *built.build.glob("sources/*/fetch.json"), *built.build.glob("sources/*/source.json")]
     assert len(records) == 2 * 5 + 2 * 2
     for path in records:
         document = json.loads(path.read_text())
-        assert verdicts.faults(f"record-{document['stage']}", document, str(path)) == []
+        assert validation.faults(f"record-{document['stage']}", document, str(path)) == []
 
 
 def test_labels_that_are_addresses_resolve_in_the_profile(built: Clone, kernels: list[str], services: Clone) -> None:

@@ -23,7 +23,8 @@ def refused(project: Project, *args: str) -> Done:
     assert done.code == 2, done
     assert "\n  hint: " in done.err, done.err
     assert done.out == ""
-    assert files(project) - before <= {"build/local/.run.lock", "build/local/verdicts.json", "build/local/parsed.json"}
+    kept = ("validation.json", "parsed.json", ".run.lock")
+    assert files(project) - before <= {f"build/local/{name}" for name in kept}
     return done
 
 

@@ -85,9 +85,9 @@ def test_an_archive(clone: Archivist, server: Server, key: Key, rpms: list[Path]
     assert {"README.md", "REUSE.toml", "LICENSES/GPL-2.0-only.txt", *kept} <= {*branch}
     clone.proven()
     record = json.loads((clone.build / "archive/neuron.json").read_text())
-    from foundry.base.schema import Verdicts
+    from foundry.base.schema import ValidationCache
 
-    assert Verdicts(clone.root / "schemas", clone.root / "x").faults("record-archive", record, "record") == []
+    assert ValidationCache(clone.root / "schemas", clone.root / "x").faults("record-archive", record, "record") == []
 
 
 def gmt(seconds: int) -> str:

@@ -26,7 +26,7 @@ from tests.unit.formats.test_fuzz_package import many, mutations
 from tests.unit.plan.test_state import NAME, build, ledger
 
 DRIVER = "2.22.2.0"
-VERDICTS = "build/local/verdicts.json"
+VALIDATION = "build/local/validation.json"
 LEDGER = str(ledger_path(Path("build/local"), DRIVER))
 CELL = f"build/local/cells/{NAME}"
 SOURCE = f"build/local/sources/{DRIVER}"
@@ -36,7 +36,7 @@ JSON = (
 YAML = ("config/defaults.yaml", "config/drivers/neuron.yaml", "config/profiles/local.yaml")
 RECORDS = (
     f"{CELL}/module.json", f"{CELL}/image.json", f"{CELL}/failure.json", f"{SOURCE}/fetch.json",
-    f"{SOURCE}/source.json", VERDICTS,
+    f"{SOURCE}/source.json", VALIDATION,
 )
 
 
@@ -99,7 +99,7 @@ def refused(file: str, content: bytes) -> str:
         assert len(said.encode()) < 100_000
     finally:
         (CHECKOUT / file).write_bytes(CONTENT[file])
-        (CHECKOUT / VERDICTS).write_bytes(CONTENT[VERDICTS])
+        (CHECKOUT / VALIDATION).write_bytes(CONTENT[VALIDATION])
     assert everything(Path(_FOLDER.name)) == before
     return said
 

@@ -169,7 +169,7 @@ def test_entries_without_kernel_stay_readable(checkout: Checkout) -> None:
 
 def test_good_files_are_not_checked_twice(checkout: Checkout) -> None:
     load(checkout)
-    kept = checkout.root / "build/local/verdicts.json"
+    kept = checkout.root / "build/local/validation.json"
     assert len(json.loads(kept.read_text(encoding="utf-8"))) == 10
     before = kept.stat().st_mtime_ns
     load(checkout)
@@ -271,8 +271,8 @@ def test_versions_are_short(checkout: Checkout) -> None:
     ]
 
 
-def test_verdicts_that_are_none(checkout: Checkout) -> None:
-    checkout.write("build/local/verdicts.json", [["x"], 1, None])
+def test_a_validation_cache_that_is_none(checkout: Checkout) -> None:
+    checkout.write("build/local/validation.json", [["x"], 1, None])
     assert load(checkout).wants
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import ConfigError
-from foundry.base.schema import Verdicts
+from foundry.base.schema import ValidationCache
 from foundry.plan.ledger import SCHEMA, Ledger, parse_ledger, read_ledger
 from foundry.plan.rows import Content, Revision, Row
 from tests.harness.checkout import ROOT
@@ -31,8 +31,8 @@ def ledger(*rows: Row, **more: Any) -> Ledger:
 
 
 @pytest.fixture
-def verdicts(tmp_path: Path) -> Verdicts:
-    return Verdicts(ROOT / "schemas", tmp_path / "verdicts.json")
+def validation(tmp_path: Path) -> ValidationCache:
+    return ValidationCache(ROOT / "schemas", tmp_path / "validation.json")
 
 
 def revision_of(one: Ledger, number: int) -> Revision:
@@ -79,7 +79,7 @@ def test_a_row_that_changes_twice_before_it_is_noted() -> None:
     assert back.with_revision() == first, "and back again is no change"
 
 
-def test_a_cell_that_is_published_anew_knows_what_it_was(verdicts: Verdicts) -> None:
+def test_a_cell_that_is_published_anew_knows_what_it_was(validation: ValidationCache) -> None:
     """A checkout that lost its ledger published a cell; the one that others keep says in which revision it was."""
     theirs = ledger(row(KERNELS[0], 1, published="2026-01-01T00:00:00Z")).with_revision()
     mine = ledger(row(KERNELS[0], 2, published="2026-02-01T00:00:00Z"))
@@ -95,7 +95,7 @@ def test_of_two_rows_the_later_one_stays() -> None:
     assert ledger(row(KERNELS[0], 1)).merged(ledger(new)) == ledger(new), "a row without a time is the older one"
 
 
-def test_series_and_sources_stay(verdicts: Verdicts) -> None:
+def test_series_and_sources_stay(validation: ValidationCache) -> None:
     patch = {"id": "a", "why": "b", "edits": [{"file": "x.c", "find": "a", "replace": "b", "matches": 1}]}
     name = "f" * 64
     first = ledger().with_row(row(KERNELS[0], key_inputs={"patches": name}), [patch])
@@ -105,7 +105,7 @@ def test_series_and_sources_stay(verdicts: Verdicts) -> None:
     for merged in (first.merged(other), other.merged(first), first.with_row(row(KERNELS[1]), [])):
         assert merged.series == {name: [patch]}
         assert merged.sources == source
-    again = parse_ledger(first.to_bytes(), "x", verdicts)
+    again = parse_ledger(first.to_bytes(), "x", validation)
     assert again == first
     assert again.to_bytes() == first.to_bytes()
 
@@ -130,28 +130,28 @@ def test_of_two_archives_that_of_the_later_revision_stays() -> None:
     ({"driver": "d", "family": "neuron", "cells": []}, "schema"), ([], "is not of type 'object'"),
     ({"schema": 3, "driver": "d", "family": "neuron", "cells": [{"kernel": "x"}]}, "$.cells[0]"),
 ])
-def test_what_is_no_ledger_is_refused(verdicts: Verdicts, document: object, says: str, tmp_path: Path) -> None:
+def test_what_is_no_ledger_is_refused(validation: ValidationCache, document: object, says: str, tmp_path: Path) -> None:
     path = tmp_path / "images.json"
     path.write_text(json.dumps(document))
     with pytest.raises(ConfigError) as raised:
-        read_ledger(path, "images.json", verdicts)
+        read_ledger(path, "images.json", validation)
     assert says in raised.value.render()
     assert raised.value.exit_code == 2
 
 
-def test_no_json_and_no_file(verdicts: Verdicts, tmp_path: Path) -> None:
-    assert read_ledger(tmp_path / "none", "none", verdicts) is None
+def test_no_json_and_no_file(validation: ValidationCache, tmp_path: Path) -> None:
+    assert read_ledger(tmp_path / "none", "none", validation) is None
     for content in (b"", b"{", b"<html>", b'{"schema": 2, "schema": 1}'):
         with pytest.raises(ConfigError):
-            parse_ledger(content, "x", verdicts)
+            parse_ledger(content, "x", validation)
 
 
-def test_two_rows_of_one_cell_are_refused(verdicts: Verdicts) -> None:
+def test_two_rows_of_one_cell_are_refused(validation: ValidationCache) -> None:
     """One of them would be lost silently."""
     document = {"schema": SCHEMA, "driver": "d", "family": "neuron", "cells": [
         row(KERNELS[0], 1).as_data(), row(KERNELS[0], 2).as_data()]}
     with pytest.raises(ConfigError, match="twice"):
-        parse_ledger(json.dumps(document).encode(), "x", verdicts)
+        parse_ledger(json.dumps(document).encode(), "x", validation)
 
 
 # -- any ledgers ---------------------------------------------------------------

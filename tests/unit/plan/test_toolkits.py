@@ -8,7 +8,7 @@ import pytest
 
 from foundry.base.errors import ConfigError
 from foundry.base.names import kernel_arch, kernel_tag
-from foundry.base.schema import Verdicts
+from foundry.base.schema import ValidationCache
 from foundry.config.toolkit_recipes import ToolkitRecipe, recipe_faults
 from foundry.formats.modules.compiler import match
 from foundry.plan.toolkit_ledger import ToolkitLedger, parse_toolkit_ledger
@@ -70,8 +70,8 @@ def test_the_later_row_stays(tmp_path: Path) -> None:
     other = row(STREAM, "2026-01-01T00:00:00Z")
     mine, theirs = ToolkitLedger({RHEL: old}), ToolkitLedger({RHEL: new, STREAM: other})
     assert mine.merged(theirs).rows == theirs.merged(mine).rows == {RHEL: new, STREAM: other}
-    verdicts = Verdicts(ROOT / "schemas", tmp_path / "verdicts.json")
-    assert parse_toolkit_ledger(theirs.to_bytes(), "x", verdicts) == theirs
+    validation = ValidationCache(ROOT / "schemas", tmp_path / "validation.json")
+    assert parse_toolkit_ledger(theirs.to_bytes(), "x", validation) == theirs
 
 
 @pytest.mark.parametrize("content, words", [
@@ -80,10 +80,10 @@ def test_the_later_row_stays(tmp_path: Path) -> None:
 ])
 def test_what_is_no_ledger(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        parse_toolkit_ledger(content, "x", Verdicts(ROOT / "schemas", tmp_path / "verdicts.json"))
+        parse_toolkit_ledger(content, "x", ValidationCache(ROOT / "schemas", tmp_path / "validation.json"))
 
 
 def test_a_kernel_twice(tmp_path: Path) -> None:
     ledger = ToolkitLedger({"a": row(RHEL, "2026"), "b": row(RHEL, "2027")})
     with pytest.raises(ConfigError, match="is there twice"):
-        parse_toolkit_ledger(ledger.to_bytes(), "x", Verdicts(ROOT / "schemas", tmp_path / "verdicts.json"))
+        parse_toolkit_ledger(ledger.to_bytes(), "x", ValidationCache(ROOT / "schemas", tmp_path / "validation.json"))
