@@ -192,19 +192,6 @@ def test_a_toolkit_that_the_catalogue_no_longer_has(checkout: Checkout) -> None:
     assert (found.state, found.reason, found.cell.toolkit) == (PENDING, "changed: the toolkit", FIRST)
 
 
-def test_a_row_may_say_its_toolkit_by_its_name_alone(checkout: Checkout) -> None:
-    """Ledgers had no parts of keys once."""
-    checkout.publishes("kmod")
-    toolkits(checkout, v4_16_48="b")
-    document = ledger(checkout)
-    del document["cells"][0]["key_inputs"]
-    document["cells"][0]["toolkit"] = SECOND
-    put_ledger(checkout, document)
-    toolkits(checkout, v4_16_30="a", v4_16_48="b")
-    found = state(checkout)
-    assert (found.state, found.cell.toolkit) == (PUBLISHED, SECOND)
-
-
 def test_an_image_alone_says_its_toolkit(checkout: Checkout) -> None:
     toolkits(checkout, v4_16_48="b")
     folder = build(checkout)

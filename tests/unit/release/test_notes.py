@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from foundry.plan.ledger import Ledger
+from foundry.plan.rows import row_from
 from foundry.release.notes import checksums, current, facts_of, notes
 from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
+from tests.harness.ledgers import ledger_document, ledger_row
 
 DRIVER = "2.22.2.0"
 ONE = f"{DRIVER}-{OLD}"
@@ -71,16 +73,14 @@ def test_faults_of_the_moment_are_not(project: Checkout, reason: str, more: dict
 
 def test_what_is_published_all_the_same_is_said(project: Checkout) -> None:
     foundry = failed(project, "no")
-    row = {"kernel": OLD, "arch": "x86_64", "key": "0" * 64, "digest": "sha256:" + "1" * 64, "tags": ["t"],
-           "releases": ["4.16.30"]}
+    row = row_from(ledger_row(OLD))
     ledgers = [Ledger(DRIVER, "neuron", rows) for rows in ({}, {(OLD, "x86_64"): row}, {(NEW, "x86_64"): row})]
     assert [facts_of(foundry, one).unbuilt[0].published for one in ledgers] == [False, True, False]
 
 
 def test_nothing_of_this_machine_is_in_the_files(project: Checkout) -> None:
     failed(project, f"{project.root}/build/local/work/a.c:10: error: no")
-    project.write(f"build/local/release/{DRIVER}/images.json",
-                  {"schema": 2, "driver": DRIVER, "family": "neuron", "cells": []})
+    project.write(f"build/local/release/{DRIVER}/images.json", ledger_document())
     foundry = open_foundry(project.root)
     notes(foundry, DRIVER)
     folder = Path(project.root, "build/local/release", DRIVER)
