@@ -16,6 +16,7 @@ from foundry.base.versions import in_range, kernel_version
 from foundry.config.patches import Patch, applying
 from foundry.release.corresponding_source import ModifiedSource, Series, asset_name, build_files, write_modified_source
 from foundry.run.context import Foundry, open_foundry
+from tasks.session import sandbox
 from tests.harness.clone import Clone
 
 DRIVER = "2.28.0.0"
@@ -62,7 +63,7 @@ def test_the_readme_makes_the_same_modules(
     assert run.code == 0, run.text
     for name, value in clone.environment().items():
         monkeypatch.setenv(name, value)
-    foundry = open_foundry(clone.root)
+    foundry = open_foundry(clone.root, sandbox)
     source = modified_source(foundry)
     archive = tmp_path / asset_name(source.package_name, DRIVER)
     write_modified_source(archive, source)
