@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from foundry.base.errors import ConfigError
-from foundry.base.records import output_facts, write_record
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
 from foundry.plan.keys import CellKey
@@ -17,9 +16,9 @@ from foundry.plan.ledger import SCHEMA, ledger_path
 from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
 from tests.harness.checkout import CATALOGUE, DTK, OLD, Checkout, entry
 from tests.harness.ledgers import ledger_document, ledger_row
+from tests.harness.leftovers import DIGEST, leave_built
 
 NAME = f"2.22.2.0-{OLD}"
-DIGEST = "sha256:" + "f" * 64
 
 
 def states(checkout: Checkout, *, force: bool = False) -> States:
@@ -37,21 +36,7 @@ def key(checkout: Checkout) -> CellKey:
 
 
 def build(checkout: Checkout) -> Path:
-    """Leave what the stages leave, with small files."""
-    folder = checkout.root / "build/local/cells" / NAME
-    folder.mkdir(parents=True)
-    (folder / "neuron.ko").write_bytes(b"module")
-    (folder / "image.oci.tar").write_bytes(b"image")
-    one = key(checkout)
-    common = {"driver": "2.22.2.0", "family": "neuron", "kernel": OLD, "arch": "x86_64", "inputs": {}}
-    write_record(folder / "module.json", "module", {
-        **common, "key": one.module, "key_inputs": one.module_parts, "outputs": output_facts(folder, ["neuron.ko"]),
-    })
-    write_record(folder / "image.json", "image", {
-        **common, "key": one.key, "key_inputs": one.parts, "outputs": output_facts(folder, ["image.oci.tar"]),
-        "digest": DIGEST,
-    })
-    return folder
+    return leave_built(states(checkout), NAME)
 
 
 def ledger(checkout: Checkout, **changes: Any) -> dict[str, Any]:
