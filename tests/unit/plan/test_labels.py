@@ -1,0 +1,76 @@
+"""Labels: the time is that of the newest input, no label is empty, and a family's own labels go first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from foundry.base.errors import FoundryError
+from foundry.config.load import load_config
+from foundry.config.profile import Profile
+from foundry.plan.cells import make_plan
+from foundry.plan.labels import created, make_labels
+from tests.harness.checkout import LOCK, OLD, Checkout
+
+BASE = {"created": "2025-01-02T03:04:05Z"}  # 1735787045
+FAMILY = "config/drivers/neuron.yaml"
+
+
+@pytest.mark.parametrize("built, wanted", [(1, 1735787045), (1735787045, 1735787045), (1735787046, 1735787046)])
+def test_the_newest_of_package_and_base(built: int, wanted: int) -> None:
+    assert created({"build_time": built}, BASE) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2025-02-30T00:00:00Z", "0001-01-01"])
+def test_a_time_that_there_is_not(text: str) -> None:
+    with pytest.raises(FoundryError) as caught:
+        created({"build_time": 1}, {"created": text})
+    assert caught.value.reason == "lock-unreadable"
+
+
+def labels(
+    checkout: Checkout, package: dict[str, Any] | None = None, base: dict[str, Any] | None = None
+) -> dict[str, str]:
+    config = load_config(checkout.root, Profile("local", "test"))
+    cell = make_plan(config).cells[0]
+    whole = {**LOCK["packages"]["2.22.2.0"], **(package or {})}
+    return make_labels(cell, whole, LOCK["base"] if base is None else base, config.settings)
+
+
+def test_facts_fill_the_labels(checkout: Checkout) -> None:
+    found = labels(checkout)
+    assert found["kernel-version"] == OLD
+    assert found["org.opencontainers.image.version"] == f"2.22.2.0-{OLD}"
+    assert found["org.opencontainers.image.base.digest"] == LOCK["base"]["digest"]
+
+
+@pytest.mark.parametrize("license_", ["", " ", "\t"])
+def test_a_label_that_would_be_empty_is_an_error(checkout: Checkout, license_: str) -> None:
+    with pytest.raises(FoundryError, match=r"neuron-driver\.license") as caught:
+        labels(checkout, {"license": license_})
+    assert caught.value.reason == "label-empty"
+
+
+def without_own_busybox_labels(checkout: Checkout) -> None:
+    text = (checkout.root / FAMILY).read_text(encoding="utf-8")
+    checkout.write(FAMILY, "".join(line for line in text.splitlines(True) if not line.startswith("  busybox.")))
+
+
+def test_busyboxs_labels_are_for_bases_that_have_it(checkout: Checkout) -> None:
+    without_own_busybox_labels(checkout)
+    assert labels(checkout)["busybox.version"] == LOCK["base"]["busybox"]["version"]
+    bare = {name: value for name, value in LOCK["base"].items() if name != "busybox"}
+    assert not [name for name in labels(checkout, base=bare) if name.startswith("busybox.")]
+
+
+def test_a_familys_own_label_goes_before(checkout: Checkout) -> None:
+    checkout.edit(FAMILY, "  busybox.license: GPL-2.0\n", "  busybox.license: of the family\n")
+    assert labels(checkout)["busybox.license"] == "of the family"
+
+
+def test_a_backup_that_is_not_there_is_the_source(checkout: Checkout) -> None:
+    busybox = {"version": "1", "source": "https://a/x", "source_backup": "https://b/x"}
+    with_backup = {**LOCK["base"], "busybox": busybox}
+    assert labels(checkout, base=with_backup)["busybox.source.backup"] == "https://b/x"
+    assert labels(checkout)["busybox.source.backup"] == LOCK["base"]["busybox"]["source"]
