@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -31,35 +32,59 @@ def entry(name: str, crc: int) -> bytes:
     return struct.pack("<Q56s", crc, name.encode())
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How the parts of an ELF file are packed; the file header begins behind the identification."""
+
+    wide: bool = True
+    order: str = "<"
+
+    def symbol(self, name: int, info: int, section: int) -> bytes:
+        if self.wide:
+            return struct.pack(f"{self.order}IBBHQQ", name, info, 0, section, 0, 0)
+        return struct.pack(f"{self.order}IIIBBH", name, 0, 0, info, 0, section)
+
+    def section(self, name: int, sort: int, place: int, content: bytes, link: int, size: int) -> bytes:
+        return struct.pack(f"{self.order}{'IIQQQQIIQQ' if self.wide else '10I'}", name, sort, 0, 0, place, len(content),
+                           link, 1, 1, size)
+
+    def head(self, kind: int, machine: int, sections: int, count: int) -> bytes:
+        own, each = (64, 64) if self.wide else (52, 40)
+        return b"\x7fELF" + bytes((1 + self.wide, 1 if self.order == "<" else 2, 1, 0)) + bytes(8) + struct.pack(
+            f"{self.order}HHI{'QQQ' if self.wide else 'III'}I6H", kind, machine, 1, 0, 0, sections, 0, own, 0, 0, each,
+            count, count - 1)
+
+
 def module(
     *, modinfo: bytes = MODINFO, versions: bytes | None = None, machine: int = 62, kind: int = 1,
     undefined: tuple[tuple[str, int], ...] = (("printk", GLOBAL), ("kfree", GLOBAL), ("maybe", WEAK)),
-    extra: dict[str, bytes] | None = None,
+    defined: tuple[str, ...] = ("init_module",), extra: dict[str, bytes] | None = None, layout: Layout = Layout(),
 ) -> bytes:
-    """A 64-bit little-endian ELF file with the sections that a module has."""
+    """An ELF file with the sections that a module has."""
     if versions is None:
         versions = b"".join(entry(name, crc) for name, crc in VERSIONS.items())
-    strings = b"\0"
-    symbols = struct.pack("<IBBHQQ", 0, 0, 0, 0, 0, 0)
-    for name, binding in undefined:
-        symbols += struct.pack("<IBBHQQ", len(strings), binding << 4, 0, 0, 0, 0)
+    strings, symbols = b"\0", layout.symbol(0, 0, 0)
+    for name, binding, section in (*((*one, 0) for one in undefined), *((name, GLOBAL, 1) for name in defined)):
+        symbols += layout.symbol(len(strings), binding << 4, section)
         strings += name.encode() + b"\0"
-    symbols += struct.pack("<IBBHQQ", len(strings), GLOBAL << 4 | 2, 0, 1, 0, 0)
-    strings += b"init_module\0"
     parts = {".modinfo": modinfo, "__versions": versions, **(extra or {}), ".symtab": symbols, ".strtab": strings}
     names = b"\0" + b"".join(name.encode() + b"\0" for name in (*parts, ".shstrtab"))
     parts[".shstrtab"] = names
-    body, headers, place = b"", bytes(64), 64
+    place = len(layout.head(0, 0, 0, 1))
+    body, headers = b"", bytes(len(layout.section(0, 0, 0, b"", 0, 0)))
     for number, (name, content) in enumerate(parts.items(), 1):
-        sort, link, size = {".symtab": (2, number + 1, 24), ".strtab": (3, 0, 0), ".shstrtab": (3, 0, 0)}.get(
-            name, (1, 0, 0))
-        headers += struct.pack(
-            "<IIQQQQIIQQ", names.index(name.encode() + b"\0"), sort, 0, 0, place, len(content), link, 1, 1, size)
+        sort, link, size = {".symtab": (2, number + 1, len(layout.symbol(0, 0, 0))), ".strtab": (3, 0, 0),
+                            ".shstrtab": (3, 0, 0)}.get(name, (1, 0, 0))
+        headers += layout.section(names.index(name.encode() + b"\0"), sort, place + len(body), content, link, size)
         body += content
-        place += len(content)
-    head = b"\x7fELF" + bytes((2, 1, 1, 0)) + bytes(8) + struct.pack(
-        "<HHIQQQIHHHHHH", kind, machine, 1, 0, 0, place, 0, 64, 0, 0, 64, len(parts) + 1, len(parts))
-    return head + body + headers
+    return layout.head(kind, machine, place + len(body), len(parts) + 1) + body + headers
+
+
+def reaching_out(data: bytes) -> bytes:
+    """The same file, its first section said to be longer than all of it."""
+    [start] = struct.unpack_from("<Q", data, 40)
+    place = start + 64 + 32  # of sh_size in the second header
+    return data[:place] + struct.pack("<Q", len(data)) + data[place + 8:]
 
 
 def test_reads_what_a_module_says() -> None:
@@ -81,6 +106,43 @@ def test_names_other_machines() -> None:
     assert parse_module(module(machine=243)).machine == "EM_RISCV"
 
 
+def test_a_machine_has_its_byte_order() -> None:
+    """Crossed, it is not the machine that kernels call by that name."""
+    mainframe = module(machine=22, layout=Layout(order=">"), versions=struct.pack(">Q56s", 7, b"kfree"))
+    facts = parse_module(mainframe)
+    assert (facts.machine, facts.versions, facts.imports) == ("s390x", {"kfree": 7}, ("kfree", "printk"))
+    assert parse_module(module(machine=22)).machine == "EM_S390"
+    assert parse_module(module(machine=21)).machine == "ppc64le"
+    assert parse_module(module(machine=21, layout=Layout(order=">"))).machine == "EM_PPC64"
+
+
+def test_a_narrow_machine_has_short_crcs() -> None:
+    """struct modversion_info holds an unsigned long."""
+    facts = parse_module(module(machine=40, layout=Layout(wide=False), versions=struct.pack("<I60s", 7, b"kfree")))
+    assert (facts.machine, facts.versions, facts.name) == ("EM_ARM", {"kfree": 7}, "probe")
+
+
+def test_what_a_module_exports_is_what_it_defines() -> None:
+    facts = parse_module(module(undefined=(("__ksymtab_of_others", GLOBAL),),
+                                defined=("init_module", "__ksymtab_b", "__ksymtab_a", "ksymtab_c")))
+    assert facts.exports == ("a", "b")
+
+
+def test_an_import_that_the_kernel_ignores() -> None:
+    facts = parse_module(module(undefined=(("_GLOBAL_OFFSET_TABLE_", GLOBAL), ("kfree", GLOBAL))))
+    assert facts.imports == ("kfree",)
+
+
+def test_a_signature_counts_at_the_end_alone() -> None:
+    """The kernel looks there; a file that merely holds the words is not signed."""
+    assert not parse_module(module(modinfo=MODINFO + b"description=~Module signature appended~\n\0")).signed
+
+
+def test_the_first_section_of_a_name_counts() -> None:
+    data = module(extra={".modinfx": b"name=second\0"}).replace(b".modinfx\0", b".modinfo\0")
+    assert parse_module(data).name == "probe"
+
+
 def test_the_first_entry_of_a_symbol_counts() -> None:
     facts = parse_module(module(versions=entry("kfree", 7) + entry("kfree", 8)))
     assert facts.versions == {"kfree": 7}
@@ -99,6 +161,8 @@ def test_reads_the_long_names_of_newer_kernels() -> None:
     (module(kind=3), "no relocatable object"),
     (module(versions=b"x" * 65), "damaged __versions"),
     (module(extra={"__version_ext_crcs": b"12345"}), "damaged __version_ext"),
+    (module(extra={"__version_ext_crcs": bytes(12), "__version_ext_names": b"a\0b"}), "damaged __version_ext"),
+    (reaching_out(module()), "section .modinfo ends behind the end of the file"),
     (module().replace(b"\0.modinfo", b"\0.comment"), "no kernel module"),
 ])
 def test_refuses_what_is_no_module(data: bytes, words: str) -> None:
@@ -194,6 +258,21 @@ def test_siblings_export_too(tmp_path: Path) -> None:
                   versions=entry("module_layout", 0x1111) + entry("kfree", 0x2222) + entry("beside", 9))
     assert report(tmp_path, data, siblings={"beside": Export(9, "beside", "EXPORT_SYMBOL", "")}).ok
     assert report(tmp_path, data, siblings={"beside": Export(8, "beside", "EXPORT_SYMBOL", "")}).broken == ("crcs",)
+
+
+def test_what_the_kernel_exports_goes_before_a_sibling(tmp_path: Path) -> None:
+    """The kernel resolves a name to its own symbol first."""
+    assert report(tmp_path, module(), siblings={"kfree": Export(1, "beside", "EXPORT_SYMBOL", "")}).ok
+    data = module(versions=entry("module_layout", 0x1111) + entry("kfree", 1) + entry("printk", 0x3333))
+    assert report(tmp_path, data, siblings={"kfree": Export(1, "beside", "EXPORT_SYMBOL", "")}).broken == ("crcs",)
+
+
+def test_a_weak_import_may_be_missing_and_must_fit(tmp_path: Path) -> None:
+    data = module(versions=b"".join(entry(name, crc) for name, crc in VERSIONS.items()) + entry("maybe", 4))
+    assert report(tmp_path, data).ok
+    for crc, broken in ((4, ()), (5, ("crcs",))):
+        symvers = {**SYMVERS, "maybe": Export(crc, "vmlinux", "EXPORT_SYMBOL", "")}
+        assert report(tmp_path, data, symvers=symvers).broken == broken
 
 
 def test_without_modversions_no_crc_is_asked_for(tmp_path: Path) -> None:

@@ -226,3 +226,69 @@ def test_version_3_signatures(key: Key) -> None:
     facts = gpg.verify(DATA, made, key.file, key.fingerprint)
     assert (facts.fingerprint, facts.created) == (key.fingerprint, now)
     assert fault(DATA + b"x", made, key.file, key.fingerprint).reason == "signature-bad"
+
+
+FINGERPRINT = "A" * 40
+GOOD = f"GOODSIG {FINGERPRINT[-16:]} Test%20Vendor"
+
+
+def valid(digest: str = "8", signer: str = FINGERPRINT, primary: str = FINGERPRINT, made: int = 1700000000) -> str:
+    return f"VALIDSIG {signer} 2023-11-14 {made} 0 4 0 1 {digest} 00 {primary}"
+
+
+def said(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int, *lines: str, later: bool = False) -> str:
+    """The reason of the error where gpgv says this and ends so; empty where the signature counts."""
+    program, key = folder / "bin/gpgv", folder / "key"
+    program.parent.mkdir(exist_ok=True)
+    text = "".join(f"echo '[GNUPG:] {line}'\n" for line in lines)
+    program.write_text(f"#!/bin/sh\ncat > {folder / 'read'}\n{text}exit {code}\n")
+    program.chmod(0o755)
+    key.write_bytes(b"\x99binary")
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    try:
+        facts = gpg.verify(DATA, b"signature", key, FINGERPRINT, later=later)
+    except FoundryError as error:
+        return error.reason
+    assert (folder / "read").read_bytes() == DATA
+    assert facts == gpg.SignatureFacts(FINGERPRINT, FINGERPRINT[-16:], 1700000000, "Test Vendor")
+    return ""
+
+
+@pytest.mark.parametrize("code, lines, reason", [
+    (0, [GOOD, valid()], ""),
+    (2, [GOOD, valid()], "signature-bad"),
+    (0, [GOOD, valid(), "ERRSIG 1 1 8 00 0 9"], "signature-bad"),
+    (0, [GOOD, valid(), "BADSIG x y"], "signature-bad"),
+    (0, [GOOD, valid(), "NO_PUBKEY B"], "signature-wrong-key"),
+    (0, [GOOD, valid(), "REVKEYSIG x y"], "signature-key-revoked"),
+    (0, [GOOD, valid(), "EXPKEYSIG x y"], "signature-key-expired"),
+    (0, [GOOD, valid(), "EXPSIG x y"], "signature-expired"),
+    (0, [GOOD, GOOD, valid()], "signature-bad"),
+    (0, [GOOD, valid(), valid()], "signature-bad"),
+    (0, [GOOD], "signature-bad"),
+    (0, [valid()], "signature-bad"),
+    (0, [], "signature-bad"),
+    (0, [GOOD, f"VALIDSIG {FINGERPRINT} 2023-11-14 1700000000"], "signature-bad"),
+    (0, [GOOD, valid(digest="1")], "signature-weak"),
+    (0, [GOOD, valid(digest="2")], "signature-weak"),
+    (0, [GOOD, valid(digest="3")], "signature-weak"),
+    (0, [GOOD, valid(digest="10")], ""),
+    (0, [GOOD, valid(signer="B" * 40, primary="B" * 40)], "signature-wrong-key"),
+])
+def test_each_thing_that_gpgv_may_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, lines: list[str], reason: str
+) -> None:
+    """By a program that says what the real one says in cases that no key of a test makes (GnuPG, doc/DETAILS)."""
+    assert said(tmp_path, monkeypatch, code, *lines) == reason
+
+
+@pytest.mark.parametrize("made, ends, later, reason", [
+    (1700000000, 1700000001, True, ""), (1700000000, 1700000001, False, "signature-key-expired"),
+    (1700000000, 1700000000, True, "signature-key-expired"), (1700000000, 1699999999, True, "signature-key-expired"),
+])
+def test_an_expired_key_counts_where_it_was_good_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: int, ends: int, later: bool, reason: str
+) -> None:
+    lines = [GOOD.replace("GOODSIG", "EXPKEYSIG"), valid(made=made), f"KEYEXPIRED {ends}"]
+    assert said(tmp_path, monkeypatch, 0, *lines, later=later) == reason
+    assert said(tmp_path, monkeypatch, 0, *lines[:2], later=True) == "signature-key-expired", "nobody says when"

@@ -110,6 +110,31 @@ def test_series_and_sources_stay(validation: ValidationCache) -> None:
     assert again.to_bytes() == first.to_bytes()
 
 
+def test_of_two_rows_of_one_second_that_of_the_later_revision_stays() -> None:
+    old, new = (row(KERNELS[0], number, published="2026-01-02T03:04:05Z",
+                    revision=Revision(number, Content("sha256:" + "0" * 64, ()))) for number in (1, 2))
+    for one, other in ((ledger(old), ledger(new)), (ledger(new), ledger(old))):
+        assert one.merged(other).rows[KERNELS[0], "x86_64"].digest == new.digest
+
+
+def test_a_ledger_over_another_keeps_its_own_rows() -> None:
+    """Whatever their times: the other is believed only in what this one does not know."""
+    mine = ledger(row(KERNELS[0], 1, published="2026-01-01T00:00:00Z"), series={"s": [{"id": "mine"}]},
+                  sources={"a": {"sha256": "1"}})
+    theirs = ledger(row(KERNELS[0], 2, published="2026-02-01T00:00:00Z"), row(KERNELS[1], 3),
+                    series={"s": [{"id": "theirs"}], "t": []}, sources={"a": {"sha256": "2"}, "b": {"sha256": "3"}})
+    both = mine.over(theirs)
+    assert {kernel: one.digest[-1] for (kernel, _), one in both.rows.items()} == {KERNELS[0]: "1", KERNELS[1]: "3"}
+    assert both.series == {"s": [{"id": "mine"}], "t": []}
+    assert both.sources == {"a": {"sha256": "1"}, "b": {"sha256": "3"}}
+
+
+def test_a_cell_without_patches_leaves_no_series() -> None:
+    """Else every reader would meet a series of no patches under a hash."""
+    with_none = ledger().with_row(row(KERNELS[0], key_inputs={"patches": "1" * 64}), [])
+    assert (with_none.series, json.loads(with_none.to_bytes()).get("series")) == ({}, None)
+
+
 def test_of_two_archives_that_of_the_later_revision_stays() -> None:
     """It was made from more rows; the other checkout knows of none of them."""
     def archive(key: str) -> dict[str, dict[str, Any]]:
@@ -144,6 +169,11 @@ def test_no_json_and_no_file(validation: ValidationCache, tmp_path: Path) -> Non
     for content in (b"", b"{", b"<html>", b'{"schema": 2, "schema": 1}'):
         with pytest.raises(ConfigError):
             parse_ledger(content, "x", validation)
+
+
+def test_what_is_there_and_can_not_be_read_is_no_missing_ledger(validation: ValidationCache, tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        read_ledger(tmp_path, "images.json", validation)
 
 
 def test_two_rows_of_one_cell_are_refused(validation: ValidationCache) -> None:

@@ -1,0 +1,36 @@
+"""Which key must have signed: the fingerprint that a family pins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foundry.base.errors import ConfigError
+from foundry.config.family import Family
+from foundry.packages.signing import pinned_fingerprint
+
+FINGERPRINT, OTHER = "A" * 40, "B" * 40
+FAMILY = Family("thing", {}, (), "config/drivers/thing.yaml")
+
+
+def test_a_fingerprint_in_the_family_file(tmp_path: Path) -> None:
+    assert pinned_fingerprint(tmp_path, FAMILY, {"fingerprint": FINGERPRINT}) == FINGERPRINT
+
+
+def test_a_fingerprint_in_a_file_of_the_checkout(tmp_path: Path) -> None:
+    """It goes before: a profile that makes its own key names the file beside what the family pins."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/thing").write_text(f"{OTHER}\n")
+    both = {"fingerprint": FINGERPRINT, "fingerprint_file": "keys/thing"}
+    assert pinned_fingerprint(tmp_path, FAMILY, both) == OTHER
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    """Not the other fingerprint: who names a file wants that one."""
+    both = {"fingerprint": FINGERPRINT, "fingerprint_file": "keys/thing"}
+    with pytest.raises(ConfigError) as caught:
+        pinned_fingerprint(tmp_path, FAMILY, both, "$.packages[0]")
+    [fault] = caught.value.faults
+    assert (fault.file, fault.path) == ("config/drivers/thing.yaml", "$.packages[0].signing.fingerprint_file")
+    assert fault.message == "keys/thing does not exist"
