@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,36 @@ def patch(drivers: str = "*", kernels: str = "*", rhel: str = "*", matches: int 
 def test_inert_because(one: Patch, driver: str, kernel: str, why: str) -> None:
     assert one.inert_because(driver, kernel) == why
     assert bool(applying([one], driver, kernel)) is (not why)
+
+
+def test_a_patch_as_the_family_file_has_it() -> None:
+    edit = {"file": "a.c", "find": "x", "replace": "y", "matches": 3}
+    ranges = {"drivers": "<2", "kernels": ">=6.1", "rhel": ">=9.4"}
+    whole = Patch.from_config({"id": "p", "why": "w", **ranges, "edits": [edit]})
+    assert (whole.drivers, whole.kernels, whole.rhel) == ("<2", ">=6.1", ">=9.4")
+    assert whole.edits == (Edit("a.c", "x", "y", 3),)
+    assert Patch.from_config(whole.as_data()) == whole, "a ledger keeps it so"
+    bare = Patch.from_config({"id": "p", "why": "w", "edits": [edit]})
+    assert (bare.drivers, bare.kernels, bare.rhel) == ("*", "*", "*")
+
+
+def test_the_key_hangs_on_what_a_patch_does() -> None:
+    """And on its name, which the image shows; not on its ranges, which may be widened without a build."""
+    edit = Edit("a.c", "x", "y", 3)
+    one = Patch("p", "why", "*", "*", "*", (edit,))
+    assert one.as_key() == {"id": "p", "edits": [["a.c", "x", "y", 3]]}
+    same = [replace(one, why="z"), replace(one, drivers="<2"), replace(one, kernels=">1"), replace(one, rhel=">1")]
+    assert all(other.as_key() == one.as_key() for other in same)
+    others = [replace(one, id="q"), *(replace(one, edits=(replace(edit, **{name: value}),)) for name, value in (
+        ("file", "b.c"), ("find", "z"), ("replace", "z"), ("matches", 4)))]
+    assert all(other.as_key() != one.as_key() for other in others)
+
+
+def test_patches_apply_in_their_order() -> None:
+    """A later one may change what an earlier one wrote."""
+    ids = ["c", "a", "b"]
+    patches = [*(replace(patch(), id=name) for name in ids), replace(patch(drivers=">9"), id="d")]
+    assert [one.id for one in applying(patches, "1", EL.format("1.el9_4"))] == ids
 
 
 @pytest.fixture

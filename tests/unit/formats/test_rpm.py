@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -144,7 +145,8 @@ def test_an_index_that_is_cut_off_before_an_empty_store(tmp_path: Path) -> None:
     [
         {1000: None}, {1000: (6, "a/b")}, {1001: (6, "..")}, {1001: (6, "")}, {1022: (4, 1)}, {5011: (4, 99)},
         {1028: (4, [1])}, {1116: (4, [0, 0, 0, 9])}, {1116: (4, [0])}, {1117: (8, ["a", "b"])}, {1030: (4, [1])},
-        {5092: (8, ["0" * 64]), 5093: (4, 8)}, {1037: None},
+        {5092: (8, ["0" * 64]), 5093: (4, 8)}, {1037: None}, {1000: (6, ".")}, {1001: (6, "1 2")},
+        {1117: (8, ["t", "a.c", "a.c", "l"])},
     ],
 )
 def test_headers_that_contradict_themselves(tmp_path: Path, tags: dict[int, tuple[int, int] | None]) -> None:
@@ -159,6 +161,42 @@ def test_unsigned_digests_are_compared(tmp_path: Path) -> None:
 def test_a_signature_of_the_old_kind_is_found() -> None:
     package = rpm.parse_package(build(signatures={1005: (7, b"gpg"), 267: (7, b"dsa")}))
     assert (package.signature, package.header_signature) == (b"gpg", b"dsa")
+
+
+def test_a_payload_digest_of_another_kind_vouches_for_nothing() -> None:
+    """Only SHA-256 is compared; a header with another one, signed alone, says nothing of the payload."""
+    package = rpm.parse_package(build(GOOD, tags={5092: (8, ["a" * 128]), 5093: (4, 10)}))
+    assert package.payload_sha256 == ""
+    payload = build(GOOD)[rpm.parse_package(build(GOOD)).header_range[1]:]
+    digest = hashlib.sha256(payload).hexdigest()
+    vouched = rpm.parse_package(build(GOOD, tags={5092: (8, [digest.upper()]), 5093: (4, 8)}))
+    assert vouched.payload_sha256 == digest
+
+
+def test_the_content_is_all_that_resigning_leaves() -> None:
+    data, signed = build(GOOD), build(GOOD, signatures={1005: (7, b"gpg")})
+    package = rpm.parse_package(data)
+    assert package.content_sha256 == hashlib.sha256(data[package.header_range[0]:]).hexdigest()
+    assert rpm.parse_package(signed).content_sha256 == package.content_sha256
+    other = build(GOOD, tags={1014: (6, "MIT")})
+    assert rpm.parse_package(other).content_sha256 != package.content_sha256, "the header counts"
+
+
+def test_a_name_that_is_not_plain_text(tmp_path: Path) -> None:
+    for name in ("a\nb", "\x1b[31m", b"\xff".decode("utf-8", "surrogateescape")):
+        data = build(GOOD, tags={1117: (8, ["t", "PLACE", "run", "l"])})
+        raw = name.encode("utf-8", "surrogateescape")
+        data = data.replace(b"PLACE", raw.ljust(5, b"x"))
+        assert refused(tmp_path, data) == "rpm-unsafe-path"
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.rpm"
+    with path.open("wb") as stream:
+        stream.truncate(rpm.MAX_FILE + 1)  # holds no blocks
+    with pytest.raises(FoundryError) as caught:
+        rpm.read_package(path)
+    assert caught.value.reason == "rpm-too-large"
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

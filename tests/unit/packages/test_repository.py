@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,56 @@ def test_who_signed(server: Server, made: Made, dest: Path) -> None:
     assert fault(server, made, dest).reason == "signature-missing"
 
 
+def test_a_pinned_file(server: Server, made: Made, dest: Path) -> None:
+    """A pin in the family file is for packages that nobody signs, and holds for signed ones too."""
+    sha256 = rpmtools.sha256(file_of(server))
+    error = fault(server, made, dest, pinned_sha256="0" * 64)
+    assert (error.reason, sha256 in error.message) == ("pin-mismatch", True)
+    assert fault(server, made, dest, key_file=None, pinned_sha256="0" * 64).reason == "pin-mismatch"
+    assert fetch(server, made, dest, key_file=None, pinned_sha256=sha256).signature is None
+
+
+def test_an_unsigned_package_may_be_locked_instead(server: Server, made: Made, dest: Path) -> None:
+    content = rpm.read_package(file_of(server)).content_sha256
+    assert fault(server, made, dest, key_file=None, locked_content_sha256="0" * 64).reason == "lock-mismatch"
+    assert fetch(server, made, dest, key_file=None, locked_content_sha256=content).package.content_sha256 == content
+
+
+@pytest.mark.parametrize("names, version, arch, fits", [
+    (NAMES, "1.2.3", "noarch", True), (NAMES, "1.2.3-1", "noarch", True), ((), "1.2.3", "", True),
+    (NAMES, "1.2.3-2", "noarch", False), (NAMES, "1.2", "noarch", False), (NAMES, "1.2.3", "x86_64", False),
+    (["thing"], "1.2.3", "noarch", False), (["old-dkms"], "1.2.3", "noarch", False),
+])
+def test_what_a_package_says_it_is(names: tuple[str, ...], version: str, arch: str, fits: bool) -> None:
+    from tests.harness import rpmwriter
+
+    package = rpm.parse_package(rpmwriter.build())
+    if fits:
+        repository.check_label(package, names, version, arch, "thing.rpm")
+        return
+    with pytest.raises(FoundryError, match=r"but is thing-dkms-1\.2\.3-1\.noarch") as caught:
+        repository.check_label(package, names, version, arch, "thing.rpm")
+    assert caught.value.reason == "rpm-mislabelled"
+
+
+def test_a_signature_over_all_goes_before_one_over_the_header(made: Made) -> None:
+    """And covers header and payload: over the header alone it is none."""
+    from tests.harness import rpmwriter
+
+    plain = rpmwriter.build()
+    start, end = rpm.parse_package(plain).header_range
+    for covered, fits in ((plain[start:], True), (plain[start:end], False)):
+        signed = rpmwriter.build(signatures={1002: (7, rpmtools.sign_bytes(covered, made.key))})
+        package = rpm.parse_package(signed)
+        if fits:
+            facts = repository.verify_signature(signed, package, made.key.file, made.key.fingerprint)
+            assert facts.fingerprint == made.key.fingerprint
+        else:
+            with pytest.raises(FoundryError) as caught:
+                repository.verify_signature(signed, package, made.key.file, made.key.fingerprint)
+            assert caught.value.reason == "signature-bad"
+
+
 def test_a_signed_header_without_digest_does_not_vouch_for_the_payload(made: Made) -> None:
     from tests.harness import rpmwriter
 
@@ -228,6 +279,37 @@ def rewrite(server: Server, version: str, data: bytes) -> None:
     repomd.write_text(page)
     primary.unlink()
     (server.folder / "repodata/primary.xml.gz").write_bytes(packed)
+
+
+@pytest.mark.parametrize("name", ["open-checksum", "open-size", "size", "checksum"])
+def test_lists_are_held_against_what_repomd_says(server: Server, made: Made, dest: Path, name: str) -> None:
+    """Of the list as it is sent and as it is read; somebody who changes one has to change repomd.xml as well."""
+    repomd = server.folder / "repodata/repomd.xml"
+    text = repomd.read_text()
+    block = re.search(r'<data type="primary">.*?</data>', text, re.DOTALL)
+    assert block is not None
+    found = re.search(rf"<{name}[^>]*>([0-9a-f]+)</{name}>", block[0])
+    assert found is not None
+    other = str(int(found[1]) + 1) if "size" in name else found[1][::-1]
+    repomd.write_text(text.replace(block[0], block[0].replace(f">{found[1]}<", f">{other}<")))
+    assert fault(server, made, dest).reason == "digest-mismatch"
+
+
+def test_what_is_offered_is_what_is_fetched(server: Server, made: Made, dest: Path) -> None:
+    """The size and the digest in the list, before anything is read of the file."""
+    [offered] = [one for one in repository.list_packages(server.url).packages if one.version == "1.2.3"]
+    out = dest.parent
+    out.mkdir()
+    for wrong, reason in (
+        (replace(offered, size=offered.size + 1), "digest-mismatch"),
+        (replace(offered, sha256="0" * 64), "digest-mismatch"),
+        (replace(offered, size=offered.size - 1), "http-too-large"),
+        (replace(offered, size=rpm.MAX_FILE + 1), "rpm-too-large"),
+    ):
+        with pytest.raises(FoundryError) as caught:
+            repository.download_offered(server.url, wrong, out / "file", None, 60)
+        assert caught.value.reason == reason, wrong
+    assert repository.download_offered(server.url, offered, out / "file", None, 60).endswith(".rpm")
 
 
 def test_faults_of_the_server(server: Server, made: Made, dest: Path) -> None:
