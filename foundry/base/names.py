@@ -39,7 +39,7 @@ def tag_of(text: str) -> str:
 
 
 def is_kernel(text: str) -> bool:
-    """Whether `text` can be a kernel as ``uname -r`` prints it: the rule of schemas/catalogue.schema.json."""
+    """Whether `text` can be a kernel as ``uname -r`` prints it: the rule of schemas/common.schema.json."""
     return len(text) <= KERNEL_LIMIT and ".." not in text and _KERNEL.fullmatch(text) is not None
 
 

@@ -1,7 +1,8 @@
 """JSON Schema checks: all faults of a document at once, each with its path.
 
-The verdict on a content that was found good is kept by content hash, so that a
-run in which nothing changed does not import jsonschema (0.15 s).
+What was found good is kept by a hash over the document and its schema with all
+files that this refers to, so that a run in which nothing changed does not
+import jsonschema (0.15 s).
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ from typing import Any
 from foundry.base.errors import Fault
 from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomic
 
+SCHEMAS = Path("schemas")  # below the checkout; all that reads a schema finds it by this
+
 _KEPT = 500
+_REFERENCE = re.compile(rb'"\$ref"\s*:\s*"([^"#]+)')  # finding them takes no parsing in a run with nothing to do
+
+# A schema's files, itself first, as names and contents: what validation depends on.
+_Closure = tuple[tuple[str, bytes], ...]
 
 
 class ValidationCache:
     """The hashes of (schema, content) pairs known to be good, kept in one file."""
 
-    def __init__(self, schemas: Path, kept: Path) -> None:
-        self.schemas = schemas
+    def __init__(self, root: Path, kept: Path) -> None:
+        self.schemas = root / SCHEMAS
         self.kept = kept
         found = read_json(kept)
         self._good = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
@@ -32,13 +39,14 @@ class ValidationCache:
 
     def check(self, schema: str, document: Any, content: bytes, file: str) -> list[Fault]:
         """The faults of a document against ``schemas/<schema>.schema.json``; `file` names it in them."""
-        verdict = sha256_bytes(self._schema_bytes(schema) + b"\0" + content)
-        if verdict in self._known:
+        files = closure(self.schemas, schema)
+        pair = sha256_bytes(b"\0".join([*(data for _, data in files), content]))
+        if pair in self._known:
             return []
         faults = self.faults(schema, document, file)
         if not faults:
-            self._good.append(verdict)
-            self._known.add(verdict)
+            self._good.append(pair)
+            self._known.add(pair)
             self._changed = True
         return faults
 
@@ -47,7 +55,7 @@ class ValidationCache:
         try:
             return [
                 Fault(file, _json_path(error.absolute_path), _sentence(error))
-                for error in _validator(self._schema_bytes(schema)).iter_errors(document)
+                for error in _validator(closure(self.schemas, schema)).iter_errors(document)
             ]
         except RecursionError:
             return [Fault(file, "", "is nested too deep")]
@@ -58,8 +66,18 @@ class ValidationCache:
             write_atomic(self.kept, pretty_json(self._good[-_KEPT:]))
             self._changed = False
 
-    def _schema_bytes(self, schema: str) -> bytes:
-        return _read(self.schemas / f"{schema}.schema.json")
+
+@lru_cache(maxsize=64)
+def closure(folder: Path, schema: str) -> _Closure:
+    """The schema's own file, and those that it refers to, directly or through others."""
+    found: dict[str, bytes] = {}
+    names = [f"{schema}.schema.json"]
+    while names:
+        name = names.pop()
+        if name not in found:
+            found[name] = _read(folder / name)
+            names += [match.decode() for match in _REFERENCE.findall(found[name])]
+    return tuple(found.items())
 
 
 @lru_cache(maxsize=64)
@@ -68,9 +86,11 @@ def _read(path: Path) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _validator(schema: bytes) -> Any:
+def _validator(files: _Closure) -> Any:
     from jsonschema import Draft202012Validator, ValidationError
     from jsonschema.validators import extend
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
 
     def pattern(_: Any, regex: str, instance: Any, __: Any) -> Iterator[ValidationError]:
         """JSON Schema's `$` is the end of the text (ECMA-262); Python's lets a newline follow."""
@@ -85,7 +105,11 @@ def _validator(schema: bytes) -> Any:
     validator: Any = extend(  # type: ignore[no-untyped-call]  # reason: jsonschema leaves it untyped
         Draft202012Validator, {"pattern": pattern}, type_checker=checker
     )
-    return validator(json.loads(schema))
+    documents = {name: json.loads(data) for name, data in files}
+    for document in documents.values():
+        del document["$schema"]  # jsonschema would take the plain validator for a file that names its draft
+    registry: Registry[Any] = Registry().with_contents(documents.items(), default_specification=DRAFT202012)
+    return validator({"$ref": files[0][0]}, registry=registry)
 
 
 def _json_path(parts: Any) -> str:
@@ -102,4 +126,6 @@ def _sentence(error: Any) -> str:
         message = f"{error.instance!r} is not {form}"
     elif error.validator == "not":
         message = f"{error.instance!r} must not contain '..'"
+    elif error.validator == "unevaluatedProperties":  # the same fault in a schema that builds on another
+        message = message.replace("Unevaluated", "Additional", 1)
     return message if len(message) <= 300 else message[:297] + "..."  # noqa: PLR2004 - a line, not a page

@@ -116,7 +116,7 @@ class _Reader:
 def load_config(root: Path, profile: Profile) -> Config:
     """Read and check everything; raises ConfigError with every fault of every file."""
     kept = root / "build" / profile.name
-    validation, parsed = ValidationCache(root / "schemas", kept / "validation.json"), Parsed(kept / "parsed.json")
+    validation, parsed = ValidationCache(root, kept / "validation.json"), Parsed(kept / "parsed.json")
     reader = _Reader(root, validation, parsed)
     defaults = reader.document("config/defaults.yaml", "defaults", lenient=True)
     changes = _profile_document(reader, profile)
@@ -142,7 +142,7 @@ def load_config(root: Path, profile: Profile) -> Config:
 
 
 def _profile_document(reader: _Reader, profile: Profile) -> Any:
-    return reader.document(f"config/profiles/{profile.name}.yaml", "profile", lenient=True)
+    return reader.document(f"config/profiles/{profile.name}.yaml", "settings", lenient=True)
 
 
 def _mapping(document: Any) -> Mapping[str, Any]:

@@ -39,7 +39,7 @@ class Patch:
 
     @staticmethod
     def from_config(data: Mapping[str, Any]) -> Patch:
-        """From a family file's entry (schemas/family.schema.json)."""
+        """From a family file's entry (schemas/common.schema.json)."""
         edits = tuple(
             Edit(edit["file"], edit["find"], edit["replace"], edit["matches"]) for edit in data["edits"]
         )

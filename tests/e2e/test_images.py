@@ -75,7 +75,7 @@ def test_kmm_can_use_it(loaded: tuple[str, str], built: Clone, engine: Engine, t
 
 
 def test_records_keep_to_their_schemas(built: Clone) -> None:
-    validation = ValidationCache(ROOT / "schemas", built.root / "none.json")
+    validation = ValidationCache(ROOT, built.root / "none.json")
     records = [*built.build.glob("cells/*/module.json"), *built.build.glob("cells/*/image.json"),
                *built.build.glob("sources/*/fetch.json"), *built.build.glob("sources/*/source.json")]
     assert len(records) == 2 * 5 + 2 * 2

@@ -87,7 +87,7 @@ def test_an_archive(clone: Archivist, server: Server, key: Key, rpms: list[Path]
     record = json.loads((clone.build / "archive/neuron.json").read_text())
     from foundry.base.schema import ValidationCache
 
-    assert ValidationCache(clone.root / "schemas", clone.root / "x").faults("record-archive", record, "record") == []
+    assert ValidationCache(clone.root, clone.root / "x").faults("record-archive", record, "record") == []
 
 
 def gmt(seconds: int) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 
 from foundry.base.errors import EXIT_CONFIG, ConfigError, UsageError
-from foundry.config.load import Config, load_config
+from foundry.config.load import Config, load_config, merged
 from foundry.config.profile import Profile, resolve
 from foundry.plan.cells import make_plan
 from foundry.plan.state import States
@@ -75,6 +76,43 @@ def test_all_faults_of_all_files_at_once(checkout: Checkout) -> None:
 def test_a_profile_with_faults(checkout: Checkout, text: str, fault: str) -> None:
     checkout.write("config/profiles/local.yaml", text)
     assert any(line.startswith(fault) for line in faults(checkout)), faults(checkout)
+
+
+@pytest.mark.parametrize("changes", [
+    "families: {neuron: {source: {ignore: [PATCH]}}}",
+    "families: {neuron: {archive: {release_notes: {url: 'https://example.org/n', license: CC-BY-4.0}}}}",
+    "families: {neuron: {further_packages: {blobs: {repository: {url: 'https://e.org', packages: [x]}}}}}",
+    "releases: {exclude: [4.18.15]}", "toolkits: {publish: {registry: r.example.org}}",
+])
+def test_a_profile_and_the_defaults_take_the_same(checkout: Checkout, changes: str) -> None:
+    checkout.write("config/profiles/local.yaml", changes)
+    in_profile = load(checkout)
+    checkout.write("config/profiles/local.yaml", "{}")
+    into_defaults(checkout, changes)
+    in_defaults = load(checkout)
+    assert in_profile.settings == in_defaults.settings
+    assert {name: family.data for name, family in in_profile.families.items()} == {
+        name: family.data for name, family in in_defaults.families.items()
+    }
+
+
+@pytest.mark.parametrize("changes", [
+    "families: {neuron: {source: {ignore: [POST_BUILD]}}}", "families: {neuron: {source: {ignored: [PATCH]}}}",
+    "families: {neuron: {additional_patches: [{id: a, why: b, edits: [], drivers: 'none'}]}}",
+    "family: {title: x}", "releases: {exclude: [4.18]}", "unknown: 1",
+])
+def test_a_profile_and_the_defaults_refuse_the_same(checkout: Checkout, changes: str) -> None:
+    checkout.write("config/profiles/local.yaml", changes)
+    in_profile = faults(checkout)
+    checkout.write("config/profiles/local.yaml", "{}")
+    into_defaults(checkout, changes)
+    expected = [line.replace("config/profiles/local.yaml", "config/defaults.yaml") for line in in_profile]
+    assert sorted(faults(checkout)) == sorted(expected)
+
+
+def into_defaults(checkout: Checkout, changes: str) -> None:
+    text = (checkout.root / "config/defaults.yaml").read_text(encoding="utf-8")
+    checkout.write("config/defaults.yaml", yaml.safe_dump(merged(yaml.safe_load(text), yaml.safe_load(changes))))
 
 
 def test_two_licences_of_one_name(checkout: Checkout) -> None:

@@ -32,7 +32,7 @@ def ledger(*rows: Row, **more: Any) -> Ledger:
 
 @pytest.fixture
 def validation(tmp_path: Path) -> ValidationCache:
-    return ValidationCache(ROOT / "schemas", tmp_path / "validation.json")
+    return ValidationCache(ROOT, tmp_path / "validation.json")
 
 
 def revision_of(one: Ledger, number: int) -> Revision:

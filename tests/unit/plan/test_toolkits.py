@@ -70,7 +70,7 @@ def test_the_later_row_stays(tmp_path: Path) -> None:
     other = row(STREAM, "2026-01-01T00:00:00Z")
     mine, theirs = ToolkitLedger({RHEL: old}), ToolkitLedger({RHEL: new, STREAM: other})
     assert mine.merged(theirs).rows == theirs.merged(mine).rows == {RHEL: new, STREAM: other}
-    validation = ValidationCache(ROOT / "schemas", tmp_path / "validation.json")
+    validation = ValidationCache(ROOT, tmp_path / "validation.json")
     assert parse_toolkit_ledger(theirs.to_bytes(), "x", validation) == theirs
 
 
@@ -80,10 +80,10 @@ def test_the_later_row_stays(tmp_path: Path) -> None:
 ])
 def test_what_is_no_ledger(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        parse_toolkit_ledger(content, "x", ValidationCache(ROOT / "schemas", tmp_path / "validation.json"))
+        parse_toolkit_ledger(content, "x", ValidationCache(ROOT, tmp_path / "validation.json"))
 
 
 def test_a_kernel_twice(tmp_path: Path) -> None:
     ledger = ToolkitLedger({"a": row(RHEL, "2026"), "b": row(RHEL, "2027")})
     with pytest.raises(ConfigError, match="is there twice"):
-        parse_toolkit_ledger(ledger.to_bytes(), "x", ValidationCache(ROOT / "schemas", tmp_path / "validation.json"))
+        parse_toolkit_ledger(ledger.to_bytes(), "x", ValidationCache(ROOT, tmp_path / "validation.json"))
