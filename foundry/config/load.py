@@ -28,6 +28,7 @@ FLAVOURS = {"default": "kernel", "rt": "rt_kernel"}
 KERNEL_FIELDS = tuple(FLAVOURS.values())
 
 NO_KERNELS: Mapping[str, Any] = {"schema": 1, "bases": {}, "releases": []}
+_DEFAULTS = "config/defaults.yaml"
 _DRIVERS = "config/drivers"
 
 
@@ -118,10 +119,11 @@ def load_config(root: Path, profile: Profile) -> Config:
     kept = root / "build" / profile.name
     validation, parsed = ValidationCache(root, kept / "validation.json"), Parsed(kept / "parsed.json")
     reader = _Reader(root, validation, parsed)
-    defaults = reader.document("config/defaults.yaml", "defaults", lenient=True)
-    changes = _profile_document(reader, profile)
+    defaults = reader.document(_DEFAULTS, "defaults", lenient=True)
+    file = f"config/profiles/{profile.name}.yaml"
+    changes = reader.document(file, "settings", lenient=True)
     settings = _usable(merged(_mapping(defaults), _mapping(changes)), reader.faults)
-    families = _families(reader, settings)
+    families = _families(reader, settings, _changed_in({_DEFAULTS: defaults, file: changes}))
     catalogue = reader.document(settings["catalogue"], "catalogue", default=[]) if settings.get("catalogue") else []
     wants = _wants(reader, settings, families)
     locks = {
@@ -141,10 +143,6 @@ def load_config(root: Path, profile: Profile) -> Config:
                   validation)
 
 
-def _profile_document(reader: _Reader, profile: Profile) -> Any:
-    return reader.document(f"config/profiles/{profile.name}.yaml", "settings", lenient=True)
-
-
 def _mapping(document: Any) -> Mapping[str, Any]:
     return document if isinstance(document, dict) else {}
 
@@ -155,7 +153,12 @@ def _usable(settings: dict[str, Any], faults: Sequence[Fault]) -> dict[str, Any]
     return {name: value for name, value in settings.items() if name not in faulty}
 
 
-def _families(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, Family]:
+def _changed_in(documents: Mapping[str, Any]) -> dict[str, str]:
+    """By family: the last of these files that changes it."""
+    return {name: file for file, document in documents.items() for name in _mapping(_mapping(document).get("families"))}
+
+
+def _families(reader: _Reader, settings: Mapping[str, Any], changed_in: Mapping[str, str]) -> dict[str, Family]:
     families = {}
     files = _family_files(reader, settings)
     for name in sorted(settings.get("families", {}).keys() - files.keys()):
@@ -163,12 +166,24 @@ def _families(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, Family]
         reader.faults.append(Fault("config", f"$.families.{name}", f"there is no {places}"))
     for name, file in files.items():
         data = reader.document(file, "family", under=settings.get("family", {}))
+        if data and name in settings.get("families", {}):
+            data = _changed_family(reader, name, data, settings["families"][name], changed_in[name])
         if data is None:
             continue
-        changed = merged(data, settings.get("families", {}).get(name, {}))
-        families[name], faults = make_family(name, changed, file, reader.root)
+        families[name], faults = make_family(name, data, file, reader.root)
         reader.faults += faults
     return families
+
+
+def _changed_family(
+    reader: _Reader, name: str, data: Mapping[str, Any], changes: Mapping[str, Any], changed_in: str
+) -> dict[str, Any] | None:
+    """The family with its changes, checked again: each may be right alone, and the two together lack something."""
+    changed = merged(data, changes)
+    faults = reader.validation.check("family", changed, canonical_json(changed), changed_in)
+    place = f"$.families.{name}"
+    reader.faults += [Fault(fault.file, place + fault.path.removeprefix("$"), fault.message) for fault in faults]
+    return None if faults else changed
 
 
 def _family_files(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -115,6 +115,26 @@ def into_defaults(checkout: Checkout, changes: str) -> None:
     checkout.write("config/defaults.yaml", yaml.safe_dump(merged(yaml.safe_load(text), yaml.safe_load(changes))))
 
 
+@pytest.mark.parametrize("changes, fault", [
+    ("{neuron: {download: {name: x}}}", "$.families.neuron.download: 'url' is a required property"),
+    ("{neuron: {further_packages: {blobs: {download: {name: x}, signature: none}}}}",
+     "$.families.neuron.further_packages.blobs.download: 'url' is a required property"),
+    ("{neuron: {further_packages: {blobs: {signing: {fingerprint: %s}}}}}" % ("A" * 40),
+     "$.families.neuron.further_packages.blobs.signing: 'key_url' is a required property"),
+    ("{habanalabs: {base: {busybox: {labels: {a: b}}}}}",
+     "$.families.habanalabs.base.busybox: 'sources' is a required property"),
+    ("{habanalabs: {archive: {branch: main, license: x}}}",
+     "$.families.habanalabs.archive: 'copyright' is a required property"),
+])
+def test_a_family_is_checked_again_with_its_changes(checkout: Checkout, changes: str, fault: str) -> None:
+    """File and changes are each right alone; the fault is in the file that changes the family."""
+    checkout.write("config/profiles/local.yaml", f"families: {changes}")
+    assert f"config/profiles/local.yaml: {fault}" in faults(checkout)
+    checkout.write("config/profiles/local.yaml", "families: {}")
+    into_defaults(checkout, f"families: {changes}")
+    assert f"config/defaults.yaml: {fault}" in faults(checkout)
+
+
 def test_two_licences_of_one_name(checkout: Checkout) -> None:
     checkout.write("container/other/GPL-2.0.txt", "another")
     checkout.edit("config/drivers/neuron.yaml", "licenses:\n", "licenses:\n  - container/other/GPL-2.0.txt\n")
