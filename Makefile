@@ -1,4 +1,4 @@
-# What there is: demo, test, quick, lint, fuzz, bench, setup, runtime, requirements, clean.
+# What there is: demo, test, quick, lint, fuzz, bench, setup, runtime, requirements, release, clean.
 # `demo` and `test` set up everything that they need on a fresh Debian or Ubuntu machine.
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ RUNTIME := $(VENV)/.runtime
 # one test process a core, and two at least: much of what tests do is waiting
 WORKERS := -n $(shell n=$$(nproc); [ $$n -gt 2 ] && echo $$n || echo 2) --dist=loadgroup
 
-.PHONY: demo test quick lint fuzz bench setup runtime system requirements clean
+.PHONY: demo test quick lint fuzz bench setup runtime system requirements release clean
 
 # also where GitHub Actions or a variable would choose another profile
 demo: export KMOD_PROFILE := sandbox
@@ -83,6 +83,10 @@ requirements: setup
 	    --no-emit-find-links --no-emit-trusted-host --output-file=requirements.txt pyproject.toml
 	@$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url \
 	    --no-emit-find-links --no-emit-trusted-host --extra=dev --output-file=requirements-dev.txt pyproject.toml
+
+# A version of the project itself: CONTRIBUTING.md, "Releasing".
+release: setup
+	@$(BIN)/python .ci/release.py $(VERSION)
 
 clean:
 	@[ ! -x $(BIN)/doit ] || KMOD_PROFILE=sandbox $(BIN)/doit sandbox:down
