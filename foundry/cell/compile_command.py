@@ -29,9 +29,7 @@ def compile_arguments(
 ) -> list[str]:
     """What follows ``podman run``: sources read-only, always the same paths inside."""
     facts = {"kernel": kernel, "kernel_build": f"/lib/modules/{kernel}/build", "arch": arch}
-    modules = [
-        f"{one.file}:{one.destination}" if recipe.structured else one.file for one in recipe.modules
-    ]
+    modules = [f"{one.file}:{one.destination}" if one.destination else one.file for one in recipe.modules]
     environment = {
         "KERNEL": kernel, "JOBS": jobs, "STRIP": recipe.strip, "MODULES": " ".join(modules), "LC_ALL": "C",
         **({"LOADING_ORDER": " ".join(recipe.loading_order)} if recipe.loading_order else {}),

@@ -20,7 +20,7 @@ from foundry.base.records import input_facts, output_facts, write_record
 from foundry.cell.compile_command import CONFINED, Places, compile_arguments
 from foundry.cell.output_checks import require_allowed, require_listed, sibling_exports
 from foundry.config import patches
-from foundry.config.recipe import Recipe
+from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.driver.source import FIRMWARE, TAR, TREE, tree_sha256
 from foundry.driver.source import RECORD as SOURCE_RECORD
 from foundry.plan.cells import Cell
@@ -43,7 +43,7 @@ EXPORTS = 'cat "/lib/modules/$1/build/Module.symvers" 2>/dev/null || cat "/usr/s
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
     """The files that the stage depends on, relative to the root."""
-    return [str(foundry.states.source_folder(cell.driver) / TAR), cell.family.script]
+    return [str(foundry.states.source_folder(cell.driver) / TAR), BUILD_SCRIPT]
 
 
 def recipe_for(foundry: Foundry, cell: Cell) -> Recipe:
@@ -220,7 +220,7 @@ def _run_arguments(
     foundry: Foundry, cell: Cell, recipe: Recipe, toolkit: str, work: Path, jobs: int
 ) -> list[str]:
     places = Places(
-        script=str((foundry.root / recipe.script).absolute()), source=str((work / "src").absolute()),
+        script=str((foundry.root / BUILD_SCRIPT).absolute()), source=str((work / "src").absolute()),
         work=str((work / "build").absolute()), out=str((work / "out").absolute()),
     )
     return [f"--label={foundry.engine.label}", *compile_arguments(

@@ -114,8 +114,6 @@ def _source_faults(family: Mapping[str, Any], file: str) -> Iterator[Fault]:
         yield Fault(file, "$.source", "'root' is a required property, unless `dkms: true` lets dkms.conf be looked for")
     if not dkms and "modules" not in family:
         yield Fault(file, "$", "'modules' is a required property, unless `source.dkms` is true")
-    if not dkms and "command" in family.get("make", {}):
-        yield Fault(file, "$.make.command", "stands for MAKE in dkms.conf, which is read where `source.dkms` is true")
     names = [one["name"] for one in family.get("modules", ())]
     for number, name in enumerate(family.get("loading_order", ()) if names else ()):
         if name not in names:

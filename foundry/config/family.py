@@ -8,9 +8,6 @@ from typing import Any
 
 from foundry.config.patches import Patch
 
-PLAIN_SCRIPT = "container/build-module.sh"
-DKMS_SCRIPT = "container/build-dkms.sh"
-
 
 @dataclass(frozen=True, eq=False)
 class Family:
@@ -37,9 +34,3 @@ class Family:
     def dkms(self) -> bool:
         """Whether the package's own ``dkms.conf`` says how it is made."""
         return bool(self.data["source"].get("dkms", False))
-
-    @property
-    def script(self) -> str:
-        """The build script, below the checkout."""
-        needs = self.dkms or any("destination" in one for one in self.data.get("modules", ()))
-        return DKMS_SCRIPT if needs or "loading_order" in self.data else PLAIN_SCRIPT

@@ -61,6 +61,7 @@ class Config:
     toolkit_recipes: tuple[ToolkitRecipe, ...]
     kernels: Mapping[str, Any]
     validation: ValidationCache
+    _recipes: dict[tuple[Family, str], tuple[Any, Recipe]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def build(self) -> Path:
@@ -68,8 +69,12 @@ class Config:
         return Path("build") / self.profile.name
 
     def recipe(self, family: Family, driver: str) -> Recipe:
-        """How a driver is made, as far as its lock tells."""
-        return recipe_of(family, driver, self.locks[family.name]["packages"].get(driver))
+        """How a driver is made, as far as its lock tells; the same object as long as the lock's entry is."""
+        package = self.locks[family.name]["packages"].get(driver)
+        known = self._recipes.get((family, driver))
+        if known is None or known[0] is not package:
+            known = self._recipes[family, driver] = package, recipe_of(family, driver, package)
+        return known[1]
 
     def lock_path(self, family: str) -> Path:
         """The family's lock file, relative to the root."""

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from foundry.base.templates import fill_known
-from foundry.config.family import PLAIN_SCRIPT, Family
+from foundry.config.family import Family
+
+BUILD_SCRIPT = "container/build-module.sh"  # of all drivers, below the checkout
+# What make is told where neither family file nor dkms.conf says it: the kernel's own build of the folder.
+KBUILD = ("-C", "{kernel_build}", "M=/foundry/work", "modules")
 
 
 @dataclass(frozen=True)
@@ -34,29 +38,23 @@ class Module:
         return posixpath.join(self.destination, self.base)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recipe:
-    """How the modules of one driver are made.
+    """How the modules of one driver are made. Hashed by identity, as `Family` is.
 
-    `script` is the build script, below the checkout. `make` is what make is told besides, still
-    with ``{kernel}``, ``{kernel_build}`` and ``{arch}`` in it; `pre_build` a program of the package that
-    runs before, in the same container; `loading_order` names of modules, the one that is loaded
-    first comes first; `exclusive` are the package's own conditions on kernels.
+    `make` is what make is told, still with ``{kernel}``, ``{kernel_build}`` and ``{arch}`` in it;
+    `pre_build` a program of the package that runs before, in the same container; `loading_order`
+    names of modules, the one that is loaded first comes first; `exclusive` are the package's own
+    conditions on kernels.
     """
 
-    script: str
-    root: str
     modules: tuple[Module, ...]
-    make: tuple[str, ...]
-    pre_build: tuple[str, ...]
-    loading_order: tuple[str, ...]
-    strip: str
-    exclusive: Mapping[str, str]
-
-    @property
-    def structured(self) -> bool:
-        """Whether the script is told where modules go, in which order they load, and what runs before."""
-        return self.script != PLAIN_SCRIPT
+    make: tuple[str, ...] = KBUILD
+    root: str = ""
+    pre_build: tuple[str, ...] = ()
+    loading_order: tuple[str, ...] = ()
+    strip: str = "debug"
+    exclusive: Mapping[str, str] = field(default_factory=dict)
 
 
 def recipe_of(family: Family, driver: str, package: Mapping[str, Any] | None) -> Recipe:
@@ -68,9 +66,9 @@ def recipe_of(family: Family, driver: str, package: Mapping[str, Any] | None) ->
         Module(one["name"], one["file"], one.get("destination", "")) for one in family.data.get("modules", ())
     ) or tuple(Module(one["name"], one["file"], one["destination"]) for one in dkms.get("modules", ()))
     said = family.data.get("make", {})
-    command = said.get("command") or dkms.get("make", ())
+    command = said.get("command") or (dkms.get("make", ()) if family.dkms else KBUILD)
     return Recipe(
-        script=family.script, root=dkms.get("root", "") or family.source_root(driver), modules=modules,
+        root=dkms.get("root", "") or family.source_root(driver), modules=modules,
         make=tuple(fill_known(word, facts) for word in [*command, *said.get("arguments", ())]),
         pre_build=tuple(dkms.get("pre_build", ())), loading_order=tuple(family.data.get("loading_order", ())),
         strip=family.data.get("strip", "debug"), exclusive=dkms.get("exclusive", {}),

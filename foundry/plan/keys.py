@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.files import canonical_json, sha256_bytes, sha256_file
-from foundry.config.family import PLAIN_SCRIPT, Family
+from foundry.config.family import Family
 from foundry.config.load import Config
 from foundry.config.patches import Patch, applying
-from foundry.config.recipe import complete, recipe_of
+from foundry.config.recipe import BUILD_SCRIPT, Recipe, complete
 from foundry.plan.cells import Cell
 from foundry.plan.labels import make_labels
 
@@ -88,7 +88,7 @@ def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
         return "the base image is not locked yet"
     if package is None or not complete(cell.family, package):
         return NOT_FETCHED
-    module = _module_parts(cell, package, hashes)
+    module = _module_parts(cell, package, config.recipe(cell.family, cell.driver), hashes)
     labels = make_labels(cell, package, base, config.settings)
     image = {
         "containerfile": hashes.get(cell.family["containerfile"]),
@@ -114,18 +114,18 @@ def part_words(parts: Iterable[str]) -> str:
     return ", ".join(PART_NAMES.get(name, name) for name in parts)
 
 
-def _module_parts(cell: Cell, package: Mapping[str, Any], hashes: FileHashes) -> Parts:
+def _module_parts(cell: Cell, package: Mapping[str, Any], recipe: Recipe, hashes: FileHashes) -> Parts:
     family = cell.family
     firmware = {"firmware": firmware_hash(family, package)} if "firmware" in family.data else {}
     return {
         "package": package["content_sha256"],
         "patches": patches_hash(applying(family.patches, cell.driver, cell.kernel)),
-        "build_script": hashes.get(family.script),
+        "build_script": hashes.get(BUILD_SCRIPT),
         "toolkit": cell.toolkit_digest,
         "kernel": cell.kernel,
-        "make": made_hash(family, cell.driver, package),
-        "modules": modules_hash(family, cell.driver, package),
-        "strip": family.data.get("strip", "debug"),
+        "make": made_hash(recipe),
+        "modules": modules_hash(recipe),
+        "strip": recipe.strip,
         **firmware,
     }
 
@@ -144,30 +144,16 @@ def patches_hash(patches: tuple[Patch, ...]) -> str:
     return _hash([patch.as_key() for patch in patches])
 
 
-def made_hash(family: Family, driver: str, package: Mapping[str, Any]) -> str:
+@lru_cache(maxsize=1024)
+def made_hash(recipe: Recipe) -> str:
     """The part of a key that stands for how modules are made."""
-    if not family.dkms and "variables" not in package:
-        return _make_hash(family, driver)
-    recipe = recipe_of(family, driver, package)
     return _hash([recipe.root, list(recipe.make), list(recipe.pre_build)])
 
 
 @lru_cache(maxsize=1024)
-def _make_hash(family: Family, driver: str) -> str:
-    return _hash([family.source_root(driver), family.data.get("make", {})])
-
-
-def modules_hash(family: Family, driver: str, package: Mapping[str, Any]) -> str:
+def modules_hash(recipe: Recipe) -> str:
     """The part of a key that stands for the modules, their places and their order."""
-    if family.script == PLAIN_SCRIPT:
-        return _modules_hash(family)
-    recipe = recipe_of(family, driver, package)
     return _hash([[[one.name, one.file, one.destination] for one in recipe.modules], list(recipe.loading_order)])
-
-
-@lru_cache(maxsize=1024)
-def _modules_hash(family: Family) -> str:
-    return _hash(family["modules"])
 
 
 def firmware_hash(family: Family, package: Mapping[str, Any]) -> str:

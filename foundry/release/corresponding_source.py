@@ -14,9 +14,8 @@ from pathlib import Path
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, atomic, read_json, sha256_file
 from foundry.base.versions import version_key
-from foundry.config.family import PLAIN_SCRIPT
 from foundry.config.patches import Patch, edited, file_of
-from foundry.config.recipe import Recipe
+from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.driver.source import RECORD, tree_sha256
 from foundry.release.source_readme import BUILD, NONE, PATCHES, SOURCE, Readme, SeriesText, readme
 
@@ -65,11 +64,9 @@ def asset_name(package_name: str, driver: str) -> str:
     return f"{package_name}-{driver}{_SUFFIX}.tar.gz"
 
 
-def build_files(
-    root: Path, containerfile: str, licenses: Sequence[str], script: str = PLAIN_SCRIPT
-) -> dict[str, bytes]:
+def build_files(root: Path, containerfile: str, licenses: Sequence[str]) -> dict[str, bytes]:
     """The build script, the Containerfile and the licence texts, paths below `root`, by their names in the archive."""
-    names = {script: "", containerfile: "", **dict.fromkeys(licenses, "licenses/")}
+    names = {BUILD_SCRIPT: "", containerfile: "", **dict.fromkeys(licenses, "licenses/")}
     return {f"{BUILD}/{below}{Path(name).name}": (root / name).read_bytes() for name, below in names.items()}
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, sha256_file
 from foundry.base.versions import version_key
-from foundry.config.family import PLAIN_SCRIPT, Family
+from foundry.config.family import Family
 from foundry.config.patches import Patch, applying
+from foundry.config.recipe import BUILD_SCRIPT
 from foundry.driver import fetch, source
 from foundry.ledger.ledgers import change, ledger_file, ledger_of
 from foundry.plan.keys import made_hash, modules_hash, patches_hash
@@ -96,7 +97,7 @@ def _make_driver(foundry: Foundry, driver: str, ledger: Ledger) -> Path:
         title=family["title"], driver=driver, package_name=package["name"], package_url=package["url"],
         package_sha256=package["content_sha256"], package_license=package["license"],
         tree=foundry.source_folder(driver) / source.TREE, series=_series(foundry, ledger, family),
-        files=build_files(foundry.root, family["containerfile"], family["licenses"], family.script),
+        files=build_files(foundry.root, family["containerfile"], family["licenses"]),
         recipe=foundry.config.recipe(family, driver), toolkits=_toolkits(ledger), mtime=package["build_time"],
     ), dest.with_name(LOG))
     return dest
@@ -117,24 +118,18 @@ def keys(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, str]:
     package, base = lock["packages"].get(driver), lock.get("base")
     if not ledger.rows or package is None or base is None:
         return {}
-    files = [family.script, family["containerfile"], *family["licenses"]]
+    recipe = foundry.config.recipe(family, driver)
+    files = [BUILD_SCRIPT, family["containerfile"], *family["licenses"]]
     plain = {name: value for name, value in package.items() if name in _OF_PACKAGE}
     rows = [[row.kernel, _patches_of(row), row.toolkit] for row in ledger.sorted_rows()]
     found = {DRIVER: _hash([
         _FORM, driver, plain, rows, {name: foundry.states.hashes.get(name) for name in files},
-        *_made(family, driver, package), family.data.get("strip", "debug"), family["title"],
+        modules_hash(recipe), made_hash(recipe), family.data.get("strip", "debug"), family["title"],
     ])}
     busybox = base.get("busybox")
     if busybox is not None:
         found[BUSYBOX] = _hash([_FORM, busybox["version"], busybox["source"], busybox.get("source_backup", "")])
     return found
-
-
-def _made(family: Family, driver: str, package: Mapping[str, Any]) -> list[Any]:
-    """What an archive says of how modules are made."""
-    if family.script == PLAIN_SCRIPT and "variables" not in package:
-        return [family["modules"], family.data.get("make", {})]
-    return [modules_hash(family, driver, package), made_hash(family, driver, package)]
 
 
 def _series(foundry: Foundry, ledger: Ledger, family: Family) -> tuple[Series, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from dataclasses import dataclass
 
 from foundry.cell.compile_command import Places, compile_arguments
-from foundry.config.recipe import Recipe
+from foundry.config.recipe import BUILD_SCRIPT, Recipe
 
 SOURCE, PATCHES, BUILD, REBUILD = "source", "patches", "build", "rebuild"
 NONE = "none"  # in patches/kernels.txt: the kernel needs no patches
@@ -147,7 +148,7 @@ def _command(facts: Readme) -> str:
     """The stage's own command, with shell variables for what differs from machine to machine."""
     here = _shell("$PWD")
     places = Places(
-        script=f"{here}/{BUILD}/{facts.recipe.script.rpartition('/')[2]}", source=f"{here}/{REBUILD}/src",
+        script=f"{here}/{BUILD}/{posixpath.basename(BUILD_SCRIPT)}", source=f"{here}/{REBUILD}/src",
         work=f"{here}/{REBUILD}/work", out=f"{here}/{REBUILD}/out",
     )
     arguments = compile_arguments(

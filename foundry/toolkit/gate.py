@@ -9,8 +9,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import scratch
 from foundry.cell.compile_command import CONFINED, Places, compile_arguments
 from foundry.cell.module import EXPORTS
-from foundry.config.family import PLAIN_SCRIPT
-from foundry.config.recipe import Module, Recipe
+from foundry.config.recipe import BUILD_SCRIPT, Module, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from foundry.run.context import Foundry
 
 HELLO = "container/driver-toolkit/hello"
-_RECIPE = Recipe(PLAIN_SCRIPT, "", (Module("hello", "hello.ko"),), (), (), (), "debug", {})
+_RECIPE = Recipe((Module("hello", "hello.ko"),))
 _HINT = "nobody could build with it: read the log; is everything of the recipe (config/toolkits/) for this kernel?"
 
 
@@ -36,7 +35,7 @@ def gate(foundry: Foundry, toolkit: Toolkit, image: str, folder: Path, log: Path
         for name in ("build", "out"):
             (work / name).mkdir()
         places = Places(
-            script=str((foundry.root / PLAIN_SCRIPT).absolute()), source=str((work / "src").absolute()),
+            script=str((foundry.root / BUILD_SCRIPT).absolute()), source=str((work / "src").absolute()),
             work=str((work / "build").absolute()), out=str((work / "out").absolute()),
         )
         _compile(foundry, toolkit, compile_arguments(

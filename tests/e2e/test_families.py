@@ -72,7 +72,7 @@ def test_release_of_a_further_family(clone: Clone, kernels: list[str], tmp_path:
     subprocess.run(["tar", "-C", tmp_path, "-xf", archive], check=True)
     top = tmp_path / f"hello-{DRIVER}-modified-source"
     text = (top / "README.md").read_text()
-    assert (top / "build/build-dkms.sh").is_file()
+    assert (top / "build/build-module.sh").is_file()
     assert "MODULES=hello_base.ko:extra/hello hello_top.ko:updates" in text
     assert "COMMIT=abc123" in text
     verified = clone.doit("verify")

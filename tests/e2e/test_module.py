@@ -13,7 +13,7 @@ from tests.harness.clone import Clone
 from tests.harness.refusal import no_container, refused
 
 DRIVER = "2.22.2.0"
-COMPILE = 'make -C "$kernel_build" M="$work" -j "$JOBS" "$@" modules'
+COMPILE = 'make -j "$JOBS" "$@"'
 CHECKS = """\
 set -eu
 if touch /foundry/src/mark 2> /dev/null; then echo "foundry: the sources can be written" >&2; exit 9; fi

@@ -60,7 +60,19 @@ def test_the_recipe_of_a_family(checkout: Checkout) -> None:
     recipe = states.config.recipe(states.config.families["habanalabs"], DRIVER)
     assert [one.installed for one in recipe.modules] == ["drivers/misc/habanalabs/habanalabs.ko"]
     assert recipe.make == ("-C", "{kernel_build}", "GIT_SHA=abc")
-    assert recipe.script == "container/build-dkms.sh"
+
+
+@pytest.mark.parametrize("said, make", [
+    ("", ("-C", "{kernel_build}", "M=/foundry/work", "modules")),
+    ("make: {arguments: [V=1]}\n", ("-C", "{kernel_build}", "M=/foundry/work", "modules", "V=1")),
+    ("make: {command: [all], arguments: [V=1]}\n", ("all", "V=1")),
+])
+def test_without_dkms_it_is_the_kernels_build_unless_the_file_says_otherwise(
+    checkout: Checkout, said: str, make: tuple[str, ...],
+) -> None:
+    checkout.edit("config/drivers/neuron.yaml", "strip: debug\n", f"strip: debug\n{said}")
+    config = load_config(checkout.root, Profile("local", "test"))
+    assert config.recipe(config.families["neuron"], "2.22.2.0").make == make
 
 
 def test_the_labels_of_a_family_with_a_base_of_its_own(checkout: Checkout) -> None:

@@ -10,7 +10,8 @@ import pytest
 from foundry.base.files import pretty_json
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
-from foundry.plan.keys import CellKey, FileHashes, cell_key, changed_parts
+from foundry.config.recipe import Module, Recipe
+from foundry.plan.keys import CellKey, FileHashes, cell_key, changed_parts, made_hash, modules_hash
 from foundry.plan.state import States
 from tests.harness.checkout import LOCK, OLD, ROOT, Checkout
 
@@ -58,6 +59,10 @@ FAMILY = "config/drivers/neuron.yaml"
     (content("container/build-module.sh"), "build_script", True),
     (edited(FAMILY, "vendor: Amazon Web Services", "vendor: Someone"), "labels", False),
     (edited(FAMILY, "strip: debug", "strip: none"), "strip", True),
+    (edited(FAMILY, "file: neuron.ko", "file: sub/neuron.ko"), "modules", True),
+    (edited(FAMILY, "file: neuron.ko", "file: neuron.ko\n    destination: extra"), "modules", True),
+    (edited(FAMILY, "strip: debug", "strip: debug\nmake: {arguments: [V=1]}"), "make", True),
+    (edited(FAMILY, "root: usr/src/aws-neuronx-{driver}", "root: usr/src/neuron-{driver}"), "make", True),
     (edited(FAMILY, "replace: RHEL_RELEASE_CODE >= RHEL_RELEASE_VERSION(9, 4)\n        matches: 2",
             "replace: nothing\n        matches: 2"), "patches", True),
     (edited("config/locks/neuron.json", "2" * 64, "9" * 64), "package", True),
@@ -77,6 +82,13 @@ def test_what_moves_a_key(
     assert part in moved
     assert moved - {part} <= {"labels"}
     assert changed_parts(before.parts, after.parts)
+
+
+def test_the_loading_order_moves_what_stands_for_the_modules() -> None:
+    one, two = Module("one", "one.ko"), Module("two", "two.ko")
+    recipes = Recipe((one, two)), Recipe((one, two), loading_order=("two", "one"))
+    assert len({modules_hash(recipe) for recipe in recipes}) == 2
+    assert len({made_hash(recipe) for recipe in recipes}) == 1
 
 
 @pytest.mark.parametrize("change", [

@@ -19,9 +19,8 @@ import pytest
 from foundry.base.errors import FoundryError
 from foundry.base.files import pretty_json
 from foundry.config import patches
-from foundry.config.family import PLAIN_SCRIPT
 from foundry.config.patches import Edit, Patch
-from foundry.config.recipe import Module, Recipe
+from foundry.config.recipe import KBUILD, Module, Recipe
 from foundry.driver.source import make_read_only, tree_sha256
 from foundry.formats.trees.sourcetar import Entry, tree_entries, write_tar
 from foundry.release.corresponding_source import ModifiedSource, Series, asset_name, build_files, write_modified_source
@@ -31,9 +30,7 @@ TIME = 1_747_693_633
 TOP = "aws-neuronx-dkms-2.28.0.0-modified-source"
 OLD, MIDDLE, NEW = "6.1.0-9-cloud-amd64", "6.10.11-cloud-amd64", "6.12.117+deb12-cloud-amd64"
 
-RECIPE = Recipe(
-    PLAIN_SCRIPT, "", (Module("neuron", "neuron.ko"),), ("V=1", "EXTRA=$(x) `y`"), (), (), "debug", {},
-)
+RECIPE = Recipe((Module("neuron", "neuron.ko"),), (*KBUILD, "V=1", "EXTRA=$(x) `y`"))
 DTK = "quay.io/dtk@sha256:"
 
 FIRST = Patch("no-llseek", "Linux 6.12 no longer\nhas  no_llseek", "*", ">=6.12", "*", (
@@ -235,7 +232,8 @@ def test_the_readme(folder: Path, tmp_path: Path) -> None:
     assert f"KERNEL={NEW}" in text
     for word in (
         "GNU General Public License", "c" * 64, "--network=none", '"--env=KERNEL=$KERNEL"', "--env=STRIP=debug",
-        "--env=MODULES=neuron.ko", '"--volume=$PWD/rebuild/src:/foundry/src:ro"', "'EXTRA=$(x) `y`'", '"$TOOLKIT"',
+        "--env=MODULES=neuron.ko", '"/lib/modules/$KERNEL/build"', "M=/foundry/work",
+        '"--volume=$PWD/rebuild/src:/foundry/src:ro"', "'EXTRA=$(x) `y`'", '"$TOOLKIT"',
     ):
         assert word in text
 
