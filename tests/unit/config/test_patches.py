@@ -51,8 +51,8 @@ def test_the_key_hangs_on_what_a_patch_does() -> None:
     assert one.as_key() == {"id": "p", "edits": [["a.c", "x", "y", 3]]}
     same = [replace(one, why="z"), replace(one, drivers="<2"), replace(one, kernels=">1"), replace(one, rhel=">1")]
     assert all(other.as_key() == one.as_key() for other in same)
-    others = [replace(one, id="q"), *(replace(one, edits=(replace(edit, **{name: value}),)) for name, value in (
-        ("file", "b.c"), ("find", "z"), ("replace", "z"), ("matches", 4)))]
+    edits = [Edit("b.c", "x", "y", 3), Edit("a.c", "z", "y", 3), Edit("a.c", "x", "z", 3), Edit("a.c", "x", "y", 4)]
+    others = [replace(one, id="q"), *(replace(one, edits=(changed,)) for changed in edits)]
     assert all(other.as_key() != one.as_key() for other in others)
 
 

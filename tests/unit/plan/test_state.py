@@ -13,7 +13,7 @@ from foundry.config.load import load_config
 from foundry.config.profile import Profile
 from foundry.plan.keys import CellKey
 from foundry.plan.ledger import SCHEMA, ledger_path
-from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
+from foundry.plan.state import BUILT, FAILED, MISMATCH, PENDING, PUBLISHED, CellState, States, force_build
 from tests.harness.checkout import CATALOGUE, DTK, OLD, Checkout, entry
 from tests.harness.ledgers import ledger_document, ledger_row
 from tests.harness.leftovers import DIGEST, leave_built
@@ -223,3 +223,109 @@ def test_records_that_are_odd_count_as_not_there(checkout: Checkout, change: dic
         assert state(checkout).state == PENDING
         (folder / f"{name}.json").write_text(whole, encoding="utf-8")
     assert state(checkout).state == BUILT
+
+
+@pytest.mark.parametrize("text, forced", [
+    ("true", True), ("1", True), (" Yes ", True), ("ON", True), ("", False), ("0", False), ("false", False),
+    ("no", False), ("nonsense", False),
+])
+def test_what_forces_a_build(text: str, forced: bool) -> None:
+    assert force_build({"FORCE_BUILD": text}) is forced
+    assert force_build({}) is False
+
+
+def test_an_adopted_record_is_no_image(checkout: Checkout) -> None:
+    """It names no local file: without the ledger's row the cell has to be built."""
+    folder = build(checkout)
+    record = json.loads((folder / "image.json").read_text(encoding="utf-8"))
+    (folder / "image.json").write_text(json.dumps({**record, "adopted": True, "outputs": {}}), encoding="utf-8")
+    found = state(checkout)
+    assert (found.state, found.reason, found.image_done) == (PENDING, "not built yet", False)
+
+
+def test_what_was_built_here_says_what_changed_since(checkout: Checkout) -> None:
+    """Rather than the ledger's row, which is older."""
+    checkout.publishes("kmod")
+    document = ledger(checkout)
+    put_ledger(checkout, document)
+    checkout.write("container/Containerfile", "FROM x\n")
+    build(checkout)
+    checkout.write("container/build-module.sh", "x\n")
+    assert state(checkout).reason == "changed: the build script"
+
+
+def test_an_old_row_without_parts_says_what_it_can(checkout: Checkout) -> None:
+    checkout.publishes("kmod")
+    document = ledger(checkout)
+    del document["cells"][0]["key_inputs"]
+    document["cells"][0]["key"] = "0" * 64
+    put_ledger(checkout, document)
+    found = state(checkout)
+    assert (found.state, found.reason) == (PENDING, "published, but changed since: its key")
+
+
+def test_a_key_of_the_same_parts_in_another_form(checkout: Checkout) -> None:
+    folder = build(checkout)
+    for name in ("module", "image"):
+        record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        (folder / f"{name}.json").write_text(json.dumps({**record, "key": "0" * 64}), encoding="utf-8")
+    assert (state(checkout).reason, state(checkout).why.code) == ("the form of the key changed", "key-form")
+
+
+def test_a_module_that_is_here_needs_no_machine_of_its_architecture(checkout: Checkout) -> None:
+    folder = build(checkout)
+    config = load_config(checkout.root, Profile("local", "test"))
+    elsewhere = {"x86_64": "needs a machine for x86_64"}
+    (folder / "image.json").unlink()
+    assert States(config, not_here=elsewhere).cells[NAME].reason == "not built yet"
+    (folder / "module.json").unlink()
+    assert States(config, not_here=elsewhere).cells[NAME].reason == "needs a machine for x86_64"
+
+
+@pytest.mark.parametrize("name", ["module.json", "image.json"])
+def test_a_driver_of_which_something_is_unbuilt(checkout: Checkout, name: str) -> None:
+    checkout.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16"]}])
+    assert states(checkout).unbuilt("2.22.2.0")
+    folder = build(checkout)
+    assert not states(checkout).unbuilt("2.22.2.0")
+    (folder / name).unlink()
+    assert states(checkout).unbuilt("2.22.2.0")
+
+
+def test_sources_are_needed_where_a_module_is_to_be_compiled(checkout: Checkout) -> None:
+    checkout.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16"]}])
+    found = states(checkout).sources["2.22.2.0"]
+    assert (found.needed, found.shown(done=False)) == (True, (PENDING, "not fetched yet"))
+    (build(checkout) / "image.json").unlink()
+    found = states(checkout).sources["2.22.2.0"]
+    assert (found.needed, found.shown(done=False)) == (False, ("", "not needed"))
+
+
+def test_a_cell_that_is_withheld(checkout: Checkout) -> None:
+    """Pending, and why; but what was built by force is shown as such, with the toolkit that it was built in."""
+    checkout.write("driver-toolkit/driver-toolkit.json", [
+        {**CATALOGUE[0], "mismatch": True, "node_kernel": "5.14.0-1.el9.x86_64"}, *CATALOGUE[2:]])
+    found = states(checkout)
+    assert NAME not in found.cells
+    one = found.withheld[NAME]
+    assert (one.state, one.why.code, one.failure) == (PENDING, MISMATCH, None)
+    assert "the nodes have 5.14.0-1.el9.x86_64" in one.reason
+    folder = leave_built(states(checkout, force=True), NAME)
+    assert states(checkout).withheld[NAME].state == BUILT
+    (folder / "neuron.ko").unlink()
+    one = states(checkout).withheld[NAME]
+    assert (one.state, one.why.code) == (PENDING, MISMATCH)
+
+
+def test_a_row_that_is_written_in_a_run_counts_at_once(checkout: Checkout) -> None:
+    """And the others of the driver still do."""
+    checkout.publishes("kmod")
+    put_ledger(checkout, ledger(checkout))
+    one = states(checkout)
+    other = next(cell for cell in one.plan.cells if cell.name != NAME)
+    assert one.again(other).state == PENDING
+    found = one.cells[other.name].key
+    assert found is not None
+    one.note_row(other, {"kernel": other.kernel, "arch": other.arch, "key": found.key, "digest": DIGEST})
+    assert one.again(other).state == PUBLISHED
+    assert one.again(one.cells[NAME].cell).state == PUBLISHED
