@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from foundry.base.records import output_facts, write_record
+from foundry.config.family import Family
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
-from foundry.plan.keys import CellKey, FileHashes, Glance, changed_parts, part_words
+from foundry.plan.keys import CellKey, FileHashes, Glance, changed_parts, made_hash, part_words
 from foundry.plan.state import States
 from tests.harness.checkout import LOCK, OLD, Checkout
 
@@ -205,6 +206,15 @@ def test_where_a_package_comes_from_counts_for_fetching_alone(checkout: Checkout
     checkout.edit(FAMILY, old, new)
     two = states(checkout)
     assert two.fetch_key(DRIVER, two.plan.families[DRIVER]) != before
+
+
+def test_what_is_read_in_a_package_counts_where_make_is_told_it() -> None:
+    """Also of a family that is no DKMS package."""
+    data = {"source": {"root": "src"}, "make": {"arguments": ["SHA={sha}"]}, "modules": [{"name": "a", "file": "a.ko"}]}
+    family = Family("plain", data, ())
+    first, second = (made_hash(family, "1.0", {"variables": {"sha": sha}}) for sha in ("a", "b"))
+    assert first != second
+    assert made_hash(family, "1.0", {}) == made_hash(family, "1.0", {"url": "https://elsewhere.test"})
 
 
 def test_words_for_parts() -> None:
