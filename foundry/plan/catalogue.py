@@ -66,9 +66,10 @@ def unread_toolkits(config: Config) -> list[Place]:
 def read_entries(path: Path, file: str, validation: ValidationCache) -> list[dict[str, Any]]:
     """The checked entries as the file has them now; ConfigError when it is no catalogue any more."""
     try:
-        return parse_entries(path.read_bytes(), file, validation)
+        data = path.read_bytes()
     except FileNotFoundError:
         return []
+    return parse_entries(data, file, validation)
 
 
 def parse_entries(data: bytes, file: str, validation: ValidationCache) -> list[dict[str, Any]]:

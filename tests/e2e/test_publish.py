@@ -90,8 +90,8 @@ def test_published_once_and_never_twice(copied: Clone, access: AccessLogs, tmp_p
     assert run.code == 0, run.text
     assert run.processes == [], "neither toolkit nor compiler"
     asked = access.new()
-    cells = fresh.status().values()
-    assert len(asked) <= 4 * len({cell["driver"] for cell in cells}) + 2 * len(cells), asked
+    published = list(fresh.status().values())
+    assert len(asked) <= 4 * len({one["driver"] for one in published}) + 2 * len(published), asked
     assert writes(asked) == []
     assert {row["state"] for row in fresh.status().values()} == {"published"}
     run = fresh.doit("publish")

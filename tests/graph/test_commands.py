@@ -190,10 +190,8 @@ def test_a_release_below_those_that_are_published_makes_nothing_pending(project:
     project.write("driver-toolkit/driver-toolkit.json", CATALOGUE[1:])
     row = json.loads(project.doit("status", "--json").out)[0]
     parts = {"toolkit": CATALOGUE[1]["dtk"].partition("@")[2]}
-    project.write("build/local/release/2.22.2.0/images.json", {
-        "schema": 2, "driver": "2.22.2.0", "family": "neuron", "cells": [{
-            "kernel": OLD, "arch": "x86_64", "key": row["key"], "digest": "sha256:" + "f" * 64, "tags": ["t"],
-            "releases": ["4.16.48"], "registries": ["registry.test/kmod"], "key_inputs": parts}]})
+    project.write("build/local/release/2.22.2.0/images.json", ledger_document(ledger_row(
+        OLD, key=row["key"], key_inputs=parts, releases=["4.16.48"], registries=["registry.test/kmod"])))
     project.write("driver-toolkit/driver-toolkit.json", CATALOGUE)
     after = json.loads(project.doit("status", "--json").out)[0]
     assert (after["state"], after["key"]) == ("published", row["key"])

@@ -14,6 +14,7 @@ from foundry.config.load import load_config
 from foundry.config.profile import Profile
 from foundry.ledger.ledgers import MEDIA_TYPE, ledger_tag
 from foundry.net.transport import Patience
+from foundry.plan.rows import row_of
 from foundry.plan.state import CellState, States
 from foundry.registry.client import Registry
 from foundry.registry.credentials import Credentials
@@ -21,6 +22,7 @@ from foundry.registry.document import put_document
 from foundry.registry.push import Writer
 from tests.harness.checkout import NEW, OLD
 from tests.harness.front import Front, front, says
+from tests.harness.ledgers import ledger_document
 from tests.harness.leftovers import leave_built
 from tests.harness.project import Done, Project
 from tests.harness.registry import Pusher, real_registry
@@ -60,12 +62,10 @@ def states_of(project: Project) -> States:
 
 def row(state: CellState, digest: str) -> dict[str, Any]:
     assert state.key is not None
-    return {
-        "kernel": state.cell.kernel, "arch": "x86_64", "key": state.key.key, "key_inputs": state.key.parts,
-        "digest": digest, "tags": [state.cell.tag], "registries": [f"registry.test/{REPOSITORY}"],
-        "releases": list(state.cell.releases), "toolkit": state.cell.toolkit, "lock": "2" * 64,
-        "published": "2026-01-02T03:04:05Z",
-    }
+    return row_of(
+        state.cell, state.key, content_sha256="2" * 64, digest=digest, tags=[state.cell.tag],
+        registries=[f"registry.test/{REPOSITORY}"], published="2026-01-02T03:04:05Z",
+    ).as_data()
 
 
 def publish_elsewhere(project: Project, registry: Front) -> None:
@@ -77,7 +77,7 @@ def publish_elsewhere(project: Project, registry: Front) -> None:
             image = Pusher(registry.upstream, REPOSITORY).image([state.cell.name.encode()], labels=labels)
             rows.append(row(state, image["digest"]))
     assert len(rows) == len(CELLS)
-    document = json.dumps({"schema": 2, "driver": DRIVER, "family": "neuron", "cells": rows}).encode()
+    document = json.dumps(ledger_document(*rows)).encode()
     direct = Registry("registry.test", Credentials({"HOME": "/nonexistent"}), address=registry.upstream,
                       patience=Patience(connect=5, read=5, total=60))
     put_document(Writer(direct, REPOSITORY), ledger_tag(DRIVER), document, MEDIA_TYPE)

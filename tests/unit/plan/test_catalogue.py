@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from foundry.base.errors import ConfigError
-from foundry.base.schema import Verdicts
+from foundry.base.schema import ValidationCache
 from foundry.config.load import Want, load_config
 from foundry.config.profile import Profile
 from foundry.plan.catalogue import (
@@ -146,15 +146,15 @@ def test_toolkits_whose_kernel_is_not_known(checkout: Checkout) -> None:
 
 
 @pytest.fixture
-def verdicts(tmp_path: Path) -> Verdicts:
-    return Verdicts(ROOT / "schemas", tmp_path / "verdicts.json")
+def validation(tmp_path: Path) -> ValidationCache:
+    return ValidationCache(ROOT, tmp_path / "validation.json")
 
 
-def test_what_is_read_is_checked(verdicts: Verdicts, tmp_path: Path) -> None:
+def test_what_is_read_is_checked(validation: ValidationCache, tmp_path: Path) -> None:
     file = tmp_path / "driver-toolkit.json"
-    assert read_entries(file, "file", verdicts) == []
+    assert read_entries(file, "file", validation) == []
     file.write_bytes(catalogue_bytes(CATALOGUE))
-    assert read_entries(file, "file", verdicts) == CATALOGUE
+    assert read_entries(file, "file", validation) == CATALOGUE
     for text in (b"{", b'{"version": "4.16.30"}', b'[{"version": "4.16.30"}]'):
         with pytest.raises(ConfigError, match="file"):
-            parse_entries(text, "file", verdicts)
+            parse_entries(text, "file", validation)

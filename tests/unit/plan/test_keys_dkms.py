@@ -14,6 +14,7 @@ from foundry.base.records import output_facts, write_record
 from foundry.config.family import Family
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
+from foundry.config.recipe import recipe_of
 from foundry.plan.keys import CellKey, FileHashes, Glance, changed_parts, made_hash, part_words
 from foundry.plan.state import States
 from tests.harness.checkout import LOCK, OLD, Checkout
@@ -208,13 +209,17 @@ def test_where_a_package_comes_from_counts_for_fetching_alone(checkout: Checkout
     assert two.fetch_key(DRIVER, two.plan.families[DRIVER]) != before
 
 
-def test_what_is_read_in_a_package_counts_where_make_is_told_it() -> None:
+def test_what_is_read_in_a_package_counts_where_make_has_it() -> None:
     """Also of a family that is no DKMS package."""
     data = {"source": {"root": "src"}, "make": {"arguments": ["SHA={sha}"]}, "modules": [{"name": "a", "file": "a.ko"}]}
     family = Family("plain", data, ())
-    first, second = (made_hash(family, "1.0", {"variables": {"sha": sha}}) for sha in ("a", "b"))
+
+    def hashed(package: dict[str, Any]) -> str:
+        return made_hash(recipe_of(family, "1.0", package))
+
+    first, second = (hashed({"variables": {"sha": sha}}) for sha in ("a", "b"))
     assert first != second
-    assert made_hash(family, "1.0", {}) == made_hash(family, "1.0", {"url": "https://elsewhere.test"})
+    assert hashed({}) == hashed({"url": "https://elsewhere.test"})
 
 
 def test_words_for_parts() -> None:
