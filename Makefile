@@ -1,4 +1,4 @@
-# What there is: demo, test, quick, lint, fuzz, bench, setup, runtime, requirements, release, clean.
+# Targets: demo, test, quick, lint, fuzz, bench, setup, runtime, requirements, release, clean.
 # `demo` and `test` set up everything that they need on a fresh Debian or Ubuntu machine.
 
 PYTHON ?= python3

@@ -83,7 +83,10 @@ class Git:
         return self.work_tree or self.folder
 
     def run(self, *arguments: str, stdin: bytes = b"", check: bool = True) -> Completed:
-        """A command that asks nobody; `Completed.output` is what it prints. Raises FoundryError ``git-failed``."""
+        """A command that asks for no password; `Completed.output` is what it prints.
+
+        Raises FoundryError ``git-failed``.
+        """
         argv = [*self.command(), *arguments]
         done = run(argv, stdin=stdin, timeout=SECONDS, env=_SETTLED, unset=(*CALLERS, *_CONFIGURATION), check=False,
                    binary=True)

@@ -1,7 +1,7 @@
 """The other end of a repository: asked, fetched from and pushed to, again where that can help.
 
 Here, unlike in `foundry.archive.git`, the user's configuration counts: it has the credentials, the
-proxy, the way to a host. It can't change what is sent. Nobody is asked for a password.
+proxy, the way to a host. It can't change what is sent. No password is asked for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`source: archive`: a driver's package from the archive instead of the vendor's repository. Nobody is asked."""
+"""`source: archive`: a driver's package from the archive instead of the vendor's repository, without the network."""
 
 from __future__ import annotations
 

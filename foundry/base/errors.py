@@ -21,7 +21,7 @@ EXIT_OUTSIDE = 3
 EXIT_INTERRUPTED = 130
 
 _ADDRESS = "check network, proxy and the address in config/"
-_LATER = "try again later; if it stays so, tell whoever runs the server"
+_LATER = "try again later; if it stays so, tell the server's operator"
 _UNSAFE = "don't use the package; tell the vendor"
 # What to do about reasons whose raisers know no better; a reason counts up to its last hyphen, too.
 _HINTS = {

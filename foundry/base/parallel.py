@@ -32,7 +32,7 @@ class Pen:
                 raise FoundryError("interrupted", reason="interrupted")
             yield
 
-    def put_down(self) -> None:
+    def close(self) -> None:
         """Wait for the write that is being done; there is none after it."""
         with self._lock:
             self._down = True

@@ -69,7 +69,7 @@ def _check_plain(value: Any, left: list[int]) -> None:
         raise ValueError(f"has {value!r}, which is neither text nor number: put it in quotes")
 
 
-class Parsed:
+class YamlCache:
     """Documents of YAML files, kept in one file."""
 
     def __init__(self, kept: Path) -> None:

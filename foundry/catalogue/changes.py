@@ -36,7 +36,7 @@ class Content:
 
 @dataclass(frozen=True)
 class News:
-    """What differs, in the order in which it is told; `changed` and `locks` in words."""
+    """What differs, in the order of the text; `changed` and `locks` in words."""
 
     added: tuple[Entry, ...]
     gone: tuple[Entry, ...]
@@ -132,7 +132,7 @@ def _rendered(news: News, blocks: Iterable[_Block], most: int) -> str:
 
 
 def _numbers(news: News) -> list[str]:
-    """What there is, counted; a line each."""
+    """The catalogue in numbers; a line each."""
     counts = (
         (len({(entry["version"], entry["arch"]) for entry in news.added}), "new release", "new releases"),
         (len(news.kernels), "new kernel", "new kernels"), (len(news.cells), "new cell", "new cells"),

@@ -146,10 +146,10 @@ class _Run:
             self.made = True
 
     def _registry(self, host: str, **more: Any) -> Registry:
-        from foundry.net.transport import Patience
+        from foundry.net.transport import RetryPolicy
 
-        patience = Patience(retries=_RETRIES, total=float(self.foundry.settings["network_timeout"]))
-        return self.foundry.registry(host, self.log, patience=patience, **more)
+        policy = RetryPolicy(retries=_RETRIES, total=float(self.foundry.settings["network_timeout"]))
+        return self.foundry.registry(host, self.log, policy=policy, **more)
 
     def _writer(self) -> Writer:
         from foundry.registry.credentials import Credentials

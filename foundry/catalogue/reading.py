@@ -12,7 +12,7 @@ from typing import Any
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import remove_stale
 from foundry.base.parallel import Outcome, Pen, in_parallel
-from foundry.net.transport import Patience
+from foundry.net.transport import RetryPolicy
 from foundry.plan.catalogue import Release
 from foundry.run.context import Foundry
 
@@ -42,10 +42,11 @@ class Reading:
         return releases
 
     @property
-    def patience(self) -> Patience:
+    def policy(self) -> RetryPolicy:
         """Of one server: the threads share its pauses, and all ends at the time limit."""
         seconds = float(self.foundry.settings["network_timeout"])
-        return Patience(retries=_RETRIES, total=seconds, pause=seconds, until=self.started + self.settings["timeout"])
+        until = self.started + self.settings["timeout"]
+        return RetryPolicy(retries=_RETRIES, total=seconds, pause=seconds, until=until)
 
     @contextmanager
     def begun(self, log: Path) -> Iterator[None]:
@@ -58,7 +59,7 @@ class Reading:
         except OutsideError as error:
             raise self._late(error) from error
         finally:
-            self.pen.put_down()
+            self.pen.close()
 
     def _late(self, error: OutsideError) -> OutsideError:
         """The error itself, or that the time is over."""

@@ -63,7 +63,7 @@ class _Run(Reading):
     ) -> None:
         foundry = self.foundry
         entries = self._entries()
-        lists = Lists(log.parent / "answers", self.patience, self.pen, foundry.resolve, append_to(log))
+        lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.resolve, append_to(log))
         found = find_releases(foundry, lists, foundry.ending)
         gone = lost(foundry, entries, found, allow=allow_shrink, file=foundry.settings["catalogue"])
         require_wanted(foundry, found)
@@ -79,7 +79,7 @@ class _Run(Reading):
             for entry in rows if "kernel" not in entry
         )
         bases = pending_bases(foundry.config, update=update_base)
-        resolver = Resolver(foundry, self.patience, self.pen, entries, custom)
+        resolver = Resolver(foundry, self.policy, self.pen, entries, custom)
         self.read([*bases, *toolkits, *new], partial(_work, resolver, update_base))
         change = Change(
             {release.place: self.results[release] for release in new},

@@ -21,7 +21,7 @@ from foundry.base.references import Reference
 from foundry.base.versions import minor_of
 from foundry.formats.openshift.release_lists import error_text, parse_graph, parse_tags
 from foundry.net.redirects import followed, origin
-from foundry.net.transport import OK, Again, Attempt, Patience, new_session, persist, refuse, shown
+from foundry.net.transport import OK, Attempt, RetryableError, RetryPolicy, new_session, refuse, shown, with_retries
 from foundry.plan.catalogue import Release
 from foundry.registry.client import whole
 
@@ -42,7 +42,7 @@ class Lists:
     """Lists of releases. `kept` is the folder of answers; `resolve` gives the address that serves a URL."""
 
     kept: Path
-    patience: Patience
+    policy: RetryPolicy
     pen: Pen
     resolve: Callable[[str], str] = str
     note: Callable[[str], None] = lambda _: None
@@ -97,7 +97,7 @@ class Lists:
             with new_session(urlsplit(target).hostname or "") as session:
                 return _fetched(session, attempt, where, old)
 
-        data, validators = persist(target, self.patience, once, self.note)
+        data, validators = with_retries(target, self.policy, once, self.note)
         value = parse(data)
         if data is not (old.data if old else None) or validators != (old.validators if old else {}):
             known = pretty_json({"url": url, "sha256": sha256_bytes(data), "validators": validators})
@@ -149,8 +149,8 @@ def _refuse(attempt: Attempt, response: requests.Response, where: str, said: str
     """As `refuse`, with what is asked for in the sentence: the address alone does not say it."""
     try:
         refuse(attempt, response, said)
-    except (Again, FoundryError) as error:
-        final = error.final if isinstance(error, Again) else error
+    except (RetryableError, FoundryError) as error:
+        final = error.final if isinstance(error, RetryableError) else error
         final.message = f"{where}: {final.message.partition(': ')[2]}"
         final.hint = final.hint or "nothing was changed; look at the address in config/ (`releases`)"
         raise

@@ -18,7 +18,7 @@ from foundry.base.files import append_to
 from foundry.base.parallel import Pen
 from foundry.base.records import Record, read_record, write_record
 from foundry.base.references import Reference, parse_reference
-from foundry.net.transport import Pace, Patience
+from foundry.net.transport import RateLimiter, RetryPolicy
 from foundry.plan.catalogue import Entry, Release, log_path
 from foundry.registry.client import Registry
 from foundry.run.context import Foundry
@@ -42,7 +42,7 @@ class Resolver:
     """Reads each digest once. Safe to use from several threads; `entries` are what the catalogue has."""
 
     foundry: Foundry
-    patience: Patience
+    policy: RetryPolicy
     pen: Pen
     entries: Iterable[Entry]
     custom: CustomToolkits | None = None
@@ -99,7 +99,7 @@ class Resolver:
         with self._lock:
             if host not in self._registries:
                 self._registries[host] = self.foundry.registry(
-                    host, self.log, patience=replace(self.patience, pace=Pace()))
+                    host, self.log, policy=replace(self.policy, pace=RateLimiter()))
             return self._registries[host]
 
     def _node_entry(self, release: Release, name: str, stream: Record, *, several: bool) -> Entry:
@@ -203,7 +203,7 @@ def outside(error: FoundryError, before: str, log: Path) -> OutsideError:
                         log=noted or log, retry=error.retry)
 
 
-_HINT = "nothing was changed; try again, and tell whoever made the image if it stays so"
+_HINT = "nothing was changed; try again, and tell the image's maker if it stays so"
 
 
 def _digest(reference: str) -> str:

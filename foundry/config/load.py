@@ -16,7 +16,7 @@ from typing import Any
 from foundry.base.errors import ConfigError, Fault
 from foundry.base.files import canonical_json, parse_json
 from foundry.base.schema import ValidationCache
-from foundry.base.yaml_files import Parsed
+from foundry.base.yaml_files import YamlCache
 from foundry.config.families import make_family
 from foundry.config.family import Family
 from foundry.config.profile import Profile
@@ -33,7 +33,7 @@ _DRIVERS = "config/drivers"
 
 
 @dataclass(frozen=True)
-class Want:
+class MatrixEntry:
     """One line of the matrix: a driver for minors and releases; `where` names it in messages.
 
     `flavours` are which kernels of each toolkit; `arch` narrows the setting of that name.
@@ -56,7 +56,7 @@ class Config:
     settings: Mapping[str, Any]
     families: Mapping[str, Family]
     locks: Mapping[str, dict[str, Any]]
-    wants: tuple[Want, ...]
+    wants: tuple[MatrixEntry, ...]
     catalogue: tuple[Mapping[str, Any], ...]
     toolkit_recipes: tuple[ToolkitRecipe, ...]
     kernels: Mapping[str, Any]
@@ -87,7 +87,7 @@ class _Reader:
 
     root: Path
     validation: ValidationCache
-    parsed: Parsed
+    parsed: YamlCache
     faults: list[Fault] = field(default_factory=list)
 
     def document(
@@ -122,7 +122,7 @@ class _Reader:
 def load_config(root: Path, profile: Profile) -> Config:
     """Read and check everything; raises ConfigError with every fault of every file."""
     kept = root / "build" / profile.name
-    validation, parsed = ValidationCache(root, kept / "validation.json"), Parsed(kept / "parsed.json")
+    validation, parsed = ValidationCache(root, kept / "validation.json"), YamlCache(kept / "parsed.json")
     reader = _Reader(root, validation, parsed)
     defaults = reader.document(_DEFAULTS, "defaults", lenient=True)
     file = f"config/profiles/{profile.name}.yaml"
@@ -222,8 +222,8 @@ def _toolkit_recipes(reader: _Reader, settings: Mapping[str, Any], names: Sequen
     return tuple(found)
 
 
-def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, Family]) -> list[Want]:
-    wants: list[Want] = []
+def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, Family]) -> list[MatrixEntry]:
+    wants: list[MatrixEntry] = []
     owners: dict[str, tuple[str, str]] = {}
     known_families = _family_files(_Reader(reader.root, reader.validation, reader.parsed), settings)
     for file in _matrix_files(reader.root, settings):
@@ -247,7 +247,7 @@ def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, 
                 reader.faults.append(Fault(file, f"{place}.driver", message))
                 continue
             reader.faults += _arch_faults(entry, settings, file, place)
-            wants.append(Want(entry["driver"], family, tuple(entry["ocp_versions"]), (file, place),
+            wants.append(MatrixEntry(entry["driver"], family, tuple(entry["ocp_versions"]), (file, place),
                               tuple(entry.get("flavours", ("default",))), tuple(entry.get("arch", ()))))
     return wants
 

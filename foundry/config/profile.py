@@ -1,4 +1,4 @@
-"""Which profile a run has, and why. Finding out runs nothing and asks nobody.
+"""Which profile a run has, and why. Finding out runs nothing and makes no network request.
 
 The order is DESIGN's: `KMOD_PROFILE`; `github` in Actions; what this checkout
 chose; `ecr` where ECR or AWS credentials are configured; else `local`.

@@ -1,4 +1,4 @@
-"""How a driver is made: its modules and where they go, what make is told, firmware; from family file and lock.
+"""How a driver is made: its modules and where they go, make's arguments, firmware; from family file and lock.
 
 What a package itself says (``dkms.conf``, values read from its files) was found out when it was
 fetched and stands in the lock: nothing here asks anybody, and the graph stays static.

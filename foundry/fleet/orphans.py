@@ -18,7 +18,7 @@ from foundry.run.context import Foundry
 def claim(foundry: Foundry) -> list[str]:
     """Put rows of pending cells into the ledgers whose images all targets have; the cells' names.
 
-    Nobody is asked where no cell is pending. Raises what reading from the registries raises.
+    Makes no network request where no cell is pending. Raises what reading from the registries raises.
     """
     by_family: dict[str, list[CellState]] = defaultdict(list)
     for state in foundry.states.cells.values():
@@ -33,7 +33,7 @@ def claim(foundry: Foundry) -> list[str]:
     for driver, rows in found.items():
         ledgers.put_rows(foundry, driver, rows)
     if found:
-        foundry.look_again()
+        foundry.refresh_states()
     return [cell.name for rows in found.values() for cell, _ in rows]
 
 

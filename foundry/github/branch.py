@@ -1,7 +1,7 @@
 """A branch of our own with some files changed, on top of the default branch: read, compared, written. No git needed.
 
 A commit of ours says in its message which files it changes, by digest. The branch is ours as long
-as what it changes is what such a message says, whoever merged the default branch into it; anything
+as what it changes is what such a message says, even where the default branch was merged into it; anything
 else is somebody's work.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError
 from foundry.base.files import sha256_bytes
 from foundry.github.client import GitHub
-from foundry.net.transport import NOT_FOUND, Again, Attempt
+from foundry.net.transport import NOT_FOUND, Attempt, RetryableError
 
 if TYPE_CHECKING:
     from github.Commit import Commit
@@ -138,18 +138,19 @@ def commit(
         with github.told(attempt, f"send {path}"):
             blob = github.repository.create_git_blob(base64.b64encode(files[path]).decode(), "base64")
             if blob.sha != digest:
-                raise Again(attempt.fault(f"{path} arrived as {blob.sha}", "github-malformed"))
+                raise RetryableError(attempt.fault(f"{path} arrived as {blob.sha}", "github-malformed"))
         elements.append(InputGitTreeElement(path, _FILE, "blob", sha=digest))
     with github.told(attempt, "make a commit"):
         tree = github.repository.create_git_tree(elements, base_tree=base.tree)
         parent = github.repository.get_git_commit(base.sha)
         if not tree.sha or tree.sha == base.tree.sha or parent.sha != base.sha:
             why = f"can't make a commit: GitHub's tree ({tree.sha}) or parent ({parent.sha}) is not the one asked for"
-            raise Again(attempt.fault(why, "github-malformed", retry=True))
+            raise RetryableError(attempt.fault(why, "github-malformed", retry=True))
         text = f"{message}\n\nKmod-Foundry-Content: {digest_of(changes)}\n"
         made = github.repository.create_git_commit(text, tree, [parent])
         if not made.sha:
-            raise Again(attempt.fault("can't make a commit: the answer names none", "github-malformed", retry=True))
+            why = "can't make a commit: the answer names none"
+            raise RetryableError(attempt.fault(why, "github-malformed", retry=True))
         return made.sha
 
 
@@ -165,7 +166,7 @@ def move(github: GitHub, attempt: Attempt, name: str, seen: Branch | None, sha: 
             now = ""
         if now != (seen.sha if seen is not None else "") and not force:
             why = f"the branch {name} moves, or has no commit in common with the default branch"
-            raise Again(attempt.fault(why, "branch-taken", hint="look who else writes it, or delete it"))
+            raise RetryableError(attempt.fault(why, "branch-taken", hint="look who else writes it, or delete it"))
         if now:
             ref.edit(sha, force=True)
         else:

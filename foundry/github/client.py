@@ -1,7 +1,7 @@
 """One GitHub repository, and what its refusals mean.
 
 Every call goes through `told`, which makes our errors of PyGithub's. What may
-help to be tried again raises `Again`; whoever tries again reads first, so that
+help to be tried again raises `RetryableError`; a second attempt reads first, so that
 an answer that was lost costs a read and never a second release.
 """
 
@@ -24,12 +24,12 @@ from foundry.net.transport import (
     OK,
     SERVER_FAULT,
     TOO_MANY,
-    Again,
     Attempt,
-    Patience,
+    RetryableError,
+    RetryPolicy,
     new_session,
-    persist,
     refuse,
+    with_retries,
 )
 from foundry.registry.client import whole
 
@@ -68,26 +68,26 @@ class GitHub:
         self.name = repository
         self.api = api.rstrip("/")
         self.note = note
-        self.patience = Patience(total=seconds, retries=retries, first=pauses.first, pause=_LONGEST_WAIT)
+        self.policy = RetryPolicy(total=seconds, retries=retries, first=pauses.first, pause=_LONGEST_WAIT)
         self._token = token
         self._permissions = permissions
         self._pauses = pauses
         self._repository: Repository | None = None
 
-    def persist(self, work: Callable[[Attempt], T]) -> T:
-        """What `work` returns, begun again from its first read while it raises `Again`."""
-        return persist(f"{self.api}/repos/{self.name}", self.patience, work, self.note)
+    def with_retries(self, work: Callable[[Attempt], T]) -> T:
+        """What `work` returns, begun again from its first read while it raises `RetryableError`."""
+        return with_retries(f"{self.api}/repos/{self.name}", self.policy, work, self.note)
 
     @property
     def repository(self) -> Repository:
-        """PyGithub's object; asks nobody. It never tries again by itself: that is `persist`'s."""
+        """PyGithub's object; makes no request. It never tries again by itself: that is `with_retries`'s."""
         if self._repository is None:
             from github import Auth, Github
 
             _use_our_connections()
             one = Github(
                 auth=Auth.Token(self._token) if self._token else None, base_url=self.api, per_page=100, retry=None,
-                timeout=int(self.patience.read), lazy=True,
+                timeout=int(self.policy.read), lazy=True,
                 seconds_between_requests=self._pauses.requests, seconds_between_writes=self._pauses.writes,
             )
             self._repository = one.get_repo(self.name)
@@ -103,17 +103,17 @@ class GitHub:
         from foundry.net.connection import limited
 
         try:
-            with limited(math.inf, attempt.patience.read):
+            with limited(math.inf, attempt.policy.read):
                 yield
         except GithubException as error:
             raise self._meaning(attempt, error, what) from error
         except requests.Timeout as error:
             fault = attempt.fault(f"can't {what}: GitHub does not answer", "github-timeout", retry=True)
-            raise Again(fault) from error
+            raise RetryableError(fault) from error
         except (requests.RequestException, HTTPError, OSError) as error:
             fault = attempt.fault(f"can't {what}: GitHub can't be reached, or the connection broke",
                                   "github-unreachable", retry=True, hint="check the network")
-            raise Again(fault) from error
+            raise RetryableError(fault) from error
         except (BadAttributeException, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             why = f"can't {what}: the answer is none of GitHub's ({type(error).__name__})"
             raise attempt.fault(why, "github-malformed") from error
@@ -131,7 +131,7 @@ class GitHub:
             return whole(there, response, max_bytes)
 
     def _meaning(self, attempt: Attempt, error: GithubException, what: str) -> Exception:
-        """What a status means, as an error or as `Again`."""
+        """What a status means, as an error or as `RetryableError`."""
         status = int(error.status)
         headers = {name.lower(): value for name, value in (error.headers or {}).items()}
         says = _message(error)
@@ -150,7 +150,7 @@ class GitHub:
         if status == NOT_FOUND:
             fault.hint = f"is there a repository {self.name}, and may the token see it?"
         again = status in (NOT_FOUND, _CONFLICT, _INVALID) or status >= SERVER_FAULT
-        return Again(fault) if again else fault
+        return RetryableError(fault) if again else fault
 
 
 @cache
@@ -176,7 +176,7 @@ def _use_our_connections() -> None:
 def _limited(attempt: Attempt, why: str, wait: float) -> Exception:
     until = time.strftime("%H:%M UTC", time.gmtime(time.time() + wait))
     fault = attempt.fault(why, "github-rate-limit", retry=True, hint=f"GitHub asks to wait until {until}; run again")
-    return Again(fault, wait) if wait <= _LONGEST_WAIT else fault
+    return RetryableError(fault, wait) if wait <= _LONGEST_WAIT else fault
 
 
 def _limit(headers: Mapping[str, str], says: str, status: int, unknown: float) -> float | None:

@@ -21,7 +21,7 @@ from foundry.base.git_ids import blob_id
 from foundry.base.marked_section import outside, with_section
 from foundry.github.branch import Base, commit, compared, content, digest_of, move, require_ours
 from foundry.github.client import GitHub
-from foundry.net.transport import Again, Attempt
+from foundry.net.transport import Attempt, RetryableError
 
 if TYPE_CHECKING:
     from github.PullRequest import PullRequest
@@ -82,7 +82,7 @@ def reconcile(github: GitHub, wanted: Wanted) -> Done:
     where others work on the branch, ``markers-damaged`` and ``pull-too-long``.
     """
     done = Done()
-    github.persist(lambda attempt: _attempt(github, wanted, attempt, done))
+    github.with_retries(lambda attempt: _attempt(github, wanted, attempt, done))
     return done
 
 
@@ -116,7 +116,7 @@ def _attempt(github: GitHub, wanted: Wanted, attempt: Attempt, done: Done) -> No
         with github.told(attempt, "open a pull request"):
             made = github.repository.create_pull(base=base.name, head=wanted.branch, title=words.title, body=body)
             if not made.html_url:
-                raise Again(attempt.fault("the answer names no pull request", "github-malformed", retry=True))
+                raise RetryableError(attempt.fault("the answer names no pull request", "github-malformed", retry=True))
         done.says = f"opened {made.html_url}"
         done.writes.append("pull request")
         return

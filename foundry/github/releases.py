@@ -20,7 +20,7 @@ from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import sha256_bytes
 from foundry.base.marked_section import has_section, outside, with_section
 from foundry.github.client import GitHub
-from foundry.net.transport import Again, Attempt
+from foundry.net.transport import Attempt, RetryableError
 
 if TYPE_CHECKING:
     from github.GitRelease import GitRelease
@@ -75,7 +75,7 @@ def reconcile(github: GitHub, wanted: Wanted) -> Done:
     """
     done = Done()
     ours: set[int] = set()  # drafts that this run made
-    github.persist(lambda attempt: _attempt(github, wanted, attempt, done, ours))
+    github.with_retries(lambda attempt: _attempt(github, wanted, attempt, done, ours))
     return done
 
 
@@ -92,10 +92,11 @@ def read_asset(github: GitHub, tag: str, name: str, max_bytes: int, *, unless: s
             return None
         data = github.download(attempt, asset.url, max_bytes)
         if asset.digest is not None and asset.digest != f"sha256:{sha256_bytes(data)}":
-            raise Again(attempt.fault(f"the asset {name} of {tag} is not what its digest says", "github-asset-damaged"))
+            why = f"the asset {name} of {tag} is not what its digest says"
+            raise RetryableError(attempt.fault(why, "github-asset-damaged"))
         return data
 
-    return github.persist(read)
+    return github.with_retries(read)
 
 
 def _attempt(github: GitHub, wanted: Wanted, attempt: Attempt, done: Done, ours: set[int]) -> None:
@@ -198,7 +199,7 @@ def _upload(github: GitHub, attempt: Attempt, release: GitRelease, asset: Asset,
         sent = release.upload_asset(str(path), name=name, content_type="application/octet-stream")
     if sent.digest is not None and not _is(github, attempt, sent, asset):
         _remove(github, attempt, sent)
-        raise Again(attempt.fault(f"the asset {asset.name} arrived as {sent.digest}", "github-asset-damaged"))
+        raise RetryableError(attempt.fault(f"the asset {asset.name} arrived as {sent.digest}", "github-asset-damaged"))
     if sent.name != name:
         raise OutsideError(f"GitHub renamed the asset {name} to {sent.name}", reason="github-asset-name")
     return sent

@@ -1,6 +1,6 @@
 """Rows of a ledger that this checkout did not write are claims; those are adopted that the registries bear out.
 
-Whoever can write a ledger (its tag, the asset of a release, another job's artifact) can write today's keys into it:
+Anyone who can write a ledger (its tag, the asset of a release, another job's artifact) can write today's keys into it:
 they are made of public files. So a row counts where a registry of the profile's own has an image under its digest
 that bears its key, and it then names those registries alone.
 """

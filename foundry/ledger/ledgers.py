@@ -189,7 +189,7 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
 
 
 def stored(foundry: Foundry, driver: str) -> bool:
-    """Whether the ledger is a revision that every target has; finding out asks nobody."""
+    """Whether the ledger is a revision that every target has; finding out makes no network request."""
     ledger = foundry.states.ledgers.get(driver)
     if not foundry.settings["publish"]:
         return ledger is not None and ledger.revised and _with_built(foundry, ledger) == ledger

@@ -35,7 +35,7 @@ RECORD = "push.json"
 
 
 def published(foundry: Foundry, state: CellState) -> bool:
-    """Whether the ledger has the cell with today's key in all targets, for all its releases; asks nobody."""
+    """Whether the ledger has the cell with today's key in all targets, for all its releases; no network request."""
     if not state.adopted or state.row is None:
         return False
     family = state.cell.family.name

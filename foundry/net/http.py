@@ -24,13 +24,13 @@ from foundry.net.transport import (
     NOT_MODIFIED,
     OK,
     TOTAL_SECONDS,
-    Again,
     Attempt,
-    Patience,
+    RetryableError,
+    RetryPolicy,
     new_session,
-    persist,
     refuse,
     shown,
+    with_retries,
 )
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def download(
     Raises FoundryError ``digest-mismatch``, OutsideError ``http-unreachable``, ``http-timeout``,
     ``http-truncated``, ``http-too-large``, ``http-<status>``, ``file-missing``, ``url-unsupported``.
     """
-    patience = Patience(*timeout, total, retries, first=first)
+    policy = RetryPolicy(*timeout, total, retries, first=first)
     try:
         with atomic(dest) as sink:
-            size, digest = _fetch(url, sink, max_bytes, patience, log)
+            size, digest = _fetch(url, sink, max_bytes, policy, log)
             _compare(url, digest, sha256, log)
     except OSError as error:
         raise OutsideError(f"can't write {dest}: {error.strerror or error}", reason="disk", log=log) from error
@@ -82,7 +82,7 @@ def get(
 ) -> bytes:
     """The bytes at `url`; errors and settings are those of `download`."""
     sink = io.BytesIO()
-    _fetch(url, sink, max_bytes, Patience(*timeout, total, retries), log)
+    _fetch(url, sink, max_bytes, RetryPolicy(*timeout, total, retries), log)
     return sink.getvalue()
 
 
@@ -130,7 +130,7 @@ def get_if_changed(
         return sink.getvalue(), said
 
     try:
-        return persist(url, Patience(total=total), once, lambda line: _note(log, f"GET {line}"))
+        return with_retries(url, RetryPolicy(total=total), once, lambda line: _note(log, f"GET {line}"))
     except FoundryError as error:
         error.log = log
         raise
@@ -144,7 +144,7 @@ def _compare(url: str, digest: str, sha256: str | None, log: Path | None) -> Non
         )
 
 
-def _fetch(url: str, sink: IO[bytes], max_bytes: int, patience: Patience, log: Path | None) -> tuple[int, str]:
+def _fetch(url: str, sink: IO[bytes], max_bytes: int, policy: RetryPolicy, log: Path | None) -> tuple[int, str]:
     """Write the answer to `sink`, whatever it takes; bytes and hex SHA-256."""
 
     def once(attempt: Attempt) -> tuple[int, str]:
@@ -156,7 +156,7 @@ def _fetch(url: str, sink: IO[bytes], max_bytes: int, patience: Patience, log: P
         return size, digest
 
     try:
-        return persist(url, patience, once, lambda line: _note(log, f"GET {line}"))
+        return with_retries(url, policy, once, lambda line: _note(log, f"GET {line}"))
     except FoundryError as error:
         error.log = log
         raise
@@ -208,7 +208,7 @@ def _copy(
         digest.update(chunk)
         sink.write(chunk)
     if stated is not None and size != stated:
-        raise Again(attempt.fault(f"{size} of {stated} bytes arrived", "http-truncated", retry=True))
+        raise RetryableError(attempt.fault(f"{size} of {stated} bytes arrived", "http-truncated", retry=True))
     return size, digest.hexdigest()
 
 

@@ -31,7 +31,7 @@ _LONGEST_WAIT = 30.0  # seconds
 _SHORT = 1 << 16  # bytes of an answer that are taken although nobody wants them
 
 
-class Again(Exception):
+class RetryableError(Exception):
     """An attempt failed in a way that another may not; `wait` is what the server asks for, in seconds."""
 
     def __init__(self, final: OutsideError, wait: float = 0.0) -> None:
@@ -39,7 +39,7 @@ class Again(Exception):
         self.final, self.wait = final, wait
 
 
-class Pace:
+class RateLimiter:
     """What several threads that ask one server share: when it asks for a pause, all of them keep it."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait: for a connection, between two bytes, for everything, all in seconds; and attempts more.
 
     `until` (of time.monotonic()) ends everything, too. `first` is the pause before the second attempt,
@@ -72,7 +72,7 @@ class Patience:
     until: float = math.inf
     first: float = FIRST_WAIT
     pause: float = _LONGEST_WAIT
-    pace: Pace = field(default_factory=Pace, compare=False)
+    pace: RateLimiter = field(default_factory=RateLimiter, compare=False)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Attempt:
     """One attempt at a URL, with what is left of the time."""
 
     url: str
-    patience: Patience
+    policy: RetryPolicy
     deadline: float  # of time.monotonic()
 
     def fault(self, why: str, reason: str, *, retry: bool = False, hint: str = "") -> OutsideError:
@@ -91,7 +91,7 @@ class Attempt:
     def timeout(self) -> tuple[float, float]:
         """For connecting and between two bytes, never more than is left."""
         left = max(0.1, self.deadline - time.monotonic())
-        return min(self.patience.connect, left), min(self.patience.read, left)
+        return min(self.policy.connect, left), min(self.policy.read, left)
 
     @property
     def late(self) -> bool:
@@ -99,23 +99,23 @@ class Attempt:
         return time.monotonic() > self.deadline
 
 
-def persist(url: str, patience: Patience, work: Callable[[Attempt], T], note: Callable[[str], None]) -> T:
-    """What `work` returns, tried again with growing pauses while it raises `Again` and there is time.
+def with_retries(url: str, policy: RetryPolicy, work: Callable[[Attempt], T], note: Callable[[str], None]) -> T:
+    """What `work` returns, tried again with growing pauses while it raises `RetryableError` and there is time.
 
-    `note` is told of each attempt that failed.
+    `note` gets a line for each attempt that failed.
     """
-    deadline = min(time.monotonic() + patience.total, patience.until)
-    for number in range(patience.retries + 1):
-        patience.pace.wait(deadline)
+    deadline = min(time.monotonic() + policy.total, policy.until)
+    for number in range(policy.retries + 1):
+        policy.pace.wait(deadline)
         try:
-            return work(Attempt(url, patience, deadline))
-        except Again as again:
+            return work(Attempt(url, policy, deadline))
+        except RetryableError as again:
             note(again.final.message)
-            wait = _pause(number, again.wait, patience)
-            if number == patience.retries or time.monotonic() + wait > deadline:
+            wait = _pause(number, again.wait, policy)
+            if number == policy.retries or time.monotonic() + wait > deadline:
                 raise again.final from again.__cause__
             if again.wait:
-                patience.pace.hold(wait)
+                policy.pace.hold(wait)
             else:
                 time.sleep(wait)
         except FoundryError as error:
@@ -155,7 +155,7 @@ def answer(
     from foundry.net.connection import limited
 
     try:
-        with limited(attempt.deadline, attempt.patience.read):
+        with limited(attempt.deadline, attempt.policy.read):
             begun = session.request(
                 method, attempt.url, headers=dict(headers or {}), stream=True, timeout=attempt.timeout,
                 allow_redirects=False, **more,  # type: ignore[arg-type]
@@ -167,26 +167,29 @@ def answer(
                     response.raw.drain_conn()  # else the connection is closed, and the next request makes a new one
     except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
         why = "it takes too long" if attempt.late else "the server does not answer"
-        raise Again(attempt.fault(why, "http-timeout", retry=True)) from error
+        raise RetryableError(attempt.fault(why, "http-timeout", retry=True)) from error
     except ProtocolError as error:
-        raise Again(attempt.fault("the answer is cut off", "http-truncated", retry=True)) from error
+        raise RetryableError(attempt.fault("the answer is cut off", "http-truncated", retry=True)) from error
     except (requests.ConnectionError, HTTPError) as error:
         if _timed_out(error):  # while something was sent
-            raise Again(attempt.fault("the server does not answer", "http-timeout", retry=True)) from error
+            raise RetryableError(attempt.fault("the server does not answer", "http-timeout", retry=True)) from error
         why = f"the server can't be reached{_cause(error)}"
-        raise Again(attempt.fault(why, "http-unreachable", retry=True, hint="check the network")) from error
+        raise RetryableError(attempt.fault(why, "http-unreachable", retry=True, hint="check the network")) from error
     except (requests.RequestException, ValueError) as error:
         raise attempt.fault(f"it can't be fetched ({type(error).__name__})", "http-failed") from error
 
 
 def refuse(attempt: Attempt, response: requests.Response, detail: str = "") -> NoReturn:
-    """Raise what a status other than success means: Again for 429 and 5xx, else OutsideError ``http-<status>``."""
+    """Raise what a status other than success means.
+
+    RetryableError for 429 and 5xx, else OutsideError ``http-<status>``.
+    """
     status = response.status_code
     why = f"the server answers {status} {response.reason or ''}".rstrip()
     final = attempt.fault(f"{why}: {detail}" if detail else why, f"http-{status}")
     if status == TOO_MANY or status >= SERVER_FAULT:
         final.retry = True
-        raise Again(final, _retry_after(response.headers.get("Retry-After", "")))
+        raise RetryableError(final, _retry_after(response.headers.get("Retry-After", "")))
     if status == NOT_FOUND:
         final.hint = "check the address; the server has no such file"
     raise final
@@ -207,9 +210,9 @@ def _length(response: requests.Response) -> float:
     return int(stated) if stated.isdecimal() else float("inf")
 
 
-def _pause(number: int, asked: float, patience: Patience) -> float:
+def _pause(number: int, asked: float, policy: RetryPolicy) -> float:
     jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads the load, keeps no secret
-    return min(patience.pause, max(asked, patience.first * (1 << number) * jitter))
+    return min(policy.pause, max(asked, policy.first * (1 << number) * jitter))
 
 
 def _retry_after(text: str) -> float:

@@ -1,6 +1,6 @@
 """Signatures, checked by gpgv against one key that the project names by its full fingerprint.
 
-gpgv trusts every key of its keyring, takes no other, asks nobody and reads no
+gpgv trusts every key of its keyring, takes no other, makes no network request and reads no
 configuration. Its status lines are described in GnuPG's doc/DETAILS.
 """
 

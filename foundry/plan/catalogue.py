@@ -12,7 +12,7 @@ from foundry.base.errors import ConfigError, Fault
 from foundry.base.files import parse_json, pretty_json
 from foundry.base.schema import ValidationCache
 from foundry.base.versions import minor_of, version_key
-from foundry.config.load import Config, Want
+from foundry.config.load import Config, MatrixEntry
 
 _ORDER = ("version", "arch", "dtk", "kernel", "rt_kernel", "rhel", "stream", "payload", "node_kernel", "mismatch")
 PR_LOG = "pr.log"
@@ -119,7 +119,7 @@ def place_of(entry: Entry) -> Place:
     return entry["version"], entry["arch"]
 
 
-def wanted_minors(wants: Sequence[Want]) -> dict[str, Fault]:
+def wanted_minors(wants: Sequence[MatrixEntry]) -> dict[str, Fault]:
     """The minors that the matrix names, the lowest first; each with the place that names it first."""
     found: dict[str, Fault] = {}
     for want in wants:
@@ -129,7 +129,7 @@ def wanted_minors(wants: Sequence[Want]) -> dict[str, Fault]:
     return dict(sorted(found.items(), key=lambda pair: version_key(pair[0])))
 
 
-def without_release(wants: Sequence[Want], found: Iterable[Release], arches: Sequence[str]) -> list[Fault]:
+def without_release(wants: Sequence[MatrixEntry], found: Iterable[Release], arches: Sequence[str]) -> list[Fault]:
     """The minors and releases of the matrix of which nothing was found, for each architecture."""
     there: set[Place] = set()
     for release in found:

@@ -20,7 +20,7 @@ from foundry.base.errors import Fault
 from foundry.base.names import cell_name, image_tag
 from foundry.base.versions import minor_of, version_key
 from foundry.config.family import Family
-from foundry.config.load import FLAVOURS, Config, Want
+from foundry.config.load import FLAVOURS, Config, MatrixEntry
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _index(config: Config) -> _Kernels:
 
 
 def _gather(
-    want: Want, index: _Kernels, cells: dict[tuple[str, str], set[str]], catalogue: str, *, force: bool
+    want: MatrixEntry, index: _Kernels, cells: dict[tuple[str, str], set[str]], catalogue: str, *, force: bool
 ) -> Iterable[Gap | Mismatch | Lacking]:
     file, path = want.where
     for number, release in enumerate(want.releases):

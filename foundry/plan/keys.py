@@ -2,7 +2,7 @@
 
 A cell is done when its record bears its current key. The parts are kept beside
 the hash, so that `doit status` can say which input changed. Their form is
-frozen by tests/unit/golden: whoever changes it rebuilds every user's library.
+frozen by tests/unit/golden: a change rebuilds every user's library.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class FileHashes:
         return known[1]
 
 
-class Glance(FileHashes):
+class HashSnapshot(FileHashes):
     """The hashes as of one moment: each file is looked at once, however many cells ask for it."""
 
     def __init__(self, hashes: FileHashes) -> None:

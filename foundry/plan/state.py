@@ -20,7 +20,7 @@ from foundry.config.family import Family
 from foundry.config.load import Config
 from foundry.config.recipe import complete
 from foundry.plan.cells import Cell, Plan, make_plan
-from foundry.plan.keys import NOT_FETCHED, CellKey, FileHashes, Glance, cell_key, changed_parts, part_words
+from foundry.plan.keys import NOT_FETCHED, CellKey, FileHashes, HashSnapshot, cell_key, changed_parts, part_words
 from foundry.plan.ledger import Ledger, Place, ledger_path, read_ledger
 from foundry.plan.rows import Row
 from foundry.plan.why import CURRENT, FORCED, IN_LEDGER, NOT_BUILT, Why
@@ -103,7 +103,7 @@ class States:
     @cached_property
     def cells(self) -> Mapping[str, CellState]:
         """By cell name, in the order of the plan. ConfigError lists every faulty ledger."""
-        ledgers, hashes = self._published, Glance(self.hashes)
+        ledgers, hashes = self._published, HashSnapshot(self.hashes)
         states: dict[str, CellState] = {}
         faults: list[Fault] = []
         for cell in self.plan.cells:

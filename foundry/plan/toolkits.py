@@ -71,7 +71,7 @@ class Toolkit:
 
     @property
     def arguments(self) -> dict[str, str]:
-        """What the Containerfile is told of packages and repositories."""
+        """The Containerfile's arguments for packages and repositories."""
         given: Mapping[str, Any] = self.recipe.data.get("arguments", {})
         return {
             name: self.fill(value if isinstance(value, str) else " ".join(value)) for name, value in given.items()

@@ -57,7 +57,7 @@ class Platforms:
             ) from error
 
     def known(self, reference: str, arch: str) -> str:
-        """The same as far as it is known; asks nobody."""
+        """The same as far as it is known; makes no network request."""
         with self._lock:
             return self._read().get(f"{reference} {arch}", reference)
 

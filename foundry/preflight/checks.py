@@ -40,18 +40,18 @@ _REFUSALS = ("registry-unauthorized", "registry-denied", "credentials-unreadable
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `mend` is the command or sentence that mends it; empty when all is well."""
+    """One finding. `fix` is the command or sentence that mends it; empty when all is well."""
 
     name: str
     ok: bool
     detail: str
-    mend: str = ""
+    fix: str = ""
     reason: str = "missing"
 
     def error(self) -> OutsideError:
         """The finding as an error: before work starts it ends the run."""
         detail = f"{self.name} is {self.detail}" if self.reason == "tool-missing" else self.detail
-        return OutsideError(detail, reason=self.reason, hint=self.mend or "run `doit doctor`")
+        return OutsideError(detail, reason=self.reason, hint=self.fix or "run `doit doctor`")
 
 
 def os_family(release: str) -> str:

@@ -24,13 +24,13 @@ from foundry.net.redirects import followed, origin
 from foundry.net.transport import (
     NOT_FOUND,
     OK,
-    Again,
     Attempt,
-    Patience,
+    RetryableError,
+    RetryPolicy,
     new_session,
-    persist,
     refuse,
     shown,
+    with_retries,
 )
 from foundry.registry.auth import UNAUTHORIZED, Authorizer
 from foundry.registry.credentials import Credentials
@@ -61,12 +61,12 @@ class Registry:
     """One registry. `address` is where it is served when that is not where its name says (``host:port``)."""
 
     def __init__(
-        self, host: str, credentials: Credentials, *, address: str = "", patience: Patience | None = None,
+        self, host: str, credentials: Credentials, *, address: str = "", policy: RetryPolicy | None = None,
         note: Note = lambda _: None,
     ) -> None:
         self.host = host
         self.credentials = credentials
-        self.patience = patience or Patience()
+        self.policy = policy or RetryPolicy()
         self.note = note
         served = address or ("registry-1.docker.io" if host == DOCKER_HUB else host)
         self.hostname = urlsplit(f"//{served}").hostname or ""
@@ -83,11 +83,11 @@ class Registry:
         registry can't be reached (``http-…``) or refuses (``registry-unauthorized``, ``registry-denied``).
         """
         url = f"{self.base}{repository}/manifests/{reference}"
-        return persist(url, self.patience, lambda attempt: self.manifest_once(attempt, repository, reference, scope),
+        return with_retries(url, self.policy, lambda attempt: self.manifest_once(attempt, repository, reference, scope),
                        self.note)
 
     def manifest_once(self, attempt: Attempt, repository: str, reference: str, scope: str = "") -> Fetched:
-        """`manifest` in one attempt, for those who repeat it with something else; raises `Again` too."""
+        """`manifest` in one attempt, for those who repeat it with something else; raises `RetryableError` too."""
         def read(attempt: Attempt, response: requests.Response) -> Fetched:
             data = whole(attempt, response, MAX_MANIFEST)
             digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -139,11 +139,11 @@ class Registry:
         self, method: str, url: str, scope: str, read: Callable[[Attempt, requests.Response], T], *,
         headers: Mapping[str, str] | None = None, accept: tuple[int, ...] = (OK,), what: str = "",
     ) -> T:
-        """One request that may be repeated, as `persist` does; what it means is that of `exchange`."""
+        """One request that may be repeated, as `with_retries` does; what it means is that of `exchange`."""
         def once(attempt: Attempt) -> T:
             return self.exchange(attempt, method, scope, read, headers=headers, accept=accept, what=what)
 
-        return persist(url, self.patience, once, self.note)
+        return with_retries(url, self.policy, once, self.note)
 
     def exchange(
         self, attempt: Attempt, method: str, scope: str, read: Callable[[Attempt, requests.Response], T], *,
@@ -163,7 +163,7 @@ class Registry:
 
         A redirect is followed without credentials when it leads elsewhere, and what is said
         there is never answered with any. An answer whose status is not one to `accept` is an
-        error, `Again` where it may pass.
+        error, `RetryableError` where it may pass.
         """
         renewed = again = False
         for _ in range(4):  # as it is; with a token; that has ended: as it is; with a new one
@@ -237,7 +237,7 @@ def whole(attempt: Attempt, response: requests.Response, max_bytes: int) -> byte
             raise attempt.fault("it takes too long", "http-timeout", retry=True)
     stated = response.headers.get("Content-Length", "")
     if stated.isdecimal() and int(stated) != len(data):
-        raise Again(attempt.fault(f"{len(data)} of {stated} bytes arrived", "http-truncated", retry=True))
+        raise RetryableError(attempt.fault(f"{len(data)} of {stated} bytes arrived", "http-truncated", retry=True))
     return bytes(data)
 
 

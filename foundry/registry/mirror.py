@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError
 from foundry.base.references import Reference
 from foundry.formats.images.manifest import Descriptor, Index, Manifest, parse_manifest
-from foundry.net.transport import Again, Attempt
+from foundry.net.transport import Attempt, RetryableError
 from foundry.registry.client import Payload, Registry, check_digest, pull_scope
 from foundry.registry.push import Pushable, Writer, patient
 
@@ -115,9 +115,9 @@ class _Streamed:
 
     def __iter__(self) -> Iterator[bytes]:
         source, repository = self.image.source, self.image.repository
-        patience = patient(source.patience, self.part.size)
-        attempt = Attempt(source.blob_url(repository, self.part.digest), patience,
-                          min(time.monotonic() + patience.total, patience.until))
+        policy = patient(source.policy, self.part.size)
+        attempt = Attempt(source.blob_url(repository, self.part.digest), policy,
+                          min(time.monotonic() + policy.total, policy.until))
         with source.answered(attempt, "GET", pull_scope(repository),
                              what=f"{repository} {self.part.digest}") as response:
             yield from self._checked(attempt, response)
@@ -131,10 +131,10 @@ class _Streamed:
             try:
                 piece = response.raw.read1(_PIECE, decode_content=False)
             except (HTTPError, OSError) as error:
-                raise Again(attempt.fault("the answer is cut off", "http-truncated", retry=True)) from error
+                raise RetryableError(attempt.fault("the answer is cut off", "http-truncated", retry=True)) from error
             if not piece:
                 why = f"{self.part.size - left} of {self.part.size} bytes arrived"
-                raise Again(attempt.fault(why, "http-truncated", retry=True))
+                raise RetryableError(attempt.fault(why, "http-truncated", retry=True))
             found.update(piece)
             left -= len(piece)
             if left < 0:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError
 from foundry.formats.images.manifest import Descriptor, Manifest, parse_manifest
 from foundry.net.redirects import safe_target
-from foundry.net.transport import NOT_FOUND, OK, Again, Attempt, Patience, persist
+from foundry.net.transport import NOT_FOUND, OK, Attempt, RetryableError, RetryPolicy, with_retries
 from foundry.registry.client import Fetched, Payload, Registry
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Writer:
     def tagged(self, tag: str) -> Fetched | None:
         """The manifest that a tag has now; None only when the registry says that there is none."""
         url = f"{self.registry.base}{self.repository}/manifests/{tag}"
-        return persist(url, self.registry.patience, lambda attempt: self._look(attempt, tag), self.registry.note)
+        return with_retries(url, self.registry.policy, lambda attempt: self._look(attempt, tag), self.registry.note)
 
     def _look(self, attempt: Attempt, tag: str) -> Fetched | None:
         try:
@@ -105,12 +105,12 @@ class Writer:
             self._send_again(parts, content)
             if not self._put_manifest(content, tag, last_look):
                 raise FoundryError(f"{self.name} loses blobs of {tag}: it does not know what it has just taken",
-                                   reason="push-mismatch", hint="try again later; tell whoever runs the registry")
+                                   reason="push-mismatch", hint="try again later; tell the registry's operator")
         if self._lost(parts):
             self._send_again(parts, content)
             if lost := self._lost(parts):
                 raise FoundryError(f"{self.name} lost {lost} of {tag} after it had taken it", reason="push-mismatch",
-                                   hint="try again later; tell whoever runs the registry")
+                                   hint="try again later; tell the registry's operator")
         self._read_back(content, tag)
 
     def check(self) -> None:
@@ -121,7 +121,7 @@ class Writer:
             where = self._begin(attempt, self.repository)
             self._cancel(replace(attempt, url=where))
 
-        persist(url, self.registry.patience, once, self.registry.note)
+        with_retries(url, self.registry.policy, once, self.registry.note)
 
     def _begin(self, attempt: Attempt, what: str) -> str:
         """Where to send a blob; not always to the registry itself, which is where credentials stay."""
@@ -159,7 +159,7 @@ class Writer:
                 return
             data = blobs[part.digest]
             url = self.registry.blob_url(self.repository, part.digest)
-            went = persist(url, patient(self.registry.patience, part.size),
+            went = with_retries(url, patient(self.registry.policy, part.size),
                            lambda attempt: self._upload(attempt, part, data), self.registry.note)
             with self._lock:
                 self._present.add(part.digest)
@@ -182,7 +182,8 @@ class Writer:
         except BaseException as error:
             self._cancel(replace(attempt, url=where))
             if isinstance(error, FoundryError) and _upload_lost(error):
-                raise Again(attempt.fault(f"the upload is lost: {error.message}", "http-upload", retry=True)) from error
+                lost = attempt.fault(f"the upload is lost: {error.message}", "http-upload", retry=True)
+                raise RetryableError(lost) from error
             raise
         return 1
 
@@ -195,7 +196,7 @@ class Writer:
 
     def _cancel(self, attempt: Attempt) -> None:
         """Remove an upload that did not end; a registry that can't keeps it until it cleans up itself."""
-        with suppress(FoundryError, Again):
+        with suppress(FoundryError, RetryableError):
             self.registry.exchange(attempt, "DELETE", self.scope, lambda *_: None, accept=(NO_CONTENT, NOT_FOUND))
 
     def _lost(self, parts: tuple[Descriptor, ...]) -> str:
@@ -203,7 +204,7 @@ class Writer:
         for digest in {part.digest: None for part in parts if part.digest not in self._kept}:
             url = self.registry.blob_url(self.repository, digest)
             asked = partial(self._has, digest=digest)
-            if not persist(url, self.registry.patience, asked, self.registry.note):
+            if not with_retries(url, self.registry.policy, asked, self.registry.note):
                 return digest
             self._kept.add(digest)
         return ""
@@ -227,16 +228,16 @@ class Writer:
 
         url = f"{self.registry.base}{self.repository}/manifests/{tag}"
         try:
-            return persist(url, self.registry.patience, once, self.registry.note)
+            return with_retries(url, self.registry.policy, once, self.registry.note)
         except FoundryError as error:
             if any(word in error.message for word in _BLOB_UNKNOWN):
                 return False
             raise
 
 
-def patient(patience: Patience, size: int) -> Patience:
+def patient(policy: RetryPolicy, size: int) -> RetryPolicy:
     """The same for so many bytes: what moves steadily may take its time."""
-    return replace(patience, total=patience.total + size / _SLOWEST)
+    return replace(policy, total=policy.total + size / _SLOWEST)
 
 
 def _upload_lost(error: FoundryError) -> bool:

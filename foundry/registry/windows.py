@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from foundry.base.errors import FoundryError
 from foundry.formats.images.manifest import Descriptor
-from foundry.net.transport import OK, Again, Attempt
+from foundry.net.transport import OK, Attempt, RetryableError
 from foundry.registry.client import Registry, check_digest, pull_scope, whole
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def read_layer(registry: Registry, repository: str, layer: Descriptor, look: Cal
         data = whole(attempt, response, layer.size) if response.status_code == OK else \
             blob.part(attempt, response, 0, FIRST_WINDOW)
         if len(data) < min(layer.size, FIRST_WINDOW):
-            raise Again(attempt.fault(f"{len(data)} of {layer.size} bytes arrived", "http-truncated", retry=True))
+            why = f"{len(data)} of {layer.size} bytes arrived"
+            raise RetryableError(attempt.fault(why, "http-truncated", retry=True))
         if layer.size <= FIRST_WINDOW:  # all of it is here, however little `look` will take
             check_digest(layer.digest, hashlib.sha256(data).hexdigest(), what)
         return data, []
@@ -105,7 +106,7 @@ class _Blob:
         wanted = min(size, self.layer.size - offset)
         data = whole(attempt, response, wanted)
         if len(data) != wanted:
-            raise Again(attempt.fault(f"{len(data)} of {wanted} bytes arrived", "http-truncated", retry=True))
+            raise RetryableError(attempt.fault(f"{len(data)} of {wanted} bytes arrived", "http-truncated", retry=True))
         if response.url != self.registry.blob_url(self.repository, self.layer.digest):
             self.elsewhere = response.url
         return data

@@ -31,7 +31,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class ModifiedSource:
+class CorrespondingSource:
     """Everything that the archive depends on.
 
     `tree` is what the stage `source` left, with its record beside it; `files` are further
@@ -70,7 +70,7 @@ def build_files(root: Path, containerfile: str, licenses: Sequence[str]) -> dict
     return {f"{BUILD}/{below}{Path(name).name}": (root / name).read_bytes() for name, below in names.items()}
 
 
-def write_modified_source(dest: Path, source: ModifiedSource, log: Path | None = None) -> None:
+def write_corresponding_source(dest: Path, source: CorrespondingSource, log: Path | None = None) -> None:
     """Write the archive (.tar.gz) to `dest`, which appears whole or not at all.
 
     Raises FoundryError: ``source-missing`` and ``source-changed`` where `tree` is not what
@@ -104,7 +104,7 @@ def write_modified_source(dest: Path, source: ModifiedSource, log: Path | None =
 _Diffs = list[tuple[Patch, bytes]]
 
 
-def _folders(source: ModifiedSource) -> dict[str, tuple[Series, _Diffs]]:
+def _folders(source: CorrespondingSource) -> dict[str, tuple[Series, _Diffs]]:
     """The series that change something, by the name of their folder, in the order of their oldest kernel."""
     made = [(series, _diffs(source.tree, series.patches)) for series in source.series]
     changing = sorted(
@@ -155,14 +155,14 @@ def _series_files(diffs: _Diffs) -> Iterator[tuple[str, bytes]]:
 # -- tables --------------------------------------------------------------------
 
 
-def _kernels(source: ModifiedSource, folders: Mapping[str, tuple[Series, _Diffs]]) -> bytes:
+def _kernels(source: CorrespondingSource, folders: Mapping[str, tuple[Series, _Diffs]]) -> bytes:
     folder_of = {kernel: folder for folder, (series, _) in folders.items() for kernel in series.kernels}
     lines = ["# kernel, its folder of patches, its toolkit"]
     lines += [f"{kernel} {folder_of.get(kernel, NONE)} {source.toolkits[kernel]}" for kernel in _all_kernels(source)]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _all_kernels(source: ModifiedSource) -> list[str]:
+def _all_kernels(source: CorrespondingSource) -> list[str]:
     return _sorted(kernel for series in source.series for kernel in series.kernels)
 
 
@@ -170,7 +170,7 @@ def _sorted(kernels: Iterator[str] | Sequence[str]) -> list[str]:
     return sorted(set(kernels), key=lambda kernel: (version_key(kernel), kernel))
 
 
-def _readme(source: ModifiedSource, folders: Mapping[str, tuple[Series, _Diffs]]) -> str:
+def _readme(source: CorrespondingSource, folders: Mapping[str, tuple[Series, _Diffs]]) -> str:
     texts = tuple(
         SeriesText(folder, tuple(_sorted(series.kernels)), tuple(
             (name, patch.why) for (name, _), (patch, _) in zip(list(_series_files(diffs))[1:], diffs, strict=True)
@@ -183,13 +183,13 @@ def _readme(source: ModifiedSource, folders: Mapping[str, tuple[Series, _Diffs]]
         title=source.title, driver=source.driver, name=source.name, package=source.package_name,
         url=source.package_url, sha256=source.package_sha256, license=source.package_license,
         series=texts, unchanged=tuple(kernel for kernel in kernels if kernel not in changed),
-        # whoever tries the commands as they stand sees patches, where there are any
+        # the commands as they stand show patches, where there are any
         example=texts[-1].kernels[-1] if texts else kernels[-1],
         recipe=source.recipe, files=tuple(sorted(source.files)),
     ))
 
 
-def _check_tree(source: ModifiedSource) -> None:
+def _check_tree(source: CorrespondingSource) -> None:
     record = read_json(source.tree.parent / RECORD)
     known = record.get("content_sha256") if isinstance(record, dict) and source.tree.is_dir() else None
     if record is None or known != source.package_sha256:

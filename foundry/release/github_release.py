@@ -42,7 +42,7 @@ def github(foundry: Foundry, driver: str) -> None:
         try:
             done = reconcile(client, _wanted(foundry, _with_sources(foundry, driver)))
             break
-        except _Changed:  # ends: what there is to take over, and to make anew, is so once
+        except _Changed:  # ends: what is to be taken over or made anew is found once
             continue
         except FoundryError as error:
             error.log = error.log or log

@@ -88,7 +88,7 @@ def checksums(ledger: Ledger, tables: str) -> bytes:
 
 def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
     """What the notes say besides the ledger."""
-    from foundry.release.notes_text import Facts, NodePart
+    from foundry.release.notes_text import Facts, HostSideEffect
 
     family = foundry.config.families[ledger.family]
     lock = foundry.config.locks[family.name]
@@ -106,7 +106,7 @@ def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
         unbuilt=tuple(_unbuilt(foundry, ledger)), loading_order=recipe.loading_order,
         firmware="firmware" in family.data,
         further=tuple((one["href"], one["content_sha256"]) for _, one in sorted(package.get("further", {}).items())),
-        left_out=tuple(NodePart(one["kind"], one["where"], one["text"]) for one in package.get("node", ())),
+        left_out=tuple(HostSideEffect(one["kind"], one["where"], one["text"]) for one in package.get("node", ())),
         remarks=tuple(package.get("dkms", {}).get("remarks", ())),
     )
 

@@ -27,7 +27,7 @@ class Unbuilt:
 
 
 @dataclass(frozen=True)
-class NodePart:
+class HostSideEffect:
     """Something that the package's scripts would do on a node and an image can't: its kind, where it is, the line."""
 
     kind: str
@@ -54,7 +54,7 @@ class Facts:
     loading_order: tuple[str, ...] = ()  # names of modules, the one that is loaded first comes first
     firmware: bool = False
     further: tuple[tuple[str, str], ...] = ()  # further packages: file name and content's SHA-256
-    left_out: tuple[NodePart, ...] = ()
+    left_out: tuple[HostSideEffect, ...] = ()
     remarks: tuple[str, ...] = ()
 
 

@@ -1,7 +1,7 @@
 """Stage sources: the source archives that go with a driver's images, as the GPL asks for.
 
-An archive is made from what the ledger says of the published images, whoever
-built them. The ledger keeps what an archive was made from and its checksum: a
+An archive is made from what the ledger says of the published images, on
+whatever machine they were built. The ledger keeps what an archive was made from and its checksum: a
 checkout that has none of the files knows whether those that are published are
 right.
 """
@@ -37,7 +37,7 @@ _FORM = 1  # of the archives: another number makes them anew
 
 
 def missing(foundry: Foundry, driver: str, ledger: Ledger) -> list[str]:
-    """The kinds of archives that the ledger lacks, or has of other inputs; asks nobody."""
+    """The kinds of archives that the ledger lacks, or has of other inputs; makes no network request."""
     wanted = keys(foundry, driver, ledger)
     current = {entry["kind"] for entry in ledger.sources.values() if entry["key"] == wanted.get(entry["kind"])}
     return [kind for kind in wanted if kind not in current]
@@ -83,7 +83,12 @@ def make(foundry: Foundry, driver: str) -> None:
 
 
 def _make_driver(foundry: Foundry, driver: str, ledger: Ledger) -> Path:
-    from foundry.release.corresponding_source import ModifiedSource, asset_name, build_files, write_modified_source
+    from foundry.release.corresponding_source import (
+        CorrespondingSource,
+        asset_name,
+        build_files,
+        write_corresponding_source,
+    )
 
     family = foundry.states.plan.families[driver]
     known = foundry.states.sources[driver]
@@ -93,7 +98,7 @@ def _make_driver(foundry: Foundry, driver: str, ledger: Ledger) -> Path:
         source.source(foundry, driver, family)
     package = _package(foundry, driver, family)
     dest = ledger_file(foundry, driver).with_name(asset_name(package["name"], driver))
-    write_modified_source(dest, ModifiedSource(
+    write_corresponding_source(dest, CorrespondingSource(
         title=family["title"], driver=driver, package_name=package["name"], package_url=package["url"],
         package_sha256=package["content_sha256"], package_license=package["license"],
         tree=foundry.source_folder(driver) / source.TREE, series=_series(foundry, ledger, family),

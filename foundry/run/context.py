@@ -31,7 +31,7 @@ from foundry.run.journal import DONE, Journal
 from foundry.run.schedule import Schedule
 
 if TYPE_CHECKING:
-    from foundry.net.transport import Patience
+    from foundry.net.transport import RetryPolicy
     from foundry.podman.engine import Engine
     from foundry.podman.platforms import Platforms
     from foundry.podman.store import LocalImages, Stored
@@ -154,17 +154,17 @@ class Foundry:
     def _stored(self, reference: str) -> Stored:
         """What an image's registry has of it; the mirror is asked first, as podman does."""
         from foundry.base.references import parse_reference
-        from foundry.net.transport import Patience
+        from foundry.net.transport import RetryPolicy
         from foundry.podman.store import Stored
         from foundry.registry.images import image_manifest
 
-        brief, host = Patience(total=_ASK_SECONDS), host_arch()
+        brief, host = RetryPolicy(total=_ASK_SECONDS), host_arch()
         arch = host if host in OCI_ARCH else self.settings["arch"][0]
         image = parse_reference(reference)
         mirror = self._mirrors().get(image.digest, "")
         for place in [parse_reference(f"{name}@{image.digest}") for name in (mirror, image.name) if name]:
             try:
-                manifest = image_manifest(self.registry(place.host, patience=brief), place, arch)
+                manifest = image_manifest(self.registry(place.host, policy=brief), place, arch)
                 break
             except FoundryError:
                 if place.name == image.name:
@@ -194,14 +194,14 @@ class Foundry:
 
     def registry(
         self, host: str, log: Path | None = None, *, credentials: Credentials | None = None,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
     ) -> Registry:
         """The registry of that name, where this profile has it; attempts that fail are noted in `log`."""
         from foundry.registry.client import Registry
 
         note = append_to(log) if log is not None else lambda _: None
         return Registry(host, credentials or self.credentials, address=self.addresses.get(host, ""), note=note,
-                        patience=patience)
+                        policy=policy)
 
     def targets(self, family: str) -> tuple[Target, ...]:
         """Where the family's images are published, all fields filled; asks AWS where only AWS knows."""
@@ -230,7 +230,7 @@ class Foundry:
                 self._writers[target.name] = Writer(registry, target.repository)
             return self._writers[target.name]
 
-    def look_again(self) -> None:
+    def refresh_states(self) -> None:
         """Find the states out anew: what they rest on has changed."""
         self.states = States(self.config, force=self.states.force, not_here=self.states.not_here)
 

@@ -1,4 +1,4 @@
-"""What a run took as a whole, for whoever collects: a small file that a shard's machine carries away."""
+"""What a run took as a whole, for `doit collect`: a small file that a shard's machine carries away."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Sandbox:
         """Name → ``127.0.0.1:port`` of the services."""
         return self.daemons.addresses()
 
-    # -- what there is and what is missing -----------------------------------
+    # -- what is made and what is missing -----------------------------------
 
     def _inputs(self, part: str) -> object:
         code = {name: sha256_file(self.project / _CODE / name) for name in _PARTS[part]}

@@ -1,7 +1,7 @@
 """OpenPGP signatures of version 3: vendors' old tools go on making them, gpg only reads them.
 
 Just what the sandbox's throwaway key needs, RSA with SHA-256 over binary data (RFC 4880, 5.2.2
-and 5.2.4). Nothing here resists whoever measures times: not for a key that is worth something.
+and 5.2.4). Nothing here resists timing attacks: not for a key that is worth something.
 """
 
 from __future__ import annotations

@@ -59,11 +59,11 @@ def locked_base(foundry: Foundry, toolkit: Toolkit) -> Mapping[str, str]:
 
 def lock_base(foundry: Foundry, toolkit: Toolkit) -> Mapping[str, str]:
     """Lock what the base's name means today."""
-    from foundry.net.transport import Patience
+    from foundry.net.transport import RetryPolicy
 
     log = foundry.root / foundry.config.build / "dtk" / "bases.log"
-    patience = Patience(total=float(foundry.settings["network_timeout"]))
-    base = read_base_of(foundry, lambda host: foundry.registry(host, log, patience=patience), toolkit)
+    policy = RetryPolicy(total=float(foundry.settings["network_timeout"]))
+    base = read_base_of(foundry, lambda host: foundry.registry(host, log, policy=policy), toolkit)
 
     def lock(kernels: KernelList) -> KernelList:
         return {**kernels, "bases": {**kernels["bases"], toolkit.base_name: base}}

@@ -40,7 +40,7 @@ class _Run(Reading):
     def refresh(self, log: Path, *, allow_shrink: bool, update_base: bool) -> None:
         foundry, file = self.foundry, self.foundry.settings["toolkits"]["kernels"]
         kernels = read_kernels(foundry)
-        lists = Lists(log.parent / "answers", self.patience, self.pen, foundry.resolve, append_to(log))
+        lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.resolve, append_to(log))
         found = find_releases(foundry, lists, foundry.ending)
         gone = set(lost(foundry, kernels["releases"], found, allow=allow_shrink, file=file))
         require_wanted(foundry, found)
@@ -49,7 +49,7 @@ class _Run(Reading):
             release for release in found if release.version not in self.settings["exclude"]
             and [entry["payload"] for entry in known.get(release.place, ())][:1] != [release.payload]
         ]
-        resolver = Resolver(foundry, self.patience, self.pen, ())
+        resolver = Resolver(foundry, self.policy, self.pen, ())
         self.read(new, resolver.kernels)
         places = {release.place for release in new} | gone
         kept = [entry for place, entries in known.items() if place not in places for entry in entries]

@@ -80,8 +80,8 @@ def _access(foundry: Foundry) -> list[Check]:
 def _show(found: list[Check]) -> int:
     for check in found:
         print(f"{'ok' if check.ok else 'MISSING':<8}{check.name:<{_NAME_WIDTH}}{check.detail}")
-        if check.mend and not check.ok:
-            print(f"{'':<8}{'':<{_NAME_WIDTH}}mend: {check.mend}")
+        if check.fix and not check.ok:
+            print(f"{'':<8}{'':<{_NAME_WIDTH}}fix: {check.fix}")
     missing = [check.name for check in found if not check.ok]
     if missing:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)

@@ -76,7 +76,7 @@ def _states(*, pending: bool) -> list[ToolkitState]:
 
 
 def entry(state: ToolkitState, runners: Mapping[str, str]) -> dict[str, Any]:
-    """What a job is told of its toolkit; `runners` are by architecture."""
+    """What a job needs to know of its toolkit; `runners` are by architecture."""
     toolkit = state.toolkit
     return {
         "kernel": toolkit.kernel, "arch": toolkit.arch, "tag": toolkit.tag, "runner": runners[toolkit.arch],

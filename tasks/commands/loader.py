@@ -91,7 +91,7 @@ def _have_ledgers(names: list[str]) -> None:
         except FoundryError as error:
             error.hint += f"{'; ' if error.hint else ''}the profile local builds without asking what is published"
             raise
-        one.look_again()
+        one.refresh_states()
 
 
 def _with_hint(error: ConfigError) -> ConfigError:

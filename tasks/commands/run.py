@@ -115,12 +115,12 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         else:
             passes.require_releases(names)
         for tasks in passes.later_passes(names, one):
-            one.look_again()
+            one.refresh_states()
             if not passes.needless(tasks, one):
                 self.task_list = self.loader.load_again(self)
                 result = max(result, perform(tasks))
         if not build:
-            one.look_again()
+            one.refresh_states()
             for text in passes.unfinished(names, one):
                 one.journal.warn(text)
                 result = max(result, EXIT_TASK_FAILED)

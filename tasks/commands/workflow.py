@@ -1,4 +1,4 @@
-"""What GitHub Actions is told of a run: annotations, a job's summary, and no command but ours.
+"""What GitHub Actions shows of a run: annotations, a job's summary, and no command but ours.
 
 The runner takes a line for a command that begins with ``::`` after white space, and one that has
 ``##[`` anywhere (actions/runner, src/Runner.Common/ActionCommand.cs), from standard output and

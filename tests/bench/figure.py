@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value; `detail` is what it was made of, for whoever has to look into a miss."""
+    """One measured value; `detail` is what it was made of, to look into a miss."""
 
     name: str
     value: str

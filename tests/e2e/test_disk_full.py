@@ -90,7 +90,7 @@ def clear(folder: Path) -> None:
 
 
 def test_while_the_ledger_is_written(copied: Clone) -> None:
-    """The images are pushed; what could not be written is told by the next run, which sends and compiles nothing."""
+    """The images are pushed; what could not be written is reported by the next run; it sends and compiles nothing."""
     folder = copied.build / "release"
     folder.mkdir(parents=True, exist_ok=True)
     with small_disk(folder, 8) as grow:

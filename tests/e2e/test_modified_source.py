@@ -14,7 +14,13 @@ import pytest
 
 from foundry.base.versions import in_range, kernel_version
 from foundry.config.patches import Patch, applying
-from foundry.release.corresponding_source import ModifiedSource, Series, asset_name, build_files, write_modified_source
+from foundry.release.corresponding_source import (
+    CorrespondingSource,
+    Series,
+    asset_name,
+    build_files,
+    write_corresponding_source,
+)
 from foundry.run.context import Foundry, open_foundry
 from tasks.session import sandbox
 from tests.harness.clone import Clone
@@ -22,7 +28,7 @@ from tests.harness.clone import Clone
 DRIVER = "2.28.0.0"
 
 
-def modified_source(foundry: Foundry) -> ModifiedSource:
+def modified_source(foundry: Foundry) -> CorrespondingSource:
     """The archive's facts, for all cells of the driver."""
     cells = [state.cell for state in foundry.states.cells.values() if state.cell.driver == DRIVER]
     family = cells[0].family
@@ -30,7 +36,7 @@ def modified_source(foundry: Foundry) -> ModifiedSource:
     series: dict[tuple[Patch, ...], list[str]] = {}
     for cell in cells:
         series.setdefault(applying(family.patches, DRIVER, cell.kernel), []).append(cell.kernel)
-    return ModifiedSource(
+    return CorrespondingSource(
         title=family["title"], driver=DRIVER, package_name=package["name"], package_url=package["url"],
         package_sha256=package["content_sha256"], package_license=package["license"],
         tree=foundry.source_folder(DRIVER) / "tree",
@@ -66,7 +72,7 @@ def test_the_readme_makes_the_same_modules(
     foundry = open_foundry(clone.root, sandbox)
     source = modified_source(foundry)
     archive = tmp_path / asset_name(source.package_name, DRIVER)
-    write_modified_source(archive, source)
+    write_corresponding_source(archive, source)
     subprocess.run(["tar", "-xzf", archive.name], cwd=tmp_path, check=True)
     top = tmp_path / source.name
     commands = "".join(re.findall(r"^```sh\n(.*?)^```$", (top / "README.md").read_text(), re.DOTALL | re.MULTILINE))

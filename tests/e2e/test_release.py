@@ -94,7 +94,7 @@ def test_a_release_without_a_registry(copied: Clone, kernels: list[str]) -> None
 
 
 def test_before_there_is_a_ledger(copied: Clone) -> None:
-    """Everything that only shows things says what is missing, asks nobody and leaves nothing."""
+    """Everything that only shows things says what is missing, makes no network request and leaves nothing."""
     assert copied.doit("list").code == 0  # what was found valid is noted
     before = written(copied)
     listed = copied.doit("list")

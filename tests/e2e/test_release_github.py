@@ -369,7 +369,7 @@ def test_ended_while_it_uploads(world: World) -> None:
 
 
 def test_two_checkouts_at_once(world: World, kernels: list[str], tmp_path: Path) -> None:
-    """Each publishes a kernel of its own. Whoever loses heals in the next run; no row, draft or half asset is left."""
+    """Each publishes a kernel of its own. The loser heals in the next run; no row, draft or half asset is left."""
     one_cell(world)
     clone, hub = world.clone, world.github
     other = clone.checkout(tmp_path / "other")

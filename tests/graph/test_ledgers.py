@@ -13,7 +13,7 @@ from foundry.base.names import KEY_LABEL
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
 from foundry.ledger.ledgers import MEDIA_TYPE, ledger_tag
-from foundry.net.transport import Patience
+from foundry.net.transport import RetryPolicy
 from foundry.plan.rows import row_of
 from foundry.plan.state import CellState, States
 from foundry.registry.client import Registry
@@ -79,7 +79,7 @@ def publish_elsewhere(project: Project, registry: Front) -> None:
     assert len(rows) == len(CELLS)
     document = json.dumps(ledger_document(*rows)).encode()
     direct = Registry("registry.test", Credentials({"HOME": "/nonexistent"}), address=registry.upstream,
-                      patience=Patience(connect=5, read=5, total=60))
+                      policy=RetryPolicy(connect=5, read=5, total=60))
     put_document(Writer(direct, REPOSITORY), ledger_tag(DRIVER), document, MEDIA_TYPE)
     assert registry.requests == []
 

@@ -57,7 +57,7 @@ class Archivist(LocalClone):
         return run
 
     def proven(self) -> Run:
-        """``doit archive:verify``, which finds nothing, and asks nobody."""
+        """``doit archive:verify``, which finds nothing, and makes no network request."""
         run = self.doit("archive:verify")
         assert run.code == 0, run.text
         assert run.connections == []

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from foundry.net.transport import Patience
+from foundry.net.transport import RetryPolicy
 from foundry.registry.client import Registry
 from foundry.registry.credentials import Credential, Credentials
 from foundry.registry.push import Content, Writer
@@ -18,16 +18,16 @@ from tests.harness.front import Front
 from tests.harness.registry import LAYER, OCI_CONFIG, OCI_MANIFEST
 from tests.harness.secrets import PASSWORD, USER
 
-PATIENCE = Patience(connect=5, read=5, total=60, retries=3)
+PATIENCE = RetryPolicy(connect=5, read=5, total=60, retries=3)
 Notes = list[str]
 
 
 def writer(
     one: Front, repository: str = "library/kmod", *, environ: dict[str, str] | None = None, provider: Any = None,
-    notes: Notes | None = None, patience: Patience = PATIENCE,
+    notes: Notes | None = None, policy: RetryPolicy = PATIENCE,
 ) -> Writer:
     credentials = Credentials({"HOME": "/nonexistent", **(environ or {})}, [provider] if provider else [])
-    registry = Registry("registry.test", credentials, address=one.address, patience=patience,
+    registry = Registry("registry.test", credentials, address=one.address, policy=policy,
                         note=([] if notes is None else notes).append)
     return Writer(registry, repository)
 
@@ -39,7 +39,7 @@ def auth_file(folder: Path, pair: str = f"{USER}:{PASSWORD}") -> dict[str, str]:
 
 
 class Provider:
-    """A cloud's API that gives out passwords one after the other, each until it is told to forget it."""
+    """A cloud's API that gives out passwords one after the other, each until `forget` is called."""
 
     name = "the test's cloud"
 

@@ -234,7 +234,10 @@ def test_a_full_disk(clone: Archivist) -> None:
 
 
 def test_a_remote(clone: Archivist, server: Server, key: Key, tmp_path: Path) -> None:
-    """Pushed; away, it is told and made up for; another checkout goes on from it; what went another way is refused."""
+    """Pushed; while it is away that is reported, and made up for later; another checkout goes on from it.
+
+    What went another way is refused.
+    """
     remote = tmp_path / "remote.git"
     clone.configure(remote=str(remote))
     run = clone.doit("archive")

@@ -108,7 +108,7 @@ def regions(data: bytes) -> dict[str, int]:
 
 
 def test_a_flipped_byte_is_refused(clone: LocalClone, server: Server, vendor: Vendor) -> None:
-    """Header and payload are what the module is made of: a change is told in either way of signing."""
+    """Header and payload are what the module is made of: a change is found in either way of signing."""
     reasons = {"the signature": "signature-bad"}
     for good in (vendor.signed, vendor.header_signed):
         for region, at in regions(good).items():
@@ -122,7 +122,7 @@ def test_a_flipped_byte_is_refused(clone: LocalClone, server: Server, vendor: Ve
 
 
 def test_a_flipped_byte_with_all_unsigned_digests_mended(clone: LocalClone, server: Server, vendor: Vendor) -> None:
-    """Whoever flips a byte can take the unsigned digests out of the signature header: the signature tells."""
+    """An attacker who flips a byte can take the unsigned digests out of the signature header: the signature tells."""
     package = rpm.parse_package(vendor.signed)
     assert package.signature
     start, end = package.header_range

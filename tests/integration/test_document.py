@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from foundry.base.errors import FoundryError, OutsideError
-from foundry.net.transport import Patience
+from foundry.net.transport import RetryPolicy
 from foundry.registry.document import get_document, put_document
 from foundry.registry.push import Content
 from tests.harness.front import Fault, Front, front, says
@@ -61,13 +61,13 @@ def test_a_document_that_is_not_there(one: Front) -> None:
 @pytest.mark.parametrize("fault", [says(500), says(403), says(400), says(200, b"<html>Sign in</html>")])
 def test_an_answer_that_says_nothing_is_an_error(one: Front, fault: Fault) -> None:
     one.always("GET", fault)
-    ours = writer(one, "documents", patience=Patience(5, 5, 60, 1))
+    ours = writer(one, "documents", policy=RetryPolicy(5, 5, 60, 1))
     with pytest.raises(FoundryError):
         get_document(ours, "ledger", TYPE)
 
 
 def test_nobody_listens() -> None:
-    ours = writer(Front("", address="127.0.0.1:1"), patience=Patience(1, 1, 5, 0))
+    ours = writer(Front("", address="127.0.0.1:1"), policy=RetryPolicy(1, 1, 5, 0))
     with pytest.raises(OutsideError) as caught:
         get_document(ours, "ledger", TYPE)
     assert caught.value.reason == "http-unreachable"

@@ -208,7 +208,7 @@ def test_a_fresh_checkout_asks_the_ledger_once(
 
 
 def test_a_lost_ledger_heals(world: OpenShift, filled: Clone, tmp_path: Path, repository: str) -> None:
-    """What the tags have with today's key is adopted, by whoever needs it and by `dtk:ledger`."""
+    """What the tags have with today's key is adopted, by the task that needs it and by `dtk:ledger`."""
     for kernel, arch in ((OLD, "x86_64"), (ARM, "aarch64")):
         left_behind(filled, kernel, arch)
     done(filled, "dtk:publish")
@@ -253,7 +253,7 @@ def test_a_blob_that_was_changed_does_not_go_out(filled: Clone) -> None:
 def test_a_forged_ledger_of_toolkits(
     world: OpenShift, filled: Clone, tmp_path: Path, repository: str, kind: str
 ) -> None:
-    """Whoever can write the ledger's tag gets no toolkit of his own into a catalogue, or adopted."""
+    """Who can write the ledger's tag gets no toolkit of theirs into a catalogue, or adopted."""
     honest = left_behind(filled, OLD)
     done(filled, f"dtk:publish:{OLD}")
     row = ledger(filled)[OLD]

@@ -88,7 +88,7 @@ def document(*rows: Mapping[str, Any], **more: Any) -> bytes:
 
 
 def states(foundry: Foundry) -> dict[str, str]:
-    foundry.look_again()
+    foundry.refresh_states()
     return {name: state.state for name, state in foundry.states.cells.items()}
 
 

@@ -103,7 +103,7 @@ def test_a_tampered_asset_is_found_by_its_digest(one: GitHub, product: Product) 
 
 
 def test_what_is_replaced_is_looked_at_first(one: GitHub, product: Product) -> None:
-    """Whoever has to take something over from an asset gets it before anything is written; also of a broken run."""
+    """What has to be taken over from an asset is read before anything is written; also of a broken run."""
     reconcile(client(one), product.wanted())
     product.files["images.json"] = b'{"rows": 2}\n'
     product.files["busybox-1.35.0.tar.bz2"] = b"other"

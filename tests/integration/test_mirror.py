@@ -44,7 +44,7 @@ class World:
                       self.writer, tags or ("4.16.30-x86_64",))
 
     def _registry(self, host: str, one: Front) -> Registry:
-        return Registry(host, Credentials(self.environ), address=one.address, patience=PATIENCE,
+        return Registry(host, Credentials(self.environ), address=one.address, policy=PATIENCE,
                         note=self.notes.append)
 
     def held(self, reference: str, token: str = "") -> bytes | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from foundry.base.errors import FoundryError, OutsideError
-from foundry.net.transport import Patience
+from foundry.net.transport import RetryPolicy
 from foundry.registry.push import Content
 from tests.harness.front import Front, front, says, swallow
 from tests.harness.registry import OCI_MANIFEST, Pusher, compressed, real_registry, tar_of
@@ -141,7 +141,7 @@ def test_what_passes_is_healed(one: Front, request_: str, status: int) -> None:
 def test_what_does_not_pass_ends(one: Front, request_: str) -> None:
     one.always(request_, says(502))
     with pytest.raises(OutsideError) as caught:
-        writer(one, patience=Patience(5, 5, 60, 2)).push(sample(), "broken")
+        writer(one, policy=RetryPolicy(5, 5, 60, 2)).push(sample(), "broken")
     assert (caught.value.reason, caught.value.retry, caught.value.exit_code) == ("http-502", True, 3)
     wanted, part = request_.split(maxsplit=1)[0], request_.partition(" ")[2]
     assert sum(verb == wanted and part in path for verb, path, _ in one.requests) in (1, 3)
@@ -150,7 +150,7 @@ def test_what_does_not_pass_ends(one: Front, request_: str) -> None:
 def test_everything_is_broken(one: Front) -> None:
     one.always("", says(502))
     with pytest.raises(OutsideError) as caught:
-        writer(one, patience=Patience(5, 5, 60, 2)).push(sample(), "broken")
+        writer(one, policy=RetryPolicy(5, 5, 60, 2)).push(sample(), "broken")
     assert caught.value.retry
     assert len(one.requests) == 3
 
@@ -170,7 +170,7 @@ def test_a_manifest_that_was_taken_and_not_answered_is_not_pushed_twice(one: Fro
     writer(one).push(content, "swallowed")
     assert one.count(MANIFESTS, "PUT") == 1
     one.faults.append((f"PUT /v2/library/kmod{MANIFESTS}", lambda handler: time.sleep(1.5)))
-    writer(one, patience=Patience(5, 0.5, 60, 3)).push(content, "silent")
+    writer(one, policy=RetryPolicy(5, 0.5, 60, 3)).push(content, "silent")
     assert one.count(MANIFESTS, "PUT") == 3  # that one had not been taken
 
 

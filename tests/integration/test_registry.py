@@ -15,7 +15,7 @@ import pytest
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.references import Reference, parse_reference
 from foundry.catalogue.toolkit_reader import ToolkitFacts, read_toolkit
-from foundry.net.transport import Patience
+from foundry.net.transport import RetryPolicy
 from foundry.registry.client import Registry
 from foundry.registry.credentials import Credentials
 from tests.harness.front import Front, front, send
@@ -44,7 +44,7 @@ def open_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def client(one: Front, environ: dict[str, str] | None = None, notes: list[str] | None = None) -> Registry:
     return Registry("registry.test", Credentials({"HOME": "/nonexistent", **(environ or {})}), address=one.address,
-                    patience=Patience(connect=5, read=5, total=60, retries=3),
+                    policy=RetryPolicy(connect=5, read=5, total=60, retries=3),
                     note=([] if notes is None else notes).append)
 
 
@@ -283,7 +283,7 @@ def test_bytes_that_are_not_what_the_digest_says(open_registry: str) -> None:
 def test_nobody_listens() -> None:
     one = Front("", address="127.0.0.1:1")
     registry = Registry("registry.test", Credentials({"HOME": "/nonexistent"}), address=one.address,
-                        patience=Patience(connect=1, read=1, total=5, retries=1))
+                        policy=RetryPolicy(connect=1, read=1, total=5, retries=1))
     with pytest.raises(OutsideError) as caught:
         read(registry, parse_reference(f"registry.test/kit@sha256:{'0' * 64}"))
     assert caught.value.reason == "http-unreachable"

@@ -1,7 +1,7 @@
 """Debian packages: what the control file says, the maintainer scripts, and the payload as a tree of files.
 
 A package is an ar archive of ``debian-binary``, ``control.tar*`` and ``data.tar*`` (deb(5)).
-Nothing in it vouches for it: whoever reads one knows its SHA-256 beforehand.
+Nothing in it vouches for it: its SHA-256 must be known beforehand.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ class _Reader:
             environment.append(words.pop(0))
         if not words or words[0] != "make":
             raise _shell(line, value, "only `make` with arguments is run")
-        # dkms(8), MAKE: whoever does not want KERNELRELEASE writes 'make' in quotes
+        # dkms(8), MAKE: without KERNELRELEASE: 'make' in quotes
         release = [] if value.lstrip().startswith(("'", '"')) else ["KERNELRELEASE={kernel}"]
         return (*release, *environment, *words[1:])
 

@@ -1,7 +1,7 @@
 """What a package would do on a node besides its module, found in its scripts and files; read, never executed.
 
 An image brings a module and firmware. Device rules, module options, services and users stay
-behind: whoever runs nodes has to know of them.
+behind: node administrators have to know of them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HARMLESS = re.compile(
 
 
 @dataclass(frozen=True)
-class NodePart:
+class HostSideEffect:
     """One thing: what kind, where it stands in the package, and the line (empty for a file of the package)."""
 
     kind: str
@@ -55,25 +55,27 @@ class NodePart:
         return {"kind": self.kind, "where": self.where, "text": self.text}
 
 
-def find_parts(scripts: Mapping[str, str], files: Iterable[str], taken: Iterable[str] = ()) -> tuple[NodePart, ...]:
+def find_parts(
+    scripts: Mapping[str, str], files: Iterable[str], taken: Iterable[str] = ()
+) -> tuple[HostSideEffect, ...]:
     """What scripts (by a name for people) and the paths of a package's files would do; `taken` is in the image.
 
     A line counts once, wherever it is.
     """
-    parts: dict[tuple[str, str], NodePart] = {}
+    parts: dict[tuple[str, str], HostSideEffect] = {}
     gone = set(taken)
     for path in sorted(files):
         kind = next((kind for pattern, kind in _PLACES if pattern.fullmatch(path)), "")
         if kind and path not in gone:
-            parts.setdefault((kind, path), NodePart(kind, f"/{path}", ""))
+            parts.setdefault((kind, path), HostSideEffect(kind, f"/{path}", ""))
     for name, script in scripts.items():
         for line in _lines(script):
             kind = next((kind for pattern, kind in _LINES if pattern.search(line)), "")
             if kind:
-                parts.setdefault((kind, line), NodePart(kind, name, line))
+                parts.setdefault((kind, line), HostSideEffect(kind, name, line))
     found = list(parts.values())
     if len(found) > _MOST:
-        more = NodePart("and", "the package's scripts", f"{len(found) - _MOST} more lines of this kind")
+        more = HostSideEffect("and", "the package's scripts", f"{len(found) - _MOST} more lines of this kind")
         found = [*found[:_MOST], more]
     return tuple(found)
 

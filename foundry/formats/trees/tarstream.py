@@ -87,7 +87,7 @@ class TarStream:
             elif flag not in _NOTES:
                 yield self._member(block, long_name, long_link, pax)
                 long_name, long_link, pax = b"", b"", {}
-        for piece in self._pieces:  # so that whoever checks the stream's digest has had all of it
+        for piece in self._pieces:  # so that a check of the stream's digest has had all of it
             del piece
 
     def read(self) -> bytes:

@@ -114,7 +114,7 @@ class EcrPublicProvider:
     """Makes credentials for ECR Public.
 
     Everybody may read there; a token only raises the limits. So a reader gets none when
-    AWS gives none, whatever the cause, and `note` is told the cause: a permission
+    AWS gives none, whatever the cause, and `note` gets the cause: a permission
     that only pushing needs must not stop a build. With `required` (for pushing)
     the cause is an OutsideError, as of `faults.asked`. Without any AWS
     credentials `find` has none in both cases, so that an auth file can still serve.

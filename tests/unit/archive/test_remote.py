@@ -1,4 +1,4 @@
-"""What git is told of credentials, and what of them is ever shown."""
+"""What git gets of credentials, and what of them is ever shown."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_damaged_markers(text: str) -> None:
 
 @pytest.mark.parametrize("evil", [BEGIN, END, f"{END}\nafter", f"{BEGIN}{BEGIN}", f"x {END} {BEGIN} y"])
 def test_a_section_can_not_end_itself(evil: str) -> None:
-    """Whoever has his words in our notes, a compiler for one, does not damage the markers by them."""
+    """Text of others in our notes, a compiler's for one, does not damage the markers by them."""
     made = with_section("mine", f"- `{evil}`")
     assert (made.count(BEGIN), made.count(END)) == (1, 1)
     assert with_section(made, f"- `{evil}`") is made

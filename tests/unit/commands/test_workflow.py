@@ -1,4 +1,4 @@
-"""What GitHub Actions is told: escaped as its runner reads it, and no word of a compiler is a command."""
+"""What GitHub Actions shows: escaped as its runner reads it, and no word of a compiler is a command."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import yaml
 from foundry.config.load import load_config
 from foundry.config.package_specs import kind_of_url, specs_of
 from foundry.config.profile import Profile
-from foundry.formats.packages.nodeparts import NodePart, find_parts
+from foundry.formats.packages.nodeparts import HostSideEffect, find_parts
 from foundry.plan.keys import CellKey, FileHashes, cell_key
 from foundry.plan.state import States
 from tests.harness.checkout import LOCK, OLD, Checkout
@@ -173,14 +173,14 @@ systemctl enable thing.service
         "lib/firmware/b",
     ], taken=["lib/firmware/a"])
     assert parts == (
-        NodePart("module options", "/etc/modprobe.d/thing.conf", ""),
-        NodePart("firmware", "/lib/firmware/b", ""),
-        NodePart("udev rule", "/usr/lib/udev/rules.d/1.rules", ""),
-        NodePart("udev rule", "preinstall",
+        HostSideEffect("module options", "/etc/modprobe.d/thing.conf", ""),
+        HostSideEffect("firmware", "/lib/firmware/b", ""),
+        HostSideEffect("udev rule", "/usr/lib/udev/rules.d/1.rules", ""),
+        HostSideEffect("udev rule", "preinstall",
                  """echo 'KERNEL=="neuron*", MODE="0666"' > /lib/udev/rules.d/neuron.rules"""),
-        NodePart("user or group", "preinstall", "groupadd -f users     --system"),
-        NodePart("loading of the module", "preinstall", "modprobe neuron"),
-        NodePart("service", "preinstall", "systemctl enable thing.service"),
+        HostSideEffect("user or group", "preinstall", "groupadd -f users     --system"),
+        HostSideEffect("loading of the module", "preinstall", "modprobe neuron"),
+        HostSideEffect("service", "preinstall", "systemctl enable thing.service"),
     )
 
 

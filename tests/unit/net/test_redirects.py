@@ -18,7 +18,7 @@ from foundry.catalogue.release_lists import Lists
 from foundry.github.client import GitHub
 from foundry.net import http
 from foundry.net.redirects import followed, origin, safe_target
-from foundry.net.transport import Attempt, Patience, new_session
+from foundry.net.transport import Attempt, RetryPolicy, new_session
 from foundry.registry.auth import UNAUTHORIZED
 from foundry.registry.client import Registry, pull_scope
 from foundry.registry.credentials import Credentials
@@ -27,7 +27,7 @@ from tests.harness.secrets import BASIC, PASSWORD, USER
 from tests.harness.tls import OTHER, Certificate, certificate
 
 DATA = b"what is wanted"
-IMPATIENT = Patience(connect=5, read=5, total=10, retries=0)
+IMPATIENT = RetryPolicy(connect=5, read=5, total=10, retries=0)
 
 
 @dataclass
@@ -107,7 +107,7 @@ def asset(url: str) -> bytes:
 def blob(url: str) -> bytes:
     """As a registry's answer."""
     host = url.split("/")[2]
-    registry = Registry(host, Credentials({"HOME": "/nonexistent"}), patience=IMPATIENT)
+    registry = Registry(host, Credentials({"HOME": "/nonexistent"}), policy=IMPATIENT)
     return registry.ask("GET", url, pull_scope("kmod"), lambda _, response: bytes(response.raw.read()))
 
 
@@ -196,7 +196,7 @@ def test_a_registrys_credentials_stay_there(webs: Webs, tmp_path: Path) -> None:
     webs.safe.guarded = True
     webs.other.leads("/b", f"{webs.safe.url}/c")
     registry = Registry(host, Credentials({"HOME": str(tmp_path), "REGISTRY_AUTH_FILE": str(logins)}),
-                        patience=IMPATIENT)
+                        policy=IMPATIENT)
     url = webs.safe.leads("/a", f"{webs.other.url}/b")
     assert registry.ask("GET", url, pull_scope("kmod"), lambda _, response: bytes(response.raw.read())) == DATA
     assert webs.safe.authorized == ["", BASIC, BASIC]

@@ -16,7 +16,7 @@ from foundry.base.parallel import in_parallel
 from foundry.github.client import GitHub, Pauses
 from foundry.net import http
 from foundry.net.traffic import TOTAL, Traffic, metered, size
-from foundry.net.transport import Attempt, Patience, answer, new_session, persist
+from foundry.net.transport import Attempt, RetryPolicy, answer, new_session, with_retries
 from foundry.run.journal import FAILED, Journal
 from tests.harness.github import github_fake
 
@@ -117,7 +117,7 @@ def test_what_is_sent(pieces: int) -> None:
             response.raw.read()
 
     with serving(body=b"ok") as server, metered() as meter:
-        persist(server.url, Patience(), once, lambda _: None)
+        with_retries(server.url, RetryPolicy(), once, lambda _: None)
         assert meter.read() == Traffic(received=server.gave, sent=server.got)
         assert server.got > 400_000
 
@@ -130,7 +130,7 @@ def test_github_counts_too() -> None:
             one = GitHub(fake.repo, token="t", api=fake.url.replace(f":{port}", f":{server.server_address[1]}"),
                          pauses=Pauses(0, 0, 0.1))
             fake.token = "t"
-            with one.told(Attempt(fake.url, one.patience, 1e12), "list the releases"):
+            with one.told(Attempt(fake.url, one.policy, 1e12), "list the releases"):
                 assert list(one.repository.get_releases()) == []
             assert (server.gave, server.got) == (meter.read().received, meter.read().sent)
             assert server.gave > 100

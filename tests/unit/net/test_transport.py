@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from foundry.base.errors import OutsideError
-from foundry.net.transport import OK, Again, Attempt, Patience, answer, new_session, persist
+from foundry.net.transport import OK, Attempt, RetryableError, RetryPolicy, answer, new_session, with_retries
 from tests.harness.tls import certificate
 
 HEADER = b"HTTP/1.1 200 OK\r\nX-Filler: " + b"x" * 4000 + b"\r\nContent-Length: 2\r\n\r\n"
@@ -48,7 +48,7 @@ def drip(connection: socket.socket, data: bytes, pause: float = 0.02) -> None:
         time.sleep(pause)
 
 
-def ask(url: str, patience: Patience, method: str = "GET", data: bytes | None = None, trusted: str = "") -> bytes:
+def ask(url: str, policy: RetryPolicy, method: str = "GET", data: bytes | None = None, trusted: str = "") -> bytes:
     with new_session("127.0.0.1") as session:
         session.verify = trusted or True
 
@@ -57,7 +57,7 @@ def ask(url: str, patience: Patience, method: str = "GET", data: bytes | None = 
                 assert response.status_code == OK
                 return bytes(response.raw.read())
 
-        return persist(url, patience, once, lambda _: None)
+        return with_retries(url, policy, once, lambda _: None)
 
 
 def dripping_header(connection: socket.socket) -> None:
@@ -86,7 +86,7 @@ def dripping_chunk_size(connection: socket.socket) -> None:
 def test_a_server_that_drips_does_not_outlast_the_limit(talk: Callable[[socket.socket], None]) -> None:
     with listening(talk) as url, pytest.raises(OutsideError) as caught:
         started = time.monotonic()
-        ask(url, Patience(connect=1, read=1, total=0.5, retries=3))
+        ask(url, RetryPolicy(connect=1, read=1, total=0.5, retries=3))
     assert time.monotonic() - started < 1.5
     assert (caught.value.reason, caught.value.retry) == ("http-timeout", True)
 
@@ -96,12 +96,12 @@ def test_encrypted_connections_have_the_same_limits(tmp_path: Path, talk: Callab
     made = certificate(tmp_path, "127.0.0.1")
     with listening(talk, made.context) as url, pytest.raises(OutsideError) as caught:
         started = time.monotonic()
-        ask(url, Patience(connect=1, read=1, total=0.5, retries=0), trusted=str(made.file))
+        ask(url, RetryPolicy(connect=1, read=1, total=0.5, retries=0), trusted=str(made.file))
     assert time.monotonic() - started < 1.5
     assert (caught.value.reason, caught.value.retry) == ("http-timeout", True)
     data = bytes(32 << 20)
     with listening(lambda connection: reading(connection, len(data), 1.0), made.context) as url:
-        assert ask(url, Patience(0.5, 5, 20, 0), "PUT", data, str(made.file)) == b"ok"
+        assert ask(url, RetryPolicy(0.5, 5, 20, 0), "PUT", data, str(made.file)) == b"ok"
 
 
 def test_a_header_that_comes_in_pieces_is_read() -> None:
@@ -113,7 +113,7 @@ def test_a_header_that_comes_in_pieces_is_read() -> None:
         connection.sendall(b"ok")
 
     with listening(talk) as url:
-        assert ask(url, Patience(connect=1, read=1, total=5, retries=0)) == b"ok"
+        assert ask(url, RetryPolicy(connect=1, read=1, total=5, retries=0)) == b"ok"
 
 
 def reading(connection: socket.socket, size: int, seconds: float) -> None:
@@ -129,15 +129,15 @@ def test_sending_may_take_longer_than_connecting() -> None:
     data = bytes(32 << 20)
     with listening(lambda connection: reading(connection, len(data), 2.0)) as url:
         started = time.monotonic()
-        assert ask(url, Patience(connect=0.5, read=5, total=20, retries=0), "PUT", data) == b"ok"
+        assert ask(url, RetryPolicy(connect=0.5, read=5, total=20, retries=0), "PUT", data) == b"ok"
         assert time.monotonic() - started > 1.5
 
 
-@pytest.mark.parametrize("patience", [Patience(0.5, 20, 0.5, 0), Patience(20, 0.5, 20, 0)], ids=["total", "pause"])
-def test_a_server_that_takes_nothing_is_not_waited_for(patience: Patience) -> None:
+@pytest.mark.parametrize("policy", [RetryPolicy(0.5, 20, 0.5, 0), RetryPolicy(20, 0.5, 20, 0)], ids=["total", "pause"])
+def test_a_server_that_takes_nothing_is_not_waited_for(policy: RetryPolicy) -> None:
     with listening(lambda _: time.sleep(5)) as url, pytest.raises(OutsideError) as caught:
         started = time.monotonic()
-        ask(url, patience, "PUT", bytes(64 << 20))
+        ask(url, policy, "PUT", bytes(64 << 20))
     assert time.monotonic() - started < 3
     assert caught.value.reason == "http-timeout"
 
@@ -153,12 +153,12 @@ def test_a_connection_is_used_again_under_the_limits_of_its_next_request() -> No
 
     with listening(talk) as url, new_session("127.0.0.1") as session:
         for total, fits in ((0.6, True), (0.6, True), (0.1, False), (0.6, True)):
-            attempt = Attempt(url, Patience(1, 1, total), time.monotonic() + total)
+            attempt = Attempt(url, RetryPolicy(1, 1, total), time.monotonic() + total)
             if fits:
                 with answer(session, attempt) as response:
                     assert response.raw.read() == b"ok"
             else:
-                with pytest.raises(Again) as caught, answer(session, attempt):
+                with pytest.raises(RetryableError) as caught, answer(session, attempt):
                     pass
                 assert caught.value.final.reason == "http-timeout"
     assert len(connections) == 2

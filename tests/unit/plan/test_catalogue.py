@@ -10,7 +10,7 @@ import pytest
 
 from foundry.base.errors import ConfigError
 from foundry.base.schema import ValidationCache
-from foundry.config.load import Want, load_config
+from foundry.config.load import MatrixEntry, load_config
 from foundry.config.profile import Profile
 from foundry.plan.catalogue import (
     Change,
@@ -33,8 +33,8 @@ OTHER_PAYLOAD = PAYLOAD.replace("7" * 64, "8" * 64)
 BOTH = ("x86_64", "aarch64")
 
 
-def want(*releases: str, arch: tuple[str, ...] = ()) -> Want:
-    return Want("2.22.2.0", "neuron", releases, ("build-matrix.json", "$[0]"), arch=arch)
+def want(*releases: str, arch: tuple[str, ...] = ()) -> MatrixEntry:
+    return MatrixEntry("2.22.2.0", "neuron", releases, ("build-matrix.json", "$[0]"), arch=arch)
 
 
 def release(version: str, arch: str = "x86_64") -> Release:
@@ -102,7 +102,7 @@ def test_minors_that_the_matrix_names() -> None:
     (want("4.1"), [release("4.16.30")], ["there is no release 4.1 for x86_64 and aarch64"]),
     (want("4.16.31"), [release("4.16.30")], ["there is no release 4.16.31 for x86_64 and aarch64"]),
 ])
-def test_what_is_wanted_in_vain(one: Want, found: list[Release], says: list[str]) -> None:
+def test_what_is_wanted_in_vain(one: MatrixEntry, found: list[Release], says: list[str]) -> None:
     faults = without_release([one], found, BOTH)
     assert [fault.message for fault in faults] == says
     assert all(fault.path == "$[0].ocp_versions[0]" for fault in faults)

@@ -35,7 +35,7 @@ def freeze(checkout: Checkout) -> None:
 
 
 def test_keys_are_as_they_were(checkout: Checkout) -> None:
-    """Whoever has to change the golden file rebuilds every image of every user: say so in CHANGELOG.md."""
+    """A change of the golden file rebuilds every image of every user: say so in CHANGELOG.md."""
     freeze(checkout)
     found = {name: {"key": key.key, "module": key.module, "parts": key.parts, "labels": dict(key.labels)}
              for name, key in keys(checkout).items()}

@@ -15,7 +15,7 @@ from foundry.config.family import Family
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
 from foundry.config.recipe import recipe_of
-from foundry.plan.keys import CellKey, FileHashes, Glance, changed_parts, made_hash, part_words
+from foundry.plan.keys import CellKey, FileHashes, HashSnapshot, changed_parts, made_hash, part_words
 from foundry.plan.state import States
 from tests.harness.checkout import LOCK, OLD, Checkout
 
@@ -233,7 +233,7 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"one")
     hashes = FileHashes(tmp_path)
-    glance = Glance(hashes)
+    glance = HashSnapshot(hashes)
     first = hashes.get("a")
     assert glance.get("a") == first
     file.write_bytes(b"two")

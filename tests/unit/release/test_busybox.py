@@ -245,7 +245,7 @@ BAD: dict[str, tuple[Callable[[Fetching], None], str]] = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_the_second_place(case: str, fetching: Fetching) -> None:
-    """A fault of the first is told, and nothing about the first is locked."""
+    """A fault of the first is reported, and nothing about the first is locked."""
     make, said = BAD[case]
     fetching.serve(None, BZ2)
     make(fetching)
@@ -288,7 +288,7 @@ def test_one_place_alone(fetching: Fetching) -> None:
 
 
 def test_a_wrong_checksum_is_never_locked_again(fetching: Fetching) -> None:
-    """Whoever wants another one has to write it."""
+    """Another one has to be asked for."""
     fetching.serve(GZ, BZ2, sha256={fetching.first: "0" * 64, fetching.second: "1" * 64})
     error = fetching.refused()
     assert (error.reason, error.exit_code) == ("busybox-source", 1)

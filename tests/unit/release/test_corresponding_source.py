@@ -23,7 +23,13 @@ from foundry.config.patches import Edit, Patch
 from foundry.config.recipe import KBUILD, Module, Recipe
 from foundry.driver.source import make_read_only, tree_sha256
 from foundry.formats.trees.sourcetar import Entry, tree_entries, write_tar
-from foundry.release.corresponding_source import ModifiedSource, Series, asset_name, build_files, write_modified_source
+from foundry.release.corresponding_source import (
+    CorrespondingSource,
+    Series,
+    asset_name,
+    build_files,
+    write_corresponding_source,
+)
 from tests.harness.checkout import ROOT
 
 TIME = 1_747_693_633
@@ -59,8 +65,8 @@ def make_tree(folder: Path) -> Path:
     return tree
 
 
-def make_source(folder: Path, **changes: object) -> ModifiedSource:
-    source = ModifiedSource(
+def make_source(folder: Path, **changes: object) -> CorrespondingSource:
+    source = CorrespondingSource(
         title="AWS Neuron driver", driver="2.28.0.0", package_name="aws-neuronx-dkms",
         package_url="https://yum.repos.neuron.amazonaws.com/aws-neuronx-dkms-2.28.0.0.noarch.rpm",
         package_sha256="c" * 64, package_license="GPL-2.0", tree=make_tree(folder),
@@ -100,12 +106,12 @@ def test_the_same_facts_give_the_same_bytes(tmp_path: Path) -> None:
     """Two folders, two umasks, other file times, other order of things: one archive."""
     with umask(0o077):
         first = make_source(tmp_path / "a")
-        write_modified_source(tmp_path / "a.tar.gz", first)
+        write_corresponding_source(tmp_path / "a.tar.gz", first)
     with umask(0o002):
         second = make_source(tmp_path / "deep/er/b", series=tuple(reversed(first.series)),
                              files=dict(reversed(list(first.files.items()))))
         os.utime(second.tree / "tool", (1, 1))
-        write_modified_source(tmp_path / "b.tar.gz", second, log=tmp_path / "log")
+        write_corresponding_source(tmp_path / "b.tar.gz", second, log=tmp_path / "log")
     data = (tmp_path / "a.tar.gz").read_bytes()
     assert data == (tmp_path / "b.tar.gz").read_bytes()
     assert (tmp_path / "a.tar.gz").stat().st_mode & 0o777 == 0o644
@@ -118,7 +124,7 @@ def test_the_same_facts_give_the_same_bytes(tmp_path: Path) -> None:
 def test_members(folder: Path, tmp_path: Path) -> None:
     dest = tmp_path / asset_name("aws-neuronx-dkms", "2.28.0.0")
     assert dest.name == f"{TOP}.tar.gz"
-    write_modified_source(dest, make_source(folder))
+    write_corresponding_source(dest, make_source(folder))
     with tarfile.open(dest) as tar:
         members = tar.getmembers()
     names = [member.name for member in members]
@@ -140,7 +146,7 @@ def test_members(folder: Path, tmp_path: Path) -> None:
 
 def test_the_source_is_pristine(folder: Path, tmp_path: Path) -> None:
     source = make_source(folder)
-    write_modified_source(tmp_path / "out.tar.gz", source)
+    write_corresponding_source(tmp_path / "out.tar.gz", source)
     top = unpacked(tmp_path / "out.tar.gz", tmp_path / "x")
     assert tree_sha256(top / "source") == tree_sha256(source.tree)
     assert not [path for path in source.tree.rglob("*") if not path.is_symlink() and path.stat().st_mode & stat.S_IWUSR]
@@ -150,7 +156,7 @@ def test_the_source_is_pristine(folder: Path, tmp_path: Path) -> None:
 def test_the_series_are_our_own_patching(command: list[str], folder: Path, tmp_path: Path) -> None:
     """Each kernel's folder, applied as the README says, gives the tree that the stage `module` compiles."""
     source = make_source(folder)
-    write_modified_source(tmp_path / "out.tar.gz", source)
+    write_corresponding_source(tmp_path / "out.tar.gz", source)
     top = unpacked(tmp_path / "out.tar.gz", tmp_path / "x")
     lines = [line.split() for line in (top / "patches/kernels.txt").read_text().splitlines()[1:]]
     assert lines == [
@@ -167,7 +173,7 @@ def test_the_series_are_our_own_patching(command: list[str], folder: Path, tmp_p
         assert tree_sha256(theirs) == patched(source, kernel, tmp_path) != tree_sha256(source.tree)
 
 
-def patched(source: ModifiedSource, kernel: str, tmp_path: Path) -> str:
+def patched(source: CorrespondingSource, kernel: str, tmp_path: Path) -> str:
     """The hash of the tree after our own patching."""
     tree = tmp_path / f"ours-{kernel}"
     shutil.copytree(source.tree, tree, symlinks=True)
@@ -183,7 +189,7 @@ def patched(source: ModifiedSource, kernel: str, tmp_path: Path) -> str:
 def test_the_commands_of_the_readme_patch(folder: Path, tmp_path: Path) -> None:
     """All but the compile, for each kernel; the compile: tests/e2e."""
     source = make_source(folder)
-    write_modified_source(tmp_path / "out.tar.gz", source)
+    write_corresponding_source(tmp_path / "out.tar.gz", source)
     top = unpacked(tmp_path / "out.tar.gz", tmp_path / "x")
     blocks = re.findall(r"^```sh\n(.*?)^```$", (top / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     assert blocks[0].startswith(f"KERNEL={NEW}\n")
@@ -197,7 +203,7 @@ def test_the_commands_of_the_readme_patch(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_patch_says_why(folder: Path, tmp_path: Path) -> None:
-    write_modified_source(tmp_path / "out.tar.gz", make_source(folder))
+    write_corresponding_source(tmp_path / "out.tar.gz", make_source(folder))
     top = unpacked(tmp_path / "out.tar.gz", tmp_path / "x")
     text = (top / "patches/01-no-llseek/0001-no-llseek.patch").read_bytes()
     assert text.startswith(b"""\
@@ -215,7 +221,7 @@ diff --git a/main.c b/main.c
 
 def test_a_patch_that_changes_nothing(folder: Path, tmp_path: Path) -> None:
     """`patch` takes no empty diffs: it is left out, and a series of nothing else is none."""
-    write_modified_source(tmp_path / "out.tar.gz", make_source(
+    write_corresponding_source(tmp_path / "out.tar.gz", make_source(
         folder, series=(Series((OLD, MIDDLE), (NOTHING,)), Series((NEW,), (NOTHING, FIRST)))))
     top = unpacked(tmp_path / "out.tar.gz", tmp_path / "x")
     assert [line.split()[1] for line in (top / "patches/kernels.txt").read_text().splitlines()[1:]] == [
@@ -224,7 +230,7 @@ def test_a_patch_that_changes_nothing(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_readme(folder: Path, tmp_path: Path) -> None:
-    write_modified_source(tmp_path / "out.tar.gz", make_source(folder))
+    write_corresponding_source(tmp_path / "out.tar.gz", make_source(folder))
     text = (unpacked(tmp_path / "out.tar.gz", tmp_path / "x") / "README.md").read_text()
     assert text.startswith("# Source of AWS Neuron driver 2.28.0.0, as built\n")
     assert f"`patches/01-no-llseek/`, for the kernels `{MIDDLE}`:\n\n- `0001-no-llseek.patch`: Linux 6.12 no" in text
@@ -239,7 +245,7 @@ def test_the_readme(folder: Path, tmp_path: Path) -> None:
 
 
 def test_no_patches_at_all(folder: Path, tmp_path: Path) -> None:
-    write_modified_source(tmp_path / "out.tar.gz", make_source(folder, series=(Series((NEW, OLD, MIDDLE), ()),)))
+    write_corresponding_source(tmp_path / "out.tar.gz", make_source(folder, series=(Series((NEW, OLD, MIDDLE), ()),)))
     top = unpacked(tmp_path / "out.tar.gz", tmp_path / "x")
     assert [path.name for path in (top / "patches").iterdir()] == ["kernels.txt"]
     assert f"Nothing was changed for the kernels `{OLD}`, `{MIDDLE}`, `{NEW}`." in (top / "README.md").read_text()
@@ -250,7 +256,7 @@ def test_no_patches_at_all(folder: Path, tmp_path: Path) -> None:
 ])
 def test_kernels_that_make_no_sense(series: tuple[Series, ...], folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="kernel"):
-        write_modified_source(tmp_path / "out.tar.gz", make_source(folder, series=series))
+        write_corresponding_source(tmp_path / "out.tar.gz", make_source(folder, series=series))
 
 
 def test_faults(folder: Path, tmp_path: Path) -> None:
@@ -259,9 +265,9 @@ def test_faults(folder: Path, tmp_path: Path) -> None:
     dest.parent.mkdir()
     dest.write_bytes(b"old")
 
-    def refused(source: ModifiedSource) -> str:
+    def refused(source: CorrespondingSource) -> str:
         with pytest.raises(FoundryError) as raised:
-            write_modified_source(dest, source)
+            write_corresponding_source(dest, source)
         assert raised.value.hint
         assert dest.read_bytes() == b"old"
         assert list(dest.parent.iterdir()) == [dest]
@@ -274,7 +280,7 @@ def test_faults(folder: Path, tmp_path: Path) -> None:
     assert refused(dataclasses.replace(source, series=(Series((NEW,), (missing,)),))) == "patch-file-missing"
     assert refused(dataclasses.replace(source, package_sha256="d" * 64)) == "source-missing"
     with pytest.raises(ValueError, match=r"README\.md would be twice"):
-        write_modified_source(dest, dataclasses.replace(source, files={"README.md": b""}))
+        write_corresponding_source(dest, dataclasses.replace(source, files={"README.md": b""}))
     assert list(dest.parent.iterdir()) == [dest]
     (source.tree / "main.c").chmod(0o644)
     (source.tree / "main.c").write_bytes(b"changed")

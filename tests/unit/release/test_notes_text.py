@@ -73,7 +73,7 @@ FACTS = Facts(
 
 
 def frozen(name: str, text: str) -> None:
-    """Whoever changes the golden file changes the notes of every release that there is."""
+    """A change of the golden file changes the notes of every release that there is."""
     assert text == (GOLDEN / name).read_text(encoding="utf-8")
 
 
