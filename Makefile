@@ -33,9 +33,9 @@ demo: setup
 	@echo "  podman load -i build/sandbox/cells/<cell>/image.oci.tar"
 	@echo "  doit sandbox:down                    stops the sandbox's services"
 
-# The linters are part of the tests. The tests that use the sandbox share one worker, the others have the rest.
+# The linters are part of the tests.
 test: setup
-	@$(BIN)/python -m pytest $(WORKERS)
+	@$(BIN)/python -m pytest
 
 # What needs no container: a few minutes.
 quick: setup

@@ -21,7 +21,7 @@ MATRIX = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, the tests that use the sandbox have one to themselves: they share it, and its store."""
+    """With several workers (`pytest -n 2 --dist=loadgroup`), the tests that use the sandbox have one: they share it."""
     for item in items:
         if "services" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("sandbox"))
