@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,7 +16,9 @@ import pytest
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.names import KEY_LABEL
 from foundry.ledger import ledgers, publish
+from foundry.ledger.adoption import adopt
 from foundry.plan.ledger import SCHEMA
+from foundry.plan.rows import row_from
 from foundry.plan.state import PENDING, PUBLISHED
 from foundry.registry.document import get_document, put_document
 from foundry.run.context import Foundry, open_foundry
@@ -195,6 +197,20 @@ def test_what_is_true_of_a_row_is_kept(world: World) -> None:
     ledgers.store(foundry, DRIVER)
     assert world.mine.count(f"{MINE}/manifests/sha256:") == 0
     assert (states(foundry)[ONE], world.theirs.requests) == (PUBLISHED, [])
+
+
+@pytest.mark.parametrize("changes, requests", [
+    ({}, 0), ({"key": "0" * 64}, 2), ({"digest": "sha256:" + "0" * 64}, 2), ({"registries": ()}, 2),
+])
+def test_what_was_proven_is_believed_of_the_same_image_alone(
+    world: World, changes: dict[str, Any], requests: int
+) -> None:
+    """Of the same digest with the same key, in the registries where it was seen."""
+    row = row_from(world.row(ONE, world.image(ONE)))
+    world.mine.requests.clear()
+    rows, refused = adopt(world.foundry(), "neuron", {ONE: row}, {ONE: replace(row, **changes)})
+    assert (rows, refused) == ({ONE: row}, {})
+    assert len(world.mine.requests) == requests
 
 
 @pytest.mark.parametrize("answer", [500, 403])
