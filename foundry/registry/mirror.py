@@ -127,6 +127,8 @@ class _Streamed:
 
         what = f"{self.image.source.host}/{self.image.repository}"
         found, left = hashlib.sha256(), self.part.size
+        stated = response.headers.get("Content-Length", "")
+        more = stated.isdecimal() and int(stated) > left  # a last piece may end where the blob should
         while left > 0:
             try:
                 piece = response.raw.read1(_PIECE, decode_content=False)
@@ -137,7 +139,7 @@ class _Streamed:
                 raise RetryableError(attempt.fault(why, "http-truncated", retry=True))
             found.update(piece)
             left -= len(piece)
-            if left < 0:
+            if left < 0 or more:
                 raise FoundryError(f"{what}: {self.part.digest} has more than its {self.part.size} bytes",
                                    reason="digest-mismatch", hint="the registry, or something before it, is damaged")
             if not left:

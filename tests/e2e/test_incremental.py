@@ -47,7 +47,7 @@ def test_a_fresh_clone_with_the_ledger_alone(
     for driver in (OLD, NEW):
         rows = [
             ledger_row(row["kernel"], key=row["key"], digest=row["digest"], tags=[row["image"]],
-                       releases=row["releases"], registries=["registry.sandbox.internal/neuron-driver"])
+                       releases=row["releases"], registries=[f"registry.sandbox.internal/{clone.repository}"])
             for row in built.status().values() if row["driver"] == driver
         ]
         clone.write(f"build/sandbox/release/{driver}/images.json", ledger_document(*rows, driver=driver))

@@ -147,7 +147,7 @@ def test_its_steps_are_the_documented_commands() -> None:
     assert runs == {"lint": ["make lint"], "test": ["make test"], "sandbox": ["make demo"]}
     told = "".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
     assert all(re.search(rf"^{run}\b", told, re.MULTILINE) for [run] in runs.values())
-    assert not any("env" in step or ("with" in step and "with_retries-credentials" not in step["with"])
+    assert not any("env" in step or ("with" in step and "persist-credentials" not in step["with"])
                    for job in jobs.values() for step in job["steps"])
 
 

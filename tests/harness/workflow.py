@@ -211,7 +211,7 @@ class Play:
     # -- actions -----------------------------------------------------------------
 
     def _checkout(self, clone: Clone, given: Mapping[str, Any]) -> None:
-        assert str(given.get("with_retries-credentials")).lower() == "false"
+        assert str(given.get("persist-credentials")).lower() == "false"
 
     def _restore(self, clone: Clone, given: Mapping[str, Any]) -> None:
         """The newest cache whose key begins with one of the restore keys."""
