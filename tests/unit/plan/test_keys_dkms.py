@@ -202,11 +202,14 @@ def test_sources_of_which_something_is_missing(checkout: Checkout, name: str, le
 def test_where_a_package_comes_from_counts_for_fetching_alone(checkout: Checkout, old: str, new: str) -> None:
     """Who signs it, which file is meant, what is looked for in it: else nothing would be verified after a change."""
     put(checkout)
+    fetched(checkout)
     one = states(checkout)
+    assert one.sources[DRIVER].fetch_done
     before = one.fetch_key(DRIVER, one.plan.families[DRIVER])
     checkout.edit(FAMILY, old, new)
     two = states(checkout)
     assert two.fetch_key(DRIVER, two.plan.families[DRIVER]) != before
+    assert not two.sources[DRIVER].fetch_done
 
 
 def test_what_is_read_in_a_package_counts_where_make_has_it() -> None:
