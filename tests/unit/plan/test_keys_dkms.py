@@ -117,19 +117,6 @@ def test_firmware_of_the_drivers_own_package(checkout: Checkout) -> None:
     assert key(checkout).parts["firmware"] != before
 
 
-@pytest.mark.parametrize("package", [
-    None, {name: value for name, value in PACKAGE.items() if name != "further"},
-    {name: value for name, value in PACKAGE.items() if name != "variables"}, {**PACKAGE, "variables": {"other": "x"}},
-    {name: value for name, value in PACKAGE.items() if name != "dkms"},
-])
-def test_a_lock_that_lacks_something_is_not_fetched(checkout: Checkout, package: dict[str, Any] | None) -> None:
-    """A key that leaves out what is not known would be that of another cell."""
-    put(checkout, package)
-    found = states(checkout)
-    assert (found.cells[NAME].key, found.cells[NAME].reason) == (None, "not fetched yet")
-    assert (found.sources[DRIVER].fetch_done, found.sources[DRIVER].reason) == (False, "not fetched yet")
-
-
 def fetched(checkout: Checkout) -> Path:
     """Leave what the stages fetch and source leave."""
     found = states(checkout)
@@ -145,6 +132,21 @@ def fetched(checkout: Checkout) -> Path:
     write_record(folder / "source.json", "source", {
         **common, "outputs": output_facts(folder, ["source.tar"]), "tree_sha256": "4" * 64, "files": 1})
     return folder
+
+
+@pytest.mark.parametrize("package", [
+    None, {name: value for name, value in PACKAGE.items() if name != "further"},
+    {name: value for name, value in PACKAGE.items() if name != "variables"}, {**PACKAGE, "variables": {"other": "x"}},
+    {name: value for name, value in PACKAGE.items() if name != "dkms"},
+])
+def test_a_lock_that_lacks_something_is_not_fetched(checkout: Checkout, package: dict[str, Any] | None) -> None:
+    """A key that leaves out what is not known would be that of another cell; what was fetched says it when read."""
+    put(checkout)
+    fetched(checkout)
+    put(checkout, package)
+    found = states(checkout)
+    assert (found.cells[NAME].key, found.cells[NAME].reason) == (None, "not fetched yet")
+    assert (found.sources[DRIVER].fetch_done, found.sources[DRIVER].reason) == (False, "not fetched yet")
 
 
 def done(checkout: Checkout) -> tuple[bool, bool]:

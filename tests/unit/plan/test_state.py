@@ -292,6 +292,19 @@ def test_sources_are_needed_where_a_module_is_to_be_compiled(checkout: Checkout)
     assert (found.needed, found.shown(done=False)) == (False, ("", "not needed"))
 
 
+@pytest.mark.parametrize("old, new", [
+    ("{key}", "A" * 40), ("key_url: https://", "key_url: https://mirror.test/"),
+])
+def test_another_key_makes_a_package_be_fetched_anew(checkout: Checkout, old: str, new: str) -> None:
+    """What was fetched was verified against the one before."""
+    one = states(checkout)
+    family = one.plan.families["2.22.2.0"]
+    before = one.fetch_key("2.22.2.0", family)
+    checkout.edit("config/drivers/neuron.yaml", old.format(key=family["signing"]["fingerprint"]), new)
+    two = states(checkout)
+    assert two.fetch_key("2.22.2.0", two.plan.families["2.22.2.0"]) != before
+
+
 def test_a_cell_that_is_withheld(checkout: Checkout) -> None:
     """Pending, and why; but what was built by force is shown as such, with the toolkit that it was built in."""
     checkout.write("driver-toolkit/driver-toolkit.json", [
