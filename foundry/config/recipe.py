@@ -15,7 +15,7 @@ from foundry.base.templates import fill_known
 from foundry.config.family import Family
 
 BUILD_SCRIPT = "container/build-module.sh"  # of all drivers, below the checkout
-# What make is told where neither family file nor dkms.conf says it: the kernel's own build of the folder.
+# make's arguments where neither family file nor dkms.conf has any: the kernel's own build of the folder.
 KBUILD = ("-C", "{kernel_build}", "M=/foundry/work", "modules")
 
 
@@ -42,7 +42,7 @@ class Module:
 class Recipe:
     """How the modules of one driver are made. Hashed by identity, as `Family` is.
 
-    `make` is what make is told, still with ``{kernel}``, ``{kernel_build}`` and ``{arch}`` in it;
+    `make` are make's arguments, still with ``{kernel}``, ``{kernel_build}`` and ``{arch}`` in it;
     `pre_build` a program of the package that runs before, in the same container; `loading_order`
     names of modules, the one that is loaded first comes first; `exclusive` are the package's own
     conditions on kernels.

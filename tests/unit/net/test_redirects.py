@@ -189,7 +189,7 @@ def test_a_token_stays_where_it_belongs(webs: Webs) -> None:
 
 
 def test_a_registrys_credentials_stay_there(webs: Webs, tmp_path: Path) -> None:
-    """Also where the other origin leads back: credentials are for the registry, whoever sends us there."""
+    """Also where the other origin leads back: credentials are for the registry alone."""
     host = webs.safe.url.removeprefix("https://")
     logins = tmp_path / "auth.json"
     logins.write_text(json.dumps({"auths": {host: {"auth": BASIC.removeprefix("Basic ")}}}))

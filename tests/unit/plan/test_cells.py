@@ -90,7 +90,7 @@ def test_an_empty_catalogue_is_one_fault(checkout: Checkout) -> None:
     one = plan(checkout, [], {"ocp_versions": ["4.16", "4.18"]})
     assert len(one.gaps) == 2
     assert faults(one) == [("", "has no release yet")]
-    assert one.gap_faults([]) == [], "who asks for what has no gap is told of none"
+    assert one.gap_faults([]) == [], "a driver without a gap has no fault"
 
 
 def test_a_kernel_has_the_flavour_that_its_lowest_release_gives_it(checkout: Checkout) -> None:

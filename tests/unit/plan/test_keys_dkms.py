@@ -96,7 +96,7 @@ def test_what_the_family_file_says_moves_the_key(checkout: Checkout, old: str, n
     after = key(checkout)
     assert changed_parts(before.parts, after.parts) == (part,)
     assert before.key != after.key
-    assert before.module != after.module, "the compile is told it, or its folder holds it"
+    assert before.module != after.module, "the compile gets it, or its folder holds it"
 
 
 def test_the_order_of_loading_moves_the_key(checkout: Checkout) -> None:
