@@ -116,8 +116,8 @@ def settings_of(foundry: Foundry, family: Family) -> Settings:
         family=family, place=place_of(foundry, family), shared=bool(section.get("path")), remote=remote,
         branch=branch_of(family), name=section["author"]["name"], email=section["author"]["email"],
         base_url=_base(foundry, section.get("from") or repository["url"]),
-        key_url=foundry.resolve(family["signing"]["key_url"]), fingerprint=pinned(foundry, family),
-        notes_url=foundry.resolve(notes["url"]) if notes else "",
+        key_url=foundry.addresses.resolve(family["signing"]["key_url"]), fingerprint=pinned(foundry, family),
+        notes_url=foundry.addresses.resolve(notes["url"]) if notes else "",
         notes_suffix=_suffix(notes["url"]) if notes else "",
         packages=tuple(repository["packages"]), arch=repository.get("arch", "noarch"),
         exclude=tuple(section.get("exclude", ())), with_release=section.get("tags") == "version-release",
@@ -139,7 +139,7 @@ def _base(foundry: Foundry, place: str) -> str:
     """A URL; a folder is given relative to the checkout, too."""
     if "://" not in place:
         return (foundry.root.absolute() / place).as_uri()
-    return foundry.resolve(place)
+    return foundry.addresses.resolve(place)
 
 
 def _suffix(url: str) -> str:

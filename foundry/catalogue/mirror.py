@@ -21,10 +21,12 @@ from foundry.base.references import parse_reference
 from foundry.catalogue.resolve import outside
 from foundry.formats.openshift.image_references import TOOLKIT
 from foundry.plan.catalogue import Entry
+from foundry.podman.containers import MIRRORED
 from foundry.registry.ecr.places import is_ecr
 from foundry.registry.ecr.repositories import require_repository
+from foundry.registry.pool import aws_facts
 from foundry.registry.targets import Target, mirror_of
-from foundry.run.context import MIRRORED, Foundry, aws_facts
+from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
     from foundry.registry.client import Registry
@@ -149,7 +151,7 @@ class _Run:
         from foundry.net.transport import RetryPolicy
 
         policy = RetryPolicy(retries=_RETRIES, total=float(self.foundry.settings["network_timeout"]))
-        return self.foundry.registry(host, self.log, policy=policy, **more)
+        return self.foundry.registries.reader(host, self.log, policy=policy, **more)
 
     def _writer(self) -> Writer:
         from foundry.registry.credentials import Credentials

@@ -63,7 +63,7 @@ class _Run(Reading):
     ) -> None:
         foundry = self.foundry
         entries = self._entries()
-        lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.resolve, append_to(log))
+        lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.addresses.resolve, append_to(log))
         found = find_releases(foundry, lists, foundry.ending)
         gone = lost(foundry, entries, found, allow=allow_shrink, file=foundry.settings["catalogue"])
         require_wanted(foundry, found)

@@ -98,7 +98,7 @@ class Resolver:
         """One registry object a host, so that tokens are shared."""
         with self._lock:
             if host not in self._registries:
-                self._registries[host] = self.foundry.registry(
+                self._registries[host] = self.foundry.registries.reader(
                     host, self.log, policy=replace(self.policy, pace=RateLimiter()))
             return self._registries[host]
 

@@ -48,18 +48,18 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     base = foundry.config.locks[cell.family.name]["base"]
     package = foundry.config.locks[cell.family.name]["packages"][cell.driver]
     labels = {**key.labels, KEY_LABEL: key.key}
-    reference = foundry.platforms.image_of(base_reference(base["name"], base["digest"]), cell.arch)
+    reference = foundry.containers.platforms.image_of(base_reference(base["name"], base["digest"]), cell.arch)
     timestamp = created(package, base)
     with scratch(folder, "image") as work:
         _stage_context(foundry, cell, key, work / "context")
         arguments = _arguments(cell, reference, labels, timestamp)
-        with foundry.images.used(reference, cell.arch, log):
+        with foundry.containers.images.used(reference, cell.arch, log):
             try:
                 _build(foundry, cell, work, arguments, log)
             except FoundryError:
-                if foundry.engine.has_image(reference):
+                if foundry.containers.engine.has_image(reference):
                     raise
-                foundry.images.again(reference, log)  # somebody else removed the base meanwhile
+                foundry.containers.images.again(reference, log)  # somebody else removed the base meanwhile
                 _build(foundry, cell, work, arguments, log)
         # podman writes a digest of its store's copy, which may have come from elsewhere, under another one
         made = with_annotations(read_archive(work / "built.tar"), {
@@ -74,7 +74,7 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
         "key": key.key, "key_inputs": key.parts, "inputs": input_facts(foundry.root, file_deps(foundry, cell)),
         "outputs": output_facts(folder, [ARCHIVE]), "tag": cell.tag, "digest": made.digest,
         "config_digest": made.config_digest, "diff_ids": list(made.diff_ids), "size": made.size,
-        "labels": dict(made.labels), "tools": {"podman": foundry.engine.version()},
+        "labels": dict(made.labels), "tools": {"podman": foundry.containers.engine.version()},
     })
 
 
@@ -137,7 +137,7 @@ def _arguments(cell: Cell, base: str, labels: dict[str, str], timestamp: int) ->
 
 def _build(foundry: Foundry, cell: Cell, work: Path, arguments: list[str], log: Path) -> None:
     """Build under a name of our own: the same image may be somebody else's, too, under another name."""
-    engine = foundry.engine
+    engine = foundry.containers.engine
     with engine.temporary_image(cell.name) as name:
         engine.call(
             "build", "--quiet", "--pull=never", "--network=none", "--http-proxy=false", f"--tag={name}", *arguments,

@@ -75,8 +75,8 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     require_allowed(recipe, cell)
     try:
         applied = _patched_copy(foundry, cell, work / "src")
-        toolkit = foundry.platforms.image_of(cell.toolkit, cell.arch)
-        with foundry.images.used(toolkit, cell.arch, log) as waited:
+        toolkit = foundry.containers.platforms.image_of(cell.toolkit, cell.arch)
+        with foundry.containers.images.used(toolkit, cell.arch, log) as waited:
             exports = kernel_exports(foundry, cell, toolkit, log)
             _compile(foundry, cell, recipe, toolkit, work, log)
         out = _checked_output(cell, work / "out")
@@ -145,7 +145,7 @@ def _compile(foundry: Foundry, cell: Cell, recipe: Recipe, toolkit: str, work: P
         done = _run(foundry, cell, toolkit, arguments, log, timeout)
     finally:
         foundry.schedule.end_compile()
-    replay = shell_line(foundry.engine.command("run", *arguments, starts=True))
+    replay = shell_line(foundry.containers.engine.command("run", *arguments, starts=True))
     first = first_error(log)
     if done.returncode != 0 and (says_no_space(first) or is_full(work)):  # where the log's end did not fit either
         why = first if says_no_space(first) else f"{os.strerror(errno.ENOSPC)} ({work})"
@@ -168,13 +168,13 @@ def _run(
 ) -> Completed:
     """Run the compile; once more where somebody else removed the toolkit meanwhile."""
     for attempt in (1, 2):
-        with foundry.engine.container(cell.name) as name:
-            done = foundry.engine.call(
+        with foundry.containers.engine.container(cell.name) as name:
+            done = foundry.containers.engine.call(
                 "run", f"--name={name}", *arguments, starts=True, log=log, timeout=timeout, check=False
             )
-        if done.returncode not in _PODMAN_ITSELF or foundry.engine.has_image(toolkit) or attempt == 2:  # noqa: PLR2004
+        if done.returncode not in _PODMAN_ITSELF or foundry.containers.engine.has_image(toolkit) or attempt == 2:  # noqa: PLR2004
             break
-        foundry.images.again(toolkit, log)
+        foundry.containers.images.again(toolkit, log)
     return done
 
 
@@ -187,9 +187,9 @@ def kernel_exports(foundry: Foundry, cell: Cell, toolkit: str, log: Path) -> byt
 
     with foundry.exports_lock:
         if (toolkit, cell.kernel) not in foundry.exports:
-            with foundry.engine.container(f"exports {cell.name}") as name:
-                done = foundry.engine.call(
-                    "run", f"--name={name}", *CONFINED, f"--label={foundry.engine.label}",
+            with foundry.containers.engine.container(f"exports {cell.name}") as name:
+                done = foundry.containers.engine.call(
+                    "run", f"--name={name}", *CONFINED, f"--label={foundry.containers.engine.label}",
                     "--entrypoint=/bin/sh", toolkit, "-c", EXPORTS, "sh", cell.kernel,
                     starts=True, check=False,
                 )
@@ -223,7 +223,7 @@ def _run_arguments(
         script=str((foundry.root / BUILD_SCRIPT).absolute()), source=str((work / "src").absolute()),
         work=str((work / "build").absolute()), out=str((work / "out").absolute()),
     )
-    return [f"--label={foundry.engine.label}", *compile_arguments(
+    return [f"--label={foundry.containers.engine.label}", *compile_arguments(
         places, recipe=recipe, kernel=cell.kernel, arch=cell.arch, toolkit=toolkit, jobs=str(jobs),
     )]
 

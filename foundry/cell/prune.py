@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundry.base.files import read_json
 from foundry.cell import image
-from foundry.run.context import PULLED, Foundry
+from foundry.run.context import Foundry
 
 
 @dataclass(frozen=True)
@@ -22,12 +21,12 @@ class Waste:
 
 def waste(foundry: Foundry) -> Iterator[Waste]:
     """All of it. Images that no run of ours pulled, pending cells' toolkits and what can be replayed are not waste."""
-    pulled = read_json(foundry.root / foundry.config.build / PULLED)
+    pulled = foundry.containers.pulled()
     if pulled:
         needed = foundry.needed_toolkits()
         for reference in pulled:
             if reference not in needed:
-                yield Waste("image", reference, foundry.engine.size_of(reference))
+                yield Waste("image", reference, foundry.containers.engine.size_of(reference))
     if foundry.settings["keep_images"]:
         return
     for state in foundry.states.cells.values():
@@ -39,7 +38,7 @@ def waste(foundry: Foundry) -> Iterator[Waste]:
 def prune(foundry: Foundry, one: Waste) -> bool:
     """Remove it; False when it is still there, because somebody else uses it."""
     if one.kind == "image":
-        foundry.images.drop(one.name)
-        return not foundry.engine.has_image(one.name)
+        foundry.containers.images.drop(one.name)
+        return not foundry.containers.engine.has_image(one.name)
     Path(one.name).unlink(missing_ok=True)
     return True

@@ -21,7 +21,7 @@ def run_module(foundry: Foundry, cell: Cell) -> None:
     """Stage module; the toolkit goes when no other pending cell needs it."""
     _run(foundry, cell, "module", lambda key: module.module(foundry, cell, key))
     if foundry.schedule.toolkit_done(cell) and not foundry.settings["keep_toolkits"]:
-        foundry.images.drop(foundry.platforms.image_of(cell.toolkit, cell.arch))
+        foundry.containers.images.drop(foundry.containers.platforms.image_of(cell.toolkit, cell.arch))
 
 
 def _done_meanwhile(foundry: Foundry, state: CellState, stage: str) -> bool:

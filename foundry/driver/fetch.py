@@ -102,10 +102,10 @@ def _obtain(
                                locked_sha256=entry.get("content_sha256"))
     if spec.signing is not None:
         key_file = key_name
-        key_url = foundry.resolve(spec.signing["key_url"])
+        key_url = foundry.addresses.resolve(spec.signing["key_url"])
         write_atomic(key_file, get(key_url, max_bytes=1 << 20, total=seconds, log=log))
         fingerprint = pinned_fingerprint(foundry.root, family, spec.signing, spec.path)
-    address = foundry.resolve(spec.repository or spec.url)
+    address = foundry.addresses.resolve(spec.repository or spec.url)
     return obtain(
         spec, work / spec.file, Trust(key_file, fingerprint, entry.get("content_sha256")), address=address,
         repository=_repository(address, log, seconds) if spec.repository else None, log=log, seconds=seconds,

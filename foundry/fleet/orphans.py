@@ -41,10 +41,10 @@ def _with_tags(foundry: Foundry, family: str, states: list[CellState]) -> list[C
     """The cells that have all their tags in all of the family's targets."""
     from foundry.registry.tags import list_tags
 
-    targets = foundry.targets(family)
-    for number in range(len(targets)):
+    targets = foundry.registries.targets(family)
+    for target in targets:
         if states:
-            writer = foundry.writer(family, number)
+            writer = foundry.registries.writer(target)
             there = set(list_tags(writer.registry, writer.repository))
             states = [state for state in states if there.issuperset(publish.tags(foundry, state.cell))]
     return states if targets else []

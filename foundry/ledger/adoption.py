@@ -14,6 +14,7 @@ from typing import TypeVar
 from foundry.base.parallel import in_parallel
 from foundry.plan.claims import fault_of
 from foundry.plan.rows import Row
+from foundry.registry.targets import Target
 from foundry.run.context import Foundry
 
 K = TypeVar("K", bound=Hashable)
@@ -30,10 +31,10 @@ def adopt(
     """
     refused: dict[K, str] = {}
     there: dict[K, list[str]] = {}
-    claims: list[tuple[K, int]] = []
-    targets = foundry.targets(family)
+    claims: list[tuple[K, Target]] = []
+    targets = foundry.registries.targets(family)
     for name, row in rows.items():
-        named = [number for number, target in enumerate(targets) if target.is_in(row.registries)]
+        named = [target for target in targets if target.is_in(row.registries)]
         fault = fault_of(row.key, row.key_inputs, row.published)
         if not named:
             fault = fault or "it is in no registry of this profile"
@@ -41,10 +42,10 @@ def adopt(
             refused[name] = fault
             continue
         known = _registries(row, (proven or {}).get(name))
-        there[name] = [targets[number].name for number in named if targets[number].is_in(known)]
-        claims += [(name, number) for number in named if not targets[number].is_in(known)]
-    for name, number in _true(foundry, family, rows, claims):
-        there[name].append(targets[number].name)
+        there[name] = [target.name for target in named if target.is_in(known)]
+        claims += [(name, target) for target in named if not target.is_in(known)]
+    for name, target in _true(foundry, rows, claims):
+        there[name].append(target.name)
     for name in [name for name, names in there.items() if not names]:
         refused[name] = f"no registry of this profile has an image {rows[name].digest} with its key"
         del there[name]
@@ -58,14 +59,14 @@ def _registries(row: Row, proven: Row | None) -> tuple[str, ...]:
 
 
 def _true(
-    foundry: Foundry, family: str, rows: Mapping[K, Row], claims: list[tuple[K, int]]
-) -> list[tuple[K, int]]:
-    """The claims, each of a row and the number of a target, that the target bears out."""
+    foundry: Foundry, rows: Mapping[K, Row], claims: list[tuple[K, Target]]
+) -> list[tuple[K, Target]]:
+    """The claims, each of a row and a target, that the target bears out."""
     from foundry.registry.images import has_image
 
-    def holds(claim: tuple[K, int]) -> bool:
-        name, number = claim
-        return has_image(foundry.writer(family, number), rows[name].digest, rows[name].key)
+    def holds(claim: tuple[K, Target]) -> bool:
+        name, target = claim
+        return has_image(foundry.registries.writer(target), rows[name].digest, rows[name].key)
 
     found = []
     for outcome in in_parallel(claims, holds, threads=_READERS, stopping=foundry.ending):

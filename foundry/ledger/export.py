@@ -60,7 +60,7 @@ def exported(foundry: Foundry, drivers: Sequence[str]) -> list[Exported]:
 
 def _repositories(foundry: Foundry, known: Mapping[str, Ledger]) -> list[Reference]:
     """The targets of all families, and what the ledgers name besides."""
-    names = [target.name for family in foundry.config.families for target in foundry.targets(family)]
+    names = [target.name for family in foundry.config.families for target in foundry.registries.targets(family)]
     names += [name for ledger in known.values() for row in ledger.rows.values() for name in row.registries]
     return [parse_reference(name) for name in dict.fromkeys(names)]
 
@@ -79,7 +79,7 @@ def _held(foundry: Foundry, repository: Reference) -> Mapping[str, Held]:
                 raise
     from foundry.registry.tags import list_tags
 
-    registry = foundry.registry(repository.host)
+    registry = foundry.registries.reader(repository.host)
     tags = [tag for tag in list_tags(registry, repository.repository) if not tag.startswith(ledgers.TAG_PREFIX)]
     return {tag: Held(registry.digest_of(repository.repository, tag)) for tag in tags}
 

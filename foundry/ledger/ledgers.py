@@ -94,10 +94,10 @@ def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
     for driver in drivers:
         path = ledger_file(foundry, driver)
         family = foundry.states.plan.families[driver].name
-        targets = foundry.targets(family)
+        targets = foundry.registries.targets(family)
         if path.exists() or not targets:
             continue
-        content, ledger = _read_remote(foundry, driver, 0)
+        content, ledger = _read_remote(foundry, driver, targets[0])
         ledger = adopted(foundry, ledger, f"the ledger of {targets[0].name}")
         released = released_ledger(foundry, driver, unless=content)
         if released is not None:
@@ -146,7 +146,7 @@ def store(foundry: Foundry, driver: str) -> None:
     pushing raises.
     """
     family = foundry.states.plan.families[driver].name
-    targets = foundry.targets(family)
+    targets = foundry.registries.targets(family)
     if not targets:
         change(foundry, driver, lambda ledger: _with_built(foundry, ledger).with_revision())
         return
@@ -163,11 +163,9 @@ def store(foundry: Foundry, driver: str) -> None:
 def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> None:
     from foundry.registry.document import put_document
 
-    family = foundry.states.plan.families[driver].name
-    theirs = [_read_remote(foundry, driver, number) for number in range(len(targets))]
+    theirs = {target: _read_remote(foundry, driver, target) for target in targets}
     mine = ledger_of(foundry, driver).rows
-    others = [adopted(foundry, theirs[number][1], f"the ledger of {target.name}", mine)
-              for number, target in enumerate(targets)]
+    others = [adopted(foundry, ledger, f"the ledger of {target.name}", mine) for target, (_, ledger) in theirs.items()]
 
     def merge(ledger: Ledger) -> Ledger:
         for other in others:
@@ -175,14 +173,14 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
         return ledger.with_revision()
 
     data, started = change(foundry, driver, merge), time.monotonic()
-    written = [number for number in range(len(targets)) if theirs[number][0] != data]
-    for number in written:
-        put_document(foundry.writer(family, number), ledger_tag(driver), data, MEDIA_TYPE, over=theirs[number][0])
+    written = [target for target, (content, _) in theirs.items() if content != data]
+    for target in written:
+        put_document(foundry.registries.writer(target), ledger_tag(driver), data, MEDIA_TYPE, over=theirs[target][0])
     if written:  # somebody in step with us has looked before our write, and writes about now
         foundry.ending.wait(max(_SETTLE_SECONDS, time.monotonic() - started))
-    for number in written:
-        if _read_remote(foundry, driver, number)[0] != data:
-            raise FoundryError(f"{targets[number].name}:{ledger_tag(driver)} was changed meanwhile",
+    for target in written:
+        if _read_remote(foundry, driver, target)[0] != data:
+            raise FoundryError(f"{target.name}:{ledger_tag(driver)} was changed meanwhile",
                                reason="document-changed", retry=True, hint="somebody else publishes here: run again")
     for target in targets:
         _mark(foundry, driver, target, data)
@@ -237,12 +235,12 @@ def _built_row(foundry: Foundry, cell: Cell) -> Row | None:
     )
 
 
-def _read_remote(foundry: Foundry, driver: str, number: int) -> tuple[bytes | None, Ledger]:
+def _read_remote(foundry: Foundry, driver: str, target: Target) -> tuple[bytes | None, Ledger]:
     """A ledger as a registry has it: its bytes, None where there is none, and what they say."""
     from foundry.registry.document import get_document
 
     family = foundry.states.plan.families[driver].name
-    writer = foundry.writer(family, number)
+    writer = foundry.registries.writer(target)
     content = get_document(writer, ledger_tag(driver), MEDIA_TYPE)
     if content is None:
         return None, Ledger(driver, family)

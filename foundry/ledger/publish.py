@@ -78,8 +78,8 @@ def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> Row
     content = Published(foundry, state, row, log)
     registries = list(row.registries) if row is not None else []
     replaced: Replaced | None = None
-    for number, target in enumerate(foundry.targets(cell.family.name)):
-        writer = foundry.writer(cell.family.name, number)
+    for target in foundry.registries.targets(cell.family.name):
+        writer = foundry.registries.writer(target)
         if row is None or not target.is_in(registries) or not set(tags(foundry, cell)) <= set(row.tags):
             replaced = _publish(foundry, writer, state, key, content) or replaced
         registries = [*(name for name in registries if name != writer.name), writer.name]
@@ -117,8 +117,8 @@ def found(foundry: Foundry, state: CellState) -> Row | None:
 
     key, names = state.key, []
     manifests: dict[str, Fetched] = {}
-    for number in range(len(foundry.targets(state.cell.family.name))):
-        writer = foundry.writer(state.cell.family.name, number)
+    for target in foundry.registries.targets(state.cell.family.name):
+        writer = foundry.registries.writer(target)
         for tag in tags(foundry, state.cell):
             there = writer.tagged(tag)
             if key is None or there is None or _key_of(writer, there.digest) != key.key:

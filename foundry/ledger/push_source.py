@@ -65,8 +65,8 @@ class Published:
     def _named(self) -> Writer | None:
         """The first target of the profile that the row names; an image is copied from nowhere else."""
         family, names = self.state.cell.family.name, self.row.registries if self.row is not None else ()
-        numbers = [number for number, target in enumerate(self.foundry.targets(family)) if target.is_in(names)]
-        return self.foundry.writer(family, numbers[0]) if numbers else None
+        named = [target for target in self.foundry.registries.targets(family) if target.is_in(names)]
+        return self.foundry.registries.writer(named[0]) if named else None
 
     def facts(self) -> tuple[str, int]:
         """Config digest and size in bytes, as far as they are known without a request."""

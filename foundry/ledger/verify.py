@@ -48,7 +48,7 @@ def verify(foundry: Foundry, cell: Cell, row: Row, repository: str) -> Verdict:
     where = parse_reference(repository)
     name = f"{repository}@{row.digest}"
     try:
-        registry = foundry.registry(where.host, log)
+        registry = foundry.registries.reader(where.host, log)
         content = fetch_content(registry, where.repository, row.digest, _MAX_IMAGE)
         faults = [*_tag_faults(registry.manifest(where.repository, row.tags[0]).digest, row)]
         faults += _faults(foundry, cell, row, content.manifest, content.blobs, log)
@@ -111,8 +111,8 @@ def _gate_faults(foundry: Foundry, cell: Cell, files: Mapping[str, Entry], log: 
     from foundry.formats.modules.symvers import parse
 
     require_here(foundry, cell)
-    toolkit = foundry.platforms.image_of(cell.toolkit, cell.arch)
-    with foundry.images.used(toolkit, cell.arch, log):
+    toolkit = foundry.containers.platforms.image_of(cell.toolkit, cell.arch)
+    with foundry.containers.images.used(toolkit, cell.arch, log):
         exported = parse(kernel_exports(foundry, cell, toolkit, log))
     with scratch(foundry.root / foundry.config.build, "verify") as folder:
         there = {}

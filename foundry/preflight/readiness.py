@@ -45,13 +45,13 @@ def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str]
         found += checks.check_tools([*(["podman"] if starts else []), *(["gpgv"] if fetches else [])])
         found += checks.check_space(foundry.root) + checks.check_clock()
         _raise_first(found)
-        found += checks.check_container(foundry.engine, anew=False) if starts else []
+        found += checks.check_container(foundry.containers.engine, anew=False) if starts else []
     _raise_first(found)
     _require_targets(foundry, {name.partition(":")[2] for name in names if name.startswith("push:")})
     if any(name.startswith("dtk:publish:") for name in names):
         _require_toolkits_target(foundry)
     if builds and shutil.which("podman") is not None:
-        access = checks.check_access(lambda host: foundry.registry(host, None), _to_pull(foundry, builds))
+        access = checks.check_access(lambda host: foundry.registries.reader(host, None), _to_pull(foundry, builds))
         _raise_first(checks.refusals(access))
 
 
@@ -59,10 +59,10 @@ def _require_targets(foundry: Foundry, cells: set[str]) -> None:
     """Every target takes uploads: said before anything is built for it."""
     families = {state.cell.family.name for name, state in foundry.states.cells.items() if name in cells}
     for family in sorted(families):
-        for number, target in enumerate(foundry.targets(family)):
+        for target in foundry.registries.targets(family):
             if is_ecr(target.registry):
                 require_repository(target)
-            foundry.writer(family, number).check()
+            foundry.registries.writer(target).check()
 
 
 def _require_toolkits_target(foundry: Foundry) -> None:
@@ -70,7 +70,7 @@ def _require_toolkits_target(foundry: Foundry) -> None:
     target = require_target(foundry)
     if is_ecr(target.registry):
         require_repository(target)
-    foundry.writer_of(target).check()
+    foundry.registries.writer(target).check()
 
 
 def _raise_first(found: Sequence[checks.Check]) -> None:
@@ -88,6 +88,6 @@ def _to_pull(foundry: Foundry, cells: Iterable[str]) -> list[Reference]:
         if arch in foundry.states.not_here:
             continue  # it fails without a pull
         reference = parse_reference(text)
-        if reference.name not in found and not foundry.engine.has_image(text):
+        if reference.name not in found and not foundry.containers.engine.has_image(text):
             found[reference.name] = reference
     return list(found.values())

@@ -101,7 +101,7 @@ def _fetched(
     with scratch(folder, "busybox") as work:
         archive = work / "archive"
         download(
-            foundry.resolve(url), archive, sha256=facts.get("sha256", {}).get(url), max_bytes=MAX_BYTES,
+            foundry.addresses.resolve(url), archive, sha256=facts.get("sha256", {}).get(url), max_bytes=MAX_BYTES,
             total=float(foundry.settings["network_timeout"]), first=first_wait, log=log,
         )
         name = check_source(archive, facts["version"], shown(url))

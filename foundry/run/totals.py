@@ -9,7 +9,8 @@ from typing import Any
 
 from foundry.base.files import pretty_json, write_atomic
 from foundry.net.traffic import Traffic
-from foundry.run.context import SUMMARY, Foundry
+from foundry.podman.containers import SUMMARY
+from foundry.run.context import Foundry
 
 RUN_FILE = "run.json"
 _SCHEMA = 1

@@ -83,7 +83,7 @@ def _build(foundry: Foundry, toolkit: Toolkit, key: ToolkitKey, folder: Path) ->
     remove_stale(folder)
     base = locked_base(foundry, toolkit)
     named = str(parse_reference(toolkit.base_name).at(base["digest"]))
-    reference = foundry.platforms.image_of(named, toolkit.arch)
+    reference = foundry.containers.platforms.image_of(named, toolkit.arch)
     with scratch(folder, "build") as work, _secrets(foundry, toolkit, log) as secrets, \
             _base_here(foundry, reference, toolkit.arch, log):
         order = _order(foundry, toolkit, key, base, reference, secrets)
@@ -97,7 +97,7 @@ def _build(foundry: Foundry, toolkit: Toolkit, key: ToolkitKey, folder: Path) ->
         "compiler": built.compiler, "kernel_compiler": built.kernel_compiler,
         "rt_kernel": built.labels.get("kernel-rt-version", ""), "labels": dict(layout.config.labels), "gate": report,
         "layers": [{"digest": layer.digest, "size": layer.size} for layer in layout.manifest.layers],
-        "tools": {"podman": foundry.engine.version()},
+        "tools": {"podman": foundry.containers.engine.version()},
     })
 
 
@@ -122,7 +122,7 @@ def _made(
     from foundry.toolkit.image import build_toolchain, build_toolkit
     from foundry.toolkit.store import ToolkitStore, drop_older, toolchain_tag
 
-    engine = foundry.engine
+    engine = foundry.containers.engine
     tools = toolchain_tag(toolkit.recipe.name, order.base_name, order.base_digest)
     with engine.temporary_image(f"kernel {toolkit.kernel}") as kernel, engine.temporary_image(toolkit.kernel) as tag:
         store = ToolkitStore(engine, work, {"toolchain": tools, "toolkit-kernel": kernel, "toolkit": tag})
@@ -172,7 +172,7 @@ def _secrets(foundry: Foundry, toolkit: Toolkit, log: Path) -> Iterator[dict[str
         if not values:
             yield {}
             return
-        with foundry.engine.private_folder() as private:
+        with foundry.containers.engine.private_folder() as private:
             files = {name: private / name for name in values}
             for name, file in files.items():
                 write_atomic(file, values[name].encode(), mode=0o600)
@@ -199,7 +199,7 @@ def _base_here(foundry: Foundry, reference: str, arch: str, log: Path) -> Iterat
     """Have the base in podman's store. FoundryError ``base-gone`` where its registry has that digest no more."""
     entered = False
     try:
-        with foundry.images.used(reference, arch, log):
+        with foundry.containers.images.used(reference, arch, log):
             entered = True
             yield
     except FoundryError as error:

@@ -55,7 +55,7 @@ def gate(foundry: Foundry, toolkit: Toolkit, image: str, folder: Path, log: Path
 def _compile(foundry: Foundry, toolkit: Toolkit, arguments: list[str], log: Path) -> None:
     from foundry.cell.compile_log import first_error
 
-    engine = foundry.engine
+    engine = foundry.containers.engine
     with engine.container(f"gate {toolkit.kernel}") as name:
         done = engine.call(
             "run", f"--name={name}", f"--label={engine.label}", *arguments, starts=True, log=log, check=False,
@@ -67,7 +67,7 @@ def _compile(foundry: Foundry, toolkit: Toolkit, arguments: list[str], log: Path
 
 
 def _exports(foundry: Foundry, toolkit: Toolkit, image: str, log: Path) -> bytes:
-    engine = foundry.engine
+    engine = foundry.containers.engine
     with engine.container(f"exports {toolkit.kernel}") as name:
         done = engine.call(
             "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--entrypoint=/bin/sh", image, "-c", EXPORTS,

@@ -63,7 +63,7 @@ def lock_base(foundry: Foundry, toolkit: Toolkit) -> Mapping[str, str]:
 
     log = foundry.root / foundry.config.build / "dtk" / "bases.log"
     policy = RetryPolicy(total=float(foundry.settings["network_timeout"]))
-    base = read_base_of(foundry, lambda host: foundry.registry(host, log, policy=policy), toolkit)
+    base = read_base_of(foundry, lambda host: foundry.registries.reader(host, log, policy=policy), toolkit)
 
     def lock(kernels: KernelList) -> KernelList:
         return {**kernels, "bases": {**kernels["bases"], toolkit.base_name: base}}

@@ -52,7 +52,7 @@ def push(foundry: Foundry, kernel: str) -> None:
     if state.key is None or layout.config.labels.get(KEY_LABEL) != state.key.key:
         raise FoundryError(f"the toolkit of {kernel} that is here has another key", reason="toolkit-missing",
                            hint=f"run `doit dtk:{kernel}`")
-    writer = foundry.writer_of(target)
+    writer = foundry.registries.writer(target)
     with _indexes:
         more = _pushed(foundry, writer, state, layout)
         row = remote.new_row(state, writer, layout.digest, layout.config.labels, size=layout.size, **more)
@@ -64,7 +64,7 @@ def push(foundry: Foundry, kernel: str) -> None:
 
 def keep_ledger(foundry: Foundry) -> None:
     """Bring the ledger up to date with the registry: rows of toolkits that other machines published are added."""
-    writer = foundry.writer_of(remote.require_target(foundry))
+    writer = foundry.registries.writer(remote.require_target(foundry))
     remote.have_ledger(foundry)
     change_ledger(foundry, remote.read_remote(foundry, writer)[1])
     found = [

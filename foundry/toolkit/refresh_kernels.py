@@ -40,7 +40,7 @@ class _Run(Reading):
     def refresh(self, log: Path, *, allow_shrink: bool, update_base: bool) -> None:
         foundry, file = self.foundry, self.foundry.settings["toolkits"]["kernels"]
         kernels = read_kernels(foundry)
-        lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.resolve, append_to(log))
+        lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.addresses.resolve, append_to(log))
         found = find_releases(foundry, lists, foundry.ending)
         gone = set(lost(foundry, kernels["releases"], found, allow=allow_shrink, file=file))
         require_wanted(foundry, found)

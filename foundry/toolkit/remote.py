@@ -13,8 +13,9 @@ from foundry.base.names import KEY_LABEL, OCI_ARCH
 from foundry.base.times import now
 from foundry.plan.claims import fault_of
 from foundry.plan.toolkit_ledger import ToolkitLedger, ledger_path, parse_toolkit_ledger
+from foundry.registry.pool import aws_facts
 from foundry.registry.targets import Target, toolkits_target
-from foundry.run.context import Foundry, aws_facts
+from foundry.run.context import Foundry
 from foundry.toolkit.state import ToolkitState, change_ledger, has_ledger, read_ledger
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def have_ledger(foundry: Foundry) -> None:
     with _lock:
         target = None if has_ledger(foundry) else target_of(foundry)
         if target is not None:
-            ledger = read_remote(foundry, foundry.writer_of(target))[1]
+            ledger = read_remote(foundry, foundry.registries.writer(target))[1]
             write_atomic(foundry.root / ledger_path(foundry.config.build), ledger.to_bytes())
 
 
@@ -122,7 +123,7 @@ def adopted(foundry: Foundry, state: ToolkitState) -> ToolkitState:
     target = target_of(foundry)
     if target is None or state.key is None:
         return state
-    writer = foundry.writer_of(target)
+    writer = foundry.registries.writer(target)
     images = images_of(writer.tagged(state.toolkit.tag))
     found = image_for(images or (), state.toolkit.arch)
     if found is None:

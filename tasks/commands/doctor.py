@@ -72,7 +72,7 @@ def _access(foundry: Foundry) -> list[Check]:
     """Asks the registries that toolkits and bases come from."""
     try:
         reads = [*toolkit_references(foundry), *base_references(foundry)]
-        return checks.check_access(foundry.registry, reads)
+        return checks.check_access(foundry.registries.reader, reads)
     except FoundryError as error:  # services of the sandbox that don't start, a ledger that can't be read
         return [Check("registry", False, error.message, error.hint, error.reason)]
 

@@ -17,10 +17,9 @@ from foundry.config.profile import Profile
 from foundry.ledger.ledgers import ledger_file
 from foundry.plan.ledger import Ledger
 from foundry.plan.rows import row_of
-from foundry.plan.state import States
 from foundry.release import source_archives
 from foundry.release.corresponding_source import asset_name
-from foundry.run.context import Foundry
+from foundry.run.context import Foundry, make_foundry
 from tests.bench.figure import Figure, at_most
 from tests.bench.synthetic import PROFILE, fill, synthetic_clone
 from tests.harness.clone import Clone
@@ -83,7 +82,7 @@ def publish(clone: Clone) -> None:
     """Ledgers as if all cells were published, with source archives that they know."""
     fill(clone)
     loaded = load_config(clone.root, Profile(PROFILE, "synthetic"))
-    one = Foundry(loaded, States(loaded))
+    one = make_foundry(loaded)
     for driver, cells in one.states.plan.by_driver.items():
         ledger = Ledger(driver, cells[0].family.name)
         for cell in cells:

@@ -18,8 +18,7 @@ from foundry.config.profile import Profile
 from foundry.driver import source
 from foundry.plan.cells import Cell
 from foundry.plan.keys import CellKey, cell_key
-from foundry.plan.state import States
-from foundry.run.context import Foundry
+from foundry.run.context import Foundry, make_foundry
 from tests.harness.clone import Clone
 
 PROFILE = "local"
@@ -51,7 +50,7 @@ def timed_environment(clone: Clone) -> dict[str, str]:
 def fill(clone: Clone) -> int:
     """Leave what the stages leave of every source and cell; returns the number of cells."""
     loaded = load_config(clone.root, Profile(PROFILE, "synthetic"))
-    one = Foundry(loaded, States(loaded))
+    one = make_foundry(loaded)
     for driver in one.states.plan.families:
         _fill_source(one, driver)
     for cell in one.states.plan.cells:

@@ -50,13 +50,13 @@ def modified_source(foundry: Foundry) -> CorrespondingSource:
 def environment(foundry: Foundry, folder: Path) -> dict[str, str]:
     """podman as this machine needs it, under its own name; it finds the sandbox's registry."""
     plain = shutil.which("podman")
-    started = foundry.engine.command("run", starts=True)
+    started = foundry.containers.engine.command("run", starts=True)
     others, run = (shlex.join([str(plain), *words[1:]]) for words in (started[:started.index("run")], started))
     folder.mkdir()
     wrapper = folder / "podman"
     wrapper.write_text(f'#!/bin/sh\nif [ "$1" = run ]; then shift; exec {run} "$@"; fi\nexec {others} "$@"\n')
     wrapper.chmod(0o755)
-    return {**os.environ, **foundry.engine.environment(), "PATH": f"{folder}:{os.environ['PATH']}"}
+    return {**os.environ, **foundry.containers.engine.environment(), "PATH": f"{folder}:{os.environ['PATH']}"}
 
 
 def test_the_readme_makes_the_same_modules(

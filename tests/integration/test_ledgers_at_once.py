@@ -50,8 +50,8 @@ def put_row(foundry: Foundry, kernel: str, published: str = "2026-01-02T03:04:05
     [cell] = [one for one in foundry.states.plan.by_driver[DRIVER] if one.kernel == kernel]
     key = foundry.states.cells[cell.name].key
     assert key is not None
-    [target] = foundry.targets("neuron")
-    registry = Pusher(foundry.addresses["registry.test"], target.repository)
+    [target] = foundry.registries.targets("neuron")
+    registry = Pusher(foundry.addresses.of("registry.test"), target.repository)
     digest = registry.image([kernel.encode()], labels={KEY_LABEL: key.key}, tag=cell.tag)["digest"]
     ledgers.put_row(foundry, cell, row_of(
         cell, key, content_sha256="2" * 64, digest=digest, tags=[cell.tag], registries=[target.name],
