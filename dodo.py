@@ -21,7 +21,6 @@ DOIT_CONFIG = {
     "backend": "records",
     "check_file_uptodate": ContentChecker,
     "reporter": FoundryReporter,
-    "par_type": "thread",
 }
 
 __all__ = [

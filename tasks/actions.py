@@ -25,13 +25,12 @@ def stage_task(
     reason: str,
     file_dep: Sequence[str] = (),
     targets: Sequence[str] = (),
-    setup: Sequence[str] = (),
     log: Path | None = None,
 ) -> Task:
     """A task of one stage."""
     return {
         "name": name, "doc": doc, "actions": [(perform, [f"{stage}:{name}", work, arguments, log])],
-        "file_dep": list(file_dep), "targets": list(targets), "setup": list(setup), "uptodate": [done],
+        "file_dep": list(file_dep), "targets": list(targets), "uptodate": [done],
         "io": {"capture": False}, "clean": True, "meta": {"state": state, "reason": reason},
     }
 

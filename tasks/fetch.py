@@ -19,6 +19,5 @@ def task_fetch() -> Iterator[Task]:
             "fetch", driver, fetch, [driver, source.family],
             doc=f"package of {source.family['title']} {driver}, verified",
             done=source.fetch_done, state=state, reason=reason,
-            file_dep=[source.family.file],
             targets=[str(folder / name) for name in (*files_of(source.family, driver), RECORD)], log=folder / LOG,
         )

@@ -30,6 +30,7 @@ def task_assets() -> Iterator[Task]:
             "assets", driver, source_archives.make, [driver], doc=f"source archives of {family['title']} {driver}",
             done=not lacking, state="pending" if lacking else "done",
             reason=f"missing: {', '.join(lacking)}" if lacking else current,
+            targets=_archives(one, driver),
             log=one.root / ledger_path(one.config.build, driver).with_name(source_archives.LOG),
         )
 
@@ -40,12 +41,13 @@ def task_ledger() -> Iterator[Task]:
     for driver in one.states.plan.by_driver:
         done = ledgers.stored(one, driver)
         current = "up to date" if driver in one.states.ledgers else _NOTHING
-        task = stage_task(
+        path = ledger_path(one.config.build, driver)
+        yield stage_task(
             "ledger", driver, ledgers.store, [driver],
             doc=f"ledger of {driver}", done=done, state="done" if done else "pending",
             reason=current if done else "changed since it was kept",
+            targets=[str(path)] if not done or driver in one.states.ledgers else (),
         )
-        yield {**task, "clean": []}  # what is published is not forgotten with what was built
 
 
 def task_notes() -> Iterator[Task]:
@@ -89,6 +91,13 @@ def task_release() -> Iterator[Task]:
     for driver in drivers:
         yield {"name": driver, "doc": f"{driver} published, with notes and sources", "actions": None,
                "task_dep": [f"{last}:{driver}"]}
+
+
+def _archives(one: Foundry, driver: str) -> list[str]:
+    """The archives' files, of those that the ledger knows and that are here."""
+    ledger, folder = one.states.ledgers.get(driver), ledger_path(one.config.build, driver).parent
+    known = source_archives.archives(one, driver, ledger) if ledger is not None else {}
+    return [str(folder / name) for name, entry in known.items() if source_archives.here(one, driver, name, entry)]
 
 
 def _lacking(one: Foundry, driver: str) -> list[str]:

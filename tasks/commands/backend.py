@@ -15,7 +15,7 @@ from typing import Any
 
 from doit.dependency import FileChangedChecker
 
-from foundry.base.files import read_json, sha256_file
+from foundry.base.files import read_json
 from foundry.plan.keys import FileHashes
 from foundry.run.stages import stage_of
 from tasks.session import opened
@@ -34,9 +34,6 @@ class RecordBackend:
         """The hash that the task's record has for an input; None for everything else."""
         if dependency.endswith(":"):
             return None  # doit's own values: results, checker, ignore marks
-        stage = task_id.partition(":")[0]
-        if stage == "fetch":
-            return sha256_file(dependency)  # shown by `doit info`; the fetch key alone decides
         if task_id not in self._inputs:
             self._inputs[task_id] = self._read(task_id)
         return self._inputs[task_id].get(dependency)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from doit import doit_cmd
+from doit import get_var
 from doit.cmd_base import DodoTaskLoader
 
 from foundry.base.errors import ConfigError, Fault, FoundryError, UsageError
@@ -39,8 +39,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         return tasks
 
     def _load(self, cmd: Any, pos_args: list[str]) -> list[Any]:
-        for name, value in (doit_cmd._CMDLINE_VARS or {}).items():  # doit's NAME=VALUE, which nothing here reads
-            raise UsageError(f"there is no task '{name}={value}'", hint="`doit list` shows all")
+        _refuse_variables()
         session.request(pos_args)
         try:
             if cmd.get_name() == "run":
@@ -62,6 +61,14 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
             for text in mismatches_of(names, one.states.plan):
                 one.journal.warn(text)
         return tasks
+
+
+def _refuse_variables() -> None:
+    """Doit takes NAME=VALUE out of the command line as its variables, which nothing here reads."""
+    for text in sys.argv[1:]:
+        name, is_variable, value = text.partition("=")
+        if is_variable and get_var(name) == value:
+            raise UsageError(f"there is no task '{text}'", hint="`doit list` shows all")
 
 
 def _have_ledgers(names: list[str]) -> None:

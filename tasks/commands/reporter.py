@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foundry.run.context import DEFAULT_VERBOSITY
@@ -30,23 +31,10 @@ class FoundryReporter:
         self.live: _Live | None = None
 
     def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
-        """Count what is to be done, tell the schedule what will compile, look whether it can be done at all.
-
-        Raises OutsideError when it can't: the run ends before any work.
-        """
-        names = _closure(tasks, selected)
-        pending = [name for name in names if _pending(tasks[name])]
+        """A pass begins: count what is to be done."""
+        pending = pending_of(tasks, selected)
         self.total = self.finished + len(pending)
-        one = opened()
-        if one is None or not pending:
-            return
-        modules = [name.partition(":")[2] for name in pending if name.startswith("module:")]
-        compiles = [name for name in modules if one.states.cells[name].cell.arch not in one.states.not_here]
-        one.schedule.expect(compiles, one.schedule.slots)
-        from foundry.preflight.readiness import require
-
-        require(one, pending)
-        if sys.stderr.isatty() and sys.stdout.isatty():
+        if pending and sys.stderr.isatty() and sys.stdout.isatty():
             self.live = _Live(self)
             self.live.start()
 
@@ -201,8 +189,8 @@ class _Live:
         return Text("\n".join([*lines, f"  {len(running)} running, {self.reporter.left()} left"]))
 
 
-def _closure(tasks: dict[str, Any], selected: list[str]) -> list[str]:
-    """The selected tasks and everything that they depend on."""
+def pending_of(tasks: Mapping[str, Any], selected: Sequence[str]) -> list[str]:
+    """The pending tasks of stages among the selected ones and everything that they depend on."""
     seen: dict[str, None] = {}
     stack = list(reversed(selected))
     while stack:
@@ -211,7 +199,7 @@ def _closure(tasks: dict[str, Any], selected: list[str]) -> list[str]:
             continue
         seen[name] = None
         stack += tasks[name].task_dep
-    return list(seen)
+    return [name for name in seen if _pending(tasks[name])]
 
 
 def _pending(task: Any) -> bool:

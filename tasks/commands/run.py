@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdParseError
+from doit.control import TaskControl
+from doit.runner import MThreadRunner
+from doit.task import Stream
 
 from foundry.base.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, FoundryError
 from foundry.net.traffic import TOTAL
@@ -18,15 +21,15 @@ from foundry.run.totals import Totals, leave_totals
 from tasks import session
 from tasks.commands import passes, workflow
 from tasks.commands.alone import alone
-from tasks.commands.reporter import FoundryReporter
+from tasks.commands.reporter import FoundryReporter, pending_of
 
 _MOST_CELLS_AT_ONCE = 8
 _opt_verbosity = {
     "name": "verbosity", "short": "v", "long": "verbosity", "type": int, "default": None,
     "help": "0: failures and the table alone; 1: a line an event (default); 2: the logs of the stages, too",
 }
-
-
+# Options of doit that have no use here: cells run in threads, a failure is told with its log.
+_NO_USE = {"par_type", "auto_delayed_regex", "failure_verbosity", "force_verbosity", "pdb"}
 _opt_no_build = {
     "name": "no_build", "short": "", "long": "no-build", "type": bool, "default": False,
     "help": "of releases: try no cell; sources, ledgers, notes and releases of what is published",
@@ -39,6 +42,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
     name = "run"
     cmd_options = (*(
         _opt_verbosity if option["name"] == "verbosity" else option for option in DoitRun.cmd_options
+        if option["name"] not in _NO_USE
     ), _opt_no_build)
 
     def execute(self, params: Any, args: list[str]) -> int:
@@ -73,26 +77,24 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
             return _say_interrupted()
 
     def _execute(self, outfile: Any, verbosity: Any = None, always: bool = False, continue_: bool = False,
-                 reporter: Any = "console", num_process: int = 0, par_type: str = "thread", single: bool = False,
-                 auto_delayed_regex: bool = False, force_verbosity: bool = False, failure_verbosity: int = 0,
-                 pdb: bool = False, no_build: bool = False) -> int:
+                 reporter: Any = "console", num_process: int = 0, single: bool = False,
+                 no_build: bool = False) -> int:
         one, started = session.foundry(), time.monotonic()
         slots = num_process or int(one.settings["parallel"]) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
         one.schedule.expect((), slots)
         one.schedule.need_toolkit(state.cell for state in one.states.cells.values() if not state.module_done)
         one.verbosity = DEFAULT_VERBOSITY if verbosity is None else int(verbosity)
-        if isinstance(outfile, str):  # doit would open, and empty, it in each pass
+        if isinstance(outfile, str):
             outfile = open(outfile, "w", encoding="utf-8")  # noqa: SIM115 - ends with the process
         elif outfile is sys.__stdout__:  # as it was when doit was imported
             outfile = sys.stdout
-        out = reporter(outfile, {}) if isinstance(reporter, type) else reporter  # one for all passes
+        out = reporter(outfile, {}) if isinstance(reporter, type) else self.reporters[reporter](outfile, {})
 
         def perform(names: list[str]) -> int:
-            self.sel_tasks = names
-            return int(super(Run, self)._execute(
-                outfile, verbosity, always, continue_, out, slots, "thread", single, auto_delayed_regex,
-                force_verbosity, failure_verbosity, pdb,
-            ))
+            control = self._control(names, single=single)
+            _prepare(one, pending_of(control.tasks, control.selected_tasks))
+            runner = MThreadRunner(self.dep_manager, out, continue_, always, Stream(verbosity), slots)
+            return int(runner.run_all(control.task_dispatcher()))
 
         try:
             result = self._passes(one, perform, build=not no_build)
@@ -104,6 +106,16 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
             workflow.tell(list(one.journal.entries.values()), one.journal.up_to_date, one.journal.warnings,
                           totals.traffic)
         return one.journal.exit_code() or (EXIT_TASK_FAILED if result else 0)
+
+    def _control(self, names: list[str], *, single: bool) -> TaskControl:
+        """The tasks, those of `names` selected; with `single`, without what they depend on."""
+        control = TaskControl(self.task_list)
+        control.process(names)
+        for name in control.selected_tasks if single else ():
+            task = control.tasks[name]
+            for each in [control.tasks[sub] for sub in task.task_dep] if task.has_subtask else [task]:
+                each.task_dep = []
+        return control
 
     def _passes(self, one: Foundry, perform: Callable[[list[str]], int], *, build: bool) -> int:
         """The cells, then what is made of their records; the worst result of all."""
@@ -125,6 +137,21 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
                 one.journal.warn(text)
                 result = max(result, EXIT_TASK_FAILED)
         return result
+
+
+def _prepare(one: Foundry, pending: Sequence[str]) -> None:
+    """Tell the schedule what will compile, and look whether the pending tasks can be done at all.
+
+    Raises OutsideError when they can't: the run ends before any work.
+    """
+    if not pending:
+        return
+    from foundry.preflight.readiness import require
+
+    modules = [name.partition(":")[2] for name in pending if name.startswith("module:")]
+    compiles = [name for name in modules if one.states.cells[name].cell.arch not in one.states.not_here]
+    one.schedule.expect(compiles, one.schedule.slots)
+    require(one, pending)
 
 
 def _say_interrupted() -> int:

@@ -67,7 +67,7 @@ def test_status_is_a_table_of_drivers_and_releases(project: Project) -> None:
                                    f"image:2.22.2.0-{OLD}"])
 def test_info_shows_file_dep_and_targets(project: Project, stage: str) -> None:
     done = project.doit("info", stage)
-    assert "file_dep" in done.out
+    assert ("file_dep" in done.out) is not stage.startswith("fetch:")  # whose key alone decides
     assert "targets" in done.out
     assert "build/local/" in done.out
 
