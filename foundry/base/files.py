@@ -9,18 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from stat import S_ISREG
 from typing import IO, Any
-
-from foundry.base.errors import FoundryError
 
 _CHUNK = 1 << 20
 _FULL = 64 << 10  # bytes
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -117,16 +115,48 @@ def is_full(folder: Path) -> bool:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder even where its parts are read-only; nothing happens if it is not there."""
+    """Remove a folder, also one with read-only parts or paths too long to be named; nothing where there is none."""
     if not os.path.lexists(path):
         return
-    if path.is_symlink():
+    if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
-    for folder, _, _ in os.walk(path):
-        with suppress(OSError):
-            os.chmod(folder, 0o755)
-    shutil.rmtree(path)
+    path.chmod(0o700)
+    top = os.open(path, _FOLDER)
+    try:
+        _empty(top)
+    finally:
+        os.close(top)
+    path.rmdir()
+
+
+def _empty(top: int) -> None:
+    """Remove all that is in an open folder, however deep: inner folders are moved up to it, one after the other."""
+    number, mark = 0, secrets.token_hex(8)
+    while inner := _remove_files(top):
+        for name in inner:
+            os.chmod(name, 0o700, dir_fd=top)
+            folder = os.open(name, _FOLDER, dir_fd=top)
+            try:
+                for below in _remove_files(folder):
+                    number += 1
+                    os.chmod(below, 0o700, dir_fd=folder)  # a folder must be writable to be moved
+                    os.rename(below, f".{mark}.{number}", src_dir_fd=folder, dst_dir_fd=top)
+            finally:
+                os.close(folder)
+            os.rmdir(name, dir_fd=top)
+
+
+def _remove_files(folder: int) -> list[str]:
+    """Remove what is no folder from an open one; the names of the folders in it."""
+    inner = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                inner.append(entry.name)
+            else:
+                os.unlink(entry.name, dir_fd=folder)
+    return inner
 
 
 def remove_stale(folder: Path) -> None:
@@ -136,23 +166,6 @@ def remove_stale(folder: Path) -> None:
             remove_tree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def regular_files(folder: Path) -> list[Path]:
-    """The files of a folder that code we don't trust wrote into: plain, with one name each, no links.
-
-    Raises FoundryError (``output-unsafe``) for anything else, the folder itself included.
-    """
-    found = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else [folder]:
-        stat = os.lstat(path)
-        if not S_ISREG(stat.st_mode) or stat.st_nlink != 1:
-            raise FoundryError(
-                f"the build left {path.name}, which is no plain file", reason="output-unsafe",
-                hint="look at what the driver's Makefile does",
-            )
-        found.append(path)
-    return found
 
 
 @contextmanager

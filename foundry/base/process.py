@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
+from foundry.base import command_log
 from foundry.base.errors import FoundryError, OutsideError, no_space, says_no_space
 
 _GRACE_SECONDS = 5.0
@@ -83,9 +84,10 @@ def run(
         sink.flush()
         begin = sink.tell()
     try:
-        process = _start(argv, sink, _environment(env, unset), cwd, patient)
+        process = _start(argv, sink is not None, _environment(env, unset), cwd, patient)
         try:
-            out, err = process.communicate(stdin, timeout=timeout)
+            out, err = process.communicate(stdin, timeout=timeout) if sink is None else _logged(
+                process, stdin, timeout, sink)
         except subprocess.TimeoutExpired as error:
             _end([process])
             raise FoundryError(
@@ -169,15 +171,32 @@ def _refuse_when_stopping() -> None:
         raise KeyboardInterrupt
 
 
+def _logged(
+    process: subprocess.Popen[bytes], stdin: bytes, timeout: float, sink: IO[bytes]
+) -> tuple[bytes, bytes]:
+    """As `communicate`, with all that is printed in the log."""
+    taken = cast(IO[bytes], process.stdin)
+    reader = threading.Thread(target=command_log.copy, args=(process.stdout, sink), daemon=True)
+    reader.start()
+    try:
+        with suppress(BrokenPipeError), taken:
+            taken.write(stdin)
+        process.wait(timeout)
+    finally:
+        if process.poll() is None:
+            _end([process])
+        reader.join(_GRACE_SECONDS)  # something that went on without the command may still have the pipe
+    return b"", b""
+
+
 def _start(
-    argv: Sequence[str], sink: IO[bytes] | None, env: Mapping[str, str] | None, cwd: Path | None, patient: bool
+    argv: Sequence[str], logged: bool, env: Mapping[str, str] | None, cwd: Path | None, patient: bool
 ) -> subprocess.Popen[bytes]:
     _refuse_when_stopping()
-    output: int | IO[bytes] = subprocess.PIPE if sink is None else sink
-    errors: int | IO[bytes] = subprocess.PIPE if sink is None else subprocess.STDOUT
     try:
         process = subprocess.Popen(
-            list(argv), stdin=subprocess.PIPE, stdout=output, stderr=errors,
+            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if logged else subprocess.PIPE,
             env=env, cwd=cwd, start_new_session=True,
         )
     except FileNotFoundError as error:

@@ -1,7 +1,8 @@
-"""The command that compiles a cell's modules in its toolkit: the stage runs it, the source archive tells it."""
+"""The commands that make a cell's modules in its toolkit: the stage runs them, the source archive tells them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from foundry.base.templates import fill_known
@@ -9,40 +10,61 @@ from foundry.config.recipe import Recipe
 
 # No network, no rights, nothing of the caller's environment.
 CONFINED = (
-    "--rm", "--pull=never", "--network=none", "--cap-drop=all", "--user=0", "--workdir=/", "--http-proxy=false",
-    "--security-opt=no-new-privileges", "--security-opt=label=disable",
+    "--rm", "--pull=never", "--network=none", "--cap-drop=all", "--workdir=/", "--http-proxy=false",
+    "--security-opt=no-new-privileges", "--security-opt=label=disable", "--log-driver=none",
 )
+_SCRIPT = "/foundry/build-module.sh"
+_LARGEST_FILE = 4 << 30  # bytes that a program in a container may write into one file
 
 
 @dataclass(frozen=True)
 class Places:
-    """Absolute paths on this machine: the build script, the patched source, and two empty folders to write to."""
+    """Absolute paths on this machine: the build script, the patched source, and empty folders to write to.
+
+    The driver's own code writes to `work`; the modules that are taken from there are put into
+    `modules`, and what is made of them comes to `out`. The compile alone needs neither of these.
+    """
 
     script: str
     source: str
     work: str
-    out: str
+    modules: str = ""
+    out: str = ""
 
 
 def compile_arguments(
-    places: Places, *, recipe: Recipe, kernel: str, arch: str, toolkit: str, jobs: str,
+    places: Places, *, recipe: Recipe, kernel: str, arch: str, toolkit: str, jobs: str, user: str = "0",
 ) -> list[str]:
-    """What follows ``podman run``: sources read-only, always the same paths inside."""
+    """What follows ``podman run`` to compile: sources read-only, always the same paths inside."""
     facts = {"kernel": kernel, "kernel_build": f"/lib/modules/{kernel}/build", "arch": arch}
-    modules = [f"{one.file}:{one.destination}" if one.destination else one.file for one in recipe.modules]
     environment = {
-        "KERNEL": kernel, "JOBS": jobs, "STRIP": recipe.strip, "MODULES": " ".join(modules), "LC_ALL": "C",
-        **({"LOADING_ORDER": " ".join(recipe.loading_order)} if recipe.loading_order else {}),
+        "KERNEL": kernel, "JOBS": jobs,
         **({"PRE_BUILD": fill_known(" ".join(recipe.pre_build), facts)} if recipe.pre_build else {}),
     }
-    mounts = [
-        (places.script, "/foundry/build-module.sh", "ro"), (places.source, "/foundry/src", "ro"),
-        (places.work, "/foundry/work", "rw"), (places.out, "/foundry/out", "rw"),
-    ]
+    mounts = [(places.source, "/foundry/src", "ro"), (places.work, "/foundry/work", "rw")]
     return [
-        *CONFINED,
-        *(f"--env={name}={value}" for name, value in environment.items()),
-        *(f"--volume={source}:{target}:{mode}" for source, target, mode in mounts),
-        "--entrypoint=/bin/sh", toolkit, "/foundry/build-module.sh",
+        *_arguments(places.script, environment, mounts, toolkit, user), "compile",
         *(fill_known(word, facts) for word in recipe.make),
+    ]
+
+
+def finish_arguments(places: Places, *, recipe: Recipe, kernel: str, toolkit: str) -> list[str]:
+    """What follows ``podman run`` to strip the modules and make depmod's files; nothing of the driver runs there."""
+    modules = [f"{one.base}:{one.destination}" if one.destination else one.base for one in recipe.modules]
+    environment = {
+        "KERNEL": kernel, "STRIP": recipe.strip, "MODULES": " ".join(modules),
+        **({"LOADING_ORDER": " ".join(recipe.loading_order)} if recipe.loading_order else {}),
+    }
+    mounts = [(places.modules, "/foundry/modules", "ro"), (places.out, "/foundry/out", "rw")]
+    return [*_arguments(places.script, environment, mounts, toolkit, "0"), "finish"]
+
+
+def _arguments(
+    script: str, environment: Mapping[str, str], mounts: Sequence[tuple[str, str, str]], toolkit: str, user: str
+) -> list[str]:
+    return [
+        *CONFINED, f"--user={user}", f"--ulimit=fsize={_LARGEST_FILE}:{_LARGEST_FILE}",
+        *(f"--env={name}={value}" for name, value in {**environment, "LC_ALL": "C"}.items()),
+        *(f"--volume={source}:{target}:{mode}" for source, target, mode in [(script, _SCRIPT, "ro"), *mounts]),
+        "--entrypoint=/bin/sh", toolkit, _SCRIPT,
     ]

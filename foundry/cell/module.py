@@ -7,18 +7,17 @@ patched copy stays, so that the compile can be replayed by hand.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundry.base.errors import FoundryError, no_space, says_no_space
-from foundry.base.files import is_full, read_json, regular_files, remove_stale, remove_tree, sha256_bytes
+from foundry.base.errors import FoundryError
+from foundry.base.files import read_json, remove_stale, remove_tree, sha256_bytes
 from foundry.base.records import input_facts, output_facts, write_record
-from foundry.cell.compile_command import CONFINED, Places, compile_arguments
-from foundry.cell.output_checks import require_allowed, require_listed, sibling_exports
+from foundry.cell.compile import Compile, kernel_exports
+from foundry.cell.output_checks import require_allowed, sibling_exports
 from foundry.config import patches
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.driver.source import FIRMWARE, TAR, TREE, tree_sha256
@@ -28,17 +27,12 @@ from foundry.plan.keys import CellKey
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
-    from foundry.base.process import Completed
     from foundry.formats.modules.symvers import Export
 
 RECORD = "module.json"
 LOG = "build.log"
 DEPMOD = "depmod"
 WORK = "work"
-
-# podman-run(1): exit codes of podman itself, not of what it ran.
-_PODMAN_ITSELF = (125, 126, 127)
-EXPORTS = 'cat "/lib/modules/$1/build/Module.symvers" 2>/dev/null || cat "/usr/src/kernels/$1/Module.symvers"'
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
@@ -73,14 +67,14 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     remove_stale(folder)
     recipe = recipe_for(foundry, cell)
     require_allowed(recipe, cell)
+    work.mkdir(mode=0o700, parents=True)  # nobody else on this machine gets at what the driver's code leaves there
+    out = work / "out"
     try:
         applied = _patched_copy(foundry, cell, work / "src")
         toolkit = foundry.containers.platforms.image_of(cell.toolkit, cell.arch)
         with foundry.containers.images.used(toolkit, cell.arch, log) as waited:
             exports = kernel_exports(foundry, cell, toolkit, log)
-            _compile(foundry, cell, recipe, toolkit, work, log)
-        out = _checked_output(cell, work / "out")
-        require_listed(recipe, cell, work)
+            Compile(foundry, cell, recipe, toolkit, work, log).make()
         siblings = sibling_exports(recipe, work / "build", out / "modules")
         gate = _gate(cell, recipe, out / "modules", exports, siblings, log)
         compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
@@ -125,107 +119,11 @@ def _patched_copy(foundry: Foundry, cell: Cell, dest: Path) -> list[dict[str, An
     shutil.copytree(source / TREE, dest, symlinks=True)
     for path in [dest, *dest.rglob("*")]:
         if not path.is_symlink():
-            path.chmod(path.stat().st_mode | 0o200)
+            path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))  # read by the container's user, too
     findings = []
     for patch in patches.applying(cell.family.patches, cell.driver, cell.kernel):
         findings += patches.apply(patch, dest)
     return findings
-
-
-def _compile(foundry: Foundry, cell: Cell, recipe: Recipe, toolkit: str, work: Path, log: Path) -> None:
-    from foundry.base.process import shell_line
-    from foundry.cell.compile_log import first_error, last_line
-
-    for name in ("build", "out"):
-        (work / name).mkdir()
-    timeout = float(foundry.settings["compile_timeout"])
-    jobs = foundry.schedule.begin_compile(cell.name)
-    try:
-        arguments = _run_arguments(foundry, cell, recipe, toolkit, work, jobs)
-        done = _run(foundry, cell, toolkit, arguments, log, timeout)
-    finally:
-        foundry.schedule.end_compile()
-    replay = shell_line(foundry.containers.engine.command("run", *arguments, starts=True))
-    first = first_error(log)
-    if done.returncode != 0 and (says_no_space(first) or is_full(work)):  # where the log's end did not fit either
-        why = first if says_no_space(first) else f"{os.strerror(errno.ENOSPC)} ({work})"
-        raise no_space(f"{cell.name} can't be compiled: {why}", log=log)
-    if done.returncode in _PODMAN_ITSELF:
-        raise FoundryError(
-            f"podman could not run the compile of {cell.name}: {last_line(log)}",
-            reason="podman-failed", log=log, replay=replay, hint="run `doit doctor`",
-        )
-    if done.returncode != 0:
-        raise FoundryError(
-            f"{cell.name} does not compile: {first or f'exit code {done.returncode}, no error in the log'}",
-            reason="compile-failed", log=log, replay=replay,
-            hint="read the log, or replay the compile in the toolkit",
-        )
-
-
-def _run(
-    foundry: Foundry, cell: Cell, toolkit: str, arguments: list[str], log: Path, timeout: float
-) -> Completed:
-    """Run the compile; once more where somebody else removed the toolkit meanwhile."""
-    for attempt in (1, 2):
-        with foundry.containers.engine.container(cell.name) as name:
-            done = foundry.containers.engine.call(
-                "run", f"--name={name}", *arguments, starts=True, log=log, timeout=timeout, check=False
-            )
-        if done.returncode not in _PODMAN_ITSELF or foundry.containers.engine.has_image(toolkit) or attempt == 2:  # noqa: PLR2004
-            break
-        foundry.containers.images.again(toolkit, log)
-    return done
-
-
-def kernel_exports(foundry: Foundry, cell: Cell, toolkit: str, log: Path) -> bytes:
-    """The kernel's own Module.symvers, read in a container of `toolkit` in which nothing of the driver runs.
-
-    Once for each kernel of a toolkit: it may have a real-time one, too, which exports other symbols.
-    """
-    from foundry.base.process import failure_sentence
-
-    with foundry.exports_lock:
-        if (toolkit, cell.kernel) not in foundry.exports:
-            with foundry.containers.engine.container(f"exports {cell.name}") as name:
-                done = foundry.containers.engine.call(
-                    "run", f"--name={name}", *CONFINED, f"--label={foundry.containers.engine.label}",
-                    "--entrypoint=/bin/sh", toolkit, "-c", EXPORTS, "sh", cell.kernel,
-                    starts=True, check=False,
-                )
-            if done.returncode in _PODMAN_ITSELF:
-                raise FoundryError(failure_sentence(done), reason="podman-failed", hint="run `doit doctor`")
-            if done.returncode != 0 or not done.stdout:
-                raise FoundryError(
-                    f"the toolkit of {cell.name} has no build tree for kernel {cell.kernel}",
-                    reason="toolkit-without-kernel", log=log,
-                    hint=f"is {cell.toolkit} the toolkit of that kernel? Correct the catalogue",
-                )
-            foundry.exports[toolkit, cell.kernel] = done.stdout.encode()
-        return foundry.exports[toolkit, cell.kernel]
-
-
-def _checked_output(cell: Cell, out: Path) -> Path:
-    """The output folder, after a look at what the driver's own code may have put there."""
-    for folder in (out / "modules", out / DEPMOD):
-        for path in regular_files(folder):
-            if folder.name == DEPMOD and not path.name.startswith("modules."):
-                raise FoundryError(f"the build of {cell.name} left {path.name} among depmod's files",
-                                   reason="output-unsafe")
-    regular_files(out / "compiler")
-    return out
-
-
-def _run_arguments(
-    foundry: Foundry, cell: Cell, recipe: Recipe, toolkit: str, work: Path, jobs: int
-) -> list[str]:
-    places = Places(
-        script=str((foundry.root / BUILD_SCRIPT).absolute()), source=str((work / "src").absolute()),
-        work=str((work / "build").absolute()), out=str((work / "out").absolute()),
-    )
-    return [f"--label={foundry.containers.engine.label}", *compile_arguments(
-        places, recipe=recipe, kernel=cell.kernel, arch=cell.arch, toolkit=toolkit, jobs=str(jobs),
-    )]
 
 
 def _gate(

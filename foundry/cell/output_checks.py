@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
+from foundry.base.files import scratch
+from foundry.base.untrusted import copy_out, walk
 from foundry.base.versions import kernel_version, version_key
 from foundry.config.recipe import Recipe
 from foundry.plan.cells import Cell
@@ -37,14 +39,14 @@ def require_listed(recipe: Recipe, cell: Cell, work: Path) -> None:
     vendor's own files hold already were not built.
     """
     listed = {one.base for one in recipe.modules}
-    made = sorted(
-        path for path in _files(work / "build", ".ko")
-        if path.name not in listed and not (work / "src" / path.relative_to(work / "build")).exists()
-    )
+    made = [
+        one.path for one in walk(work / "build")
+        if one.name.endswith(".ko") and one.name not in listed and not os.path.lexists(work / "src" / one.path)
+    ]
     if made:
-        names = ", ".join(path.relative_to(work / "build").as_posix() for path in made[:5])
         raise FoundryError(
-            f"the build of {cell.name} also produced {names}, which is not listed", reason="module-unlisted",
+            f"the build of {cell.name} also produced {', '.join(made[:5])}, which is not listed",
+            reason="module-unlisted",
             hint=f"add it to `modules` in {cell.family.file}, or let make build less (`make.arguments`)",
         )
 
@@ -61,10 +63,11 @@ def sibling_exports(recipe: Recipe, build: Path, modules: Path) -> Mapping[str, 
     if len(recipe.modules) == 1:
         return found
     exported = {(Path(one.base).stem, name) for one in recipe.modules for name in _exported(modules / one.base)}
-    for path in _files(build, _SYMVERS):
-        if path.name == _SYMVERS and path.stat().st_size <= _MAX_SYMVERS:
-            found |= {name: one for name, one in parse(path.read_bytes()).items()
-                      if (one.module.rpartition("/")[2], name) in exported}
+    for path in [one.path for one in walk(build) if one.name == _SYMVERS and one.is_file]:
+        with scratch(modules.parent, "symvers") as folder:
+            copy_out(build, path, folder / _SYMVERS, limit=_MAX_SYMVERS)
+            said = parse((folder / _SYMVERS).read_bytes())
+        found |= {name: one for name, one in said.items() if (one.module.rpartition("/")[2], name) in exported}
     return found
 
 
@@ -90,16 +93,6 @@ def exports_of(modules: Sequence[Path]) -> Mapping[str, Export]:
         name: Export(versions.get(name, 0), path.stem, "EXPORT_SYMBOL", "")
         for path, one in facts.items() for name in one.exports
     }
-
-
-def _files(folder: Path, suffix: str) -> Iterator[Path]:
-    """Plain files below a folder that code we don't trust wrote into; links are not followed."""
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(parent, name)
-            if name.endswith(suffix) and path.is_file() and not path.is_symlink():
-                yield path
 
 
 def _fits(name: str, wanted: str, cell: Cell) -> bool:

@@ -15,7 +15,8 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import scratch
 from foundry.base.names import KEY_LABEL
 from foundry.base.references import parse_reference
-from foundry.cell.module import kernel_exports, recipe_for
+from foundry.cell.compile import kernel_exports
+from foundry.cell.module import recipe_for
 from foundry.cell.output_checks import exports_of
 from foundry.cell.run import require_here
 from foundry.config.recipe import Recipe

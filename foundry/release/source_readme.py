@@ -6,7 +6,7 @@ import posixpath
 import shlex
 from dataclasses import dataclass
 
-from foundry.cell.compile_command import Places, compile_arguments
+from foundry.cell.compile_command import Places, compile_arguments, finish_arguments
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 
 SOURCE, PATCHES, BUILD, REBUILD = "source", "patches", "build", "rebuild"
@@ -93,7 +93,7 @@ TOOLKIT=$(awk -v kernel="$KERNEL" '$1 == kernel {{ print $3 }}' {PATCHES}/kernel
 A copy of the source with the patches in it:
 
 ```sh
-mkdir -p {REBUILD}/work {REBUILD}/out
+mkdir -p {REBUILD}/work {REBUILD}/modules {REBUILD}/out
 cp -R {SOURCE} {REBUILD}/src
 if [ "$SERIES" != {NONE} ]; then
     while read -r name; do
@@ -106,7 +106,14 @@ The compile, without network and without rights:
 
 ```sh
 podman pull "$TOOLKIT"
-{_command(facts)}
+{_compile(facts)}
+```
+
+The modules, stripped, and depmod's lists, made where nothing of the driver runs:
+
+```sh
+cp {_built(facts)} {REBUILD}/modules/
+{_finish(facts)}
 sha256sum {REBUILD}/out/modules/*
 ```
 
@@ -144,17 +151,33 @@ def _outcome(facts: Readme) -> str:
     )
 
 
-def _command(facts: Readme) -> str:
-    """The stage's own command, with shell variables for what differs from machine to machine."""
+def _places() -> Places:
     here = _shell("$PWD")
-    places = Places(
+    return Places(
         script=f"{here}/{BUILD}/{posixpath.basename(BUILD_SCRIPT)}", source=f"{here}/{REBUILD}/src",
-        work=f"{here}/{REBUILD}/work", out=f"{here}/{REBUILD}/out",
+        work=f"{here}/{REBUILD}/work", modules=f"{here}/{REBUILD}/modules", out=f"{here}/{REBUILD}/out",
     )
-    arguments = compile_arguments(
-        places, recipe=facts.recipe, kernel=_shell("$KERNEL"), arch=_shell("$(uname -m)"), toolkit=_shell("$TOOLKIT"),
-        jobs=_shell("$(nproc)"),
-    )
+
+
+def _compile(facts: Readme) -> str:
+    """The stage's own command, with shell variables for what differs from machine to machine."""
+    return _command(compile_arguments(
+        _places(), recipe=facts.recipe, kernel=_shell("$KERNEL"), arch=_shell("$(uname -m)"),
+        toolkit=_shell("$TOOLKIT"), jobs=_shell("$(nproc)"),
+    ))
+
+
+def _built(facts: Readme) -> str:
+    return " ".join(shlex.quote(f"{REBUILD}/work/{one.file}") for one in facts.recipe.modules)
+
+
+def _finish(facts: Readme) -> str:
+    return _command(finish_arguments(
+        _places(), recipe=facts.recipe, kernel=_shell("$KERNEL"), toolkit=_shell("$TOOLKIT"),
+    ))
+
+
+def _command(arguments: list[str]) -> str:
     return " \\\n    ".join(["podman run", *map(_word, arguments)])
 
 

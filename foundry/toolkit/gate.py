@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import scratch
+from foundry.cell.compile import EXPORTS
 from foundry.cell.compile_command import CONFINED, Places, compile_arguments
-from foundry.cell.module import EXPORTS
 from foundry.config.recipe import BUILD_SCRIPT, Module, Recipe
 
 if TYPE_CHECKING:
@@ -32,17 +32,16 @@ def gate(foundry: Foundry, toolkit: Toolkit, image: str, folder: Path, log: Path
 
     with scratch(folder, "gate") as work:
         shutil.copytree(foundry.root / HELLO, work / "src")
-        for name in ("build", "out"):
-            (work / name).mkdir()
+        (work / "build").mkdir()
         places = Places(
             script=str((foundry.root / BUILD_SCRIPT).absolute()), source=str((work / "src").absolute()),
-            work=str((work / "build").absolute()), out=str((work / "out").absolute()),
+            work=str((work / "build").absolute()),
         )
         _compile(foundry, toolkit, compile_arguments(
             places, recipe=_RECIPE, kernel=toolkit.kernel, arch=toolkit.arch, toolkit=image, jobs="1",
         ), log)
         report = check(
-            work / "out" / "modules" / "hello.ko", kernel=toolkit.kernel, expected_name="hello", arch=toolkit.arch,
+            work / "build" / "hello.ko", kernel=toolkit.kernel, expected_name="hello", arch=toolkit.arch,
             symvers=parse(_exports(foundry, toolkit, image, log)),
         )
         with log.open("a", encoding="utf-8") as stream:
@@ -70,8 +69,8 @@ def _exports(foundry: Foundry, toolkit: Toolkit, image: str, log: Path) -> bytes
     engine = foundry.containers.engine
     with engine.container(f"exports {toolkit.kernel}") as name:
         done = engine.call(
-            "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--entrypoint=/bin/sh", image, "-c", EXPORTS,
-            "sh", toolkit.kernel, starts=True, check=False,
+            "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--entrypoint=/bin/sh", image, "-c",
+            EXPORTS, "sh", toolkit.kernel, starts=True, check=False,
         )
     if done.returncode != 0 or not done.stdout:
         raise FoundryError(f"the toolkit of {toolkit.kernel} has no Module.symvers", reason="toolkit-unusable",

@@ -56,7 +56,7 @@ def measure(folder: Path) -> Iterator[Figure]:
 
 def _bare(folder: Path, clone: Clone, run: Run, slots: int) -> float:
     """Seconds that `make` alone takes for the modules that the run compiled."""
-    compiles = [argv for argv in run.podman("run") if "/foundry/build-module.sh" in argv]
+    compiles = [argv for argv in run.podman("run") if "compile" in argv]
     trees = _patched_trees(folder, clone)
     if len(compiles) != len(trees):
         raise RuntimeError(f"{len(compiles)} compiles for {len(trees)} cells")
@@ -90,7 +90,7 @@ def _bare_command(argv: Sequence[str], trees: dict[str, Path]) -> list[str]:
     prefix = "--env=KERNEL="
     kernel = next(word.removeprefix(prefix) for word in argv if word.startswith(prefix))
     options = argv[argv.index("run") + 1:argv.index("/foundry/build-module.sh")]
-    kept = [word for word in options if not word.startswith(("--name=", "--volume=", "--label="))]
+    kept = [word for word in options if not word.startswith(("--name=", "--volume=", "--label=", "--user="))]
     mount = f"--volume={trees[kernel]}:/foundry/work:rw"
     return [*argv[:argv.index("run") + 1], mount, *kept, "-c", _MAKE]
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
-
-import pytest
 
 from foundry.base.versions import in_range, kernel_version
 from tests.harness.clone import Clone
 from tests.harness.refusal import no_container, refused
 
 DRIVER = "2.22.2.0"
-COMPILE = 'make -j "$JOBS" "$@"'
 CHECKS = """\
 set -eu
+[ "$1" = compile ] && [ "$(id -u)" = 0 ] && { echo "foundry: the driver's code is root" >&2; exit 9; }
 if touch /foundry/src/mark 2> /dev/null; then echo "foundry: the sources can be written" >&2; exit 9; fi
 if touch /foundry/build-module.sh 2> /dev/null; then echo "foundry: the script can be written" >&2; exit 9; fi
 grep -q '^CapEff:[[:space:]]*0000000000000000$' /proc/self/status || { echo "foundry: it has rights" >&2; exit 9; }
@@ -30,28 +27,6 @@ def test_the_compile_is_confined(copied: Clone, kernels: list[str]) -> None:
     run = copied.doit(f"module:{DRIVER}-{kernels[0]}")
     assert run.code == 0, run.text
     assert run.compiled == [kernels[0]]
-
-
-@pytest.mark.parametrize("evil", [
-    "ln -s /etc/passwd /foundry/out/depmod/modules.evil", "ln /foundry/out/compiler /foundry/out/depmod/modules.evil",
-    "rm /foundry/out/compiler && ln -s /etc/passwd /foundry/out/compiler", "touch /foundry/out/depmod/evil",
-    "rm -r /foundry/out/depmod && ln -s /etc /foundry/out/depmod",
-])
-def test_the_outputs_are_not_trusted(evil: str, copied: Clone, kernels: list[str], tmp_path: Path) -> None:
-    """What runs in the container may write what it likes into its output folder.
-
-    The script's compile, which the looked-at outputs don't depend on, is left out: it takes time.
-    """
-    copied.edit("container/build-module.sh", COMPILE, 'for module in $MODULES; do cp /bin/true "$module"; done')
-    with (copied.root / "container/build-module.sh").open("a") as script:
-        script.write(f"{evil}\n")
-    cell = f"{DRIVER}-{kernels[0]}"
-    before = Path("/etc/passwd").stat()
-    run = copied.doit(f"module:{cell}")
-    assert run.code == 1
-    assert "plain file" in run.out or "among depmod's files" in run.out
-    assert not (copied.cell(cell) / "module.json").exists()
-    assert Path("/etc/passwd").stat().st_mode == before.st_mode
 
 
 def test_a_compile_error(copied: Clone, kernels: list[str]) -> None:

@@ -49,7 +49,7 @@ class Run:
     def compiled(self) -> list[str]:
         """The kernels that were compiled for, one for each compile container."""
         return sorted(
-            word.removeprefix("--env=KERNEL=") for argv in self.podman("run") for word in argv
+            word.removeprefix("--env=KERNEL=") for argv in self.podman("run") if "compile" in argv for word in argv
             if word.startswith("--env=KERNEL=")
         )
 
