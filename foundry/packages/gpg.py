@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,6 +22,13 @@ from foundry.base.process import Completed, run, shell_line
 
 _STRONG = {"8", "9", "10", "11", "12", "14"}  # SHA-2 and SHA-3 (RFC 4880, 9.4; RFC 9580)
 _VALIDSIG_FIELDS = 10
+_OF_BYTES = "00"  # signature class (RFC 4880, 5.2.1): a document as it is; 01 takes \r\n and \n for the same
+_CLOCKS_DIFFER = 3600.0  # seconds
+_KEY_PACKETS = (6, 14)  # public key and subkey (RFC 4880, 4.3)
+_BY_LENGTH = (1, 2, 3, 17)  # algorithms whose strength is the length of their first number: RSA, DSA (9.1)
+_SHORTEST = 2048  # bits
+_TWO_OCTETS, _FIVE_OCTETS = 0xC0, 0xFF  # first octets of longer lengths (4.2.2)
+_SHORTEST_BODY = 8  # version, time, algorithm, the length of the first number
 _SECONDS = 120.0
 _fingerprint = re.compile(r"[0-9A-F]{40}")
 _armor = re.compile(
@@ -49,7 +58,8 @@ def verify(
 
     Raises FoundryError: ``signature-missing``, ``signature-bad``, ``signature-wrong-key``,
     ``signature-key-expired``, ``signature-expired``, ``signature-key-revoked``,
-    ``signature-weak``, ``key-damaged``, ``key-unreadable``; OutsideError without gpgv.
+    ``signature-weak``, ``signature-wrong-kind`` (over a text, whose ends of lines it does not cover),
+    ``signature-from-the-future``, ``key-weak``, ``key-damaged``, ``key-unreadable``; OutsideError without gpgv.
     """
     wanted = fingerprint.replace(" ", "").upper()
     if not _fingerprint.fullmatch(wanted):
@@ -73,7 +83,9 @@ def verify(
     if log is not None:
         _write_log(log, done)
     try:
-        return _judge(_status(done.stdout), wanted, key_file, done, later=later)
+        facts = _judge(_status(done.stdout), wanted, key_file, done, later=later)
+        _require_strong(ring, {facts.fingerprint, wanted}, key_file)
+        return facts
     except FoundryError as error:
         error.log = log
         raise
@@ -172,13 +184,50 @@ def _judge(
     if done.returncode or len(good) != 1 or len(valid) != 1 or len(valid[0]) < _VALIDSIG_FIELDS or "ERRSIG" in status:
         last = (done.stderr.strip() or "no reason given").rsplit("\n", 1)[-1][:200]
         raise fault(f"the signature can't be verified: {last}", "signature-bad")
-    signer, _, created, *_, digest, _, primary = valid[0][:_VALIDSIG_FIELDS]
+    signer, _, created, *_, digest, kind, primary = valid[0][:_VALIDSIG_FIELDS]
     if wanted not in (signer, primary):
         raise fault(f"the signature was made by the key {primary}, not by {wanted}", "signature-wrong-key", new_key)
     if digest not in _STRONG:
         raise fault(f"the signature rests on a weak digest (OpenPGP algorithm {digest})", "signature-weak")
+    if kind != _OF_BYTES:
+        raise fault(f"the signature is not one over bytes, but of OpenPGP's class {kind}", "signature-wrong-kind")
+    if int(created) > time.time() + _CLOCKS_DIFFER:
+        raise fault("the signature was made in the future", "signature-from-the-future",
+                    "is this machine's clock right?")
     # GOODSIG's key id is the signature's unsigned hint on its issuer; the fingerprint is what gpgv used
     return SignatureFacts(signer, signer[-16:], int(created), unquote(" ".join(good[0][1:])))
+
+
+def _require_strong(ring: bytes, used: set[str], key_file: Path) -> None:
+    """FoundryError ``key-weak`` where one of the keys is an RSA or DSA key of less than 2048 bits."""
+    for body in _key_packets(ring):
+        named = b"\x99" + len(body).to_bytes(2, "big") + body  # RFC 4880, 12.2
+        fingerprint = hashlib.sha1(named, usedforsecurity=False).hexdigest().upper()
+        if fingerprint not in used:
+            continue
+        bits = int.from_bytes(body[6:8], "big")
+        if body[5] in _BY_LENGTH and bits < _SHORTEST:
+            raise FoundryError(f"the key {fingerprint} has {bits} bits, which can be broken", reason="key-weak",
+                               hint=f"the key is {key_file}; ask the vendor for one of {_SHORTEST} bits or more")
+
+
+def _key_packets(ring: bytes) -> Iterator[bytes]:
+    """The bodies of a keyring's version-4 keys (RFC 4880, 4.2 and 5.5.2); ends at what is no packet."""
+    at = 0
+    while at + 2 <= len(ring) and ring[at] & 0x80:
+        tag, size, head = ring[at] & 0x3F, ring[at + 1], 2
+        if not ring[at] & 0x40:  # the old form of packets
+            width = (1, 2, 4, 0)[tag & 3]
+            tag, size, head = tag >> 2, int.from_bytes(ring[at + 1:at + 1 + width], "big"), 1 + width
+            size = size if width else len(ring) - at - head
+        elif size == _FIVE_OCTETS:
+            size, head = int.from_bytes(ring[at + 2:at + 6], "big"), 6
+        elif size >= _TWO_OCTETS:
+            size, head = ((size - _TWO_OCTETS) << 8) + int.from_bytes(ring[at + 2:at + 3], "big") + _TWO_OCTETS, 3
+        body = ring[at + head:at + head + size]
+        if tag in _KEY_PACKETS and body[:1] == b"\x04" and len(body) >= _SHORTEST_BODY:
+            yield body
+        at += head + size
 
 
 def _made_before(status: dict[str, list[list[str]]]) -> bool:

@@ -166,6 +166,31 @@ def test_weak_digests(key: Key) -> None:
     assert gpg.verify(DATA, strong, key.file, key.fingerprint).fingerprint == key.fingerprint
 
 
+def test_a_signature_over_a_text(key: Key) -> None:
+    """It is as good with other ends of lines: whoever sends the data could change these."""
+    text = sign_bytes(b"one\r\ntwo\r\n", key, "--textmode")
+    error = fault(b"one\ntwo\n", text, key.file, key.fingerprint)
+    assert error.reason == "signature-wrong-kind"
+
+
+def test_a_signature_from_the_future(key: Key) -> None:
+    tomorrow = time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() + 86400))
+    made = sign_bytes(DATA, key, f"--faked-system-time={tomorrow}")
+    assert fault(DATA, made, key.file, key.fingerprint).reason in ("signature-from-the-future", "signature-bad")
+
+
+@pytest.mark.parametrize("algorithm, weak", [("rsa1024", True), ("rsa2048", False), ("ed25519", False)])
+def test_short_keys(algorithm: str, weak: bool) -> None:
+    with signing_key(kind=algorithm) as short:
+        made = sign_bytes(DATA, short)
+        if weak:
+            error = fault(DATA, made, short.file, short.fingerprint)
+            assert error.reason == "key-weak"
+            assert "1024 bits" in error.message
+        else:
+            assert gpg.verify(DATA, made, short.file, short.fingerprint).fingerprint == short.fingerprint
+
+
 def test_a_subkey_counts_as_its_primary_key(tmp_path: Path) -> None:
     with signing_key() as main:
         env = {"GNUPGHOME": str(main.home)}
@@ -232,8 +257,10 @@ FINGERPRINT = "A" * 40
 GOOD = f"GOODSIG {FINGERPRINT[-16:]} Test%20Vendor"
 
 
-def valid(digest: str = "8", signer: str = FINGERPRINT, primary: str = FINGERPRINT, made: int = 1700000000) -> str:
-    return f"VALIDSIG {signer} 2023-11-14 {made} 0 4 0 1 {digest} 00 {primary}"
+def valid(
+    digest: str = "8", signer: str = FINGERPRINT, primary: str = FINGERPRINT, made: int = 1700000000, kind: str = "00"
+) -> str:
+    return f"VALIDSIG {signer} 2023-11-14 {made} 0 4 0 1 {digest} {kind} {primary}"
 
 
 def said(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int, *lines: str, later: bool = False) -> str:
@@ -273,6 +300,9 @@ def said(folder: Path, monkeypatch: pytest.MonkeyPatch, code: int, *lines: str, 
     (0, [GOOD, valid(digest="2")], "signature-weak"),
     (0, [GOOD, valid(digest="3")], "signature-weak"),
     (0, [GOOD, valid(digest="10")], ""),
+    (0, [GOOD, valid(kind="01")], "signature-wrong-kind"),
+    (0, [GOOD, valid(kind="10")], "signature-wrong-kind"),
+    (0, [GOOD, valid(made=4000000000)], "signature-from-the-future"),
     (0, [GOOD, valid(signer="B" * 40, primary="B" * 40)], "signature-wrong-key"),
 ])
 def test_each_thing_that_gpgv_may_say(
