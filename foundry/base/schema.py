@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from foundry.base.errors import Fault
-from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomic
+from foundry.base.errors import ConfigError, Fault
+from foundry.base.files import parse_json, pretty_json, read_json, sha256_bytes, write_atomic
 
 SCHEMAS = Path("schemas")  # below the checkout; all that reads a schema finds it by this
 
@@ -59,6 +59,17 @@ class ValidationCache:
             ]
         except RecursionError:
             return [Fault(file, "", "is nested too deep")]
+
+    def parsed(self, schema: str, data: bytes, file: str) -> Any:
+        """The checked document in a JSON file's content; ConfigError when it is none."""
+        try:
+            document = parse_json(data)
+        except ValueError as error:
+            raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
+        faults = self.check(schema, document, data, file)
+        if faults:
+            raise ConfigError(faults)
+        return document
 
     def keep(self) -> None:
         """Write down what was found good, if anything is new."""

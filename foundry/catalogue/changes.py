@@ -12,6 +12,7 @@ from typing import Any
 
 from foundry.base.versions import version_key
 from foundry.config.load import Config
+from foundry.config.locks import Base, Lock
 from foundry.plan.catalogue import Entry, Place, by_place
 from foundry.plan.cells import Cell, make_plan
 
@@ -30,7 +31,7 @@ class Content:
     """Catalogue and locks (by the file's path) at one time; `faulty` are the files that say nothing."""
 
     entries: Sequence[Entry] = ()
-    locks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    locks: Mapping[str, Lock] = field(default_factory=dict)
     faulty: Sequence[str] = ()
 
 
@@ -71,7 +72,7 @@ def make_news(config: Config, old: Content, new: Content) -> News:
         tuple(cell for cell in _cells(config, new.entries) if (cell.driver, cell.kernel, cell.arch) not in cells),
         _sorted(entry for entry in new.entries if entry.get("mismatch") and _mismatch(entry) not in known),
         tuple((PurePosixPath(file).stem, line) for file, lock in sorted(new.locks.items())
-              for line in _lock_changes(old.locks.get(file, {}), lock)),
+              for line in _lock_changes(old.locks.get(file, Lock()), lock)),
         tuple(old.faulty),
     )
 
@@ -215,34 +216,33 @@ def _was(name: str, old: Sequence[str], new: Sequence[str]) -> str:
     return f"{name} was {_code(old)}, and is {_code(new)}" if old else f"{name} is {_code(new)}"
 
 
-def _lock_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def _lock_changes(old: Lock, new: Lock) -> list[str]:
     """What is otherwise in a lock, one line for the base and one for each package."""
     lines = []
-    base, now = old.get("base", {}), new.get("base", {})
-    if base != now:
-        facts = [
-            _was(name, [part for part in (_fact(base, path),) if part], [part for part in (_fact(now, path),) if part])
-            for name, path in (("base image", "name"), ("base digest", "digest"), ("BusyBox", "busybox.version"))
-            if _fact(base, path) != _fact(now, path)
-        ]
+    if old.base != new.base:
+        was, now = _base_facts(old.base), _base_facts(new.base)
+        facts = [_was(name, [was[name]] if was[name] else [], [now[name]] if now[name] else [])
+                 for name in was if was[name] != now[name]]
         lines.append("; ".join(facts) or "further facts of the base image")
-    packages, there = old.get("packages", {}), new.get("packages", {})
-    for driver in sorted(packages.keys() | there.keys(), key=lambda driver: (version_key(driver), driver)):
-        before, after = packages.get(driver), there.get(driver)
+    drivers = old.packages.keys() | new.packages.keys()
+    for driver in sorted(drivers, key=lambda driver: (version_key(driver), driver)):
+        before, after = old.packages.get(driver), new.packages.get(driver)
         if before != after:
-            shas = [[f"sha256:{one['content_sha256'][:_DIGITS]}"] if one else [] for one in (before, after)]
+            shas = [[f"sha256:{one.content_sha256[:_DIGITS]}"] if one else [] for one in (before, after)]
             same = before and after and shas[0] == shas[1]
             lines.append(f"package {_plain(driver)}: " + (
                 "further facts" if same else _was("content", shas[0], shas[1])))
     return lines
 
 
-def _fact(base: Mapping[str, Any], path: str) -> str:
-    value: Any = base
-    for part in path.split("."):
-        value = value.get(part, {})
-    text = str(value) if value else ""
-    return _short(text) if path == "digest" and text else _plain(text)
+def _base_facts(base: Base | None) -> dict[str, str]:
+    """What is told of a base, by its name in the text; empty where there is nothing."""
+    busybox = base.busybox if base is not None else None
+    return {
+        "base image": _plain(base.name) if base is not None else "",
+        "base digest": _short(base.digest) if base is not None else "",
+        "BusyBox": _plain(busybox.version) if busybox is not None else "",
+    }
 
 
 # -- words ---------------------------------------------------------------------------

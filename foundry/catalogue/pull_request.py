@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
-from foundry.base.files import append_to, parse_json
+from foundry.base.files import append_to
 from foundry.catalogue.changes import Content, make_news, message, section, title
+from foundry.config.locks import Lock, parse_lock
 from foundry.github.repository import client, repository, require_token
 from foundry.plan.catalogue import PR_LOG, Entry, log_path, parse_entries
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
-    from foundry.github.pulls import Proposal
+    from foundry.config.locks import Lock, parse_lock
+from foundry.github.pulls import Proposal
 
 BRANCH = "update-driver-toolkit"
 _PERMISSIONS = "the permissions `contents: write` and `pull-requests: write`"
@@ -53,7 +55,7 @@ def propose(foundry: Foundry) -> None:
 def _files(foundry: Foundry) -> dict[str, bytes]:
     """The catalogue and the locks that there are."""
     names = [foundry.settings["catalogue"], *(
-        foundry.config.lock_path(family).as_posix() for family in sorted(foundry.config.families))]
+        foundry.config.locks.path(family).as_posix() for family in sorted(foundry.config.families))]
     return {name: (foundry.root / name).read_bytes() for name in names if (foundry.root / name).is_file()}
 
 
@@ -68,27 +70,16 @@ def _content(foundry: Foundry, files: Mapping[str, bytes | None], *, lenient: bo
     """What the files say; with `lenient`, faulty ones say nothing, and are named."""
     config, name = foundry.config, foundry.settings["catalogue"]
     entries: list[Entry] = []
-    locks: dict[str, Mapping[str, Any]] = {}
+    locks: dict[str, Lock] = {}
     faulty: list[str] = []
     for file, data in files.items():
         try:
             if data is not None and file == name:
                 entries = list(parse_entries(data, file, config.validation))
             elif data is not None:
-                locks[file] = _lock(foundry, data, file)
+                locks[file] = parse_lock(data, file, config.validation)
         except ConfigError:
             if not lenient:
                 raise
             faulty.append(file)
     return Content(tuple(entries), locks, tuple(faulty))
-
-
-def _lock(foundry: Foundry, data: bytes, file: str) -> Mapping[str, Any]:
-    try:
-        document: dict[str, Any] = parse_json(data)
-    except ValueError as error:
-        raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
-    faults = foundry.config.validation.faults("lock", document, file)
-    if faults:
-        raise ConfigError(faults)
-    return document

@@ -45,10 +45,12 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     (folder / RECORD).unlink(missing_ok=True)
     log.unlink(missing_ok=True)
     remove_stale(folder)
-    base = foundry.config.locks[cell.family.name]["base"]
-    package = foundry.config.locks[cell.family.name]["packages"][cell.driver]
+    lock = foundry.config.locks.of(cell.family.name)
+    base, package = lock.base, lock.packages[cell.driver]
+    if base is None:
+        raise FoundryError(f"the base of {cell.name} is not locked", reason="base-not-locked")
     labels = {**key.labels, KEY_LABEL: key.key}
-    reference = foundry.containers.platforms.image_of(base_reference(base["name"], base["digest"]), cell.arch)
+    reference = foundry.containers.platforms.image_of(base_reference(base.name, base.digest), cell.arch)
     timestamp = created(package, base)
     with scratch(folder, "image") as work:
         _stage_context(foundry, cell, key, work / "context")
@@ -63,8 +65,8 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
                 _build(foundry, cell, work, arguments, log)
         # podman writes a digest of its store's copy, which may have come from elsewhere, under another one
         made = with_annotations(read_archive(work / "built.tar"), {
-            "org.opencontainers.image.base.name": base["name"],
-            "org.opencontainers.image.base.digest": base["digest"],
+            "org.opencontainers.image.base.name": base.name,
+            "org.opencontainers.image.base.digest": base.digest,
         })
         _check(cell, made, labels)
         write_archive(made, work / ARCHIVE, f"{foundry.settings['image_repository']}:{cell.tag}", timestamp)

@@ -19,6 +19,7 @@ from foundry.base.schema import ValidationCache
 from foundry.base.yaml_files import YamlCache
 from foundry.config.families import make_family
 from foundry.config.family import Family
+from foundry.config.locks import Lock, Locks
 from foundry.config.profile import Profile
 from foundry.config.recipe import Recipe, recipe_of
 from foundry.config.toolkit_recipes import ToolkitRecipe, recipe_faults
@@ -55,13 +56,12 @@ class Config:
     profile: Profile
     settings: Mapping[str, Any]
     families: Mapping[str, Family]
-    locks: Mapping[str, dict[str, Any]]
+    locks: Locks
     wants: tuple[MatrixEntry, ...]
     catalogue: tuple[Mapping[str, Any], ...]
     toolkit_recipes: tuple[ToolkitRecipe, ...]
     kernels: Mapping[str, Any]
     validation: ValidationCache
-    _recipes: dict[tuple[Family, str], tuple[Any, Recipe]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def build(self) -> Path:
@@ -69,16 +69,8 @@ class Config:
         return Path("build") / self.profile.name
 
     def recipe(self, family: Family, driver: str) -> Recipe:
-        """How a driver is made, as far as its lock tells; the same object as long as the lock's entry is."""
-        package = self.locks[family.name]["packages"].get(driver)
-        known = self._recipes.get((family, driver))
-        if known is None or known[0] is not package:
-            known = self._recipes[family, driver] = package, recipe_of(family, driver, package)
-        return known[1]
-
-    def lock_path(self, family: str) -> Path:
-        """The family's lock file, relative to the root."""
-        return Path(self.settings["locks"]) / f"{family}.json"
+        """How a driver is made, as far as its lock tells; the same object as long as the lock's entry is the same."""
+        return recipe_of(family, driver, self.locks.of(family.name).packages.get(driver))
 
 
 @dataclass
@@ -144,8 +136,12 @@ def load_config(root: Path, profile: Profile) -> Config:
         raise ConfigError(reader.faults, hint="docs/configuration.md describes every file and field")
     validation.keep()
     parsed.keep()
-    return Config(root, profile, settings, families, locks, tuple(wants), tuple(catalogue), recipes, kernels,
-                  validation)
+    now = {name: Lock.from_document(document) for name, document in locks.items()}
+    return Config(
+        root, profile, settings, families,
+        Locks(root, Path(settings["locks"]), Path("build") / profile.name, validation, now),
+        tuple(wants), tuple(catalogue), recipes, kernels, validation,
+    )
 
 
 def _mapping(document: Any) -> Mapping[str, Any]:

@@ -6,36 +6,19 @@ fetched and stands in the lock: nothing here asks anybody, and the graph stays s
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
 
 from foundry.base.templates import fill_known
 from foundry.config.family import Family
+from foundry.config.locks import DkmsFacts, MainPackage
+from foundry.config.module import Module
 
 BUILD_SCRIPT = "container/build-module.sh"  # of all drivers, below the checkout
 # make's arguments where neither family file nor dkms.conf has any: the kernel's own build of the folder.
 KBUILD = ("-C", "{kernel_build}", "M=/foundry/work", "modules")
-
-
-@dataclass(frozen=True)
-class Module:
-    """A module: its name as `lsmod` shows it, its path in the built tree, its folder below ``/lib/modules/KERNEL``."""
-
-    name: str
-    file: str
-    destination: str = ""
-
-    @property
-    def base(self) -> str:
-        """The file's own name."""
-        return posixpath.basename(self.file)
-
-    @property
-    def installed(self) -> str:
-        """The path below ``/lib/modules/KERNEL``."""
-        return posixpath.join(self.destination, self.base)
+_UNKNOWN = DkmsFacts("", (), ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,32 +40,32 @@ class Recipe:
     exclusive: Mapping[str, str] = field(default_factory=dict)
 
 
-def recipe_of(family: Family, driver: str, package: Mapping[str, Any] | None) -> Recipe:
+@lru_cache(maxsize=1024)
+def recipe_of(family: Family, driver: str, package: MainPackage | None) -> Recipe:
     """The recipe of a driver; `package` is its entry in the lock, without which a DKMS package has no modules yet."""
-    entry = package or {}
-    dkms: Mapping[str, Any] = entry.get("dkms", {})
-    facts = {**entry.get("variables", {}), "driver": driver}
+    dkms = package.dkms if package is not None and package.dkms is not None else _UNKNOWN
+    facts = {**(package.variables if package is not None else {}), "driver": driver}
     modules = tuple(
         Module(one["name"], one["file"], one.get("destination", "")) for one in family.data.get("modules", ())
-    ) or tuple(Module(one["name"], one["file"], one["destination"]) for one in dkms.get("modules", ()))
+    ) or dkms.modules
     said = family.data.get("make", {})
-    command = said.get("command") or (dkms.get("make", ()) if family.dkms else KBUILD)
+    command = said.get("command") or (dkms.make if family.dkms else KBUILD)
     return Recipe(
-        root=dkms.get("root", "") or family.source_root(driver), modules=modules,
+        root=dkms.root or family.source_root(driver), modules=modules,
         make=tuple(fill_known(word, facts) for word in [*command, *said.get("arguments", ())]),
-        pre_build=tuple(dkms.get("pre_build", ())), loading_order=tuple(family.data.get("loading_order", ())),
-        strip=family.data.get("strip", "debug"), exclusive=dkms.get("exclusive", {}),
+        pre_build=dkms.pre_build, loading_order=tuple(family.data.get("loading_order", ())),
+        strip=family.data.get("strip", "debug"), exclusive=dkms.exclusive,
     )
 
 
-def complete(family: Family, package: Mapping[str, Any]) -> bool:
+def complete(family: Family, package: MainPackage) -> bool:
     """Whether the lock has all that this family's file wants to be known of a package."""
-    dkms = package.get("dkms", {})
+    dkms = package.dkms or _UNKNOWN
     # what the family file spoke for was not looked at: it is not known where the file no longer does
-    told = ("modules" in family.data or bool(dkms.get("modules"))) and (
-        "command" in family.data.get("make", {}) or bool(dkms.get("make")))
+    told = ("modules" in family.data or bool(dkms.modules)) and (
+        "command" in family.data.get("make", {}) or bool(dkms.make))
     return (
         (told or not family.dkms)
-        and set(package.get("variables", {})) == set(family.data.get("variables", {}))
-        and set(package.get("further", {})) == set(family.data.get("further_packages", {}))
+        and package.variables.keys() == family.data.get("variables", {}).keys()
+        and package.further.keys() == family.data.get("further_packages", {}).keys()
     )

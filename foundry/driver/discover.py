@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.config.family import Family
+from foundry.config.locks import DkmsFacts, MainPackage
+from foundry.config.module import Module
 from foundry.formats.packages import dkms
 from foundry.formats.packages.nodeparts import find_parts
 
@@ -24,8 +27,8 @@ _MAX_TEXT = 1 << 20  # bytes of a file that is looked into
 _HOOK_NAMES = re.compile(r"(?:pre|post)-?(?:install|inst|remove|rm|add|build)(?:\.sh)?")
 
 
-def discover(family: Family, driver: str, work: Path, found: Sequence[Obtained]) -> dict[str, Any]:
-    """Further fields of the lock's entry; the fetched files are in `work`, where they are unpacked.
+def discover(package: MainPackage, family: Family, driver: str, work: Path, found: Sequence[Obtained]) -> MainPackage:
+    """The package with what is found in it; the fetched files are in `work`, where they are unpacked.
 
     Raises FoundryError ``source-missing``, ``dkms-*``, ``variable-missing``, ``firmware-missing``,
     and what unpacking raises; ConfigError for a file that a variable names and that is not there.
@@ -43,22 +46,16 @@ def discover(family: Family, driver: str, work: Path, found: Sequence[Obtained])
         scripts |= one.scripts
     place = source_place(family, driver, roots[""])
     tree = roots[""] / place
-    facts: dict[str, Any] = {}
-    hooks: Mapping[str, str] = {}
-    if family.dkms:
-        conf = _conf(family, tree)
-        hooks = conf.hooks
-        facts["dkms"] = {"root": place, **_dkms_facts(conf)}
+    conf = _conf(family, tree) if family.dkms else None
+    if conf is not None:
         _require_ordered(family, conf)
-    if family.data.get("variables"):
-        facts["variables"] = {name: _variable(family, name, one, tree, roots[""])
-                              for name, one in family["variables"].items()}
+    variables = {name: _variable(family, name, one, tree, roots[""])
+                 for name, one in family.data.get("variables", {}).items()}
     taken = {f"{source}" for entry in family.data.get("firmware", ())
              for source, _ in firmware_files(family, entry, roots[entry.get("package", "")])}
-    parts = find_parts({**scripts, **_tree_scripts(tree, hooks)}, files, taken)
-    if parts:
-        facts["node"] = [part.as_data() for part in parts]
-    return facts
+    node = find_parts({**scripts, **_tree_scripts(tree, conf.hooks if conf is not None else {})}, files, taken)
+    dkms_facts = _dkms_facts(place, conf) if conf is not None else None
+    return replace(package, variables=variables, dkms=dkms_facts, node=node)
 
 
 def source_place(family: Family, driver: str, root: Path) -> str:
@@ -130,16 +127,9 @@ def _name_of(module: dkms.DkmsModule) -> str:
     return Path(module.file).stem.replace("-", "_")
 
 
-def _dkms_facts(conf: dkms.DkmsConf) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "modules": [
-            {"name": _name_of(one), "file": one.file, "destination": one.destination}
-            for one in conf.modules
-        ],
-        "make": list(conf.make),
-    }
-    more = {"pre_build": list(conf.pre_build), "exclusive": dict(conf.exclusive), "remarks": list(conf.remarks)}
-    return {**facts, **{name: value for name, value in more.items() if value}}
+def _dkms_facts(place: str, conf: dkms.DkmsConf) -> DkmsFacts:
+    modules = tuple(Module(_name_of(one), one.file, one.destination) for one in conf.modules)
+    return DkmsFacts(place, modules, tuple(conf.make), tuple(conf.pre_build), dict(conf.exclusive), tuple(conf.remarks))
 
 
 def _variable(family: Family, name: str, said: Mapping[str, Any], tree: Path, root: Path) -> str:

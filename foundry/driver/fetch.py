@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundry.base.errors import ConfigError, Fault, FoundryError
-from foundry.base.filelock import locked
-from foundry.base.files import pretty_json, read_json, remove_stale, scratch, write_atomic
+from foundry.base.errors import ConfigError, Fault
+from foundry.base.files import remove_stale, scratch, write_atomic
 from foundry.base.records import output_facts, write_record
 from foundry.config.family import Family
+from foundry.config.locks import LockedPackage, MainPackage
 from foundry.config.package_specs import PackageSpec, specs_of
 from foundry.packages.signing import pinned_fingerprint
 from foundry.run.context import Foundry
@@ -62,30 +61,30 @@ def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
     remove_stale(folder)
     record = folder / RECORD
     record.unlink(missing_ok=True)
-    known = foundry.config.locks[family.name]["packages"].get(driver, {})
+    known = foundry.config.locks.of(family.name).packages.get(driver)
     with scratch(folder, "fetch") as work:
         found = [_obtain(foundry, family, spec, work, known, log) for spec in specs_of(family, driver)]
         _require_vouched(family, driver, found)
-        facts = discover(family, driver, work, found)
+        further = {one.spec.role: LockedPackage(**_facts(one)) for one in found[1:]}
+        package = discover(MainPackage(**_facts(found[0]), further=further), family, driver, work, found)
         for one in found:
             os.replace(work / one.spec.file, folder / one.spec.file)
     main = found[0]
-    further = {one.spec.role: _entry(one) for one in found[1:]}
-    entry = {**_entry(main), **({"further": further} if further else {}), **facts}
-    _lock(foundry, family, driver, entry)
+    if foundry.config.locks.change(family.name, lambda lock: lock.with_package(driver, package)):
+        foundry.journal.warn(f"{driver} is now locked in {foundry.config.locks.path(family.name)}: keep that file")
     write_record(record, "fetch", {
         "driver": driver, "family": family.name, "inputs": {},
         "outputs": output_facts(folder, [one.spec.file for one in found]),
         "key": foundry.states.fetch_key(driver, family),
         "content_sha256": main.content_sha256, "file_sha256": main.file_sha256, "url": main.url, **_signed(main),
-        **({"further": {role: one["content_sha256"] for role, one in further.items()}} if further else {}),
+        **({"further": {role: one.content_sha256 for role, one in further.items()}} if further else {}),
         **({"packages": [{"role": one.spec.role, "name": one.name, "url": one.url, "file_sha256": one.file_sha256,
                           **_signed(one)} for one in found[1:]]} if further else {}),
     })
 
 
 def _obtain(
-    foundry: Foundry, family: Family, spec: PackageSpec, work: Path, known: Mapping[str, Any], log: Path
+    foundry: Foundry, family: Family, spec: PackageSpec, work: Path, known: MainPackage | None, log: Path
 ) -> Obtained:
     """One package, to a file in the folder `work`; the vendor's key goes beside the log."""
     from foundry.net.http import get
@@ -94,12 +93,13 @@ def _obtain(
     seconds = float(foundry.settings["network_timeout"])
     key_file, fingerprint = None, ""
     key_name = log.with_name(f"signing-key-{spec.role}.asc" if spec.role else "signing-key.asc")
-    entry = known.get("further", {}).get(spec.role, {}) if spec.role else known
+    entry = known.further.get(spec.role) if known is not None and spec.role else known
+    locked_sha256 = entry.content_sha256 if entry is not None else None
     if foundry.settings["source"] == ARCHIVE:
         from foundry.archive.source import obtain_archived
 
         return obtain_archived(foundry, family, spec, work / spec.file, key_file=key_name, log=log,
-                               locked_sha256=entry.get("content_sha256"))
+                               locked_sha256=locked_sha256)
     if spec.signing is not None:
         key_file = key_name
         key_url = foundry.addresses.resolve(spec.signing["key_url"])
@@ -107,7 +107,7 @@ def _obtain(
         fingerprint = pinned_fingerprint(foundry.root, family, spec.signing, spec.path)
     address = foundry.addresses.resolve(spec.repository or spec.url)
     return obtain(
-        spec, work / spec.file, Trust(key_file, fingerprint, entry.get("content_sha256")), address=address,
+        spec, work / spec.file, Trust(key_file, fingerprint, locked_sha256), address=address,
         repository=_repository(address, log, seconds) if spec.repository else None, log=log, seconds=seconds,
     )
 
@@ -135,7 +135,7 @@ def _repository(base_url: str, log: Path, seconds: float) -> Repository:
         return found
 
 
-def _entry(one: Obtained) -> dict[str, Any]:
+def _facts(one: Obtained) -> dict[str, Any]:
     """What the lock keeps of a package: its content's hash and the facts that labels show."""
     return {
         "name": one.name, "href": one.href, "url": one.url, "content_sha256": one.content_sha256,
@@ -147,19 +147,3 @@ def _signed(one: Obtained) -> dict[str, Any]:
     if one.signature is None:
         return {}
     return {"signature": {"fingerprint": one.signature.fingerprint, "created": one.signature.created}}
-
-
-def _lock(foundry: Foundry, family: Family, driver: str, entry: dict[str, Any]) -> None:
-    """Add the version to the lock file, beside whatever another run or an editor put there meanwhile."""
-    path = foundry.root / foundry.config.lock_path(family.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(foundry.root / foundry.config.build / f".lock-{family.name}"):
-        document = read_json(path) if path.exists() else {"schema": 1, "packages": {}}
-        if not isinstance(document, dict) or not isinstance(document.get("packages"), dict):
-            raise FoundryError(f"{path} was changed to something that is no lock", reason="lock-unreadable",
-                               hint="correct it and run again")
-        if document["packages"].get(driver) != entry:
-            foundry.journal.warn(f"{driver} is now locked in {foundry.config.lock_path(family.name)}: keep that file")
-            document["packages"][driver] = entry
-            write_atomic(path, pretty_json(document))
-        foundry.config.locks[family.name]["packages"][driver] = entry

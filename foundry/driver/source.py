@@ -43,13 +43,14 @@ def _source(foundry: Foundry, driver: str, family: Family) -> None:
     record.unlink(missing_ok=True)
     remove_stale(folder)
     specs = specs_of(family, driver)
-    known = foundry.config.locks[family.name]["packages"].get(driver, {})
+    known = foundry.config.locks.of(family.name).packages.get(driver)
+    place = known.dkms.root if known is not None and known.dkms is not None else ""
     with scratch(folder, "unpack") as work:
         roots = {spec.role: work / (spec.role or "main") for spec in specs}
         found = {spec.role: identity(spec, folder / spec.file) for spec in specs}
         for spec in specs:
             unpack(spec, folder / spec.file, roots[spec.role])
-        tree = roots[""] / (known.get("dkms", {}).get("root") or source_place(family, driver, roots[""]))
+        tree = roots[""] / (place or source_place(family, driver, roots[""]))
         firmware = _firmware(family, roots, work / FIRMWARE)
         with (work / TAR).open("wb") as sink:
             write_tar(sink, tree_entries(tree), top=f"{family.name}-{driver}", mtime=found[""][1])

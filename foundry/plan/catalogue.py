@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundry.base.errors import ConfigError, Fault
-from foundry.base.files import parse_json, pretty_json
+from foundry.base.errors import Fault
+from foundry.base.files import pretty_json
 from foundry.base.schema import ValidationCache
 from foundry.base.versions import minor_of, version_key
 from foundry.config.load import Config, MatrixEntry
@@ -74,14 +74,7 @@ def read_entries(path: Path, file: str, validation: ValidationCache) -> list[dic
 
 def parse_entries(data: bytes, file: str, validation: ValidationCache) -> list[dict[str, Any]]:
     """The checked entries of a catalogue; ConfigError when it is none."""
-    try:
-        document = parse_json(data)
-    except ValueError as error:
-        raise ConfigError([Fault(file, "", f"is not JSON: {error}")]) from error
-    faults = validation.faults("catalogue", document, file)
-    if faults:
-        raise ConfigError(faults)
-    entries: list[dict[str, Any]] = document
+    entries: list[dict[str, Any]] = validation.parsed("catalogue", data, file)
     return entries
 
 

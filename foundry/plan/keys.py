@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from foundry.base.files import canonical_json, sha256_bytes, sha256_file
 from foundry.config.family import Family
 from foundry.config.load import Config
+from foundry.config.locks import MainPackage
 from foundry.config.patches import Patch, applying
 from foundry.config.recipe import BUILD_SCRIPT, Recipe, complete
 from foundry.plan.cells import Cell
@@ -82,8 +82,8 @@ class HashSnapshot(FileHashes):
 
 def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
     """The key of a cell, or the sentence that says why it can't be known yet."""
-    lock = config.locks[cell.family.name]
-    package, base = lock["packages"].get(cell.driver), lock.get("base")
+    lock = config.locks.of(cell.family.name)
+    package, base = lock.packages.get(cell.driver), lock.base
     if base is None:
         return "the base image is not locked yet"
     if package is None or not complete(cell.family, package):
@@ -93,7 +93,7 @@ def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
     image = {
         "containerfile": hashes.get(cell.family["containerfile"]),
         "licenses": _licenses_hash(tuple((file, hashes.get(file)) for file in cell.family["licenses"])),
-        "base": base["digest"], "labels": _hash(labels), "platform": f"linux/{cell.arch}",
+        "base": base.digest, "labels": _hash(labels), "platform": f"linux/{cell.arch}",
     }
     parts = module | image
     return CellKey(key_of(parts), key_of(module), module, parts, labels)
@@ -114,11 +114,11 @@ def part_words(parts: Iterable[str]) -> str:
     return ", ".join(PART_NAMES.get(name, name) for name in parts)
 
 
-def _module_parts(cell: Cell, package: Mapping[str, Any], recipe: Recipe, hashes: FileHashes) -> Parts:
+def _module_parts(cell: Cell, package: MainPackage, recipe: Recipe, hashes: FileHashes) -> Parts:
     family = cell.family
     firmware = {"firmware": firmware_hash(family, package)} if "firmware" in family.data else {}
     return {
-        "package": package["content_sha256"],
+        "package": package.content_sha256,
         "patches": patches_hash(applying(family.patches, cell.driver, cell.kernel)),
         "build_script": hashes.get(BUILD_SCRIPT),
         "toolkit": cell.toolkit_digest,
@@ -156,10 +156,10 @@ def modules_hash(recipe: Recipe) -> str:
     return _hash([[[one.name, one.file, one.destination] for one in recipe.modules], list(recipe.loading_order)])
 
 
-def firmware_hash(family: Family, package: Mapping[str, Any]) -> str:
+def firmware_hash(family: Family, package: MainPackage) -> str:
     """The part of a key that stands for firmware: what is taken of which package, and where it goes."""
-    contents = {name: entry["content_sha256"] for name, entry in package.get("further", {}).items()}
-    contents[""] = package["content_sha256"]
+    contents = {role: one.content_sha256 for role, one in package.further.items()}
+    contents[""] = package.content_sha256
     return _hash([[contents[one.get("package", "")], one["from"], one["to"]] for one in family["firmware"]])
 
 

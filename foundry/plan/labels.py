@@ -13,36 +13,37 @@ from typing import Any
 from foundry.base.errors import FoundryError
 from foundry.base.templates import fill
 from foundry.base.times import utc
+from foundry.config.locks import Base, BusyBox, MainPackage
 from foundry.plan.cells import Cell
 
 
-def created(package: Mapping[str, Any], base: Mapping[str, Any]) -> int:
+def created(package: MainPackage, base: Base) -> int:
     """The build time of the newest input, in seconds since 1970: never now. FoundryError (``lock-unreadable``)."""
     try:
-        base_time = int(datetime.fromisoformat(base["created"]).timestamp())
+        base_time = int(datetime.fromisoformat(base.created).timestamp())
     except (ValueError, OverflowError) as error:
         raise FoundryError(
-            f"the base in the lock was created at {base['created']}, a time that there is not", reason="lock-unreadable"
+            f"the base in the lock was created at {base.created}, a time that there is not", reason="lock-unreadable"
         ) from error
-    return max(int(package["build_time"]), base_time)
+    return max(package.build_time, base_time)
 
 
 def make_labels(
-    cell: Cell, package: Mapping[str, Any], base: Mapping[str, Any], settings: Mapping[str, Any]
+    cell: Cell, package: MainPackage, base: Base, settings: Mapping[str, Any]
 ) -> dict[str, str]:
     """Every label but the key's. FoundryError (``label-empty``) when one would be empty; what `created` raises."""
-    busybox = base.get("busybox", {})
+    busybox = base.busybox or BusyBox("", "")
     facts = {
-        **package.get("variables", {}), "title": cell.family["title"],
+        **package.variables, "title": cell.family["title"],
         "driver": cell.driver, "kernel": cell.kernel, "arch": cell.arch, "tag": cell.tag, "family": cell.family.name,
         "created": utc(created(package, base)),
         "source_url": settings["source_url"],
-        "base_name": base["name"], "base_digest": base["digest"],
-        "busybox_version": busybox.get("version", ""), "busybox_source": busybox.get("source", ""),
-        "busybox_source_backup": busybox.get("source_backup", "") or busybox.get("source", ""),
-        "package_name": package["name"], "package_url": package["url"], "package_license": package["license"],
+        "base_name": base.name, "base_digest": base.digest,
+        "busybox_version": busybox.version, "busybox_source": busybox.source,
+        "busybox_source_backup": busybox.source_backup or busybox.source,
+        "package_name": package.name, "package_url": package.url, "package_license": package.license,
     }
-    more = cell.family["base"].get("busybox", {}).get("labels", {}) if busybox else {}
+    more = cell.family["base"].get("busybox", {}).get("labels", {}) if base.busybox is not None else {}
     templates: Mapping[str, str] = {**more, **cell.family["labels"]}
     labels = {
         name: fill(template, facts) for name, template in templates.items()

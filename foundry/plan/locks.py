@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 from foundry.config.family import Family
 from foundry.config.load import Config
+from foundry.config.locks import Base
 
 
 def pending_bases(config: Config, *, update: bool) -> list[Family]:
@@ -16,28 +16,23 @@ def pending_bases(config: Config, *, update: bool) -> list[Family]:
     (docs/decisions/0011-what-toolkit-asks.md).
     """
     families = [config.families[name] for name in dict.fromkeys(want.family for want in config.wants)]
-    return [family for family in families if update or _lacks(config.locks[family.name].get("base"), family)]
+    return [family for family in families if update or _lacks(config.locks.of(family.name).base, family)]
 
 
-def merged_base(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def merged_base(old: Base | None, new: Base) -> Base:
     """The new base, with the checksums that the old one has for sources that both name.
 
     What the old one says of its BusyBox does not count for another digest.
     """
-    merged = {**old, **new}
-    if "busybox" not in new:
-        if old.get("digest") != new["digest"]:
-            merged.pop("busybox", None)
-        return merged
-    facts = new["busybox"]
-    sources = (facts.get("source"), facts.get("source_backup"))
-    known = {**old.get("busybox", {}).get("sha256", {}), **facts.get("sha256", {})}
-    sums = {url: digest for url, digest in known.items() if url in sources}
-    merged["busybox"] = {**facts, **({"sha256": sums} if sums else {})}
-    return merged
+    before = old.busybox if old is not None else None
+    if new.busybox is None:
+        return replace(new, busybox=before) if old is not None and old.digest == new.digest else new
+    known = {**(before.sha256 if before is not None else {}), **new.busybox.sha256}
+    sums = {url: digest for url, digest in known.items() if url in new.busybox.sources}
+    return replace(new, busybox=replace(new.busybox, sha256=sums))
 
 
-def _lacks(base: Mapping[str, Any] | None, family: Family) -> bool:
-    if base is None or base["name"] != family["base"]["name"]:
+def _lacks(base: Base | None, family: Family) -> bool:
+    if base is None or base.name != family["base"]["name"]:
         return True
-    return "busybox" in family["base"] and "busybox" not in base
+    return "busybox" in family["base"] and base.busybox is None

@@ -72,8 +72,8 @@ def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[
         if plan.by_driver[driver] and any(_of_driver(rest, driver) for rest in wanted)
     }
     return faults + [
-        Fault(str(config.lock_path(name)), "$.base", "the base image is not locked yet")
-        for name in sorted(families) if config.locks[name].get("base") is None
+        Fault(str(config.locks.path(name)), "$.base", "the base image is not locked yet")
+        for name in sorted(families) if config.locks.of(name).base is None
     ]
 
 

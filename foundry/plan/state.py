@@ -110,7 +110,7 @@ class States:
             try:
                 states[cell.name] = self._cell(cell, ledgers.get(cell.driver, {}), hashes)
             except FoundryError as error:
-                faults.append(Fault(str(self.config.lock_path(cell.family.name)), "$.base", error.message))
+                faults.append(Fault(str(self.config.locks.path(cell.family.name)), "$.base", error.message))
         if faults:
             raise ConfigError(faults)
         self.config.validation.keep()
@@ -248,15 +248,15 @@ class States:
         return Why("output-missing", f"missing: {missing}") if missing else None
 
     def _source(self, driver: str, family: Family) -> SourceState:
-        lock = self.config.locks[family.name]["packages"].get(driver)
+        lock = self.config.locks.of(family.name).packages.get(driver)
         needed = any(not self.cells[cell.name].module_done for cell in self.plan.by_driver[driver])
         folder = self.config.root / self.source_folder(driver)
         if lock is None or not complete(family, lock):
             return SourceState(driver, family, False, False, needed, NOT_FETCHED)
-        content = lock["content_sha256"]
+        content = lock.content_sha256
         fetched = read_record(folder / "fetch.json", "fetch")
         source = read_record(folder / "source.json", "source")
-        further = {role: one["content_sha256"] for role, one in lock.get("further", {}).items()}
+        further = {role: one.content_sha256 for role, one in lock.further.items()}
         fetch_done = _matches(fetched, content, folder) and bool(
             fetched and fetched.get("key") == self.fetch_key(driver, family) and fetched.get("further", {}) == further
         )

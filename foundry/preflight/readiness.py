@@ -19,9 +19,9 @@ def base_references(foundry: Foundry) -> list[Reference]:
     """The locked base images of the families that the matrix wants."""
     found = []
     for family in {family.name: family for family in foundry.states.plan.families.values()}.values():
-        base = foundry.config.locks[family.name].get("base")
+        base = foundry.config.locks.of(family.name).base
         if base is not None:
-            found.append(parse_reference(base_reference(base["name"], base["digest"])))
+            found.append(parse_reference(base_reference(base.name, base.digest)))
     return found
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from foundry.base.errors import FoundryError, OutsideError
-from foundry.base.filelock import locked
-from foundry.base.files import append_to, pretty_json, read_json, scratch, sha256_file, write_atomic
+from foundry.base.files import append_to, scratch, sha256_file
 from foundry.config.family import Family
+from foundry.config.locks import BusyBox, Lock
 from foundry.net.transport import FIRST_WAIT
 from foundry.run.context import Foundry
 
@@ -41,17 +42,16 @@ def fetch_busybox(
     where no place has it (OutsideError when all are out of reach), ``lock-changed``.
     """
     facts = _facts(foundry, family)
-    sums: Mapping[str, str] = facts.get("sha256", {})
-    urls = list(dict.fromkeys(url for url in (facts["source"], facts.get("source_backup", "")) if url))
-    there = _there(dest_folder, facts["version"], {url: sums[url] for url in urls if url in sums})
+    there = _there(dest_folder, facts.version, {
+        url: facts.sha256[url] for url in facts.sources if url in facts.sha256})
     if there is not None:
         return there
     errors: list[FoundryError] = []
-    for url in urls:
+    for url in facts.sources:
         try:
             found = _fetched(foundry, family, url, dest_folder, log, first_wait)
         except FoundryError as error:
-            append_to(log)(f"BusyBox {facts['version']} from {url}: {error.message}")
+            append_to(log)(f"BusyBox {facts.version} from {url}: {error.message}")
             errors.append(error)
             continue
         if errors:
@@ -60,20 +60,19 @@ def fetch_busybox(
     raise _none(foundry, family, errors, log)
 
 
-def _facts(foundry: Foundry, family: Family) -> Mapping[str, Any]:
-    base: Mapping[str, Any] = foundry.config.locks[family.name].get("base", {})
-    if "busybox" not in base:
+def _facts(foundry: Foundry, family: Family) -> BusyBox:
+    base = foundry.config.locks.of(family.name).base
+    if base is None or base.busybox is None:
         raise FoundryError(
-            f"{foundry.config.lock_path(family.name)} does not say which BusyBox is in the base",
+            f"{foundry.config.locks.path(family.name)} does not say which BusyBox is in the base",
             reason="busybox-unknown", hint="write `base.busybox` into it: docs/configuration.md, Locks",
         )
-    facts: Mapping[str, Any] = base["busybox"]
-    if not _version.fullmatch(facts["version"]):
+    if not _version.fullmatch(base.busybox.version):
         raise FoundryError(
-            f"BusyBox has no version {facts['version']!r}", reason="busybox-unknown",
-            hint=f"correct `base.busybox.version` in {foundry.config.lock_path(family.name)}",
+            f"BusyBox has no version {base.busybox.version!r}", reason="busybox-unknown",
+            hint=f"correct `base.busybox.version` in {foundry.config.locks.path(family.name)}",
         )
-    return facts
+    return base.busybox
 
 
 def _there(folder: Path, version: str, sums: Mapping[str, str]) -> BusyBoxSource | None:
@@ -101,42 +100,38 @@ def _fetched(
     with scratch(folder, "busybox") as work:
         archive = work / "archive"
         download(
-            foundry.addresses.resolve(url), archive, sha256=facts.get("sha256", {}).get(url), max_bytes=MAX_BYTES,
+            foundry.addresses.resolve(url), archive, sha256=facts.sha256.get(url), max_bytes=MAX_BYTES,
             total=float(foundry.settings["network_timeout"]), first=first_wait, log=log,
         )
-        name = check_source(archive, facts["version"], shown(url))
+        name = check_source(archive, facts.version, shown(url))
         digest = sha256_file(archive)
-        _lock(foundry, family, facts["version"], url, digest)
+        _lock(foundry, family, facts.version, url, digest)
         os.replace(archive, folder / name)
     return BusyBoxSource(folder / name, digest, url)
 
 
 def _lock(foundry: Foundry, family: Family, version: str, url: str, digest: str) -> None:
     """Add the checksum to the lock file, beside whatever else was put there meanwhile; never replace one."""
-    place = foundry.config.lock_path(family.name)
-    path = foundry.root / place
-    with locked(foundry.root / foundry.config.build / f".lock-{family.name}"):
-        document = read_json(path)
-        base = document.get("base") if isinstance(document, dict) else None
-        facts = base.get("busybox") if isinstance(base, dict) else None
-        sums = facts.setdefault("sha256", {}) if isinstance(facts, dict) else None
-        same = isinstance(facts, dict) and facts.get("version") == version
-        if not same or not isinstance(sums, dict) or sums.get(url, digest) != digest:
+    place = foundry.config.locks.path(family.name)
+
+    def add(lock: Lock) -> Lock:
+        base = lock.base
+        facts = base.busybox if base is not None else None
+        if base is None or facts is None or facts.version != version or facts.sha256.get(url, digest) != digest:
             raise FoundryError(
                 f"{place} was changed while the source of BusyBox {version} was fetched", reason="lock-changed",
                 hint="run again",
             )
-        if url not in sums:
-            foundry.journal.warn(f"the source of BusyBox {version} is now locked in {place}: keep that file")
-            sums[url] = digest
-            write_atomic(path, pretty_json(document))
-        foundry.config.locks[family.name]["base"]["busybox"].setdefault("sha256", {})[url] = digest
+        return replace(lock, base=replace(base, busybox=replace(facts, sha256={**facts.sha256, url: digest})))
+
+    if foundry.config.locks.change(family.name, add):
+        foundry.journal.warn(f"the source of BusyBox {version} is now locked in {place}: keep that file")
 
 
 def _none(foundry: Foundry, family: Family, errors: list[FoundryError], log: Path) -> FoundryError:
     outside = all(isinstance(error, OutsideError) for error in errors)
     kind = OutsideError if outside else FoundryError
-    place = foundry.config.lock_path(family.name)
+    place = foundry.config.locks.path(family.name)
     return kind(
         f"the source of BusyBox can't be had: {_sentence(errors)}", reason="busybox-source", log=log,
         retry=any(error.retry for error in errors),

@@ -13,6 +13,7 @@ from foundry.base.files import canonical_json, sha256_bytes, write_atomic
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from foundry.base.records import input_facts, output_facts, read_record, write_record
 from foundry.config.family import Family
+from foundry.config.locks import Base, MainPackage
 from foundry.ledger.ledgers import ledger_of
 from foundry.packages.signing import pinned_fingerprint
 from foundry.plan.cells import Cell
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 NOTES_FILE = "notes.md"
 RECORD = "notes.json"
+_UNLOCKED = MainPackage("unknown", "unknown", "", "unknown", 0, "unknown")
 _ROOM = 120_000  # characters: what GitHub takes, less some for what people write around it
 # Faults of the moment say nothing about whether a driver builds for a kernel.
 _BUILD_FAULTS = ("compile", "gate", "patch", "output", "toolkit", "module", "source")
@@ -88,26 +90,27 @@ def checksums(ledger: Ledger, tables: str) -> bytes:
 
 def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
     """What the notes say besides the ledger."""
-    from foundry.release.notes_text import Facts, HostSideEffect
+    from foundry.release.notes_text import Facts
 
     family = foundry.config.families[ledger.family]
-    lock = foundry.config.locks[family.name]
-    package, base = lock["packages"].get(ledger.driver, {}), lock.get("base", {})
+    lock = foundry.config.locks.of(family.name)
+    package = lock.packages.get(ledger.driver, _UNLOCKED)
+    base = lock.base or Base("unknown", "", "")
     recipe = foundry.config.recipe(family, ledger.driver)
-    busybox = base.get("busybox", {}).get("version", "unknown")
+    busybox = base.busybox.version if base.busybox is not None else "unknown"
     return Facts(
         title=family["title"], modules=tuple(module.name for module in recipe.modules),
-        registries=_registries(foundry, family, ledger), package=package.get("href", "unknown"),
-        package_url=package.get("url", ""), package_license=package.get("license", "unknown"),
-        content_sha256=package.get("content_sha256", "unknown"), fingerprint=_fingerprint(foundry, family),
-        base=f"{base.get('name', 'unknown')}@{base.get('digest', '')}",
+        registries=_registries(foundry, family, ledger), package=package.href,
+        package_url=package.url, package_license=package.license,
+        content_sha256=package.content_sha256, fingerprint=_fingerprint(foundry, family),
+        base=f"{base.name}@{base.digest}",
         busybox=busybox if "busybox" in family["base"] else "",
         sources=tuple(sorted(source_archives.archives(foundry, ledger.driver, ledger))),
         unbuilt=tuple(_unbuilt(foundry, ledger)), loading_order=recipe.loading_order,
         firmware="firmware" in family.data,
-        further=tuple((one["href"], one["content_sha256"]) for _, one in sorted(package.get("further", {}).items())),
-        left_out=tuple(HostSideEffect(one["kind"], one["where"], one["text"]) for one in package.get("node", ())),
-        remarks=tuple(package.get("dkms", {}).get("remarks", ())),
+        further=tuple((one.href, one.content_sha256) for _, one in sorted(package.further.items())),
+        left_out=package.node,
+        remarks=package.dkms.remarks if package.dkms is not None else (),
     )
 
 

@@ -10,6 +10,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.markdown import cell, code, words
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from foundry.base.versions import version_key
+from foundry.formats.packages.sideeffect import HostSideEffect
 from foundry.plan.ledger import Ledger
 from foundry.plan.rows import Row
 
@@ -24,15 +25,6 @@ class Unbuilt:
     releases: tuple[str, ...]
     why: str
     published: bool  # an image of an earlier state is there
-
-
-@dataclass(frozen=True)
-class HostSideEffect:
-    """Something that the package's scripts would do on a node and an image can't: its kind, where it is, the line."""
-
-    kind: str
-    where: str
-    text: str
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, sha256_file
 from foundry.base.versions import version_key
 from foundry.config.family import Family
+from foundry.config.locks import LockedPackage, MainPackage
 from foundry.config.patches import Patch, applying
 from foundry.config.recipe import BUILD_SCRIPT
 from foundry.driver import fetch, source
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 
 DRIVER, BUSYBOX = "driver", "busybox"
 LOG = "sources.log"
-# Of a package in the lock, what an archive tells of it.
-_OF_PACKAGE = ("name", "href", "url", "content_sha256", "build_time", "license")
 _FORM = 1  # of the archives: another number makes them anew
 
 
@@ -97,13 +97,13 @@ def _make_driver(foundry: Foundry, driver: str, ledger: Ledger) -> Path:
             fetch.fetch(foundry, driver, family)
         source.source(foundry, driver, family)
     package = _package(foundry, driver, family)
-    dest = ledger_file(foundry, driver).with_name(asset_name(package["name"], driver))
+    dest = ledger_file(foundry, driver).with_name(asset_name(package.name, driver))
     write_corresponding_source(dest, CorrespondingSource(
-        title=family["title"], driver=driver, package_name=package["name"], package_url=package["url"],
-        package_sha256=package["content_sha256"], package_license=package["license"],
+        title=family["title"], driver=driver, package_name=package.name, package_url=package.url,
+        package_sha256=package.content_sha256, package_license=package.license,
         tree=foundry.source_folder(driver) / source.TREE, series=_series(foundry, ledger, family),
         files=build_files(foundry.root, family["containerfile"], family["licenses"]),
-        recipe=foundry.config.recipe(family, driver), toolkits=_toolkits(ledger), mtime=package["build_time"],
+        recipe=foundry.config.recipe(family, driver), toolkits=_toolkits(ledger), mtime=package.build_time,
     ), dest.with_name(LOG))
     return dest
 
@@ -119,21 +119,21 @@ def _make_busybox(foundry: Foundry, driver: str) -> Path:
 def keys(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, str]:
     """What each archive depends on, hashed; empty where nothing is published or locked."""
     family = foundry.states.plan.families[driver]
-    lock = foundry.config.locks[family.name]
-    package, base = lock["packages"].get(driver), lock.get("base")
+    lock = foundry.config.locks.of(family.name)
+    package, base = lock.packages.get(driver), lock.base
     if not ledger.rows or package is None or base is None:
         return {}
     recipe = foundry.config.recipe(family, driver)
     files = [BUILD_SCRIPT, family["containerfile"], *family["licenses"]]
-    plain = {name: value for name, value in package.items() if name in _OF_PACKAGE}
+    plain = {field.name: getattr(package, field.name) for field in fields(LockedPackage)}
     rows = [[row.kernel, _patches_of(row), row.toolkit] for row in ledger.sorted_rows()]
     found = {DRIVER: _hash([
         _FORM, driver, plain, rows, {name: foundry.states.hashes.get(name) for name in files},
         modules_hash(recipe), made_hash(recipe), family.data.get("strip", "debug"), family["title"],
     ])}
-    busybox = base.get("busybox")
+    busybox = base.busybox
     if busybox is not None:
-        found[BUSYBOX] = _hash([_FORM, busybox["version"], busybox["source"], busybox.get("source_backup", "")])
+        found[BUSYBOX] = _hash([_FORM, busybox.version, busybox.source, busybox.source_backup])
     return found
 
 
@@ -173,13 +173,12 @@ def _toolkits(ledger: Ledger) -> dict[str, str]:
     return {row.kernel: row.toolkit for row in ledger.rows.values()}
 
 
-def _package(foundry: Foundry, driver: str, family: Family) -> Mapping[str, Any]:
-    package = foundry.config.locks[family.name]["packages"].get(driver)
+def _package(foundry: Foundry, driver: str, family: Family) -> MainPackage:
+    package = foundry.config.locks.of(family.name).packages.get(driver)
     if package is None:
         raise FoundryError(f"the package of {driver} is not locked", reason="not-fetched",
                            hint=f"run `doit build:{driver}`")
-    found: Mapping[str, Any] = package
-    return found
+    return package
 
 
 def _hash(value: object) -> str:

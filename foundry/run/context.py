@@ -65,8 +65,7 @@ class Foundry:
 
     def content_sha256(self, cell: Cell) -> str:
         """The hash of the content of the driver's package, as locked."""
-        found: str = self.config.locks[cell.family.name]["packages"][cell.driver]["content_sha256"]
-        return found
+        return self.config.locks.of(cell.family.name).packages[cell.driver].content_sha256
 
     def source_folder(self, driver: str) -> Path:
         """The driver's source folder, absolute."""

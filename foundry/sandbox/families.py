@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from foundry.base.filelock import locked
 from foundry.base.files import pretty_json, read_json, remove_tree, scratch, sha256_file, write_atomic
 from foundry.base.process import run
 from foundry.base.versions import in_range, kernel_version, version_key
+from foundry.config.locks import Base, Lock, MainPackage
 from foundry.formats.packages import rpm
 from foundry.plan.locks import merged_base
 from foundry.podman.engine import Engine
@@ -37,7 +39,8 @@ def make_families(sandbox: Sandbox, wanted: Mapping[str, Mapping[str, Any]], log
     sandbox.up(log)
     with locked(sandbox.folder / "lock"):
         known = sandbox.results()
-        Families(sandbox, wanted).make(known["archive"]["base"], known["releases"]["catalogue"], log.absolute())
+        base = Base.from_document(known["archive"]["base"])
+        Families(sandbox, wanted).make(base, known["releases"]["catalogue"], log.absolute())
 
 
 class Families:
@@ -47,10 +50,10 @@ class Families:
         self.sandbox, self.wanted = sandbox, wanted
         self.folder = sandbox.folder / "families"
 
-    def make(self, base: Mapping[str, Any], catalogue: list[Mapping[str, Any]], log: Path) -> None:
+    def make(self, base: Base, catalogue: list[Mapping[str, Any]], log: Path) -> None:
         """Make what is missing; write the families' locks and the matrix file below the sandbox's output.
 
-        `base` is the sandbox's own base as in a lock. Raises OutsideError and FoundryError.
+        `base` is the sandbox's own. Raises OutsideError and FoundryError.
         """
         matrix = []
         for name, want in self.wanted.items():
@@ -141,17 +144,16 @@ class Families:
 
     # -- bases and locks -------------------------------------------------------
 
-    def _base(self, name: str, base: Mapping[str, Any], log: Path) -> Mapping[str, Any]:
-        """A base of the family's own, made of the sandbox's; the `base` of a lock, without BusyBox's facts."""
+    def _base(self, name: str, base: Base, log: Path) -> Base:
+        """A base of the family's own, made of the sandbox's, without BusyBox's facts."""
         recipe = self.sandbox.project / "container/sandbox/Containerfile.minimal"
         result = self.sandbox.made.part(
-            f"base {name}", [sha256_file(recipe), base["digest"]], lambda: self._build_base(name, base, recipe, log))
-        made: Mapping[str, Any] = result["base"]
-        return made
+            f"base {name}", [sha256_file(recipe), base.digest], lambda: self._build_base(name, base, recipe, log))
+        return Base.from_document(result["base"])
 
-    def _build_base(self, name: str, base: Mapping[str, Any], recipe: Path, log: Path) -> dict[str, Any]:
+    def _build_base(self, name: str, base: Base, recipe: Path, log: Path) -> dict[str, Any]:
         sandbox = self.sandbox
-        reference = f"{str(base['name']).rpartition(':')[0]}@{base['digest']}"
+        reference = f"{base.name.rpartition(':')[0]}@{base.digest}"
         with self._store() as store, scratch(sandbox.work, "base") as context:
             if not store.engine.has_image(reference):
                 store.engine.pull(reference, log=log)
@@ -161,7 +163,7 @@ class Families:
             )
             pushed = store.push("own-base", name, log=log)
         return {
-            "base": {"name": f"{REGISTRY}/{name}", "digest": pushed.partition("@")[2], "created": base["created"]},
+            "base": {"name": f"{REGISTRY}/{name}", "digest": pushed.partition("@")[2], "created": base.created},
             "images": [pushed],
         }
 
@@ -175,20 +177,20 @@ class Families:
         finally:
             remove_tree(self.sandbox.work)
 
-    def _lock(self, name: str, version: str, base: Mapping[str, Any], packages: Mapping[str, Any]) -> None:
+    def _lock(self, name: str, version: str, base: Base, packages: Mapping[str, Any]) -> None:
         """The base, and of packages that nobody signs their hashes, beside what fetching found out of the same ones."""
         path = self.sandbox.output / "locks" / f"{name}.json"
-        document = read_json(path) or {"schema": 1, "packages": {}}
-        document["base"] = merged_base(document.get("base", {}), base)
+        lock = Lock.from_document(read_json(path) or {"packages": {}})
+        lock = replace(lock, base=merged_base(lock.base, base))
         if packages:
             main, *further = sorted(packages, key=len)
-            known = document["packages"].get(version, {})
-            entry = {**packages[main], "further": {
-                one.removeprefix(f"{main}-"): packages[one] for one in further}}
-            same = all(known.get(field) == value for field, value in entry.items())
-            document["packages"][version] = known if same else entry
-        if not path.exists() or path.read_bytes() != pretty_json(document):
-            write_atomic(path, pretty_json(document))
+            package = MainPackage.from_document({
+                **packages[main], "further": {one.removeprefix(f"{main}-"): packages[one] for one in further}})
+            known = lock.packages.get(version)
+            if known is None or package != replace(known, variables={}, dkms=None, node=()):
+                lock = lock.with_package(version, package)
+        if not path.exists() or path.read_bytes() != lock.to_bytes():
+            write_atomic(path, lock.to_bytes())
 
 
 def _filled(text: str, facts: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from foundry.base.files import pretty_json, read_json, remove_tree, scratch, sha
 from foundry.base.names import OCI_ARCH
 from foundry.base.process import stop_all
 from foundry.base.versions import version_key
+from foundry.config.locks import Base, Lock
 from foundry.plan.catalogue import catalogue_bytes
 from foundry.plan.locks import merged_base
 from foundry.podman.engine import Engine
@@ -217,9 +218,9 @@ class Sandbox:
         _write_if_new(self.output / "keys/neuron.asc", (self.folder / repository["key_file"]).read_bytes())
         _write_if_new(self.output / "keys/neuron.fingerprint", f"{repository['fingerprint']}\n".encode())
         lock = self.output / "locks/neuron.json"
-        document = read_json(lock) or {"schema": 1, "packages": {}}
-        base = merged_base(document.get("base", {}), known["archive"]["base"])
-        _write_if_new(lock, pretty_json({**document, "base": base}))
+        now = Lock.from_document(read_json(lock) or {"packages": {}})
+        base = merged_base(now.base, Base.from_document(known["archive"]["base"]))
+        _write_if_new(lock, replace(now, base=base).to_bytes())
         arch = OCI_ARCH[self.arch]
         graph = [{"version": one["version"], "arch": arch, "payload": one["payload"]} for one in catalogue]
         _write_if_new(self.daemons.releases, pretty_json(graph))

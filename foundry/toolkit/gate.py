@@ -9,7 +9,8 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import scratch
 from foundry.cell.compile import EXPORTS
 from foundry.cell.compile_command import CONFINED, Places, compile_arguments
-from foundry.config.recipe import BUILD_SCRIPT, Module, Recipe
+from foundry.config.module import Module
+from foundry.config.recipe import BUILD_SCRIPT, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from foundry.run.context import Foundry
 
 HELLO = "container/driver-toolkit/hello"
-_RECIPE = Recipe((Module("hello", "hello.ko"),))
+_RECIPE = Recipe((Module("hello", "hello.ko", ""),))
 _HINT = "nobody could build with it: read the log; is everything of the recipe (config/toolkits/) for this kernel?"
 
 

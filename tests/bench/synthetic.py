@@ -95,14 +95,14 @@ def _lock(drivers: Sequence[str]) -> dict[str, Any]:
 
 def _fill_source(one: Foundry, driver: str) -> None:
     family, folder = one.states.plan.families[driver], one.source_folder(driver)
-    locked = one.config.locks[family.name]["packages"][driver]
+    locked = one.config.locks.of(family.name).packages[driver]
     (folder / source.TREE).mkdir(parents=True)
     (folder / _PACKAGE).write_bytes(driver.encode().ljust(_PACKAGE_BYTES))
     (folder / source.TAR).write_bytes(driver.encode().ljust(_TAR_BYTES))
-    common = {"driver": driver, "family": family.name, "content_sha256": locked["content_sha256"]}
+    common = {"driver": driver, "family": family.name, "content_sha256": locked.content_sha256}
     _record(one, folder, "fetch", {
         **common, "inputs": {}, "outputs": output_facts(folder, [_PACKAGE]),
-        "key": one.states.fetch_key(driver, family), "file_sha256": "0" * 64, "url": locked["url"],
+        "key": one.states.fetch_key(driver, family), "file_sha256": "0" * 64, "url": locked.url,
         "signature": {"fingerprint": family["signing"]["fingerprint"], "created": 1747693633},
     })
     package = str(one.states.source_folder(driver) / _PACKAGE)

@@ -32,18 +32,18 @@ def modified_source(foundry: Foundry) -> CorrespondingSource:
     """The archive's facts, for all cells of the driver."""
     cells = [state.cell for state in foundry.states.cells.values() if state.cell.driver == DRIVER]
     family = cells[0].family
-    package = foundry.config.locks[family.name]["packages"][DRIVER]
+    package = foundry.config.locks.of(family.name).packages[DRIVER]
     series: dict[tuple[Patch, ...], list[str]] = {}
     for cell in cells:
         series.setdefault(applying(family.patches, DRIVER, cell.kernel), []).append(cell.kernel)
     return CorrespondingSource(
-        title=family["title"], driver=DRIVER, package_name=package["name"], package_url=package["url"],
-        package_sha256=package["content_sha256"], package_license=package["license"],
+        title=family["title"], driver=DRIVER, package_name=package.name, package_url=package.url,
+        package_sha256=package.content_sha256, package_license=package.license,
         tree=foundry.source_folder(DRIVER) / "tree",
         series=tuple(Series(tuple(kernels), patches) for patches, kernels in series.items()),
         files=build_files(foundry.root, family["containerfile"], family["licenses"]),
         recipe=foundry.config.recipe(family, DRIVER),
-        toolkits={cell.kernel: cell.toolkit for cell in cells}, mtime=package["build_time"],
+        toolkits={cell.kernel: cell.toolkit for cell in cells}, mtime=package.build_time,
     )
 
 

@@ -51,7 +51,7 @@ class Shard:
     def row(self, name: str, **changes: Any) -> dict[str, Any]:
         state = self.foundry.states.cells[name]
         assert state.key is not None
-        lock = self.foundry.config.locks["neuron"]["packages"][DRIVER]["content_sha256"]
+        lock = self.foundry.config.locks.of("neuron").packages[DRIVER].content_sha256
         return {
             "kernel": state.cell.kernel, "arch": "x86_64", "key": state.key.key, "key_inputs": dict(state.key.parts),
             "digest": self.image(name), "tags": list(publish.tags(self.foundry, state.cell)),

@@ -10,10 +10,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from foundry.config.locks import Base, BusyBox
 from foundry.plan.locks import merged_base
 from tests.harness.clone import Clone
 from tests.harness.front import Asked, Fault, pass_on, says, send
@@ -441,11 +443,12 @@ def program(*versions: str) -> bytes:
 
 
 def test_the_checksums_of_sources_stay_with_their_sources() -> None:
-    old = {"name": "a", "digest": "sha256:1", "created": "x", "busybox": {
-        "version": "1", "source": "s", "source_backup": "b", "sha256": {"s": "0", "b": "1"}}}
-    new = {"name": "a", "digest": "sha256:2", "created": "y", "busybox": {"version": "2", "source": "s"}}
-    assert merged_base(old, new)["busybox"] == {"version": "2", "source": "s", "sha256": {"s": "0"}}
-    assert "busybox" not in merged_base(old, {name: new[name] for name in ("name", "digest", "created")})
+    old = Base("a", "sha256:1", "x", BusyBox("1", "s", "b", {"s": "0", "b": "1"}))
+    new = Base("a", "sha256:2", "y", BusyBox("2", "s"))
+    assert merged_base(old, new).busybox == BusyBox("2", "s", sha256={"s": "0"})
+    assert merged_base(old, replace(new, busybox=None)).busybox is None
+    assert merged_base(old, replace(new, busybox=None, digest=old.digest)).busybox == old.busybox
+    assert merged_base(None, new) == new
 
 
 def test_a_registry_that_is_down(tmp_path: Path) -> None:

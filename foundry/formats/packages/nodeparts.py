@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from foundry.formats.packages.sideeffect import HostSideEffect
 
 _LONGEST = 200  # characters of a line that are shown
 _MOST = 40  # parts of a package
@@ -40,19 +41,6 @@ _LINES = (
 _HARMLESS = re.compile(
     r"^\s*(?:#|if\b|elif\b|\[|command -v|which\b|echo\s+[\"'][^\"'>=]*[\"']\s*$|printf\s+[\"'][^>]*$)"
 )
-
-
-@dataclass(frozen=True)
-class HostSideEffect:
-    """One thing: what kind, where it stands in the package, and the line (empty for a file of the package)."""
-
-    kind: str
-    where: str
-    text: str
-
-    def as_data(self) -> dict[str, str]:
-        """For records and locks."""
-        return {"kind": self.kind, "where": self.where, "text": self.text}
 
 
 def find_parts(

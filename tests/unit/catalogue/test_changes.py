@@ -8,6 +8,7 @@ import pytest
 
 from foundry.catalogue.changes import Content, make_news, message, section, title
 from foundry.config.load import Config, load_config
+from foundry.config.locks import Lock
 from foundry.config.profile import Profile
 from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD, ROOT, Checkout, entry
 
@@ -43,7 +44,7 @@ def everything() -> tuple[Content, Content]:
     locks["packages"] = {**LOCK["packages"], "2.22.2.0": {**LOCK["packages"]["2.22.2.0"], "content_sha256": "8" * 64}}
     locks["packages"]["2.29.0.0"] = LOCK["packages"]["2.28.0.0"]
     del locks["packages"]["2.16.7.0"]
-    return Content(CATALOGUE, {FILE: LOCK}), Content(new, {FILE: locks})
+    return Content(CATALOGUE, {FILE: Lock.from_document(LOCK)}), Content(new, {FILE: Lock.from_document(locks)})
 
 
 def test_the_text_is_as_it_was(read: Config) -> None:
@@ -73,7 +74,7 @@ def test_other_titles(read: Config) -> None:
     assert title(make_news(read, Content(CATALOGUE), Content(changed))) == "Update driver toolkits: 1 changed entry"
     gone = make_news(read, Content(CATALOGUE), Content(CATALOGUE[1:]))
     assert title(gone) == "Update driver toolkits: 1 release less"
-    same = Content(CATALOGUE, {FILE: LOCK})
+    same = Content(CATALOGUE, {FILE: Lock.from_document(LOCK)})
     assert title(make_news(read, Content(CATALOGUE), same)) == "Update locks: neuron"
     news = make_news(read, same, same)
     assert title(news) == "Update driver toolkits: the same in another form"
@@ -81,7 +82,8 @@ def test_other_titles(read: Config) -> None:
 
 
 def test_nothing_was_there_before(read: Config) -> None:
-    news = make_news(read, Content(faulty=("driver-toolkit/driver-toolkit.json",)), Content(CATALOGUE, {FILE: LOCK}))
+    now = Content(CATALOGUE, {FILE: Lock.from_document(LOCK)})
+    news = make_news(read, Content(faulty=("driver-toolkit/driver-toolkit.json",)), now)
     text = section(news, ROOM)
     assert "`driver-toolkit/driver-toolkit.json` is faulty in the default branch" in text
     assert len(news.cells) == 3

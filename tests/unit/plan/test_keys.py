@@ -9,8 +9,9 @@ import pytest
 
 from foundry.base.files import pretty_json
 from foundry.config.load import load_config
+from foundry.config.module import Module
 from foundry.config.profile import Profile
-from foundry.config.recipe import Module, Recipe
+from foundry.config.recipe import Recipe
 from foundry.plan.keys import CellKey, FileHashes, cell_key, changed_parts, made_hash, modules_hash
 from foundry.plan.state import States
 from tests.harness.checkout import LOCK, OLD, ROOT, Checkout
@@ -85,7 +86,7 @@ def test_what_moves_a_key(
 
 
 def test_the_loading_order_moves_what_stands_for_the_modules() -> None:
-    one, two = Module("one", "one.ko"), Module("two", "two.ko")
+    one, two = Module("one", "one.ko", ""), Module("two", "two.ko", "")
     recipes = Recipe((one, two)), Recipe((one, two), loading_order=("two", "one"))
     assert len({modules_hash(recipe) for recipe in recipes}) == 2
     assert len({made_hash(recipe) for recipe in recipes}) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from foundry.base.records import output_facts, write_record
 from foundry.config.family import Family
 from foundry.config.load import load_config
+from foundry.config.locks import MainPackage
 from foundry.config.profile import Profile
 from foundry.config.recipe import recipe_of
 from foundry.plan.keys import CellKey, FileHashes, HashSnapshot, changed_parts, made_hash, part_words
@@ -219,12 +221,14 @@ def test_what_is_read_in_a_package_counts_where_make_has_it() -> None:
     data = {"source": {"root": "src"}, "make": {"arguments": ["SHA={sha}"]}, "modules": [{"name": "a", "file": "a.ko"}]}
     family = Family("plain", data, ())
 
-    def hashed(package: dict[str, Any]) -> str:
-        return made_hash(recipe_of(family, "1.0", package))
+    package = MainPackage.from_document(PACKAGE)
 
-    first, second = (hashed({"variables": {"sha": sha}}) for sha in ("a", "b"))
+    def hashed(**changes: Any) -> str:
+        return made_hash(recipe_of(family, "1.0", replace(package, **changes)))
+
+    first, second = (hashed(variables={"sha": sha}) for sha in ("a", "b"))
     assert first != second
-    assert hashed({}) == hashed({"url": "https://elsewhere.test"})
+    assert hashed() == hashed(url="https://elsewhere.test")
 
 
 def test_words_for_parts() -> None:

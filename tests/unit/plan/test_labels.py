@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from foundry.base.errors import FoundryError
 from foundry.config.load import load_config
+from foundry.config.locks import Base, MainPackage
 from foundry.config.profile import Profile
 from foundry.plan.cells import make_plan
 from foundry.plan.labels import created, make_labels
 from tests.harness.checkout import LOCK, OLD, Checkout
 
-BASE = {"created": "2025-01-02T03:04:05Z"}  # 1735787045
+PACKAGE = MainPackage.from_document(LOCK["packages"]["2.22.2.0"])
+BASE = replace(Base.from_document(LOCK["base"]), created="2025-01-02T03:04:05Z")  # 1735787045
 FAMILY = "config/drivers/neuron.yaml"
 
 
 @pytest.mark.parametrize("built, wanted", [(1, 1735787045), (1735787045, 1735787045), (1735787046, 1735787046)])
 def test_the_newest_of_package_and_base(built: int, wanted: int) -> None:
-    assert created({"build_time": built}, BASE) == wanted
+    assert created(replace(PACKAGE, build_time=built), BASE) == wanted
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2025-02-30T00:00:00Z", "0001-01-01"])
 def test_a_time_that_there_is_not(text: str) -> None:
     with pytest.raises(FoundryError) as caught:
-        created({"build_time": 1}, {"created": text})
+        created(PACKAGE, replace(BASE, created=text))
     assert caught.value.reason == "lock-unreadable"
 
 
@@ -34,8 +37,8 @@ def labels(
 ) -> dict[str, str]:
     config = load_config(checkout.root, Profile("local", "test"))
     cell = make_plan(config).cells[0]
-    whole = {**LOCK["packages"]["2.22.2.0"], **(package or {})}
-    return make_labels(cell, whole, LOCK["base"] if base is None else base, config.settings)
+    whole = replace(PACKAGE, **(package or {}))
+    return make_labels(cell, whole, Base.from_document(base or LOCK["base"]), config.settings)
 
 
 def test_facts_fill_the_labels(checkout: Checkout) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.config.family import Family
+from foundry.config.locks import BusyBox
 from foundry.plan.keys import CellKey
 from foundry.release import busybox_archive
 from foundry.release.busybox import BusyBoxSource, fetch_busybox
@@ -179,7 +180,8 @@ class Fetching:
         found = fetch_busybox(foundry, family, self.dest, self.log, first_wait=0.01)
         assert digest(found.path.read_bytes()) == found.sha256
         assert [path.name for path in self.dest.iterdir()] == [found.path.name]
-        assert foundry.config.locks["neuron"]["base"]["busybox"] == self.locked()
+        base = foundry.config.locks.of("neuron").base
+        assert base is not None and base.busybox == BusyBox(**self.locked())
         return found, foundry.journal.warnings
 
     def refused(self) -> FoundryError:
@@ -316,8 +318,9 @@ def test_the_lock_changes_meanwhile(fetching: Fetching) -> None:
 def test_a_lock_that_does_not_say_enough(fetching: Fetching) -> None:
     fetching.lock(version="../1")
     assert fetching.refused().reason == "busybox-unknown"
+    base = {name: value for name, value in LOCK["base"].items() if name != "busybox"}
+    fetching.checkout.write("config/locks/neuron.json", {**LOCK, "base": base})
     foundry, family = fetching.open()
-    del foundry.config.locks["neuron"]["base"]["busybox"]
     with pytest.raises(FoundryError, match="does not say which BusyBox"):
         fetch_busybox(foundry, family, fetching.dest, fetching.log)
 

@@ -19,8 +19,9 @@ import pytest
 from foundry.base.errors import FoundryError
 from foundry.base.files import pretty_json
 from foundry.config import patches
+from foundry.config.module import Module
 from foundry.config.patches import Edit, Patch
-from foundry.config.recipe import KBUILD, Module, Recipe
+from foundry.config.recipe import KBUILD, Recipe
 from foundry.driver.source import make_read_only, tree_sha256
 from foundry.formats.trees.sourcetar import Entry, tree_entries, write_tar
 from foundry.release.corresponding_source import (
@@ -36,7 +37,7 @@ TIME = 1_747_693_633
 TOP = "aws-neuronx-dkms-2.28.0.0-modified-source"
 OLD, MIDDLE, NEW = "6.1.0-9-cloud-amd64", "6.10.11-cloud-amd64", "6.12.117+deb12-cloud-amd64"
 
-RECIPE = Recipe((Module("neuron", "neuron.ko"),), (*KBUILD, "V=1", "EXTRA=$(x) `y`"))
+RECIPE = Recipe((Module("neuron", "neuron.ko", ""),), (*KBUILD, "V=1", "EXTRA=$(x) `y`"))
 DTK = "quay.io/dtk@sha256:"
 
 FIRST = Patch("no-llseek", "Linux 6.12 no longer\nhas  no_llseek", "*", ">=6.12", "*", (
