@@ -11,9 +11,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from foundry.base.versions import version_key
+from foundry.config.catalogue import CatalogueEntry, Place
 from foundry.config.load import Config
 from foundry.config.locks import Base, Lock
-from foundry.plan.catalogue import Entry, Place, by_place
+from foundry.plan.catalogue import by_place
 from foundry.plan.cells import Cell, make_plan
 
 _DIGITS = 12  # of a digest
@@ -30,7 +31,7 @@ _FIELDS = ("dtk", "kernel", "rt_kernel", "rhel", "stream", "payload", "node_kern
 class Content:
     """Catalogue and locks (by the file's path) at one time; `faulty` are the files that say nothing."""
 
-    entries: Sequence[Entry] = ()
+    entries: Sequence[CatalogueEntry] = ()
     locks: Mapping[str, Lock] = field(default_factory=dict)
     faulty: Sequence[str] = ()
 
@@ -39,12 +40,12 @@ class Content:
 class News:
     """What differs, in the order of the text; `changed` and `locks` in words."""
 
-    added: tuple[Entry, ...]
-    gone: tuple[Entry, ...]
+    added: tuple[CatalogueEntry, ...]
+    gone: tuple[CatalogueEntry, ...]
     changed: tuple[str, ...]
     kernels: tuple[tuple[str, str], ...]  # and architecture
     cells: tuple[Cell, ...]
-    mismatches: tuple[Entry, ...]
+    mismatches: tuple[CatalogueEntry, ...]
     locks: tuple[tuple[str, str], ...]  # family, what
     faulty: tuple[str, ...] = ()
 
@@ -63,14 +64,14 @@ def make_news(config: Config, old: Content, new: Content) -> News:
     before, after = by_place(old.entries), by_place(new.entries)
     both = sorted(before.keys() & after.keys(), key=_place_key)
     cells = {(cell.driver, cell.kernel, cell.arch) for cell in _cells(config, old.entries)}
-    known = {_mismatch(entry) for entry in old.entries if entry.get("mismatch")}
+    known = {_mismatch(entry) for entry in old.entries if entry.mismatch}
     return News(
         _sorted(entry for place, entries in after.items() if place not in before for entry in entries),
         _sorted(entry for place, entries in before.items() if place not in after for entry in entries),
         tuple(line for place in both for line in _changes(place, before[place], after[place])),
         tuple(sorted(_kernels(new.entries) - _kernels(old.entries), key=lambda pair: (version_key(pair[0]), pair))),
         tuple(cell for cell in _cells(config, new.entries) if (cell.driver, cell.kernel, cell.arch) not in cells),
-        _sorted(entry for entry in new.entries if entry.get("mismatch") and _mismatch(entry) not in known),
+        _sorted(entry for entry in new.entries if entry.mismatch and _mismatch(entry) not in known),
         tuple((PurePosixPath(file).stem, line) for file, lock in sorted(new.locks.items())
               for line in _lock_changes(old.locks.get(file, Lock()), lock)),
         tuple(old.faulty),
@@ -82,8 +83,8 @@ def make_news(config: Config, old: Content, new: Content) -> News:
 
 def title(news: News) -> str:
     """The subject of the commit and the title of the pull request."""
-    versions = list(dict.fromkeys(str(entry["version"]) for entry in news.added))
-    gone = len({entry["version"] for entry in news.gone})
+    versions = list(dict.fromkeys(entry.version for entry in news.added))
+    gone = len({entry.version for entry in news.gone})
     if versions:
         names = f"Update driver toolkits: {', '.join(_plain(version) for version in versions)}"
         if len(versions) <= _FEW and len(names) <= _SUBJECT:
@@ -135,10 +136,10 @@ def _rendered(news: News, blocks: Iterable[_Block], most: int) -> str:
 def _numbers(news: News) -> list[str]:
     """The catalogue in numbers; a line each."""
     counts = (
-        (len({(entry["version"], entry["arch"]) for entry in news.added}), "new release", "new releases"),
+        (len({entry.place for entry in news.added}), "new release", "new releases"),
         (len(news.kernels), "new kernel", "new kernels"), (len(news.cells), "new cell", "new cells"),
         (len(news.changed), "changed entry", "changed entries"),
-        (len({(entry["version"], entry["arch"]) for entry in news.gone}), "release gone", "releases gone"),
+        (len({entry.place for entry in news.gone}), "release gone", "releases gone"),
         (len(news.mismatches), "new mismatch", "new mismatches"),
         (len(news.locks), "change of locks", "changes of locks"),
     )
@@ -159,17 +160,17 @@ def _blocks(news: News) -> list[_Block]:
         _Block("Changed entries", (), tuple(f"- {line}" for line in news.changed)),
         _Block("Releases gone", table, tuple(map(_row, news.gone))),
         _Block("Mismatches", ("Toolkits for another kernel than the nodes have; not built unless forced.", ""), tuple(
-            f"- {_name(entry)}: the toolkit is for `{_plain(entry.get('kernel', 'an unknown kernel'))}`,"
-            f" the nodes have `{_plain(entry.get('node_kernel', 'another kernel'))}`" for entry in news.mismatches)),
+            f"- {_name(entry)}: the toolkit is for `{_plain(entry.kernel or 'an unknown kernel')}`,"
+            f" the nodes have `{_plain(entry.node_kernel or 'another kernel')}`" for entry in news.mismatches)),
         _Block("Locks", (), tuple(f"- `{_plain(family)}`: {line}" for family, line in news.locks)),
     ]
     return [block for block in blocks if block.rows]
 
 
-def _row(entry: Entry) -> str:
-    kernel = f"`{_plain(entry['kernel'])}`" if "kernel" in entry else "not known yet"
-    stream = f" (`{_plain(entry['stream'])}`)" if "stream" in entry else ""
-    return f"| {_plain(entry['version'])}{stream} | {entry['arch']} | {kernel} | `{_short(entry['dtk'])}` |"
+def _row(entry: CatalogueEntry) -> str:
+    kernel = f"`{_plain(entry.kernel)}`" if entry.kernel else "not known yet"
+    stream = f" (`{_plain(entry.stream)}`)" if entry.stream else ""
+    return f"| {_plain(entry.version)}{stream} | {entry.arch} | {kernel} | `{_short(entry.dtk)}` |"
 
 
 def _cell_row(cell: Cell) -> str:
@@ -181,33 +182,33 @@ def _cell_row(cell: Cell) -> str:
 # -- what differs --------------------------------------------------------------------
 
 
-def _cells(config: Config, entries: Sequence[Entry]) -> tuple[Cell, ...]:
+def _cells(config: Config, entries: Sequence[CatalogueEntry]) -> tuple[Cell, ...]:
     return make_plan(replace(config, catalogue=tuple(entries))).cells
 
 
-def _kernels(entries: Iterable[Entry]) -> set[tuple[str, str]]:
-    return {(entry["kernel"], entry["arch"]) for entry in entries if "kernel" in entry}
+def _kernels(entries: Iterable[CatalogueEntry]) -> set[tuple[str, str]]:
+    return {(entry.kernel, entry.arch) for entry in entries if entry.kernel}
 
 
-def _mismatch(entry: Entry) -> tuple[Any, ...]:
-    return entry["version"], entry["arch"], entry.get("kernel"), entry.get("node_kernel")
+def _mismatch(entry: CatalogueEntry) -> tuple[Any, ...]:
+    return *entry.place, entry.kernel, entry.node_kernel
 
 
-def _changes(place: Place, old: Sequence[Entry], new: Sequence[Entry]) -> list[str]:
+def _changes(place: Place, old: Sequence[CatalogueEntry], new: Sequence[CatalogueEntry]) -> list[str]:
     """What is otherwise with a release, as one line; none where nothing is."""
     fields: list[str] = []
     for name in _FIELDS:
         shown = _short if name in ("dtk", "payload") else _plain
         if _values(old, name, str) != _values(new, name, str):
             fields.append(_was(_NAMES.get(name, name), _values(old, name, shown), _values(new, name, shown)))
-    if bool(any(one.get("mismatch") for one in old)) != bool(any(one.get("mismatch") for one in new)):
-        fields.append("it is a mismatch now" if any(one.get("mismatch") for one in new) else "it is no mismatch now")
+    if bool(any(one.mismatch for one in old)) != bool(any(one.mismatch for one in new)):
+        fields.append("it is a mismatch now" if any(one.mismatch for one in new) else "it is no mismatch now")
     return [f"{' '.join(map(_plain, place))}: {'; '.join(fields)}"] if fields else []
 
 
-def _values(entries: Sequence[Entry], name: str, shown: Callable[[Any], str]) -> list[str]:
-    ordered = sorted(entries, key=lambda entry: str(entry.get("stream", "")))
-    return [shown(entry[name]) for entry in ordered if name in entry]
+def _values(entries: Sequence[CatalogueEntry], name: str, shown: Callable[[Any], str]) -> list[str]:
+    ordered = sorted(entries, key=lambda entry: entry.stream)
+    return [shown(getattr(entry, name)) for entry in ordered if getattr(entry, name)]
 
 
 def _was(name: str, old: Sequence[str], new: Sequence[str]) -> str:
@@ -248,8 +249,8 @@ def _base_facts(base: Base | None) -> dict[str, str]:
 # -- words ---------------------------------------------------------------------------
 
 
-def _name(entry: Entry) -> str:
-    return f"{_plain(entry['version'])} {entry['arch']}"
+def _name(entry: CatalogueEntry) -> str:
+    return f"{_plain(entry.version)} {entry.arch}"
 
 
 def _short(reference: str) -> str:
@@ -274,5 +275,5 @@ def _place_key(place: Place) -> tuple[Any, ...]:
     return version_key(place[0]), place
 
 
-def _sorted(entries: Iterable[Entry]) -> tuple[Entry, ...]:
-    return tuple(sorted(entries, key=lambda one: (_place_key((one["version"], one["arch"])), one.get("stream", ""))))
+def _sorted(entries: Iterable[CatalogueEntry]) -> tuple[CatalogueEntry, ...]:
+    return tuple(sorted(entries, key=lambda one: (_place_key(one.place), one.stream)))

@@ -11,7 +11,8 @@ from foundry.base.parallel import in_parallel
 from foundry.base.references import parse_reference
 from foundry.base.versions import minor_of, version_key
 from foundry.catalogue.release_lists import Lists
-from foundry.plan.catalogue import Entry, Place, Release, missing, wanted_minors, without_release
+from foundry.config.catalogue import CatalogueEntry, Place
+from foundry.plan.catalogue import Release, missing, wanted_minors, without_release
 from foundry.run.context import Foundry
 
 _SHOWN = 10
@@ -46,7 +47,7 @@ def require_wanted(foundry: Foundry, found: Sequence[Release]) -> None:
         raise ConfigError(faults, hint="is it released? `releases.channels` in config/ says where it is looked for")
 
 
-def lost(foundry: Foundry, entries: Sequence[Entry], found: Sequence[Release], *, allow: bool, file: str
+def lost(foundry: Foundry, entries: Sequence[CatalogueEntry], found: Sequence[Release], *, allow: bool, file: str
          ) -> list[Place]:
     """Releases of wanted minors that are in the entries of a file alone; OutsideError unless they may go."""
     minors = wanted_minors(foundry.config.wants)

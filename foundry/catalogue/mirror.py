@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,8 @@ from foundry.base.names import tag_of
 from foundry.base.parallel import in_parallel
 from foundry.base.references import parse_reference
 from foundry.catalogue.resolve import outside
+from foundry.config.catalogue import CatalogueEntry
 from foundry.formats.openshift.image_references import TOOLKIT
-from foundry.plan.catalogue import Entry
 from foundry.podman.containers import MIRRORED
 from foundry.registry.ecr.places import is_ecr
 from foundry.registry.ecr.repositories import require_repository
@@ -70,7 +69,7 @@ def toolkits_of(foundry: Foundry) -> list[Toolkit]:
     tags: dict[str, list[str]] = defaultdict(list)
     owners: dict[str, str] = {}
     for entry in foundry.config.catalogue:
-        digest = entry["dtk"].rpartition("@")[2]
+        digest = entry.dtk.rpartition("@")[2]
         if digest not in wanted:
             continue
         tag = _tag(entry)
@@ -80,10 +79,9 @@ def toolkits_of(foundry: Foundry) -> list[Toolkit]:
     return [Toolkit(wanted[digest], tuple(dict.fromkeys(names))) for digest, names in tags.items()]
 
 
-def _tag(entry: Entry | Mapping[str, Any]) -> str:
+def _tag(entry: CatalogueEntry) -> str:
     """``<release>-<arch>``; the further toolkits of a payload have the name of their stream at the end."""
-    stream = entry.get("stream", TOOLKIT)
-    return tag_of("-".join([entry["version"], entry["arch"], *([stream] if stream != TOOLKIT else [])]))
+    return tag_of("-".join([*entry.place, *([entry.stream] if entry.stream not in ("", TOOLKIT) else [])]))
 
 
 @dataclass

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import append_to
 from foundry.catalogue.changes import Content, make_news, message, section, title
+from foundry.config.catalogue import CatalogueEntry
 from foundry.config.locks import Lock, parse_lock
 from foundry.github.repository import client, repository, require_token
-from foundry.plan.catalogue import PR_LOG, Entry, log_path, parse_entries
+from foundry.plan.catalogue import PR_LOG, log_path, parse_entries
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
-    from foundry.config.locks import Lock, parse_lock
+    from foundry.config.catalogue import CatalogueEntry
 from foundry.github.pulls import Proposal
 
 BRANCH = "update-driver-toolkit"
@@ -69,17 +70,17 @@ def _words(foundry: Foundry, new: Content, held: Mapping[str, bytes | None]) -> 
 def _content(foundry: Foundry, files: Mapping[str, bytes | None], *, lenient: bool = False) -> Content:
     """What the files say; with `lenient`, faulty ones say nothing, and are named."""
     config, name = foundry.config, foundry.settings["catalogue"]
-    entries: list[Entry] = []
+    entries: tuple[CatalogueEntry, ...] = ()
     locks: dict[str, Lock] = {}
     faulty: list[str] = []
     for file, data in files.items():
         try:
             if data is not None and file == name:
-                entries = list(parse_entries(data, file, config.validation))
+                entries = parse_entries(data, file, config.validation)
             elif data is not None:
                 locks[file] = parse_lock(data, file, config.validation)
         except ConfigError:
             if not lenient:
                 raise
             faulty.append(file)
-    return Content(tuple(entries), locks, tuple(faulty))
+    return Content(entries, locks, tuple(faulty))

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from foundry.base.documents import as_document
 from foundry.base.errors import OutsideError
 from foundry.base.filelock import locked
 from foundry.base.files import append_to, write_atomic
@@ -21,12 +22,10 @@ from foundry.catalogue.find_releases import find_releases, lost, require_wanted
 from foundry.catalogue.reading import Reading
 from foundry.catalogue.release_lists import Lists
 from foundry.catalogue.resolve import CustomToolkits, Resolver
+from foundry.config.catalogue import CatalogueEntry, Place
 from foundry.config.family import Family
-from foundry.config.load import KERNEL_FIELDS
 from foundry.plan.catalogue import (
     Change,
-    Entry,
-    Place,
     Release,
     by_place,
     catalogue_bytes,
@@ -75,8 +74,8 @@ class _Run(Reading):
         ]
         places = {release.place for release in new} | set(gone)
         toolkits = dict.fromkeys(
-            (entry["dtk"], entry["arch"]) for place, rows in known.items() if place not in places
-            for entry in rows if "kernel" not in entry
+            (entry.dtk, entry.arch) for place, rows in known.items() if place not in places
+            for entry in rows if not entry.kernel
         )
         bases = pending_bases(foundry.config, update=update_base)
         resolver = Resolver(foundry, self.policy, self.pen, entries, custom)
@@ -90,7 +89,7 @@ class _Run(Reading):
         self._write(change)
         self._tell(change, len(found))
 
-    def _entries(self) -> list[dict[str, Any]]:
+    def _entries(self) -> tuple[CatalogueEntry, ...]:
         name = self.foundry.settings["catalogue"]
         return read_catalogue(self.foundry.root / name, name, self.foundry.config.validation)
 
@@ -101,7 +100,7 @@ class _Run(Reading):
         with locked(foundry.root / foundry.config.build / ".lock-catalogue"):
             before = self._entries()
             after = changed(before, change)
-            faults = foundry.config.validation.faults("catalogue", after, name)
+            faults = foundry.config.validation.faults("catalogue", [as_document(entry) for entry in after], name)
             if faults:
                 raise OutsideError(f"what was found does not fit into a catalogue: {faults[0].render()}",
                                    reason="releases-malformed", hint="nothing was changed")
@@ -110,19 +109,20 @@ class _Run(Reading):
                 write_atomic(path, data)
         self._warn(by_place(before), change)
 
-    def _warn(self, before: Mapping[Place, Sequence[Entry]], change: Change) -> None:
+    def _warn(self, before: Mapping[Place, Sequence[CatalogueEntry]], change: Change) -> None:
         warn = self.foundry.journal.warn
         for place, entries in change.found.items():
             for old in before.get(place, ()):
-                fit = [entry for entry in entries if old.get("stream") in (None, entry.get("stream"))]
+                fit = [entry for entry in entries if old.stream in ("", entry.stream)]
                 for name in ("dtk", "kernel", "rt_kernel"):
-                    if name in old and fit and old[name] not in [entry.get(name) for entry in fit]:
-                        warn(f"{' '.join(place)}: {name} was {old[name]}, and is {fit[0].get(name, 'gone')}")
+                    was, now = getattr(old, name), [getattr(entry, name) for entry in fit]
+                    if was and fit and was not in now:
+                        warn(f"{' '.join(place)}: {name} was {was}, and is {now[0] or 'gone'}")
             for entry in entries:
-                if entry.get("mismatch"):
-                    warn(f"{' '.join(place)}: the toolkit is for {entry['kernel']}, the nodes have"
-                         f" {entry['node_kernel']}: not built unless FORCE_BUILD is set")
-                if "node_kernel" not in entry:
+                if entry.mismatch:
+                    warn(f"{' '.join(place)}: the toolkit is for {entry.kernel}, the nodes have"
+                         f" {entry.node_kernel}: not built unless FORCE_BUILD is set")
+                if not entry.node_kernel:
                     warn(f"{' '.join(place)}: no node image tells its kernel, so nothing is compared")
         for place in sorted(change.gone):
             warn(f"{' '.join(place)} was taken out: it is no longer to be found")
@@ -131,8 +131,7 @@ class _Run(Reading):
         if not self.foundry.verbosity:
             return
         for release in list(change.found)[:_SHOWN]:
-            kernels = " and ".join(
-                entry[name] for entry in change.found[release] for name in KERNEL_FIELDS if name in entry)
+            kernels = " and ".join(kernel for entry in change.found[release] for kernel in entry.kernels.values())
             print(f"  {' '.join(release)}  {kernels}")
         if len(change.found) > _SHOWN:
             print(f"  and {len(change.found) - _SHOWN} more")

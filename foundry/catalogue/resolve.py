@@ -13,13 +13,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from foundry.base.documents import as_document
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import append_to
 from foundry.base.parallel import Pen
 from foundry.base.records import Record, read_record, write_record
 from foundry.base.references import Reference, parse_reference
+from foundry.config.catalogue import CatalogueEntry
 from foundry.net.transport import RateLimiter, RetryPolicy
-from foundry.plan.catalogue import Entry, Release, log_path
+from foundry.plan.catalogue import Kernels, Release, log_path
 from foundry.registry.client import Registry
 from foundry.run.context import Foundry
 
@@ -30,10 +32,10 @@ _PREFIX = {"toolkit": "", "payload": "payload-", "node": "node-"}
 class CustomToolkits(Protocol):
     """Toolkits that are named in place of the releases' own, by the kernel of the nodes."""
 
-    def entry(self, kernel: str) -> Entry:
-        """What a catalogue's entry says of the toolkit of a kernel. FoundryError ``toolkit-not-published``."""
+    def entry(self, node_entry: CatalogueEntry) -> CatalogueEntry:
+        """The entry with the toolkit of its nodes' kernel. FoundryError ``toolkit-not-published``."""
 
-    def has(self, entries: Sequence[Entry]) -> bool:
+    def has(self, entries: Sequence[CatalogueEntry]) -> bool:
         """Whether the entries name the toolkits that are published for their kernels today."""
 
 
@@ -44,7 +46,7 @@ class Resolver:
     foundry: Foundry
     policy: RetryPolicy
     pen: Pen
-    entries: Iterable[Entry]
+    entries: Iterable[CatalogueEntry]
     custom: CustomToolkits | None = None
     _registries: dict[str, Registry] = field(default_factory=dict)
     _locks: dict[tuple[str, str], threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
@@ -52,9 +54,9 @@ class Resolver:
 
     def __post_init__(self) -> None:
         # What was written by hand, without the payload that it is from, is read once more.
-        known = [entry for entry in self.entries if "kernel" in entry and "payload" in entry]
-        self._known = {(_digest(entry["dtk"]), entry["arch"]): entry for entry in known}
-        self._names = {(entry["version"], entry["arch"], _digest(entry["dtk"])): entry["dtk"] for entry in self.entries}
+        known = [entry for entry in self.entries if entry.kernel and entry.payload]
+        self._known = {(_digest(entry.dtk), entry.arch): as_document(entry) for entry in known}
+        self._names = {(*entry.place, _digest(entry.dtk)): entry.dtk for entry in self.entries}
 
     @property
     def folder(self) -> Path:
@@ -66,7 +68,7 @@ class Resolver:
         """What was asked in vain."""
         return self.foundry.root / log_path(self.foundry.config)
 
-    def release(self, release: Release) -> list[Entry]:
+    def release(self, release: Release) -> list[CatalogueEntry]:
         """The entries of a release, one for each of its toolkits. Raises OutsideError that begins with its name."""
         try:
             streams = self._payload(release)
@@ -74,7 +76,7 @@ class Resolver:
         except FoundryError as error:
             raise outside(error, f"{release}: ", self.log) from error
 
-    def kernels(self, release: Release) -> list[Entry]:
+    def kernels(self, release: Release) -> list[CatalogueEntry]:
         """The kernels of a release's nodes, as the kernel list has them. Raises OutsideError that begins with its name.
 
         A node image that does not tell its kernel is an error: nobody could say what is missing.
@@ -86,8 +88,8 @@ class Resolver:
         except FoundryError as error:
             raise outside(error, f"{release}: ", self.log) from error
 
-    def toolkit(self, place: tuple[str, str]) -> Entry:
-        """The kernels of a toolkit by reference and architecture, as an entry has them; errors as of `release`."""
+    def toolkit(self, place: tuple[str, str]) -> Kernels:
+        """The kernels of a toolkit by reference and architecture; errors as of `release`."""
         reference, arch = place
         try:
             return self._kernels(reference, arch, with_config=True)
@@ -102,32 +104,24 @@ class Resolver:
                     host, self.log, policy=replace(self.policy, pace=RateLimiter()))
             return self._registries[host]
 
-    def _node_entry(self, release: Release, name: str, stream: Record, *, several: bool) -> Entry:
+    def _node_entry(self, release: Release, name: str, stream: Record, *, several: bool) -> CatalogueEntry:
         kernel = self._node(stream["node"], release.arch) if stream["node"] else ""
         if not kernel:
             raise FoundryError("no node image tells its kernel", reason="node-kernel-unknown",
                                hint="nothing was changed; `releases.exclude` leaves a release out")
-        return {"version": release.version, "arch": release.arch, "kernel": kernel, "payload": release.payload,
-                **({"stream": name} if several else {})}
+        return CatalogueEntry(*release.place, kernel=kernel, payload=release.payload, stream=name if several else "")
 
-    def _entry(self, release: Release, name: str, stream: Record, *, several: bool) -> Entry:
+    def _entry(self, release: Release, name: str, stream: Record, *, several: bool) -> CatalogueEntry:
         if self.custom is not None:
-            node_entry = self._node_entry(release, name, stream, several=several)
-            return {**node_entry, **self.custom.entry(node_entry["kernel"]), "node_kernel": node_entry["kernel"]}
+            return self.custom.entry(self._node_entry(release, name, stream, several=several))
         toolkit, node = stream["toolkit"], stream["node"]
-        entry: dict[str, Any] = {
-            "version": release.version, "arch": release.arch,
-            "dtk": self._names.get((*release.place, _digest(toolkit)), toolkit),
-            **self._kernels(toolkit, release.arch, with_config=False), "payload": release.payload,
-        }
-        if several:
-            entry["stream"] = name
+        kernels = self._kernels(toolkit, release.arch, with_config=False)
         node_kernel = self._node(node, release.arch) if node else ""
-        if node_kernel:
-            entry["node_kernel"] = node_kernel
-            if node_kernel != entry["kernel"]:
-                entry["mismatch"] = True
-        return entry
+        return CatalogueEntry(
+            *release.place, self._names.get((*release.place, _digest(toolkit)), str(toolkit)), **kernels,
+            payload=release.payload, stream=name if several else "", node_kernel=node_kernel,
+            mismatch=node_kernel not in ("", kernels["kernel"]),
+        )
 
     def _payload(self, release: Release) -> dict[str, Any]:
         def read(registry: Registry, reference: Reference) -> dict[str, Any]:
@@ -141,8 +135,8 @@ class Resolver:
         streams: dict[str, Any] = self._record("payload", release.payload, release.arch, read)["streams"]
         return streams
 
-    def _kernels(self, toolkit: str, arch: str, *, with_config: bool) -> Entry:
-        known: Entry | None = self._known.get((_digest(toolkit), arch))
+    def _kernels(self, toolkit: str, arch: str, *, with_config: bool) -> Kernels:
+        known: Record | None = self._known.get((_digest(toolkit), arch))
         if known is None:
             def read(registry: Registry, reference: Reference) -> dict[str, Any]:
                 from foundry.catalogue.toolkit_reader import read_toolkit

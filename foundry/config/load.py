@@ -17,6 +17,7 @@ from foundry.base.errors import ConfigError, Fault
 from foundry.base.files import canonical_json, parse_json
 from foundry.base.schema import ValidationCache
 from foundry.base.yaml_files import YamlCache
+from foundry.config.catalogue import FLAVOURS, CatalogueEntry, KernelList, entries_of
 from foundry.config.families import make_family
 from foundry.config.family import Family
 from foundry.config.locks import Lock, Locks
@@ -24,11 +25,6 @@ from foundry.config.profile import Profile
 from foundry.config.recipe import Recipe, recipe_of
 from foundry.config.toolkit_recipes import ToolkitRecipe, recipe_faults
 
-# Which field of a catalogue's entry has the kernel, by the matrix's word for it.
-FLAVOURS = {"default": "kernel", "rt": "rt_kernel"}
-KERNEL_FIELDS = tuple(FLAVOURS.values())
-
-NO_KERNELS: Mapping[str, Any] = {"schema": 1, "bases": {}, "releases": []}
 _DEFAULTS = "config/defaults.yaml"
 _DRIVERS = "config/drivers"
 
@@ -58,9 +54,9 @@ class Config:
     families: Mapping[str, Family]
     locks: Locks
     wants: tuple[MatrixEntry, ...]
-    catalogue: tuple[Mapping[str, Any], ...]
+    catalogue: tuple[CatalogueEntry, ...]
     toolkit_recipes: tuple[ToolkitRecipe, ...]
-    kernels: Mapping[str, Any]
+    kernels: KernelList
     validation: ValidationCache
 
     @cached_property
@@ -121,16 +117,18 @@ def load_config(root: Path, profile: Profile) -> Config:
     changes = reader.document(file, "settings", lenient=True)
     settings = _usable(merged(_mapping(defaults), _mapping(changes)), reader.faults)
     families = _families(reader, settings, _changed_in({_DEFAULTS: defaults, file: changes}))
-    catalogue = reader.document(settings["catalogue"], "catalogue", default=[]) if settings.get("catalogue") else []
+    file = settings.get("catalogue", "")
+    catalogue = entries_of(reader.document(file, "catalogue", default=[])) if file else ()
     wants = _wants(reader, settings, families)
     locks = {
         name: reader.document(f"{settings['locks']}/{name}.json", "lock", default={"schema": 1, "packages": {}})
         for name in _family_files(_Reader(root, validation, parsed), settings) if settings.get("locks")
     }
-    reader.faults += _catalogue_faults(settings.get("catalogue", ""), catalogue)
+    reader.faults += _catalogue_faults(file, catalogue)
     own = _mapping(settings.get("toolkits"))
-    kernels = reader.document(own["kernels"], "kernels", default=NO_KERNELS) if own else NO_KERNELS
-    reader.faults += _catalogue_faults(own.get("kernels", ""), kernels["releases"], "$.releases")
+    nothing: dict[str, Any] = {"bases": {}, "releases": []}
+    kernels = KernelList.from_document(reader.document(own["kernels"], "kernels", default=nothing) if own else nothing)
+    reader.faults += _catalogue_faults(own.get("kernels", ""), kernels.releases, "$.releases")
     recipes = _toolkit_recipes(reader, settings, own.get("recipes", ()))
     if reader.faults:
         raise ConfigError(reader.faults, hint="docs/configuration.md describes every file and field")
@@ -140,7 +138,7 @@ def load_config(root: Path, profile: Profile) -> Config:
     return Config(
         root, profile, settings, families,
         Locks(root, Path(settings["locks"]), Path("build") / profile.name, validation, now),
-        tuple(wants), tuple(catalogue), recipes, kernels, validation,
+        tuple(wants), catalogue, recipes, kernels, validation,
     )
 
 
@@ -262,18 +260,17 @@ def _arch_faults(entry: Mapping[str, Any], settings: Mapping[str, Any], file: st
     ]
 
 
-def _catalogue_faults(file: str, catalogue: Any, where: str = "$") -> list[Fault]:
+def _catalogue_faults(file: str, catalogue: Sequence[CatalogueEntry], where: str = "$") -> list[Fault]:
     """Entries that are there twice, and kernels of one name for two architectures: their cells would be one."""
     seen: dict[tuple[str, ...], int] = {}
     arches: dict[str, str] = {}
     faults = []
     for index, entry in enumerate(catalogue):
-        for part in KERNEL_FIELDS:
-            kernel = entry.get(part)
-            if kernel and arches.setdefault(kernel, entry["arch"]) != entry["arch"]:
+        for flavour, kernel in entry.kernels.items():
+            if arches.setdefault(kernel, entry.arch) != entry.arch:
                 text = f"{kernel} is a kernel for {arches[kernel]}, too: its name must tell the architecture"
-                faults.append(Fault(file, f"$[{index}].{part}", text))
-        name = tuple(entry[part] for part in ("version", "arch", "stream") if part in entry)
+                faults.append(Fault(file, f"$[{index}].{FLAVOURS[flavour]}", text))
+        name = tuple(part for part in (entry.version, entry.arch, entry.stream) if part)
         first = seen.setdefault(name, index)
         if first != index:
             faults.append(Fault(file, f"{where}[{index}]", f"{' '.join(name)} is already at {where}[{first}]"))

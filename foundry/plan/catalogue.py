@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from foundry.base.documents import as_document
 from foundry.base.errors import Fault
 from foundry.base.files import pretty_json
 from foundry.base.schema import ValidationCache
 from foundry.base.versions import minor_of, version_key
+from foundry.config.catalogue import CatalogueEntry, Place, entries_of
 from foundry.config.load import Config, MatrixEntry
 
-_ORDER = ("version", "arch", "dtk", "kernel", "rt_kernel", "rhel", "stream", "payload", "node_kernel", "mismatch")
 PR_LOG = "pr.log"
 
-Entry = Mapping[str, Any]
-Place = tuple[str, str]  # release and architecture
+Kernels = Mapping[str, Any]  # `kernel`, `rt_kernel` and `rhel` of an entry, as far as its toolkit has them
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Change:
     `gone` are left out.
     """
 
-    found: Mapping[Place, Sequence[Entry]]
-    kernels: Mapping[Place, Entry]
+    found: Mapping[Place, Sequence[CatalogueEntry]]
+    kernels: Mapping[Place, Kernels]
     gone: frozenset[Place] = frozenset()
 
 
@@ -59,57 +59,46 @@ def log_path(config: Config, name: str = "toolkit.log") -> Path:
 
 def unread_toolkits(config: Config) -> list[Place]:
     """The toolkits without a known kernel, by reference and architecture, in the order of their lowest releases."""
-    entries = sorted(config.catalogue, key=lambda entry: version_key(entry["version"]))
-    return list(dict.fromkeys((entry["dtk"], entry["arch"]) for entry in entries if "kernel" not in entry))
+    entries = sorted(config.catalogue, key=lambda entry: version_key(entry.version))
+    return list(dict.fromkeys((entry.dtk, entry.arch) for entry in entries if not entry.kernel))
 
 
-def read_entries(path: Path, file: str, validation: ValidationCache) -> list[dict[str, Any]]:
+def read_entries(path: Path, file: str, validation: ValidationCache) -> tuple[CatalogueEntry, ...]:
     """The checked entries as the file has them now; ConfigError when it is no catalogue any more."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return []
+        return ()
     return parse_entries(data, file, validation)
 
 
-def parse_entries(data: bytes, file: str, validation: ValidationCache) -> list[dict[str, Any]]:
+def parse_entries(data: bytes, file: str, validation: ValidationCache) -> tuple[CatalogueEntry, ...]:
     """The checked entries of a catalogue; ConfigError when it is none."""
-    entries: list[dict[str, Any]] = validation.parsed("catalogue", data, file)
-    return entries
+    return entries_of(validation.parsed("catalogue", data, file))
 
 
-def catalogue_bytes(entries: Iterable[Entry]) -> bytes:
-    """The catalogue as it is written: by release, architecture and stream, the fields of an entry in a fixed order."""
-    rows = [
-        {name: entry[name] for name in sorted(entry, key=lambda name: (_ORDER.index(name) if name in _ORDER else 99))}
-        for entry in sorted(entries, key=_rank)
-    ]
-    return pretty_json(rows, sort=False)
+def catalogue_bytes(entries: Iterable[CatalogueEntry]) -> bytes:
+    """The catalogue as it is written: by release, architecture and stream, the fields of an entry in their order."""
+    return pretty_json([as_document(entry) for entry in sorted(entries, key=rank)], sort=False)
 
 
-def changed(entries: Iterable[Entry], change: Change) -> list[Entry]:
+def changed(entries: Iterable[CatalogueEntry], change: Change) -> list[CatalogueEntry]:
     """The entries after an update; those that it does not speak of stay as they are."""
-    kept: list[Entry] = []
+    kept: list[CatalogueEntry] = []
     for entry in entries:
-        place = place_of(entry)
-        if place in change.found or place in change.gone:
+        if entry.place in change.found or entry.place in change.gone:
             continue
-        completes = change.kernels.get((entry["dtk"], entry["arch"])) if "kernel" not in entry else None
-        kept.append({**entry, **completes} if completes else entry)
+        completes = change.kernels.get((entry.dtk, entry.arch), {}) if not entry.kernel else {}
+        kept.append(replace(entry, **completes) if completes else entry)
     return kept + [entry for found in change.found.values() for entry in found]
 
 
-def by_place(entries: Iterable[Entry]) -> dict[Place, list[Entry]]:
+def by_place(entries: Iterable[CatalogueEntry]) -> dict[Place, list[CatalogueEntry]]:
     """The entries of each release and architecture."""
-    found: dict[Place, list[Entry]] = defaultdict(list)
+    found: dict[Place, list[CatalogueEntry]] = defaultdict(list)
     for entry in entries:
-        found[place_of(entry)].append(entry)
+        found[entry.place].append(entry)
     return found
-
-
-def place_of(entry: Entry) -> Place:
-    """Release and architecture of an entry."""
-    return entry["version"], entry["arch"]
 
 
 def wanted_minors(wants: Sequence[MatrixEntry]) -> dict[str, Fault]:
@@ -138,23 +127,23 @@ def without_release(wants: Sequence[MatrixEntry], found: Iterable[Release], arch
     return faults
 
 
-def missing(entries: Iterable[Entry], found: Iterable[Release], minors: Iterable[str], arches: Sequence[str],
+def missing(entries: Iterable[CatalogueEntry], found: Iterable[Release], minors: Iterable[str], arches: Sequence[str],
             exclude: Sequence[str]) -> list[Place]:
     """Releases of wanted minors that the catalogue has and that were not found any more."""
     there, wanted = {release.place for release in found}, set(minors)
     gone = {
-        place_of(entry) for entry in entries
-        if minor_of(entry["version"]) in wanted and entry["arch"] in arches and entry["version"] not in exclude
+        entry.place for entry in entries
+        if minor_of(entry.version) in wanted and entry.arch in arches and entry.version not in exclude
     }
     return sorted(gone - there, key=lambda place: (version_key(place[0]), place))
 
 
-def is_complete(entries: Sequence[Entry], payload: str) -> bool:
+def is_complete(entries: Sequence[CatalogueEntry], payload: str) -> bool:
     """Whether a release's entries were made from this payload, so that nothing of it has to be read."""
     digest = payload.rpartition("@")[2]
-    return bool(entries) and all(
-        "kernel" in entry and entry.get("payload", "").rpartition("@")[2] == digest for entry in entries)
+    return bool(entries) and all(entry.kernel and entry.payload.rpartition("@")[2] == digest for entry in entries)
 
 
-def _rank(entry: Entry) -> tuple[Any, ...]:
-    return version_key(entry["version"]), entry["version"], entry["arch"], entry.get("stream", "")
+def rank(entry: CatalogueEntry) -> tuple[Any, ...]:
+    """By which entries are sorted."""
+    return version_key(entry.version), entry.version, entry.arch, entry.stream

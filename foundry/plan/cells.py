@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
 
 from foundry.base.errors import Fault
 from foundry.base.names import cell_name, image_tag
 from foundry.base.versions import minor_of, version_key
+from foundry.config.catalogue import CatalogueEntry
 from foundry.config.family import Family
-from foundry.config.load import FLAVOURS, Config, MatrixEntry
+from foundry.config.load import Config, MatrixEntry
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Plan:
 class _Kernels:
     """The catalogue, indexed for look-ups by minor and by release."""
 
-    by_want: Mapping[str, Sequence[Mapping[str, Any]]]
+    by_want: Mapping[str, Sequence[CatalogueEntry]]
     arches: tuple[str, ...]
     toolkits: Mapping[tuple[str, str], Sequence[str]]
     flavours: Mapping[tuple[str, str], str]
@@ -180,18 +180,17 @@ def _withheld(
 
 def _index(config: Config) -> _Kernels:
     arches = set(config.settings["arch"])
-    by_want: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    by_want: dict[str, list[CatalogueEntry]] = defaultdict(list)
     toolkits: dict[tuple[str, str], list[str]] = defaultdict(list)
     flavours: dict[tuple[str, str], str] = {}
-    for entry in sorted(config.catalogue, key=lambda entry: version_key(entry["version"])):
-        if entry["arch"] not in arches:
+    for entry in sorted(config.catalogue, key=lambda entry: version_key(entry.version)):
+        if entry.arch not in arches:
             continue
-        by_want[entry["version"]].append(entry)
-        by_want[minor_of(entry["version"])].append(entry)
-        for flavour, field in FLAVOURS.items():
-            if field in entry:
-                toolkits[entry[field], entry["arch"]].append(entry["dtk"])
-                flavours.setdefault((entry[field], entry["arch"]), flavour)
+        by_want[entry.version].append(entry)
+        by_want[minor_of(entry.version)].append(entry)
+        for flavour, kernel in entry.kernels.items():
+            toolkits[kernel, entry.arch].append(entry.dtk)
+            flavours.setdefault((kernel, entry.arch), flavour)
     return _Kernels(by_want, tuple(config.settings["arch"]), toolkits, flavours)
 
 
@@ -203,21 +202,21 @@ def _gather(
         known = index.by_want.get(release, ())
         place = f"{path}.ocp_versions[{number}]"
         arches = want.arch or index.arches
-        have = {entry["arch"] for entry in known}
+        have = {entry.arch for entry in known}
         for arch in arches if known else ():
             if arch not in have:
                 yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release} for {arch}"))
         if not known:
             yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release}"))
-        entries: dict[str, list[Mapping[str, Any]]] = {arch: [] for arch in arches}
+        entries: dict[str, list[CatalogueEntry]] = {arch: [] for arch in arches}
         for entry in known:
-            if entry["arch"] in entries and "kernel" in entry:
-                entries[entry["arch"]].append(entry)
-            elif entry["arch"] in entries:
-                message = f"the kernel of release {entry['version']} is not in {catalogue} yet"
-                yield Gap(want.driver, entry["version"], Fault(file, place, message))
+            if entry.arch in entries and entry.kernel:
+                entries[entry.arch].append(entry)
+            elif entry.arch in entries:
+                message = f"the kernel of release {entry.version} is not in {catalogue} yet"
+                yield Gap(want.driver, entry.version, Fault(file, place, message))
         for arch, flavour in itertools.product(arches, want.flavours):
-            if any(FLAVOURS[flavour] in entry for entry in entries[arch]):
+            if any(entry.kernel_of(flavour) for entry in entries[arch]):
                 yield from _of_flavour(want.driver, flavour, entries[arch], cells, force=force)
             elif entries[arch]:
                 message = (f"no toolkit of release {release} for {arch} has a kernel of flavour {flavour}: leave it out"
@@ -226,19 +225,18 @@ def _gather(
 
 
 def _of_flavour(
-    driver: str, flavour: str, entries: Iterable[Mapping[str, Any]], cells: dict[tuple[str, str], set[str]], *,
+    driver: str, flavour: str, entries: Iterable[CatalogueEntry], cells: dict[tuple[str, str], set[str]], *,
     force: bool,
 ) -> Iterable[Mismatch | Lacking]:
     """The kernels of one flavour that these entries of the catalogue have, into `cells`; what they don't have."""
-    field = FLAVOURS[flavour]
     for entry in entries:
-        if field not in entry:
-            yield Lacking(driver, entry["version"], entry["arch"], flavour)
-        elif entry.get("mismatch") and not force:
-            yield Mismatch(driver, entry["version"], entry["arch"], entry[field], entry["kernel"],
-                           entry.get("node_kernel", "another kernel"))
+        kernel = entry.kernel_of(flavour)
+        if not kernel:
+            yield Lacking(driver, *entry.place, flavour)
+        elif entry.mismatch and not force:
+            yield Mismatch(driver, *entry.place, kernel, entry.kernel, entry.node_kernel or "another kernel")
         else:
-            cells[entry[field], entry["arch"]].add(entry["version"])
+            cells[kernel, entry.arch].add(entry.version)
 
 
 def _cells(

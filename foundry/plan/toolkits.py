@@ -133,9 +133,9 @@ def listed(config: Config) -> list[Toolkit]:
     Raises what `toolkit_of` raises.
     """
     releases: dict[str, list[str]] = {}
-    for entry in config.kernels["releases"]:
-        if entry["arch"] in config.settings["arch"]:
-            releases.setdefault(entry["kernel"], []).append(entry["version"])
+    for entry in config.kernels.releases:
+        if entry.arch in config.settings["arch"]:
+            releases.setdefault(entry.kernel, []).append(entry.version)
     return [
         toolkit_of(config, kernel, sorted(dict.fromkeys(releases[kernel]), key=version_key))
         for kernel in sorted(releases, key=lambda kernel: (version_key(kernel), kernel))

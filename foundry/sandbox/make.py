@@ -18,6 +18,7 @@ from foundry.base.files import pretty_json, read_json, remove_tree, scratch, sha
 from foundry.base.names import OCI_ARCH
 from foundry.base.process import stop_all
 from foundry.base.versions import version_key
+from foundry.config.catalogue import entries_of
 from foundry.config.locks import Base, Lock
 from foundry.plan.catalogue import catalogue_bytes
 from foundry.plan.locks import merged_base
@@ -214,7 +215,7 @@ class Sandbox:
 
     def _write(self, known: Mapping[str, Any]) -> None:
         repository, catalogue = known["repository"], known["releases"]["catalogue"]
-        _write_if_new(self.output / "driver-toolkit.json", catalogue_bytes(catalogue))
+        _write_if_new(self.output / "driver-toolkit.json", catalogue_bytes(entries_of(catalogue)))
         _write_if_new(self.output / "keys/neuron.asc", (self.folder / repository["key_file"]).read_bytes())
         _write_if_new(self.output / "keys/neuron.fingerprint", f"{repository['fingerprint']}\n".encode())
         lock = self.output / "locks/neuron.json"

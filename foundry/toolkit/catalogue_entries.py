@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foundry.base.errors import FoundryError
 from foundry.base.versions import rhel_release
-from foundry.plan.catalogue import Entry
+from foundry.config.catalogue import CatalogueEntry
 from foundry.plan.toolkit_ledger import ToolkitLedger
 from foundry.run.context import Foundry
 from foundry.toolkit import remote
@@ -32,8 +32,9 @@ class PublishedToolkits:
         rows = read_ledger(foundry).rows
         return cls(ToolkitLedger({kernel: row for kernel, row in rows.items() if row["registry"] == place}))
 
-    def entry(self, kernel: str) -> Entry:
-        """What a catalogue's entry says of the toolkit of a kernel. FoundryError ``toolkit-not-published``."""
+    def entry(self, node_entry: CatalogueEntry) -> CatalogueEntry:
+        """The entry with the toolkit of its nodes' kernel. FoundryError ``toolkit-not-published``."""
+        kernel = node_entry.kernel
         row = self.ledger.rows.get(kernel)
         if row is None:
             raise FoundryError(
@@ -43,13 +44,13 @@ class PublishedToolkits:
             )
         rhel = rhel_release(kernel)
         known = rhel is not None and int(rhel.partition(".")[2]) < _MINOR_BEYOND_ALL
-        return {
-            "dtk": f"{row['registry']}@{row['digest']}", "kernel": kernel,
-            **({"rt_kernel": row["rt_kernel"]} if row.get("rt_kernel") else {}), **({"rhel": rhel} if known else {}),
-        }
+        return replace(
+            node_entry, dtk=f"{row['registry']}@{row['digest']}", rt_kernel=row.get("rt_kernel", ""),
+            rhel=rhel or "" if known else "", node_kernel=kernel,
+        )
 
-    def has(self, entries: Sequence[Entry]) -> bool:
+    def has(self, entries: Sequence[CatalogueEntry]) -> bool:
         """Whether the entries name the toolkits that are published for their kernels today."""
-        rows = [self.ledger.rows.get(entry.get("kernel", "")) for entry in entries]
-        return all(row is not None and entry["dtk"] == f"{row['registry']}@{row['digest']}"
+        rows = [self.ledger.rows.get(entry.kernel) for entry in entries]
+        return all(row is not None and entry.dtk == f"{row['registry']}@{row['digest']}"
                    for entry, row in zip(entries, rows, strict=True))

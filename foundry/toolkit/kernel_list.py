@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from foundry.base.errors import ConfigError, Fault, FoundryError
+from foundry.base.documents import as_document
+from foundry.base.errors import FoundryError
 from foundry.base.filelock import locked
-from foundry.base.files import parse_json, pretty_json, write_atomic
+from foundry.base.files import pretty_json, write_atomic
 from foundry.base.references import parse_reference
-from foundry.base.versions import version_key
 from foundry.catalogue.resolve import outside
-from foundry.config.load import NO_KERNELS
+from foundry.config.catalogue import KernelList
+from foundry.plan.catalogue import rank
 from foundry.plan.toolkits import Toolkit
 from foundry.run.context import Foundry
 from foundry.toolkit.state import base_of
@@ -19,23 +21,15 @@ from foundry.toolkit.state import base_of
 if TYPE_CHECKING:
     from foundry.registry.client import Registry
 
-KernelList = Mapping[str, Any]
-
 
 def read_kernels(foundry: Foundry) -> KernelList:
     """The kernel list as it is now; an empty one where there is none. ConfigError when it is none any more."""
     name = foundry.settings["toolkits"]["kernels"]
     try:
-        document: Any = parse_json((foundry.root / name).read_bytes())
+        data = (foundry.root / name).read_bytes()
     except FileNotFoundError:
-        return NO_KERNELS
-    except ValueError as error:
-        raise ConfigError([Fault(name, "", f"is not JSON: {error}")]) from error
-    faults = foundry.config.validation.faults("kernels", document, name)
-    if faults:
-        raise ConfigError(faults)
-    found: KernelList = document
-    return found
+        return KernelList()
+    return KernelList.from_document(foundry.config.validation.parsed("kernels", data, name))
 
 
 def change_kernels(foundry: Foundry, how: Callable[[KernelList], KernelList]) -> KernelList:
@@ -43,9 +37,8 @@ def change_kernels(foundry: Foundry, how: Callable[[KernelList], KernelList]) ->
     path = foundry.root / foundry.settings["toolkits"]["kernels"]
     with locked(foundry.root / foundry.config.build / ".lock-kernels"):
         found = how(read_kernels(foundry))
-        releases = sorted(found["releases"], key=lambda entry: (
-            version_key(entry["version"]), entry["version"], entry["arch"], entry.get("stream", "")))
-        data = pretty_json({**found, "releases": releases})
+        releases = [as_document(entry) for entry in sorted(found.releases, key=rank)]
+        data = pretty_json({"schema": 1, "bases": found.bases, "releases": releases})
         if not path.exists() or path.read_bytes() != data:
             write_atomic(path, data)
     return found
@@ -66,7 +59,7 @@ def lock_base(foundry: Foundry, toolkit: Toolkit) -> Mapping[str, str]:
     base = read_base_of(foundry, lambda host: foundry.registries.reader(host, log, policy=policy), toolkit)
 
     def lock(kernels: KernelList) -> KernelList:
-        return {**kernels, "bases": {**kernels["bases"], toolkit.base_name: base}}
+        return replace(kernels, bases={**kernels.bases, toolkit.base_name: base})
 
     change_kernels(foundry, lock)
     file = foundry.settings["toolkits"]["kernels"]

@@ -18,10 +18,11 @@ from foundry.catalogue.find_releases import find_releases, lost, require_wanted
 from foundry.catalogue.reading import Reading
 from foundry.catalogue.release_lists import Lists
 from foundry.catalogue.resolve import Resolver
+from foundry.config.catalogue import CatalogueEntry, KernelList
 from foundry.plan.catalogue import Release, by_place, log_path
 from foundry.plan.toolkits import Toolkit, toolkit_of
 from foundry.run.context import Foundry
-from foundry.toolkit.kernel_list import KernelList, change_kernels, read_base_of, read_kernels
+from foundry.toolkit.kernel_list import change_kernels, read_base_of, read_kernels
 
 Job = Release | Toolkit  # a release, or a toolkit whose base is to be locked
 _SHOWN = 20
@@ -42,12 +43,12 @@ class _Run(Reading):
         kernels = read_kernels(foundry)
         lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.addresses.resolve, append_to(log))
         found = find_releases(foundry, lists, foundry.ending)
-        gone = set(lost(foundry, kernels["releases"], found, allow=allow_shrink, file=file))
+        gone = set(lost(foundry, kernels.releases, found, allow=allow_shrink, file=file))
         require_wanted(foundry, found)
-        known = by_place(kernels["releases"])
+        known = by_place(kernels.releases)
         new = [
             release for release in found if release.version not in self.settings["exclude"]
-            and [entry["payload"] for entry in known.get(release.place, ())][:1] != [release.payload]
+            and [entry.payload for entry in known.get(release.place, ())][:1] != [release.payload]
         ]
         resolver = Resolver(foundry, self.policy, self.pen, ())
         self.read(new, resolver.kernels)
@@ -59,36 +60,36 @@ class _Run(Reading):
         bases = {name: self.results[toolkit] for name, toolkit in toolkits.items()}
 
         def change(now: KernelList) -> KernelList:
-            return {"schema": 1, "bases": {**now["bases"], **bases}, "releases": releases}
+            return KernelList({**now.bases, **bases}, tuple(releases))
 
         change_kernels(foundry, change)
         self._tell(kernels, releases, bases, len(found))
 
     def _without_base(
-        self, releases: list[Mapping[str, Any]], kernels: KernelList, update: bool
+        self, releases: list[CatalogueEntry], kernels: KernelList, update: bool
     ) -> dict[str, Toolkit]:
         """A toolkit of each base that has to be asked for, by the base's name; a kernel without recipe has none."""
         toolkits: dict[str, Toolkit] = {}
-        for kernel in dict.fromkeys(entry["kernel"] for entry in releases):
+        for kernel in dict.fromkeys(entry.kernel for entry in releases):
             try:
                 toolkit = toolkit_of(self.foundry.config, kernel)
                 name = toolkit.base_name
             except FoundryError as error:
                 self.foundry.journal.warn(f"kernel {kernel} gets no toolkit: {error.message.splitlines()[-1].strip()}")
                 continue
-            if update or name not in kernels["bases"]:
+            if update or name not in kernels.bases:
                 toolkits.setdefault(name, toolkit)
         return toolkits
 
     def _tell(
-        self, before: KernelList, releases: list[Mapping[str, Any]], bases: Mapping[str, Any], found: int
+        self, before: KernelList, releases: list[CatalogueEntry], bases: Mapping[str, Any], found: int
     ) -> None:
-        old = {entry["kernel"] for entry in before["releases"]}
-        kernels = dict.fromkeys(entry["kernel"] for entry in releases)
+        old = {entry.kernel for entry in before.releases}
+        kernels = dict.fromkeys(entry.kernel for entry in releases)
         new = [kernel for kernel in kernels if kernel not in old]
         for name, base in bases.items():
             self.foundry.journal.warn(f"{name} is locked as {base['digest']}: its toolkits are made anew"
-                                      if name in before["bases"] else f"{name} is locked as {base['digest']}")
+                                      if name in before.bases else f"{name} is locked as {base['digest']}")
         if not self.foundry.verbosity:
             return
         for kernel in new[:_SHOWN]:

@@ -11,6 +11,7 @@ from foundry.base.errors import ConfigError, Fault
 from foundry.base.filelock import locked
 from foundry.base.files import write_atomic
 from foundry.base.records import Record, outputs_missing, read_record
+from foundry.config.catalogue import KernelList
 from foundry.plan.keys import changed_parts
 from foundry.plan.toolkit_ledger import Row, ToolkitLedger, ledger_path, parse_toolkit_ledger
 from foundry.plan.toolkits import PART_NAMES, Toolkit, ToolkitKey, toolkit_key
@@ -48,13 +49,12 @@ def folder_of(foundry: Foundry, kernel: str) -> Path:
     return foundry.config.build / "dtk" / kernel
 
 
-def base_of(kernels: Mapping[str, Any], toolkit: Toolkit) -> Mapping[str, str] | None:
+def base_of(kernels: KernelList, toolkit: Toolkit) -> Mapping[str, str] | None:
     """Digest and build time of the toolkit's base as the kernel list has it."""
-    found: Mapping[str, str] | None = kernels["bases"].get(toolkit.base_name)
-    return found
+    return kernels.bases.get(toolkit.base_name)
 
 
-def state_of(foundry: Foundry, toolkit: Toolkit, kernels: Mapping[str, Any], ledger: ToolkitLedger) -> ToolkitState:
+def state_of(foundry: Foundry, toolkit: Toolkit, kernels: KernelList, ledger: ToolkitLedger) -> ToolkitState:
     """The toolkit's state; `kernels` is the kernel list as it is now. Raises ConfigError."""
     base = base_of(kernels, toolkit)
     if base is None:

@@ -25,7 +25,7 @@ def key_of(clone: Clone, kernel: str) -> ToolkitKey:
     """The key that a toolkit has today."""
     config = load_config(clone.root, Profile(clone.profile, "a test"))
     toolkit = toolkit_of(config, kernel)
-    return toolkit_key(toolkit, config.kernels["bases"][toolkit.base_name]["digest"], FileHashes(clone.root))
+    return toolkit_key(toolkit, config.kernels.bases[toolkit.base_name]["digest"], FileHashes(clone.root))
 
 
 def left_behind(clone: Clone, kernel: str, arch: str = "x86_64", *, salt: str = "") -> str:
