@@ -125,7 +125,7 @@ def _states(one: Foundry) -> list[ToolkitState]:
             raise
         return []  # what has to do with toolkits says so; nothing else needs them
     if asked is not None and not asked and not toolkits:
-        fault = Fault(one.settings["toolkits"]["kernels"], "$.releases", "names no kernel yet")
+        fault = Fault(one.settings.toolkits.kernels, "$.releases", "names no kernel yet")
         raise ConfigError([fault], hint="run `doit dtk:kernels`, or name a kernel: `doit dtk:KERNEL`")
     for kernel in asked or ():
         if kernel not in toolkits:

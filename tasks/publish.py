@@ -13,7 +13,7 @@ from tasks.session import foundry
 def task_push() -> Iterator[Task]:
     """Push images and prove that the registries have them."""
     one = foundry()
-    for state in one.states.cells.values() if one.settings["publish"] else ():
+    for state in one.states.cells.values() if one.settings.publish else ():
         cell = state.cell
         done = publish.published(one, state)
         record = one.states.cell_folder(cell) / publish.RECORD
@@ -30,7 +30,7 @@ def task_push() -> Iterator[Task]:
 
 def task_publish() -> Iterator[Task]:
     """Publish what the ledgers lack."""
-    if not foundry().settings["publish"]:
+    if not foundry().settings.publish:
         return  # the task loader says so when it is asked for
     plan = foundry().states.plan
     yield {

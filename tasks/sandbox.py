@@ -36,7 +36,7 @@ def families(one: Foundry) -> None:
     """Raises as `up` does."""
     from foundry.sandbox.families import make_families
 
-    wanted = one.settings.get("sandbox", {}).get("families", {})
+    wanted = one.settings.sandbox.families
     make_families(_sandbox(one), wanted, one.root / one.config.build / "sandbox.log")
 
 

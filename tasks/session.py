@@ -26,7 +26,7 @@ def foundry() -> Foundry:
 
 def sandbox(config: Config) -> Sandbox | None:
     """The sandbox that the profile's services are part of, if it has one."""
-    if config.settings.get("services") != "sandbox":
+    if config.settings.services != "sandbox":
         return None
     from foundry.sandbox.setup import sandbox_of
 

@@ -121,7 +121,7 @@ def settings_of(foundry: Foundry, family: Family) -> Settings:
         notes_suffix=_suffix(notes["url"]) if notes else "",
         packages=tuple(repository["packages"]), arch=repository.get("arch", "noarch"),
         exclude=tuple(section.get("exclude", ())), with_release=section.get("tags") == "version-release",
-        seconds=float(foundry.settings["network_timeout"]),
+        seconds=foundry.settings.network_timeout,
         texts=_texts(foundry, family), annotations=_annotations(section, notes),
     )
 

@@ -23,7 +23,7 @@ def resolve_base(resolver: Resolver, family: Family, *, update: bool) -> Base:
     try:
         asked = _pinned(parse_reference(name), None if update else base)
         sources = family["base"].get("busybox", {}).get("sources", [])
-        facts = read_base(resolver.registry(asked.host), asked, foundry.settings["arch"], with_busybox=bool(sources))
+        facts = read_base(resolver.registry(asked.host), asked, foundry.settings.arch, with_busybox=bool(sources))
     except FoundryError as error:
         raise outside(error, f"the base {name}: ", resolver.log) from error
     return Base(name, facts.digest, facts.created, _busybox(sources, facts.busybox) if sources else None)

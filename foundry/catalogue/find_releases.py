@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from foundry.base.errors import ConfigError, Fault, FoundryError, OutsideError
 from foundry.base.parallel import in_parallel
@@ -12,6 +11,7 @@ from foundry.base.references import parse_reference
 from foundry.base.versions import minor_of, version_key
 from foundry.catalogue.release_lists import Lists
 from foundry.config.catalogue import CatalogueEntry, Place
+from foundry.config.settings import Releases
 from foundry.plan.catalogue import Release, missing, wanted_minors, without_release
 from foundry.run.context import Foundry
 
@@ -23,12 +23,12 @@ def find_releases(foundry: Foundry, lists: Lists, stopping: threading.Event) -> 
 
     Raises OutsideError for a list that can't be had: nothing is concluded from those that can.
     """
-    settings, wants = foundry.settings["releases"], foundry.config.wants
-    minors, arches = wanted_minors(wants), foundry.settings["arch"]
+    settings, wants = foundry.settings.releases, foundry.config.wants
+    minors, arches = wanted_minors(wants), foundry.settings.arch
     questions = _questions(settings, list(minors), arches, lists)
     found: dict[Place, Release] = {}
     for outcome in in_parallel(
-        list(questions), lambda name: questions[name](), threads=settings["parallel"], stopping=stopping,
+        list(questions), lambda name: questions[name](), threads=settings.parallel, stopping=stopping,
     ):
         if outcome.error is not None:
             raise _wanted_by(outcome.error, outcome.job, minors)
@@ -42,7 +42,7 @@ def find_releases(foundry: Foundry, lists: Lists, stopping: threading.Event) -> 
 
 def require_wanted(foundry: Foundry, found: Sequence[Release]) -> None:
     """ConfigError where nothing was found of a minor or release that the matrix names."""
-    faults = without_release(foundry.config.wants, found, foundry.settings["arch"])
+    faults = without_release(foundry.config.wants, found, foundry.settings.arch)
     if faults:
         raise ConfigError(faults, hint="is it released? `releases.channels` in config/ says where it is looked for")
 
@@ -51,7 +51,7 @@ def lost(foundry: Foundry, entries: Sequence[CatalogueEntry], found: Sequence[Re
          ) -> list[Place]:
     """Releases of wanted minors that are in the entries of a file alone; OutsideError unless they may go."""
     minors = wanted_minors(foundry.config.wants)
-    gone = missing(entries, found, minors, foundry.settings["arch"], foundry.settings["releases"]["exclude"])
+    gone = missing(entries, found, minors, foundry.settings.arch, foundry.settings.releases.exclude)
     if gone and not allow:
         names = ", ".join(" ".join(place) for place in gone[:_SHOWN])
         more = f" and {len(gone) - _SHOWN} more" if gone[_SHOWN:] else ""
@@ -64,15 +64,15 @@ def lost(foundry: Foundry, entries: Sequence[CatalogueEntry], found: Sequence[Re
 
 
 def _questions(
-    settings: Mapping[str, Any], minors: Sequence[str], arches: Sequence[str], lists: Lists
+    settings: Releases, minors: Sequence[str], arches: Sequence[str], lists: Lists
 ) -> dict[tuple[str, str], Callable[[], list[Release]]]:
     """What to ask, by channel or minor, and architecture."""
-    if settings["source"] == "tags":
-        url, repository = settings["tags"], parse_reference(settings["repository"])
+    if settings.source == "tags":
+        url, repository = settings.tags, parse_reference(settings.repository)
         return {(minor, ""): lambda minor=minor: lists.tags(url, repository, minor, arches)  # type: ignore[misc]
                 for minor in minors}
-    url = settings["graph"]
-    names = dict.fromkeys(channel.replace("{minor}", minor) for minor in minors for channel in settings["channels"])
+    url = settings.graph
+    names = dict.fromkeys(channel.replace("{minor}", minor) for minor in minors for channel in settings.channels)
     return {(name, arch): lambda name=name, arch=arch: lists.channel(url, name, arch)  # type: ignore[misc]
             for name in names for arch in arches}
 

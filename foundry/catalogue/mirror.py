@@ -24,7 +24,7 @@ from foundry.podman.containers import MIRRORED
 from foundry.registry.ecr.places import is_ecr
 from foundry.registry.ecr.repositories import require_repository
 from foundry.registry.pool import aws_facts
-from foundry.registry.targets import Target, mirror_of
+from foundry.registry.targets import Target, toolkits_at
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class Toolkit:
 
 def sync(foundry: Foundry) -> None:
     """Have all toolkits in the mirror. Raises ConfigError without a mirror or a catalogue, OutsideError at the end."""
-    target = mirror_of(foundry.settings)
+    target = toolkits_at(foundry.settings.mirror)
     if target is None:
         file = f"config/profiles/{foundry.config.profile.name}.yaml"
         raise ConfigError([Fault(file, "$.mirror", "names no registry and repository to mirror toolkits into")],
                           hint="name them, or choose another profile: `doit profile ecr`")
     toolkits = toolkits_of(foundry)
     if not toolkits:
-        fault = Fault(foundry.settings["catalogue"], "", "has no toolkit that the matrix needs")
+        fault = Fault(foundry.settings.catalogue, "", "has no toolkit that the matrix needs")
         raise ConfigError([fault], hint="run `doit toolkit`")
     log = foundry.root / foundry.config.build / LOG
     log.unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def toolkits_of(foundry: Foundry) -> list[Toolkit]:
             continue
         tag = _tag(entry)
         if owners.setdefault(tag, digest) != digest:
-            raise ConfigError([Fault(foundry.settings["catalogue"], "", f"{tag} would be the tag of two toolkits")])
+            raise ConfigError([Fault(foundry.settings.catalogue, "", f"{tag} would be the tag of two toolkits")])
         tags[digest].append(tag)
     return [Toolkit(wanted[digest], tuple(dict.fromkeys(names))) for digest, names in tags.items()]
 
@@ -148,7 +148,7 @@ class _Run:
     def _registry(self, host: str, **more: Any) -> Registry:
         from foundry.net.transport import RetryPolicy
 
-        policy = RetryPolicy(retries=_RETRIES, total=float(self.foundry.settings["network_timeout"]))
+        policy = RetryPolicy(retries=_RETRIES, total=self.foundry.settings.network_timeout)
         return self.foundry.registries.reader(host, self.log, policy=policy, **more)
 
     def _writer(self) -> Writer:

@@ -40,7 +40,7 @@ def propose(foundry: Foundry) -> None:
     files = _files(foundry)
     new = _content(foundry, files)
     if not new.entries:
-        raise ConfigError([Fault(foundry.settings["catalogue"], "", "has no release yet")], hint="run `doit toolkit`")
+        raise ConfigError([Fault(foundry.settings.catalogue, "", "has no release yet")], hint="run `doit toolkit`")
     require_token("pull requests")
     wanted = Wanted(BRANCH, files, partial(_words, foundry, new), force=foundry.states.force)
     try:
@@ -55,7 +55,7 @@ def propose(foundry: Foundry) -> None:
 
 def _files(foundry: Foundry) -> dict[str, bytes]:
     """The catalogue and the locks that there are."""
-    names = [foundry.settings["catalogue"], *(
+    names = [foundry.settings.catalogue, *(
         foundry.config.locks.path(family).as_posix() for family in sorted(foundry.config.families))]
     return {name: (foundry.root / name).read_bytes() for name in names if (foundry.root / name).is_file()}
 
@@ -69,7 +69,7 @@ def _words(foundry: Foundry, new: Content, held: Mapping[str, bytes | None]) -> 
 
 def _content(foundry: Foundry, files: Mapping[str, bytes | None], *, lenient: bool = False) -> Content:
     """What the files say; with `lenient`, faulty ones say nothing, and are named."""
-    config, name = foundry.config, foundry.settings["catalogue"]
+    config, name = foundry.config, foundry.settings.catalogue
     entries: tuple[CatalogueEntry, ...] = ()
     locks: dict[str, Lock] = {}
     faulty: list[str] = []

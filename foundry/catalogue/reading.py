@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import remove_stale
 from foundry.base.parallel import Outcome, Pen, in_parallel
+from foundry.config.settings import Releases
 from foundry.net.transport import RetryPolicy
 from foundry.plan.catalogue import Release
 from foundry.run.context import Foundry
@@ -36,16 +37,15 @@ class Reading:
     results: dict[Any, Any] = field(default_factory=dict)
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Releases:
         """Those of `releases`."""
-        releases: Mapping[str, Any] = self.foundry.settings["releases"]
-        return releases
+        return self.foundry.settings.releases
 
     @property
     def policy(self) -> RetryPolicy:
         """Of one server: the threads share its pauses, and all ends at the time limit."""
-        seconds = float(self.foundry.settings["network_timeout"])
-        until = self.started + self.settings["timeout"]
+        seconds = self.foundry.settings.network_timeout
+        until = self.started + self.settings.timeout
         return RetryPolicy(retries=_RETRIES, total=seconds, pause=seconds, until=until)
 
     @contextmanager
@@ -63,10 +63,10 @@ class Reading:
 
     def _late(self, error: OutsideError) -> OutsideError:
         """The error itself, or that the time is over."""
-        if time.monotonic() < self.started + self.settings["timeout"]:
+        if time.monotonic() < self.started + self.settings.timeout:
             return error
         return OutsideError(
-            f"`doit {self.command}` takes longer than {self.settings['timeout']} s"
+            f"`doit {self.command}` takes longer than {self.settings.timeout} s"
             f" ({self.done} of {self.jobs} images read; last: {error.message})", reason="toolkit-timeout",
             hint="nothing was changed; run it again, what was read is kept (or raise `releases.timeout`)",
             log=error.log, retry=True,
@@ -76,7 +76,7 @@ class Reading:
         """Do the jobs in parallel; what they give is in `results`. Raises their last error, which counts the others."""
         self.jobs = len(jobs)
         errors: list[FoundryError] = []
-        for outcome in in_parallel(jobs, work, threads=self.settings["parallel"], stopping=self.foundry.ending):
+        for outcome in in_parallel(jobs, work, threads=self.settings.parallel, stopping=self.foundry.ending):
             if outcome.error is None:
                 self.results[outcome.job] = outcome.value
             else:

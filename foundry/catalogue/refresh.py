@@ -64,11 +64,11 @@ class _Run(Reading):
         entries = self._entries()
         lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.addresses.resolve, append_to(log))
         found = find_releases(foundry, lists, foundry.ending)
-        gone = lost(foundry, entries, found, allow=allow_shrink, file=foundry.settings["catalogue"])
+        gone = lost(foundry, entries, found, allow=allow_shrink, file=foundry.settings.catalogue)
         require_wanted(foundry, found)
         known = by_place(entries)
         new = [
-            release for release in found if release.version not in self.settings["exclude"]
+            release for release in found if release.version not in self.settings.exclude
             and not (is_complete(known.get(release.place, ()), release.payload)
                      and (custom is None or custom.has(known[release.place])))
         ]
@@ -90,12 +90,12 @@ class _Run(Reading):
         self._tell(change, len(found))
 
     def _entries(self) -> tuple[CatalogueEntry, ...]:
-        name = self.foundry.settings["catalogue"]
+        name = self.foundry.settings.catalogue
         return read_catalogue(self.foundry.root / name, name, self.foundry.config.validation)
 
     def _write(self, change: Change) -> None:
         """Into the catalogue, beside whatever an editor changed meanwhile."""
-        foundry, name = self.foundry, self.foundry.settings["catalogue"]
+        foundry, name = self.foundry, self.foundry.settings.catalogue
         path = foundry.root / name
         with locked(foundry.root / foundry.config.build / ".lock-catalogue"):
             before = self._entries()

@@ -65,7 +65,7 @@ class Compile:
             (self.work / name).mkdir()
         shutil.copyfile(self.foundry.root / BUILD_SCRIPT, self.work / _SCRIPT)
         (self.work / _SCRIPT).chmod(0o644)  # whatever the checkout's rights are, the container's user reads it
-        self._deadline = time.monotonic() + float(self.foundry.settings["compile_timeout"])
+        self._deadline = time.monotonic() + self.foundry.settings.compile_timeout
         jobs = self.foundry.schedule.begin_compile(self.cell.name)
         try:
             self._compile(jobs)
@@ -126,7 +126,7 @@ class Compile:
     @contextmanager
     def _watch(self, container: str, *, watched: bool) -> Iterator[None]:
         """End the container when the driver's code writes more than the setting `compile_disk` allows."""
-        limit = int(self.foundry.settings["compile_disk"] * (1 << 30))
+        limit = int(self.foundry.settings.compile_disk * (1 << 30))
         ended, too_large = threading.Event(), threading.Event()
 
         def look() -> None:
@@ -147,7 +147,7 @@ class Compile:
                 watcher.join()
         if too_large.is_set():
             raise FoundryError(
-                f"the compile of {self.cell.name} wrote more than {self.foundry.settings['compile_disk']} GiB",
+                f"the compile of {self.cell.name} wrote more than {self.foundry.settings.compile_disk} GiB",
                 reason="compile-too-large", log=self.log, hint="raise `compile_disk` if that is what it needs",
             )
 

@@ -69,7 +69,7 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
             "org.opencontainers.image.base.digest": base.digest,
         })
         _check(cell, made, labels)
-        write_archive(made, work / ARCHIVE, f"{foundry.settings['image_repository']}:{cell.tag}", timestamp)
+        write_archive(made, work / ARCHIVE, f"{foundry.settings.image_repository}:{cell.tag}", timestamp)
         (work / ARCHIVE).replace(folder / ARCHIVE)
     write_record(folder / RECORD, "image", {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,

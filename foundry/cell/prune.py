@@ -27,7 +27,7 @@ def waste(foundry: Foundry) -> Iterator[Waste]:
         for reference in pulled:
             if reference not in needed:
                 yield Waste("image", reference, foundry.containers.engine.size_of(reference))
-    if foundry.settings["keep_images"]:
+    if foundry.settings.keep_images:
         return
     for state in foundry.states.cells.values():
         archive = foundry.cell_folder(state.cell) / image.ARCHIVE

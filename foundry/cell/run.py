@@ -20,7 +20,7 @@ TIMES_FILE = "times.json"
 def run_module(foundry: Foundry, cell: Cell) -> None:
     """Stage module; the toolkit goes when no other pending cell needs it."""
     _run(foundry, cell, "module", lambda key: module.module(foundry, cell, key))
-    if foundry.schedule.toolkit_done(cell) and not foundry.settings["keep_toolkits"]:
+    if foundry.schedule.toolkit_done(cell) and not foundry.settings.keep_toolkits:
         foundry.containers.images.drop(foundry.containers.platforms.image_of(cell.toolkit, cell.arch))
 
 

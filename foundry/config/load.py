@@ -23,6 +23,7 @@ from foundry.config.family import Family
 from foundry.config.locks import Lock, Locks
 from foundry.config.profile import Profile
 from foundry.config.recipe import Recipe, recipe_of
+from foundry.config.settings import Settings
 from foundry.config.toolkit_recipes import ToolkitRecipe, recipe_faults
 
 _DEFAULTS = "config/defaults.yaml"
@@ -50,7 +51,7 @@ class Config:
 
     root: Path
     profile: Profile
-    settings: Mapping[str, Any]
+    settings: Settings
     families: Mapping[str, Family]
     locks: Locks
     wants: tuple[MatrixEntry, ...]
@@ -134,10 +135,11 @@ def load_config(root: Path, profile: Profile) -> Config:
         raise ConfigError(reader.faults, hint="docs/configuration.md describes every file and field")
     validation.keep()
     parsed.keep()
+    decoded = Settings.from_document(settings)
     now = {name: Lock.from_document(document) for name, document in locks.items()}
     return Config(
-        root, profile, settings, families,
-        Locks(root, Path(settings["locks"]), Path("build") / profile.name, validation, now),
+        root, profile, decoded, families,
+        Locks(root, Path(decoded.locks), Path("build") / profile.name, validation, now),
         tuple(wants), catalogue, recipes, kernels, validation,
     )
 

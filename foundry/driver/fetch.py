@@ -90,12 +90,12 @@ def _obtain(
     from foundry.net.http import get
     from foundry.packages.obtain import Trust, obtain
 
-    seconds = float(foundry.settings["network_timeout"])
+    seconds = foundry.settings.network_timeout
     key_file, fingerprint = None, ""
     key_name = log.with_name(f"signing-key-{spec.role}.asc" if spec.role else "signing-key.asc")
     entry = known.further.get(spec.role) if known is not None and spec.role else known
     locked_sha256 = entry.content_sha256 if entry is not None else None
-    if foundry.settings["source"] == ARCHIVE:
+    if foundry.settings.source == ARCHIVE:
         from foundry.archive.source import obtain_archived
 
         return obtain_archived(foundry, family, spec, work / spec.file, key_file=key_name, log=log,

@@ -210,7 +210,7 @@ def _fault(foundry: Foundry, state: CellState, data: Mapping[str, Any]) -> str:
     for name in _KNOWN_HERE:
         if getattr(row, name) != getattr(wanted, name):
             return f"its {name} is not what it is here"
-    targets = targets_of(foundry.settings, cell.family.name)
+    targets = targets_of(foundry.settings.publish, cell.family.name)
     if len(row.registries) != len(targets) or not all(target.is_in(row.registries) for target in targets):
         return "it is not in the profile's registries, or in others"
     return fault_of_time(row.published)

@@ -28,7 +28,7 @@ _PULLED = 1.0  # a shorter wait says that the toolkit was there
 
 def plan(foundry: Foundry, jobs: int) -> list[Shard]:
     """The pending cells as shards; asks for ledgers that are not here. Raises ConfigError and what asking raises."""
-    if not foundry.settings["publish"]:
+    if not foundry.settings.publish:
         file = f"config/profiles/{foundry.config.profile.name}.yaml"
         raise ConfigError([Fault(file, "$.publish", "names no registry to push to")],
                           hint="shards publish what they build: choose another profile, `doit profile ecr`")

@@ -23,7 +23,7 @@ _TOKENS = ("GITHUB_TOKEN", "GH_TOKEN")
 
 def repository(foundry: Foundry, environ: Mapping[str, str] = os.environ) -> str:
     """``owner/name`` of the repository that has the releases; in GitHub Actions the workflow's. Empty: no releases."""
-    configured: str = foundry.settings["github_repository"]
+    configured: str = foundry.settings.github_repository
     return environ.get("GITHUB_REPOSITORY", "") or configured if configured else ""
 
 
@@ -65,7 +65,7 @@ def client(foundry: Foundry, log: Path, permissions: str = "the permission `cont
 
     return GitHub(
         repository(foundry), token=_token(), api=os.environ.get("GITHUB_API_URL") or API,
-        seconds=float(foundry.settings["network_timeout"]), note=append_to(log), permissions=permissions,
+        seconds=foundry.settings.network_timeout, note=append_to(log), permissions=permissions,
     )
 
 

@@ -112,4 +112,4 @@ def _row(repository: Reference, driver: str, row: Row, tag: str, there: Held | N
 
 def has_targets(foundry: Foundry) -> bool:
     """Whether any family is published anywhere in this profile."""
-    return any(targets_of(foundry.settings, family) for family in foundry.config.families)
+    return any(targets_of(foundry.settings.publish, family) for family in foundry.config.families)

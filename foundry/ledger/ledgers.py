@@ -189,13 +189,13 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
 def stored(foundry: Foundry, driver: str) -> bool:
     """Whether the ledger is a revision that every target has; finding out makes no network request."""
     ledger = foundry.states.ledgers.get(driver)
-    if not foundry.settings["publish"]:
+    if not foundry.settings.publish:
         return ledger is not None and ledger.revised and _with_built(foundry, ledger) == ledger
     if ledger is None or not ledger.rows:
         return True
     marks = list(_marks(foundry, driver).values())
     data = ledger_file(foundry, driver).read_bytes()
-    return ledger.revised and marks.count(sha256_bytes(data)) >= len(foundry.settings["publish"])
+    return ledger.revised and marks.count(sha256_bytes(data)) >= len(foundry.settings.publish)
 
 
 def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
@@ -211,7 +211,7 @@ def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
 
 def _with_built(foundry: Foundry, ledger: Ledger) -> Ledger:
     """The ledger with the cells that are built here, in a profile that publishes nowhere; else the ledger itself."""
-    if foundry.settings["publish"]:
+    if foundry.settings.publish:
         return ledger
     for cell in foundry.states.plan.by_driver[ledger.driver]:
         row = _built_row(foundry, cell)

@@ -40,7 +40,7 @@ def published(foundry: Foundry, state: CellState) -> bool:
         return False
     family = state.cell.family.name
     return (
-        all(target.is_in(state.row.registries) for target in targets_of(foundry.settings, family))
+        all(target.is_in(state.row.registries) for target in targets_of(foundry.settings.publish, family))
         and state.cell.releases == state.row.releases
         and set(tags(foundry, state.cell)) <= set(state.row.tags)
     )
@@ -65,7 +65,7 @@ def push(foundry: Foundry, cell: Cell) -> None:
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch, "key": key.key,
         "inputs": {}, "outputs": {}, "row": row.as_data(),
     })
-    if not foundry.settings["keep_images"]:
+    if not foundry.settings.keep_images:
         (folder / image.ARCHIVE).unlink(missing_ok=True)
 
 
@@ -181,7 +181,7 @@ def _row(
 def tags(foundry: Foundry, cell: Cell) -> tuple[str, ...]:
     """The image's own tag and those of the setting `extra_tags`, one a release where they name it."""
     tags = [cell.tag]
-    for template in foundry.settings["extra_tags"]:
+    for template in foundry.settings.extra_tags:
         for release in cell.releases if "{release}" in template else ("",):
             text = template.format(driver=cell.driver, kernel=cell.kernel, arch=cell.arch, release=release)
             tags.append(tag_of(text))

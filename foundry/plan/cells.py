@@ -150,7 +150,7 @@ def make_plan(config: Config, *, force: bool = False) -> Plan:
     for want in config.wants:
         families[want.driver] = config.families[want.family]
         cells = releases.setdefault(want.driver, defaultdict(set))
-        found |= dict.fromkeys(_gather(want, index, cells, config.settings["catalogue"], force=force))
+        found |= dict.fromkeys(_gather(want, index, cells, config.settings.catalogue, force=force))
     mismatches = tuple(one for one in found if isinstance(one, Mismatch))
     by_driver = {
         driver: tuple(_cells(driver, families[driver], releases[driver], index))
@@ -158,7 +158,7 @@ def make_plan(config: Config, *, force: bool = False) -> Plan:
     }
     return Plan(
         tuple(cell for cells in by_driver.values() for cell in cells), by_driver, families,
-        tuple(one for one in found if isinstance(one, Gap)), config.settings["catalogue"], not config.catalogue,
+        tuple(one for one in found if isinstance(one, Gap)), config.settings.catalogue, not config.catalogue,
         tuple(_withheld(mismatches, by_driver, families, index)), mismatches,
         tuple(one for one in found if isinstance(one, Lacking)),
     )
@@ -179,7 +179,7 @@ def _withheld(
 
 
 def _index(config: Config) -> _Kernels:
-    arches = set(config.settings["arch"])
+    arches = set(config.settings.arch)
     by_want: dict[str, list[CatalogueEntry]] = defaultdict(list)
     toolkits: dict[tuple[str, str], list[str]] = defaultdict(list)
     flavours: dict[tuple[str, str], str] = {}
@@ -191,7 +191,7 @@ def _index(config: Config) -> _Kernels:
         for flavour, kernel in entry.kernels.items():
             toolkits[kernel, entry.arch].append(entry.dtk)
             flavours.setdefault((kernel, entry.arch), flavour)
-    return _Kernels(by_want, tuple(config.settings["arch"]), toolkits, flavours)
+    return _Kernels(by_want, tuple(config.settings.arch), toolkits, flavours)
 
 
 def _gather(

@@ -89,7 +89,7 @@ def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
     if package is None or not complete(cell.family, package):
         return NOT_FETCHED
     module = _module_parts(cell, package, config.recipe(cell.family, cell.driver), hashes)
-    labels = make_labels(cell, package, base, config.settings)
+    labels = make_labels(cell, package, base, config.settings.source_url)
     image = {
         "containerfile": hashes.get(cell.family["containerfile"]),
         "licenses": _licenses_hash(tuple((file, hashes.get(file)) for file in cell.family["licenses"])),

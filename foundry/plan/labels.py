@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.templates import fill
@@ -29,7 +28,7 @@ def created(package: MainPackage, base: Base) -> int:
 
 
 def make_labels(
-    cell: Cell, package: MainPackage, base: Base, settings: Mapping[str, Any]
+    cell: Cell, package: MainPackage, base: Base, source_url: str
 ) -> dict[str, str]:
     """Every label but the key's. FoundryError (``label-empty``) when one would be empty; what `created` raises."""
     busybox = base.busybox or BusyBox("", "")
@@ -37,7 +36,7 @@ def make_labels(
         **package.variables, "title": cell.family["title"],
         "driver": cell.driver, "kernel": cell.kernel, "arch": cell.arch, "tag": cell.tag, "family": cell.family.name,
         "created": utc(created(package, base)),
-        "source_url": settings["source_url"],
+        "source_url": source_url,
         "base_name": base.name, "base_digest": base.digest,
         "busybox_version": busybox.version, "busybox_source": busybox.source,
         "busybox_source_backup": busybox.source_backup or busybox.source,

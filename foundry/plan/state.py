@@ -186,7 +186,7 @@ class States:
         """The rows of published cells: those that name a place where this profile publishes."""
         found: dict[str, Mapping[Place, Row]] = {}
         for driver, ledger in self.ledgers.items():
-            targets = targets_of(self.config.settings, self.plan.families[driver].name)
+            targets = targets_of(self.config.settings.publish, self.plan.families[driver].name)
             found[driver] = {
                 place: row for place, row in ledger.rows.items()
                 if any(target.is_in(row.registries) for target in targets)

@@ -112,7 +112,7 @@ def toolkit_of(config: Config, kernel: str, releases: Iterable[str] = ()) -> Too
     Raises UsageError for what is no kernel, and for one of an architecture that is not wanted; ConfigError where no
     recipe fits.
     """
-    arch, arches = kernel_arch(kernel), config.settings["arch"]
+    arch, arches = kernel_arch(kernel), config.settings.arch
     if not is_kernel(kernel) or not arch:
         raise UsageError(f"{kernel!r} is no kernel with its architecture, as `uname -r` prints it",
                          hint="such as 5.14.0-427.68.2.el9_4.x86_64")
@@ -134,7 +134,7 @@ def listed(config: Config) -> list[Toolkit]:
     """
     releases: dict[str, list[str]] = {}
     for entry in config.kernels.releases:
-        if entry.arch in config.settings["arch"]:
+        if entry.arch in config.settings.arch:
             releases.setdefault(entry.kernel, []).append(entry.version)
     return [
         toolkit_of(config, kernel, sorted(dict.fromkeys(releases[kernel]), key=version_key))

@@ -8,6 +8,7 @@ registered, which is the flag F. Finding out reads a few small files and starts 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 FOLDER = Path("/proc/sys/fs/binfmt_misc")
@@ -23,7 +24,7 @@ def host_arch() -> str:
     return _NAMES.get(machine, machine)
 
 
-def not_here(arches: list[str], folder: Path = FOLDER) -> dict[str, str]:
+def not_here(arches: Iterable[str], folder: Path = FOLDER) -> dict[str, str]:
     """Those of `arches` whose programs don't run in containers here, each with the reason in words."""
     host = host_arch()
     reasons = {arch: _reason(arch, folder) for arch in arches if arch != host}

@@ -11,7 +11,8 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from foundry.config.settings import ImagePlace
 
 AWS_FIELDS = ("aws_account", "aws_region")
 DEFAULT_ECR_REPOSITORY = "neuron-operator/kmod"
@@ -49,26 +50,21 @@ class Target:
         return Target(_fill(self.registry, facts), _fill(self.repository, facts), self.create_repository)
 
 
-def targets_of(settings: Mapping[str, Any], family: str, environ: Mapping[str, str] = os.environ) -> tuple[Target, ...]:
+def targets_of(
+    publish: Iterable[ImagePlace], family: str, environ: Mapping[str, str] = os.environ
+) -> tuple[Target, ...]:
     """The profile's targets for a family, filled with what the environment says."""
     known = {**_known(environ), "family": family}
-    return tuple(_target(entry).filled(known) for entry in settings.get("publish", []))
+    return tuple(_target(place).filled(known) for place in publish)
 
 
-def mirror_of(settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Target | None:
-    """Where the profile mirrors toolkits, filled with what the environment says; None where it does not."""
-    entry = settings.get("mirror", {})
-    return _target(entry).filled(_known(environ)) if entry.get("registry") and entry.get("repository") else None
+def toolkits_at(place: ImagePlace, environ: Mapping[str, str] = os.environ) -> Target | None:
+    """Where toolkits are mirrored, or published, filled likewise; None where the profile names no place."""
+    return _target(place).filled(_known(environ)) if place.registry and place.repository else None
 
 
-def toolkits_target(settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Target | None:
-    """Where toolkits of our own are published, filled likewise; None where the profile names no place."""
-    entry = settings["toolkits"]["publish"]
-    return _target(entry).filled(_known(environ)) if entry.get("registry") and entry.get("repository") else None
-
-
-def _target(entry: Mapping[str, Any]) -> Target:
-    return Target(entry["registry"], entry["repository"], entry.get("create_repository", False))
+def _target(place: ImagePlace) -> Target:
+    return Target(place.registry, place.repository, place.create_repository)
 
 
 def _known(environ: Mapping[str, str]) -> dict[str, str]:

@@ -101,7 +101,7 @@ def _fetched(
         archive = work / "archive"
         download(
             foundry.addresses.resolve(url), archive, sha256=facts.sha256.get(url), max_bytes=MAX_BYTES,
-            total=float(foundry.settings["network_timeout"]), first=first_wait, log=log,
+            total=foundry.settings.network_timeout, first=first_wait, log=log,
         )
         name = check_source(archive, facts.version, shown(url))
         digest = sha256_file(archive)

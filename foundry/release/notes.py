@@ -117,7 +117,7 @@ def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
 def _registries(foundry: Foundry, family: Family, ledger: Ledger) -> tuple[str, ...]:
     """The profile's targets in their order, by the names that the rows have for them."""
     names = sorted({name for row in ledger.rows.values() for name in row.registries})
-    wanted = targets_of(foundry.settings, family.name)
+    wanted = targets_of(foundry.settings.publish, family.name)
     return tuple(dict.fromkeys(name for target in wanted for name in names if target.is_in([name])))
 
 

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from foundry.base.errors import FoundryError
 from foundry.config import profile as profiles
 from foundry.config.load import Config, load_config
+from foundry.config.settings import Settings
 from foundry.config.toolkit_recipes import take_secrets
 from foundry.net.addresses import Addresses, LocalServices
 from foundry.plan.cells import Cell
@@ -24,7 +24,7 @@ from foundry.plan.state import States, force_build
 from foundry.podman.containers import Containers
 from foundry.podman.emulation import not_here
 from foundry.registry.pool import Registries
-from foundry.registry.targets import mirror_of, targets_of
+from foundry.registry.targets import targets_of, toolkits_at
 from foundry.run.journal import DONE, Journal
 from foundry.run.schedule import Schedule
 
@@ -55,7 +55,7 @@ class Foundry:
         return self.config.root
 
     @property
-    def settings(self) -> Mapping[str, Any]:
+    def settings(self) -> Settings:
         """The profile's settings on top of the defaults."""
         return self.config.settings
 
@@ -79,7 +79,7 @@ class Foundry:
         """Remove images that runs of ours pulled and no pending cell needs any more."""
         pulled = self.containers.pulled()
         sandbox = [name.startswith("sandbox:") for name in self.journal.entries]
-        if not pulled or (sandbox and all(sandbox)) or self.settings["keep_toolkits"]:
+        if not pulled or (sandbox and all(sandbox)) or self.settings.keep_toolkits:
             return  # looking into podman's store needs the services: `sandbox:down` must not start them
         needed = self.needed_toolkits()
         try:
@@ -122,11 +122,11 @@ def open_foundry(
 def make_foundry(config: Config, services: LocalServices | None = None) -> Foundry:
     """A Foundry of a configuration; opens no connection and starts nothing."""
     settings, build = config.settings, config.root / config.build
-    addresses = Addresses(settings.get("addresses", {}), services)
-    registries = Registries(addresses, lambda family: targets_of(settings, family), build / "registry.log")
-    containers = Containers(build, registries, arch=settings["arch"][0], max_disk=settings["max_disk"],
-                            mirrored=mirror_of(settings) is not None)
-    states = States(config, force=force_build(), not_here=not_here(settings["arch"]))
+    addresses = Addresses(settings.addresses, services)
+    registries = Registries(addresses, lambda family: targets_of(settings.publish, family), build / "registry.log")
+    containers = Containers(build, registries, arch=settings.arch[0], max_disk=settings.max_disk,
+                            mirrored=toolkits_at(settings.mirror) is not None)
+    states = States(config, force=force_build(), not_here=not_here(settings.arch))
     return Foundry(config, states, addresses, registries, containers, secrets=take_secrets(config.toolkit_recipes))
 
 

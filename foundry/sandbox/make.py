@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from foundry.base.process import stop_all
 from foundry.base.versions import version_key
 from foundry.config.catalogue import entries_of
 from foundry.config.locks import Base, Lock
+from foundry.config.settings import SandboxContent
 from foundry.plan.catalogue import catalogue_bytes
 from foundry.plan.locks import merged_base
 from foundry.podman.engine import Engine
@@ -38,26 +39,13 @@ _CODE = Path("foundry/sandbox")
 _WORKERS = 3  # two toolkits and the RPM repository
 
 
-@dataclass(frozen=True)
-class SandboxPlan:
-    """What the sandbox holds: stand-in versions, kernels, and which kernel (0 is the oldest) a release has.
-
-    `rt` are the kernels whose toolkits have a real-time kernel of the same version, too.
-    """
-
-    versions: tuple[str, ...]
-    releases: Mapping[str, int]
-    kernels: int
-    rt: tuple[int, ...] = ()
-
-
 class Sandbox:
     """Services and images in `folder`; catalogue, locks and key below `output`."""
 
-    def __init__(self, folder: Path, project: Path, plan: SandboxPlan, output: Path) -> None:
+    def __init__(self, folder: Path, project: Path, content: SandboxContent, output: Path) -> None:
         self.folder = folder.absolute()
         self.project = project.absolute()
-        self.plan = plan
+        self.content = content
         self.output = output
         self.arch = platform.machine()
         self.daemons = Daemons(self.folder, self.project)
@@ -101,19 +89,19 @@ class Sandbox:
         code = {name: sha256_file(self.project / _CODE / name) for name in _PARTS[part]}
         match part:
             case "repository":
-                return [code, _files(self.project / "container/sandbox/standin"), self.plan.versions]
+                return [code, _files(self.project / "container/sandbox/standin"), self.content.versions]
             case "archive":
                 recipes = [
                     *(self.project / name for name in toolkits.FILES), *self._recipes("debian", "base"),
                     self.project / "container/sandbox/archive.sh",
                 ]
-                return [code, _hashes(recipes), debian.SUITE, self.arch, self.plan.kernels, self.plan.rt]
+                return [code, _hashes(recipes), debian.SUITE, self.arch, self.content.kernels, self.content.rt]
             case _:
                 raise ValueError(part)
 
     def _release_inputs(self, kits: list[dict[str, str]]) -> object:
         code = {name: sha256_file(self.project / _CODE / name) for name in _PARTS["releases"]}
-        return [code, _hashes(self._recipes("node", "release")), kits, dict(self.plan.releases)]
+        return [code, _hashes(self._recipes("node", "release")), kits, dict(self.content.releases)]
 
     def _recipes(self, *names: str) -> list[Path]:
         return [self.project / "container/sandbox" / f"Containerfile.{name}" for name in names]
@@ -160,7 +148,7 @@ class Sandbox:
 
     def _repository(self, log: Path) -> dict[str, object]:
         built = standin.build_repository(
-            self.daemons.web_root / "yum", self.plan.versions,
+            self.daemons.web_root / "yum", self.content.versions,
             source=self.project / "container/sandbox/standin", log=log,
         )
         names = [built.key_file, built.folder / "repodata/repomd.xml"]
@@ -175,14 +163,14 @@ class Sandbox:
         shared = LocalStore(store.engine, self.work, shared=True)
         with locked(user_lock()), scratch(self.work, "survey") as out, shared.cleaned():
             archive = debian.survey(shared, debian.make_debian(shared, recipes, log), recipes, out, log)
-            kernels = debian.choose_kernels(archive.kernels, self.arch, self.plan.kernels)
+            kernels = debian.choose_kernels(archive.kernels, self.arch, self.content.kernels)
             pushed = pool.submit(toolkits.push_debian, shared, log.with_name("debian.log"))
             base = pool.submit(images.build_base, store, archive, recipes, log.with_name("base.log"))
             kit = toolkits.Kit(archive, toolkits.read_recipe(self.project), self.project, "")
             toolkits.build_toolchain(shared, kit, kernels[-1], log)
             kit = replace(kit, base=pushed.result())
             rt = {kernels[number]: debian.rt_kernel(archive.kernels, kernels[number], self.arch)
-                  for number in self.plan.rt}
+                  for number in self.content.rt}
             references = list(pool.map(
                 lambda kernel: toolkits.build_toolkit(shared, kit, kernel, log, rt_kernel=rt.get(kernel, "")), kernels))
             made_base = base.result()
@@ -200,8 +188,8 @@ class Sandbox:
         recipes = self.project / "container/sandbox"
         nodes = [images.build_node(store, kit["kernel"], recipes, log) for kit in kits]
         entries = []
-        for version in sorted(self.plan.releases, key=version_key):
-            index = self.plan.releases[version]
+        for version in sorted(self.content.releases, key=version_key):
+            index = self.content.releases[version]
             kit = kits[index]
             payload = images.build_release(store, version, self.arch, kit["reference"], nodes[index], recipes, log)
             entries.append({

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from foundry.config.load import Config
-from foundry.sandbox.make import Sandbox, SandboxPlan
+from foundry.sandbox.make import Sandbox
 
 FOLDER_VARIABLE = "KMOD_SANDBOX"
 
@@ -15,7 +15,5 @@ def sandbox_of(config: Config) -> Sandbox:
     """The sandbox in ``build/<profile>/services``, or where KMOD_SANDBOX says (to share one)."""
     output = config.root / config.build
     folder = os.environ.get(FOLDER_VARIABLE)
-    wanted = config.settings["sandbox"]
-    plan = SandboxPlan(
-        tuple(wanted["versions"]), dict(wanted["releases"]), wanted["kernels"], tuple(wanted.get("rt", ())))
-    return Sandbox(Path(folder) if folder else output / "services", config.root, plan, output)
+    content = config.settings.sandbox
+    return Sandbox(Path(folder) if folder else output / "services", config.root, content, output)

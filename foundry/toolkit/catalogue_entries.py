@@ -25,7 +25,7 @@ class PublishedToolkits:
     @classmethod
     def of(cls, foundry: Foundry) -> PublishedToolkits | None:
         """None where the catalogue names the releases' own. Raises ConfigError, and what the registry raises."""
-        if foundry.settings["releases"]["toolkits"] != "own":
+        if foundry.settings.releases.toolkits != "own":
             return None
         place = remote.require_target(foundry).name
         remote.have_ledger(foundry)

@@ -59,7 +59,7 @@ def _compile(foundry: Foundry, toolkit: Toolkit, arguments: list[str], log: Path
     with engine.container(f"gate {toolkit.kernel}") as name:
         done = engine.call(
             "run", f"--name={name}", f"--label={engine.label}", *arguments, starts=True, log=log, check=False,
-            timeout=float(foundry.settings["compile_timeout"]),
+            timeout=foundry.settings.compile_timeout,
         )
     if done.returncode != 0:
         raise FoundryError(f"the toolkit of {toolkit.kernel} compiles no module: {first_error(log) or 'see the log'}",

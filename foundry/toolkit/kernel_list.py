@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def read_kernels(foundry: Foundry) -> KernelList:
     """The kernel list as it is now; an empty one where there is none. ConfigError when it is none any more."""
-    name = foundry.settings["toolkits"]["kernels"]
+    name = foundry.settings.toolkits.kernels
     try:
         data = (foundry.root / name).read_bytes()
     except FileNotFoundError:
@@ -34,7 +34,7 @@ def read_kernels(foundry: Foundry) -> KernelList:
 
 def change_kernels(foundry: Foundry, how: Callable[[KernelList], KernelList]) -> KernelList:
     """Change the list under its lock; an unchanged one is not written."""
-    path = foundry.root / foundry.settings["toolkits"]["kernels"]
+    path = foundry.root / foundry.settings.toolkits.kernels
     with locked(foundry.root / foundry.config.build / ".lock-kernels"):
         found = how(read_kernels(foundry))
         releases = [as_document(entry) for entry in sorted(found.releases, key=rank)]
@@ -55,14 +55,14 @@ def lock_base(foundry: Foundry, toolkit: Toolkit) -> Mapping[str, str]:
     from foundry.net.transport import RetryPolicy
 
     log = foundry.root / foundry.config.build / "dtk" / "bases.log"
-    policy = RetryPolicy(total=float(foundry.settings["network_timeout"]))
+    policy = RetryPolicy(total=foundry.settings.network_timeout)
     base = read_base_of(foundry, lambda host: foundry.registries.reader(host, log, policy=policy), toolkit)
 
     def lock(kernels: KernelList) -> KernelList:
         return replace(kernels, bases={**kernels.bases, toolkit.base_name: base})
 
     change_kernels(foundry, lock)
-    file = foundry.settings["toolkits"]["kernels"]
+    file = foundry.settings.toolkits.kernels
     foundry.journal.warn(f"{toolkit.base_name} is now locked in {file} as {base['digest']}: keep that file")
     return base
 

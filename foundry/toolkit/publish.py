@@ -58,7 +58,7 @@ def push(foundry: Foundry, kernel: str) -> None:
         row = remote.new_row(state, writer, layout.digest, layout.config.labels, size=layout.size, **more)
         change_ledger(foundry, ToolkitLedger({kernel: row}))
         remote.store(foundry, writer)
-    if not foundry.settings["keep_images"]:
+    if not foundry.settings.keep_images:
         remove_tree(folder / IMAGE)
 
 

@@ -39,7 +39,7 @@ def refresh(foundry: Foundry, *, allow_shrink: bool, update_base: bool) -> None:
 @dataclass
 class _Run(Reading):
     def refresh(self, log: Path, *, allow_shrink: bool, update_base: bool) -> None:
-        foundry, file = self.foundry, self.foundry.settings["toolkits"]["kernels"]
+        foundry, file = self.foundry, self.foundry.settings.toolkits.kernels
         kernels = read_kernels(foundry)
         lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.addresses.resolve, append_to(log))
         found = find_releases(foundry, lists, foundry.ending)
@@ -47,7 +47,7 @@ class _Run(Reading):
         require_wanted(foundry, found)
         known = by_place(kernels.releases)
         new = [
-            release for release in found if release.version not in self.settings["exclude"]
+            release for release in found if release.version not in self.settings.exclude
             and [entry.payload for entry in known.get(release.place, ())][:1] != [release.payload]
         ]
         resolver = Resolver(foundry, self.policy, self.pen, ())

@@ -14,7 +14,7 @@ from foundry.base.times import now
 from foundry.plan.claims import fault_of
 from foundry.plan.toolkit_ledger import ToolkitLedger, ledger_path, parse_toolkit_ledger
 from foundry.registry.pool import aws_facts
-from foundry.registry.targets import Target, toolkits_target
+from foundry.registry.targets import Target, toolkits_at
 from foundry.run.context import Foundry
 from foundry.toolkit.state import ToolkitState, change_ledger, has_ledger, read_ledger
 
@@ -31,7 +31,7 @@ _lock = threading.Lock()
 
 def target_of(foundry: Foundry) -> Target | None:
     """Where toolkits are published, all fields filled; None where the profile names no place."""
-    target = toolkits_target(foundry.settings)
+    target = toolkits_at(foundry.settings.toolkits.publish)
     return target.filled(aws_facts(target.open_fields)) if target is not None and target.open_fields else target
 
 

@@ -15,7 +15,7 @@ from foundry.config.catalogue import KernelList
 from foundry.plan.keys import changed_parts
 from foundry.plan.toolkit_ledger import Row, ToolkitLedger, ledger_path, parse_toolkit_ledger
 from foundry.plan.toolkits import PART_NAMES, Toolkit, ToolkitKey, toolkit_key
-from foundry.registry.targets import toolkits_target
+from foundry.registry.targets import toolkits_at
 from foundry.run.context import Foundry
 
 STAGE = "dtk"
@@ -65,7 +65,7 @@ def state_of(foundry: Foundry, toolkit: Toolkit, kernels: KernelList, ledger: To
         raise ConfigError([Fault(toolkit.recipe.file, "", f"{error.filename} can't be read")]) from error
     if foundry.states.force:
         return ToolkitState(toolkit, key, None, None, "FORCE_BUILD is set")
-    row, target = ledger.rows.get(toolkit.kernel), toolkits_target(foundry.settings)
+    row, target = ledger.rows.get(toolkit.kernel), toolkits_at(foundry.settings.toolkits.publish)
     if row is not None and target is not None and not target.is_in([row["registry"]]):
         row = None  # it is published somewhere else
     folder = foundry.root / folder_of(foundry, toolkit.kernel)

@@ -49,7 +49,7 @@ class Doctor(Command):  # type: ignore[misc]  # reason: doit has no types
 
 
 def _machine(foundry: Foundry | None, build: Path) -> list[Check]:
-    sandbox = foundry is not None and foundry.settings.get("services") == "sandbox"
+    sandbox = foundry is not None and foundry.settings.services == "sandbox"
     archives = foundry is not None and any("archive" in family.data for family in foundry.config.families.values())
     found = checks.check_tools(dict.fromkeys((
         *checks.BUILD_TOOLS, *(checks.ARCHIVE_TOOLS if archives else ()), *(checks.SANDBOX_TOOLS if sandbox else ()),

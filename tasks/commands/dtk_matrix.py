@@ -45,7 +45,7 @@ class Matrix(Command):  # type: ignore[misc]  # reason: doit has no types
             print(f"error: {error.render()}", file=sys.stderr)
             return error.exit_code
         if params["json"]:
-            document = {"include": [entry(state, session.foundry().settings["runners"]) for state in states]}
+            document = {"include": [entry(state, session.foundry().settings.runners) for state in states]}
             sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
         else:
             sys.stdout.writelines(f"{line}\n" for line in table(states))
@@ -61,7 +61,7 @@ def _states(*, pending: bool) -> list[ToolkitState]:
     one = session.foundry()
     toolkits = listed(one.config)
     if not toolkits:
-        file = one.settings["toolkits"]["kernels"]
+        file = one.settings.toolkits.kernels
         print(f"hint: {file} names no kernel yet: run `doit dtk:kernels`", file=sys.stderr)
         return []
     have_ledger(one)

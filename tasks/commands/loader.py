@@ -79,7 +79,7 @@ def _have_ledgers(names: list[str]) -> None:
     one = session.foundry()
     if any(is_release(name) for name in names) and repository(one):
         require_token()
-    if not one.settings["publish"]:
+    if not one.settings.publish:
         if any(publishes(name) for name in names):
             file = f"config/profiles/{one.config.profile.name}.yaml"
             fault = Fault(file, "$.publish", "names no registry to push to")
@@ -104,7 +104,7 @@ def _have_ledgers(names: list[str]) -> None:
 def _with_hint(error: ConfigError) -> ConfigError:
     one = session.opened()
     empty = one is not None and not error.hint and any(
-        fault.file == one.settings["catalogue"] and not fault.path for fault in error.faults
+        fault.file == one.settings.catalogue and not fault.path for fault in error.faults
     )
     return ConfigError(error.faults, hint=catalogue_hint()) if empty else error
 
@@ -112,7 +112,7 @@ def _with_hint(error: ConfigError) -> ConfigError:
 def catalogue_hint() -> str:
     """What to do when the catalogue lacks releases or their kernels, or a lock its base."""
     one = session.foundry()
-    if one.settings.get("services") == "sandbox" and not unread_toolkits(one.config):
+    if one.settings.services == "sandbox" and not unread_toolkits(one.config):
         return "run `doit sandbox:up`, or `doit toolkit`"
     return "run `doit toolkit`: it finds releases, kernels and the base image (or try `make demo`)"
 

@@ -36,7 +36,7 @@ def keeps_ledger(name: str) -> bool:
 
 def first_pass(names: Sequence[str], one: Foundry) -> list[str]:
     """The tasks that come first: those of the command line, with the cells of releases in place of the releases."""
-    stage = "publish" if one.settings["publish"] else "build"
+    stage = "publish" if one.settings.publish else "build"
     cells = [f"{stage}{name.removeprefix('release')}" for name in names if is_release(name)]
     return list(dict.fromkeys([*cells, *(name for name in names if not is_release(name))]))
 
@@ -48,7 +48,7 @@ def later_passes(names: Sequence[str], one: Foundry) -> list[list[str]]:
     kept = [driver for driver in one.states.plan.by_driver if driver in {*released, *published}]
     sources, ledgers = [f"assets:{driver}" for driver in released], [f"ledger:{driver}" for driver in kept]
     # What is kept beside the images names the sources; where nothing is published, the ledger is what they are made of.
-    first = [sources, ledgers] if one.settings["publish"] else [ledgers, sources]
+    first = [sources, ledgers] if one.settings.publish else [ledgers, sources]
     return [*first, [f"release:{driver}" for driver in released]]
 
 
@@ -65,7 +65,7 @@ def unfinished(names: Sequence[str], one: Foundry) -> list[str]:
     drivers = set(drivers_of(names, one.states.plan))
     lacking = [
         f"{state.cell.name} is not published: {state.reason if state.state != BUILT else 'built, not pushed'}"
-        if one.settings["publish"] else f"{state.cell.name} is not built: {state.reason}"
+        if one.settings.publish else f"{state.cell.name} is not built: {state.reason}"
         for state in one.states.cells.values() if state.cell.driver in drivers and not _finished(one, state)
     ]
     more = len(lacking) - _SHOWN
@@ -73,7 +73,7 @@ def unfinished(names: Sequence[str], one: Foundry) -> list[str]:
 
 
 def _finished(one: Foundry, state: CellState) -> bool:
-    return published(one, state) if one.settings["publish"] else state.state in (BUILT, PUBLISHED)
+    return published(one, state) if one.settings.publish else state.state in (BUILT, PUBLISHED)
 
 
 def needless(tasks: Sequence[str], one: Foundry) -> bool:

@@ -80,7 +80,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
                  reporter: Any = "console", num_process: int = 0, single: bool = False,
                  no_build: bool = False) -> int:
         one, started = session.foundry(), time.monotonic()
-        slots = num_process or int(one.settings["parallel"]) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
+        slots = num_process or int(one.settings.parallel) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
         one.schedule.expect((), slots)
         one.schedule.need_toolkit(state.cell for state in one.states.cells.values() if not state.module_done)
         one.verbosity = DEFAULT_VERBOSITY if verbosity is None else int(verbosity)

@@ -58,7 +58,7 @@ def _planned(jobs: int) -> tuple[list[Shard], Mapping[str, str]]:
     if not 1 <= jobs <= MOST_JOBS:
         raise UsageError(f"--jobs={jobs}: a number from 1 to {MOST_JOBS}")
     one = session.foundry()
-    return plan(one, jobs), one.settings["runners"]
+    return plan(one, jobs), one.settings.runners
 
 
 def table(shards: Sequence[Shard], runners: Mapping[str, str]) -> Iterator[str]:

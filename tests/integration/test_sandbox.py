@@ -15,18 +15,19 @@ from typing import Any
 import pytest
 
 from foundry.base.errors import OutsideError
+from foundry.config.settings import SandboxContent
 from foundry.podman.engine import Engine
 from foundry.sandbox import web
 from foundry.sandbox.daemons import REGISTRY, WEB, Daemons, start_time
 from foundry.sandbox.debian import choose_kernels
 from foundry.sandbox.made import Made
-from foundry.sandbox.make import Sandbox, SandboxPlan
+from foundry.sandbox.make import Sandbox
 from tests.harness.clone import Clone
 
 MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
-PLAN = SandboxPlan(
-    ("2.16.7.0", "2.22.2.0", "2.28.0.0"),
-    {"4.16.30": 0, "4.16.48": 0, "4.17.12": 1, "4.18.15": 1, "4.18.16": 2, "4.19.3": 2}, 3, (1,),
+CONTENT = SandboxContent(
+    ("2.16.7.0", "2.22.2.0", "2.28.0.0"), 3,
+    {"4.16.30": 0, "4.16.48": 0, "4.17.12": 1, "4.18.15": 1, "4.18.16": 2, "4.19.3": 2}, (1,),
 )
 HELLO = """\
 #include <linux/module.h>
@@ -43,7 +44,7 @@ real = pytest.mark.sandbox
 @pytest.fixture
 def sandbox(services: Clone) -> Sandbox:
     """The session's sandbox, up."""
-    found = Sandbox(services.services, services.root, PLAN, services.build)
+    found = Sandbox(services.services, services.root, CONTENT, services.build)
     found.ensure_running()
     return found
 
@@ -151,8 +152,8 @@ def test_a_recycled_process_number_is_left_alone(tmp_path: Path) -> None:
 @real
 def test_what_is_written_resolves(sandbox: Sandbox) -> None:
     entries = catalogue(sandbox)
-    assert [entry["version"] for entry in entries] == sorted(PLAN.releases)
-    assert len({entry["kernel"] for entry in entries}) == PLAN.kernels
+    assert [entry["version"] for entry in entries] == sorted(CONTENT.releases)
+    assert len({entry["kernel"] for entry in entries}) == CONTENT.kernels
     assert all(resolves(sandbox, reference) for reference in references(sandbox))
     base = json.loads((sandbox.output / "locks/neuron.json").read_text())["base"]
     assert f"busybox_{base['busybox']['version']}.orig.tar" in base["busybox"]["source"]
@@ -225,7 +226,7 @@ def test_a_changed_stand_in_remakes_the_rpm_repository_alone(sandbox: Sandbox, s
     project = tmp_path / "project"
     for name in ("container", "config/toolkits", "foundry"):
         shutil.copytree(services.root / name, project / name)
-    other = Sandbox(sandbox.folder, project, PLAN, tmp_path)
+    other = Sandbox(sandbox.folder, project, CONTENT, tmp_path)
     assert other.missing() == []
     (project / "container/sandbox/standin/Kbuild").write_text("# changed\n")
     assert other.missing() == ["repository"]

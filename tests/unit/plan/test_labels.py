@@ -38,7 +38,7 @@ def labels(
     config = load_config(checkout.root, Profile("local", "test"))
     cell = make_plan(config).cells[0]
     whole = replace(PACKAGE, **(package or {}))
-    return make_labels(cell, whole, Base.from_document(base or LOCK["base"]), config.settings)
+    return make_labels(cell, whole, Base.from_document(base or LOCK["base"]), config.settings.source_url)
 
 
 def test_facts_fill_the_labels(checkout: Checkout) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from foundry.registry.targets import Target, mirror_of, targets_of, toolkits_target
+from foundry.config.settings import ImagePlace
+from foundry.registry.targets import Target, targets_of, toolkits_at
 
 ECR = "{aws_account}.dkr.ecr.{aws_region}.amazonaws.com"
 ACCOUNT = {"AWS_ACCOUNT_ID": "123456789012", "AWS_REGION": "eu-west-1"}
@@ -56,7 +55,7 @@ def test_no_names() -> None:
 def test_what_the_environment_says_of_aws(
     environ: dict[str, str], registry: str, open_fields: tuple[str, ...]
 ) -> None:
-    [found] = targets_of({"publish": [{"registry": ECR, "repository": "{ecr_repository}"}]}, "neuron", environ)
+    [found] = targets_of([ImagePlace(ECR, "{ecr_repository}")], "neuron", environ)
     assert found == Target(registry, "neuron-operator/kmod", create_repository=False)
     assert found.open_fields == open_fields
 
@@ -75,15 +74,14 @@ def test_open_fields_are_looked_for_in_the_repository_too() -> None:
 
 
 def test_targets_keep_their_order_and_have_the_familys_name() -> None:
-    entries = [{"registry": "b", "repository": "{family}-driver", "create_repository": True},
-               {"registry": "a", "repository": "{ecr_repository}"}]
-    found = targets_of({"publish": entries}, "neuron", {"KMOD_ECR_REPOSITORY_NAME": "mine/kmod"})
+    places = [ImagePlace("b", "{family}-driver", create_repository=True), ImagePlace("a", "{ecr_repository}")]
+    found = targets_of(places, "neuron", {"KMOD_ECR_REPOSITORY_NAME": "mine/kmod"})
     assert found == (Target("b", "neuron-driver", create_repository=True),
                      Target("a", "mine/kmod", create_repository=False))
-    assert targets_of({}, "neuron", {}) == ()
+    assert targets_of((), "neuron", {}) == ()
 
 
-PLACE = {"registry": ECR, "repository": "{dtk_ecr_repository}", "create_repository": True}
+PLACE = ImagePlace(ECR, "{dtk_ecr_repository}", create_repository=True)
 
 
 @pytest.mark.parametrize("environ, repository", [
@@ -91,13 +89,9 @@ PLACE = {"registry": ECR, "repository": "{dtk_ecr_repository}", "create_reposito
     ({**ACCOUNT, "DTK_ECR_REPOSITORY_NAME": "mine/dtk", "KMOD_ECR_REPOSITORY_NAME": "mine/kmod"}, "mine/dtk"),
 ])
 def test_places_of_toolkits(environ: dict[str, str], repository: str) -> None:
-    wanted = Target(FILLED, repository, create_repository=True)
-    assert mirror_of({"mirror": PLACE}, environ) == wanted
-    assert toolkits_target({"toolkits": {"publish": PLACE}}, environ) == wanted
+    assert toolkits_at(PLACE, environ) == Target(FILLED, repository, create_repository=True)
 
 
-@pytest.mark.parametrize("entry", [{}, {"registry": "", "repository": "x"}, {"registry": "x", "repository": ""}])
-def test_no_place_of_toolkits(entry: dict[str, Any]) -> None:
-    assert mirror_of({"mirror": entry}, {}) is None
-    assert toolkits_target({"toolkits": {"publish": entry}}, {}) is None
-    assert mirror_of({}, {}) is None
+@pytest.mark.parametrize("place", [ImagePlace("", ""), ImagePlace("", "x"), ImagePlace("x", "")])
+def test_no_place_of_toolkits(place: ImagePlace) -> None:
+    assert toolkits_at(place, {}) is None

@@ -1,0 +1,115 @@
+"""The settings: the defaults with the profile's changes, as one value.
+
+The classes are schemas/settings.schema.json, field by field. What config/defaults.yaml always says has no default here
+(schemas/defaults.schema.json).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where images go; both names may have fields in braces, and may be empty: nowhere."""
+
+    registry: str
+    repository: str
+    create_repository: bool = False
+
+
+@dataclass(frozen=True)
+class Releases:
+    """Where `doit toolkit` finds releases; `timeout` is in seconds for all of it."""
+
+    source: str
+    graph: str
+    channels: tuple[str, ...]
+    tags: str
+    repository: str
+    exclude: tuple[str, ...]
+    parallel: int
+    timeout: int
+    toolkits: str
+
+
+@dataclass(frozen=True)
+class OwnToolkits:
+    """Toolkits of our own: recipes by name, the file of the kernel list, and where they are published."""
+
+    recipes: tuple[str, ...]
+    kernels: str
+    publish: ImagePlace
+
+
+@dataclass(frozen=True)
+class SandboxContent:
+    """What the sandbox holds: stand-in versions, kernels, and which kernel (0 is the oldest) a release has.
+
+    `rt` are the kernels whose toolkits have a real-time kernel of the same version, too; `families` the further
+    ones, by name as the file has them.
+    """
+
+    versions: tuple[str, ...] = ()
+    kernels: int = 0
+    releases: Mapping[str, int] = field(default_factory=dict)
+    rt: tuple[int, ...] = ()
+    families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings; config/defaults.yaml says what each means. Timeouts are in seconds, `max_disk` and `compile_disk` in GiB.
+
+    `family`, `families` and `toolkit_recipes` are parts of other files, which are read with them.
+    """
+
+    matrix: tuple[str, ...]
+    drivers: tuple[str, ...]
+    catalogue: str
+    locks: str
+    source: str
+    default_family: str
+    arch: tuple[str, ...]
+    runners: Mapping[str, str]
+    publish: tuple[ImagePlace, ...]
+    mirror: ImagePlace
+    extra_tags: tuple[str, ...]
+    github_repository: str
+    keep_images: bool
+    max_disk: float
+    keep_toolkits: bool
+    parallel: int
+    compile_timeout: int
+    compile_disk: float
+    network_timeout: int
+    releases: Releases
+    toolkits: OwnToolkits
+    image_repository: str
+    source_url: str
+    family: Mapping[str, Any]
+    further_matrix: tuple[str, ...] = ()
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    families: Mapping[str, Any] = field(default_factory=dict)
+    toolkit_recipes: Mapping[str, Any] = field(default_factory=dict)
+    services: str = ""
+    sandbox: SandboxContent = field(default_factory=SandboxContent)
+
+    @staticmethod
+    def from_document(document: Mapping[str, Any]) -> Settings:
+        """From the defaults and a profile, both checked."""
+        toolkits = _fields(document["toolkits"])
+        return Settings(**{
+            **_fields(document),
+            "publish": tuple(ImagePlace(**one) for one in document["publish"]),
+            "mirror": ImagePlace(**document["mirror"]),
+            "releases": Releases(**_fields(document["releases"])),
+            "toolkits": OwnToolkits(**{**toolkits, "publish": ImagePlace(**toolkits["publish"])}),
+            "sandbox": SandboxContent(**_fields(document.get("sandbox", {}))),
+        })
+
+
+def _fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
