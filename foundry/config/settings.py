@@ -61,7 +61,7 @@ class SandboxContent:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings; config/defaults.yaml says what each means. Timeouts are in seconds, `max_disk` and `compile_disk` in GiB.
+    """All settings; config/defaults.yaml says what each means. Timeouts are in seconds, disks in GiB.
 
     `family`, `families` and `toolkit_recipes` are parts of other files, which are read with them.
     """
