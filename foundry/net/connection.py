@@ -4,6 +4,8 @@ A socket's limit counts from one read to the next: a server that sends a byte no
 then, of its header as of its body, would never meet it. And urllib3 sends a whole body
 under the limit for connecting. Here each read and each piece sent has its own limit,
 the pause allowed or what is left, whichever is less. That takes no thread and no timer.
+
+Built on what http.client, urllib3 and requests leave to subclasses; no private name of theirs is used.
 """
 
 from __future__ import annotations
@@ -60,8 +62,8 @@ def _limit(sock: socket.socket, until: float, pause: float) -> None:
 class _Stream(io.RawIOBase):
     """What a socket gives, each read under the limits of the request."""
 
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
-        self.sock, self.stream = sock, raw
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self.stream = sock, sock.makefile("rb", buffering=0)
         self.until, self.pause = _limits.until, _limits.pause
 
     def readable(self) -> bool:
@@ -78,10 +80,19 @@ class _Stream(io.RawIOBase):
         super().close()
 
 
+class _Source:
+    """Of a socket what an answer takes: the file that it is read from."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        return io.BufferedReader(_Stream(self._sock))
+
+
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
-        super().__init__(sock, *args, **more)
-        self.fp = io.BufferedReader(_Stream(sock, self.fp.detach()))
+        super().__init__(_Source(sock), *args, **more)  # type: ignore[arg-type] # makefile is all that it calls
 
 
 if TYPE_CHECKING:
