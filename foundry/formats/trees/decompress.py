@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,13 +24,11 @@ _MAGIC = 6  # bytes of the longest magic number, that of xz
 _MEMORY = 256 << 20  # bytes that a decompressor may take for its window
 _ZSTD_WINDOW = 1 << 27  # what `zstd --long` uses; rpm's levels stay below
 _GZIP = 16 + zlib.MAX_WBITS  # zlib.h: a gzip header and trailer
-# Input that is decompressed in one step. gzip hands over at most _CHUNK a step however dense the input; the slice
-# bounds what is copied behind each of many small members. zstd has no such bound: 4 bytes can become 128 KiB
+# Input that is decompressed in one step. All but zstd hand over at most _CHUNK a step however dense the input; the
+# slice bounds what gzip copies behind each of many small members. zstd has no such bound: 4 bytes can become 128 KiB
 # (RFC 8878, 3.1.1.2: an RLE block), so that 2 KiB become 64 MiB at most.
 _GZIP_SLICE, _ZSTD_SLICE = 1 << 14, 1 << 11
 _STREAMS = 10_000  # of bzip2 or xz; parallel compressors make one for 100 kB and more
-
-_Pull = Callable[[int], bytes]
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Blame:
 
 
 class _Step(Protocol):
-    """What `lzma` and `bz2` decompressor objects have in common."""
+    """What decompressor objects of `lzma` and `bz2` have in common; `_Gzip` and `_Zstd` are like them."""
 
     @property
     def eof(self) -> bool: ...
@@ -52,7 +49,17 @@ class _Step(Protocol):
     def needs_input(self) -> bool: ...
     @property
     def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int = -1, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a compressor's data is read: a stream's reader, bytes of input in a step, what may stand between streams."""
+
+    begin: Callable[[], _Step]
+    slice: int = _CHUNK
+    padding: bytes = b"\0"
+    streams: float = float("inf")
 
 
 def kind_of(data: bytes) -> str:
@@ -68,7 +75,7 @@ def opened(data: bytes, kind: str, *, limit: int, blame: Blame) -> io.BufferedRe
     FoundryError: with reason `blame.damaged` when the bytes are not what `kind` says, with
     reason `blame.too_large` after `limit` bytes.
     """
-    return io.BufferedReader(_Bounded(_pull(data, kind, blame), limit, kind, blame), _CHUNK)
+    return io.BufferedReader(_Pieces(_plain(iter([data]), kind, limit, blame)), _CHUNK)
 
 
 def stream(chunks: Iterator[bytes], *, limit: int, blame: Blame) -> Iterator[bytes]:
@@ -86,13 +93,9 @@ def stream(chunks: Iterator[bytes], *, limit: int, blame: Blame) -> Iterator[byt
             break
     kind = "zstd" if _skippable(head) else kind_of(head)
     taken = _counted(itertools.chain([head], chunks), limit, blame)
-    if kind == "none":
-        return taken
-    if kind == "gzip":
-        return _counted(_gunzip(taken, blame), limit, blame)
-    if kind == "zstd":
-        return _counted(_unzstd(taken, blame), limit, blame)
-    raise FoundryError(f"{blame.what} is compressed with {kind}, which is not supported", reason=blame.damaged)
+    if kind not in ("none", "gzip", "zstd"):
+        raise _unsupported(kind, blame)
+    return _plain(taken, kind, limit, blame)
 
 
 def _skippable(head: bytes) -> bool:
@@ -109,55 +112,42 @@ def _counted(pieces: Iterator[bytes], limit: int, blame: Blame) -> Iterator[byte
         yield piece
 
 
+def _plain(chunks: Iterator[bytes], kind: str, limit: int, blame: Blame) -> Iterator[bytes]:
+    if kind != "none":
+        chunks = _decompressed(chunks, _form(kind, blame), kind, blame)
+    return _counted(chunks, limit, blame)
+
+
 def _sliced(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
     for chunk in chunks:
         for at in range(0, len(chunk), size):
             yield chunk[at : at + size]
 
 
-def _gunzip(chunks: Iterator[bytes], blame: Blame) -> Iterator[bytes]:
-    step, ended = zlib.decompressobj(_GZIP), False
-    for data in _sliced(chunks, _GZIP_SLICE):
+def _decompressed(chunks: Iterator[bytes], form: _Form, kind: str, blame: Blame) -> Iterator[bytes]:
+    """All streams in the chunks, one after the other as parallel compressors write them."""
+    step, streams = form.begin(), 1
+    for data in _sliced(chunks, form.slice):
         fed = data
-        while fed:
-            if ended:
-                fed = fed.lstrip(b"\0")
+        while True:
+            if step.eof:
+                fed = fed.lstrip(form.padding)
                 if not fed:
                     break
-                step, ended = zlib.decompressobj(_GZIP), False
-            while True:
-                try:
-                    piece = step.decompress(fed, _CHUNK)
-                except zlib.error as error:
-                    raise _damaged(blame, "gzip", str(error)) from error
-                fed, ended = step.unused_data if step.eof else step.unconsumed_tail, step.eof
-                if piece:
-                    yield piece
-                if ended or len(piece) < _CHUNK:  # else zlib may still hold some, even if all input is taken
-                    break
-    if not ended:
-        raise _damaged(blame, "gzip", "it is cut off")
-
-
-def _unzstd(chunks: Iterator[bytes], blame: Blame) -> Iterator[bytes]:
-    zstandard = _zstandard()
-    context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
-    step: Any = None
-    for data in _sliced(chunks, _ZSTD_SLICE):
-        fed = data
-        while fed:
-            step = step or context.decompressobj()
+                if streams == form.streams:
+                    raise _damaged(blame, kind, f"it has more than {streams} streams")
+                step, streams = form.begin(), streams + 1
             try:
-                piece = step.decompress(fed)
-            except zstandard.ZstdError as error:
-                raise _damaged(blame, "zstd", str(error)) from error
-            fed = b""
-            if step.eof:
-                fed, step = step.unused_data, None
+                piece = step.decompress(fed, _CHUNK)
+            except Exception as error:  # zlib, lzma, bz2 and zstandard each have an error class of their own
+                raise _damaged(blame, kind, str(error) or type(error).__name__) from error
             if piece:
                 yield piece
-    if step is not None:
-        raise _damaged(blame, "zstd", "it is cut off")
+            fed = step.unused_data if step.eof else b""
+            if not step.eof and step.needs_input:
+                break
+    if not step.eof:
+        raise _damaged(blame, kind, "it is cut off")
 
 
 def _damaged(blame: Blame, kind: str, why: str) -> FoundryError:
@@ -168,71 +158,74 @@ def _too_large(blame: Blame, limit: int) -> FoundryError:
     return FoundryError(f"{blame.what} holds more than {limit} bytes once decompressed", reason=blame.too_large)
 
 
-class _Bounded(io.RawIOBase):
-    def __init__(self, pull: _Pull, limit: int, kind: str, blame: Blame) -> None:
-        self._pull, self._left, self._limit, self._kind, self._blame = pull, limit, limit, kind, blame
+def _unsupported(kind: str, blame: Blame) -> FoundryError:
+    return FoundryError(f"{blame.what} is compressed with {kind!r}, which is not supported", reason=blame.damaged)
+
+
+class _Pieces(io.RawIOBase):
+    """The pieces as a file."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._piece = pieces, memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        try:
-            data = self._pull(len(view))
-        except Exception as error:  # zlib, lzma, bz2 and zstandard each have an error class of their own
-            raise _damaged(self._blame, self._kind, str(error) or type(error).__name__) from error
-        self._left -= len(data)
-        if self._left < 0:
-            raise _too_large(self._blame, self._limit)
-        view[: len(data)] = data
-        return len(data)
+        while not self._piece:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._piece = memoryview(piece)
+        size = min(len(view), len(self._piece))
+        view[:size], self._piece = self._piece[:size], self._piece[size:]
+        return size
 
 
-def _pull(data: bytes, kind: str, blame: Blame) -> _Pull:
-    if kind == "none":
-        return io.BytesIO(data).read
+def _form(kind: str, blame: Blame) -> _Form:
     if kind == "gzip":
-        import gzip
-
-        return gzip.GzipFile(fileobj=io.BytesIO(data)).read1
+        return _Form(_Gzip, _GZIP_SLICE)
     if kind in ("xz", "lzma"):
         import lzma
 
         form = lzma.FORMAT_XZ if kind == "xz" else lzma.FORMAT_ALONE
-        return _stepper(lambda: lzma.LZMADecompressor(form, memlimit=_MEMORY), data)
+        return _Form(lambda: lzma.LZMADecompressor(form, memlimit=_MEMORY), streams=_STREAMS)
     if kind == "bzip2":
         import bz2
 
-        return _stepper(bz2.BZ2Decompressor, data)
+        return _Form(bz2.BZ2Decompressor, streams=_STREAMS)
     if kind == "zstd":
-        return _zstd(data)
-    raise FoundryError(f"{blame.what} is compressed with {kind!r}, which is not supported", reason=blame.damaged)
+        context = _zstandard().ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+        return _Form(lambda: _Zstd(context.decompressobj()), _ZSTD_SLICE, padding=b"")
+    raise _unsupported(kind, blame)
 
 
-def _stepper(begin: Callable[[], _Step], data: bytes) -> _Pull:
-    """All streams in `data`, one after the other as parallel compressors write them, with zeros between or behind."""
-    source, step, streams = io.BytesIO(data), begin(), 1
+class _Gzip:
+    """A member of gzip's."""
 
-    def pull(size: int) -> bytes:
-        nonlocal step, streams
-        while True:
-            while not step.eof:
-                fed = source.read(_CHUNK) if step.needs_input else b""
-                if step.needs_input and not fed:
-                    raise EOFError("the stream is cut off")
-                if out := step.decompress(fed, size):
-                    return out
-            source.seek(-len(step.unused_data), os.SEEK_CUR)
-            while (fed := source.read(_CHUNK)) and not fed.strip(b"\0"):
-                pass
-            if not fed:
-                return b""
-            source.seek(-len(fed.lstrip(b"\0")), os.SEEK_CUR)
-            if streams == _STREAMS:
-                raise EOFError(f"it has more than {_STREAMS} streams")
-            step, streams = begin(), streams + 1
+    def __init__(self) -> None:
+        self._step = zlib.decompressobj(_GZIP)
+        self.eof, self.needs_input, self.unused_data = False, True, b""
 
-    return pull
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        piece = self._step.decompress(self._step.unconsumed_tail + data, max_length)
+        self.eof, self.unused_data = self._step.eof, self._step.unused_data
+        self.needs_input = len(piece) < max_length  # else zlib may still hold some, even if all input is taken
+        return piece
+
+
+class _Zstd:
+    """A frame of zstd's; a step gives all that its input holds."""
+
+    def __init__(self, step: Any) -> None:
+        self._step = step
+        self.eof, self.needs_input, self.unused_data = False, True, b""
+
+    def decompress(self, data: bytes, _: int = -1) -> bytes:
+        piece: bytes = self._step.decompress(data)
+        self.eof, self.unused_data = self._step.eof, self._step.unused_data
+        return piece
 
 
 def _zstandard() -> ModuleType:
@@ -243,11 +236,3 @@ def _zstandard() -> ModuleType:
             "the Python package zstandard is not installed", reason="tool-missing", hint="run `doit doctor`"
         ) from error
     return zstandard
-
-
-def _zstd(data: bytes) -> _Pull:
-    zstandard = _zstandard()
-    # It does not tell a frame that is cut off from one that ends: the reader of the archive inside does.
-    frame = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(data, read_across_frames=False)
-    read: _Pull = frame.read
-    return read

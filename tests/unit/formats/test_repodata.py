@@ -7,6 +7,7 @@ import lzma
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from foundry.base.errors import FoundryError
 from foundry.formats.packages import repodata
@@ -53,8 +54,6 @@ def test_what_createrepo_writes(tmp_path: Path, compress: str) -> None:
     primary = repodata.parse_repomd((tmp_path / "repodata/repomd.xml").read_bytes()).primary
     sent = (tmp_path / primary.href).read_bytes()
     if compress == "zstd":
-        import zstandard
-
         sent = zstandard.ZstdCompressor().compress(gzip.decompress(sent))
     opened = repodata.open_primary(sent, primary).read()
     assert len(opened) == primary.open_size
@@ -124,6 +123,7 @@ def test_bombs_and_damage() -> None:
         (bytes(5000), "repodata-too-large"),
         (gzip.compress(b"x" * 500)[:-4], "repodata-malformed"),
         (gzip.compress(b"x" * 500)[:-12], "repodata-malformed"),
+        (zstandard.compress(b"x" * 500)[:-1], "repodata-malformed"),
         (b"\x1f\x8bnot gzip", "repodata-malformed"),
         (b"\x28\xb5\x2f\xfdnot zstd", "repodata-malformed"),
     ):
