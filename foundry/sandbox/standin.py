@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +45,6 @@ _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){3}")
 _MARK = re.compile(r"^\s*(?:/\*|#|//)\s*@(since|before|end)\b\s*([\d.]*)\s*(?:\*/)?\s*$")
 _COMMAND_SECONDS = 300.0
 
-Modify = Callable[[str, Path], None]
-
 
 @dataclass(frozen=True)
 class StandinRepository:
@@ -57,14 +55,11 @@ class StandinRepository:
     fingerprint: str
 
 
-def build_repository(
-    dest: Path, versions: Sequence[str], *, source: Path, log: Path, modify: Modify | None = None
-) -> StandinRepository:
+def build_repository(dest: Path, versions: Sequence[str], *, source: Path, log: Path) -> StandinRepository:
     """Make the repository `dest` anew with one package for each version, and put it in place whole.
 
     The signing key lives in the folder ``keys`` beside `dest` and is made the
-    first time. `modify` is called with each version and its tree before it is
-    packed, to publish a changed package of the same version.
+    first time.
 
     Raises FoundryError when a version or the template is wrong or a tool
     fails, OutsideError when a tool or the licence text is not installed.
@@ -77,8 +72,6 @@ def build_repository(
         for version in versions:
             tree = work / version / f"{TREE}-{version}"
             write_tree(source, tree, version)
-            if modify is not None:
-                modify(version, tree)
             _package(folder, version, tree.parent, log)
             for arch in ("noarch", "src"):
                 _sign(folder / package_file(version, arch), build_time(version), key)

@@ -21,10 +21,9 @@ from foundry.packages import gpg
 from foundry.sandbox.standin import build_repository, package_file
 from tests.bench.child import Cost, cost_of, in_turns
 from tests.bench.figure import Figure, at_most, yes
-from tests.bench.package_read import enlarge
+from tests.bench.package_read import large_source
 from tests.bench.synthetic import timed_environment
 from tests.harness.archives import TASK, Archivist
-from tests.harness.clone import ROOT
 from tests.harness.rpmtools import Key, Server, serve
 
 LIMIT = 2.0
@@ -35,8 +34,7 @@ VERSIONS = ("2.16.7.0", "2.22.2.0", "2.28.0.0")
 def measure(folder: Path) -> Iterator[Figure]:
     """Wall time of ours, in loops; and what nothing new costs."""
     made = build_repository(
-        folder / "repository", VERSIONS, source=ROOT / "container" / "sandbox" / "standin", log=folder / "build.log",
-        modify=enlarge,
+        folder / "repository", VERSIONS, source=large_source(folder / "source"), log=folder / "build.log"
     )
     key = Key(folder, made.fingerprint, made.key_file)
     ready = [_ready(folder / "ready" / version, made.folder / package_file(version), key) for version in VERSIONS]

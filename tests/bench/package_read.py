@@ -68,8 +68,7 @@ def measure(folder: Path) -> Iterator[Figure]:
 
 def _parts(folder: Path) -> _Parts:
     repository = build_repository(
-        folder / "repository", [DRIVER], source=ROOT / "container" / "sandbox" / "standin", log=folder / "build.log",
-        modify=enlarge,
+        folder / "repository", [DRIVER], source=large_source(folder / "source"), log=folder / "build.log"
     )
     package, key_file = repository.folder / package_file(DRIVER), repository.key_file
     data = package.read_bytes()
@@ -85,8 +84,9 @@ def _parts(folder: Path) -> _Parts:
     return parts
 
 
-def enlarge(_: str, tree: Path) -> None:
-    """Headers full of registers, as drivers have them: text that compresses to a fifth or so, not to nothing."""
+def large_source(folder: Path) -> Path:
+    """The stand-in's source with headers full of registers, as drivers have them: text that compresses to a fifth."""
+    shutil.copytree(ROOT / "container" / "sandbox" / "standin", folder, symlinks=True)
     numbers = random.Random(_SEED)
     for file in range(_FILES):
         lines = [
@@ -94,7 +94,8 @@ def enlarge(_: str, tree: Path) -> None:
             f" {numbers.randrange(32)} to {numbers.randrange(32)} */\n"
             for line in range(_LINES)
         ]
-        (tree / f"neuron_registers_{file}.h").write_text("".join(lines), encoding="ascii")
+        (folder / f"neuron_registers_{file}.h").write_text("".join(lines), encoding="ascii")
+    return folder
 
 
 def _ours(parts: _Parts, dest: Path) -> Cost:

@@ -198,15 +198,12 @@ def test_the_packages_content(copied: Clone, services: Clone, kernels: list[str]
     """Another package of the same version: refused as long as the lock says otherwise, then built."""
     from foundry.sandbox.standin import build_repository
 
-    def modify(version: str, tree: Path) -> None:
-        with (tree / "neuron_module.c").open("a") as stream:
-            stream.write("/* changed */\n")
-
+    source = shutil.copytree(copied.root / "container/sandbox/standin", tmp_path / "source", symlinks=True)
+    with (source / "neuron_module.c").open("a") as stream:
+        stream.write("/* changed */\n")
     copied.write("build-matrix.json", [{"driver": NEW, "ocp_versions": ["4.17"]}])
     shutil.copytree(services.services / "web/keys", tmp_path / "keys")
-    repository = build_repository(
-        tmp_path / "yum", [NEW], source=copied.root / "container/sandbox/standin", log=tmp_path / "log", modify=modify
-    )
+    repository = build_repository(tmp_path / "yum", [NEW], source=source, log=tmp_path / "log")
     url = f"file://{repository.folder}/"
     copied.edit("config/profiles/sandbox.yaml", "      url: http://web.sandbox.internal/yum/", f"      url: {url}")
     shutil.rmtree(copied.build / "sources" / NEW)

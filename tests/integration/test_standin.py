@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
@@ -168,21 +169,18 @@ def test_the_same_again_gives_the_same_bytes(repository: StandinRepository, tmp_
 
 
 def test_a_changed_package_of_the_same_version(tmp_path: Path) -> None:
-    def comment(version: str, tree: Path) -> None:
-        assert version == "2.22.2.0"
-        with (tree / "neuron_pci.c").open("a") as stream:
-            stream.write("/* changed */\n")
-
     first = standin.build_repository(tmp_path / "yum", ["2.22.2.0"], source=SOURCE, log=tmp_path / "log")
     before = contents(first.folder)
-    second = standin.build_repository(
-        tmp_path / "yum", ["2.22.2.0"], source=SOURCE, log=tmp_path / "log", modify=comment)
+    changed = shutil.copytree(SOURCE, tmp_path / "changed", symlinks=True)
+    with (changed / "neuron_pci.c").open("a") as stream:
+        stream.write("/* changed */\n")
+    second = standin.build_repository(tmp_path / "yum", ["2.22.2.0"], source=changed, log=tmp_path / "log")
     package = standin.package_file("2.22.2.0")
     assert second.fingerprint == first.fingerprint
     assert contents(second.folder)[package] != before[package]
     tree = unpack(second.folder / package, tmp_path / "tree")
     assert (tree / "neuron_pci.c").read_text().endswith("/* changed */\n")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["keys", "log", "tree", "yum"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["changed", "keys", "log", "tree", "yum"]
 
 
 @pytest.mark.parametrize("version", ["", "2.22", "2.22.2.0; reboot", "../2.22.2.0"])
