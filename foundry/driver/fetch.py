@@ -24,14 +24,14 @@ from foundry.run.context import Foundry
 from foundry.run.failure import noted
 
 if TYPE_CHECKING:
+    from foundry.formats.packages.repodata import RepoPackage
     from foundry.packages.obtain import Obtained
-    from foundry.packages.repository import Repository
 
 RECORD = "fetch.json"
 LOG = "fetch.log"
 ARCHIVE = "archive"  # the setting `source`
 
-_repositories: dict[str, Repository] = {}  # by base URL, as listed in this run
+_repositories: dict[str, tuple[RepoPackage, ...]] = {}  # by base URL, as listed in this run
 _repositories_lock = threading.Lock()
 
 
@@ -108,7 +108,7 @@ def _obtain(
     address = foundry.addresses.resolve(spec.repository or spec.url)
     return obtain(
         spec, work / spec.file, Trust(key_file, fingerprint, locked_sha256), address=address,
-        repository=_repository(address, log, seconds) if spec.repository else None, log=log, seconds=seconds,
+        listed=_listed(address, log, seconds) if spec.repository else None, log=log, seconds=seconds,
     )
 
 
@@ -124,7 +124,7 @@ def _require_vouched(family: Family, driver: str, found: list[Obtained]) -> None
         raise ConfigError(faults, hint="compare the hash with what the vendor says, on another way than this download")
 
 
-def _repository(base_url: str, log: Path, seconds: float) -> Repository:
+def _listed(base_url: str, log: Path, seconds: float) -> tuple[RepoPackage, ...]:
     """The repository's listing, read once a run for all drivers."""
     from foundry.packages.repository import list_packages
 

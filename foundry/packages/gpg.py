@@ -38,10 +38,9 @@ _armor = re.compile(
 
 @dataclass(frozen=True)
 class SignatureFacts:
-    """A good signature: the key that made it (40 and 16 upper-case hex digits), when (seconds since 1970), whose."""
+    """A good signature: the key that made it (40 upper-case hex digits), when (seconds since 1970), whose."""
 
     fingerprint: str
-    key_id: str
     created: int
     uid: str
 
@@ -195,7 +194,7 @@ def _judge(
         raise fault("the signature was made in the future", "signature-from-the-future",
                     "is this machine's clock right?")
     # GOODSIG's key id is the signature's unsigned hint on its issuer; the fingerprint is what gpgv used
-    return SignatureFacts(signer, signer[-16:], int(created), unquote(" ".join(good[0][1:])))
+    return SignatureFacts(signer, int(created), unquote(" ".join(good[0][1:])))
 
 
 def _require_strong(ring: bytes, used: set[str], key_file: Path) -> None:

@@ -15,9 +15,10 @@ from foundry.config.package_specs import DEB, RPM, TAR, PackageSpec
 from foundry.formats.packages import deb, rpm, rpmpayload
 from foundry.formats.trees import sourcetree
 from foundry.net import http
-from foundry.packages.repository import Repository, check_label, check_lock, check_pin, fetch_package, verify_signature
+from foundry.packages.repository import check_label, check_lock, check_pin, fetch_package, verify_signature
 
 if TYPE_CHECKING:
+    from foundry.formats.packages.repodata import RepoPackage
     from foundry.packages.gpg import SignatureFacts
 
 MAX_FILE = 512 << 20  # bytes
@@ -55,20 +56,20 @@ class Obtained:
 
 
 def obtain(
-    spec: PackageSpec, dest: Path, trust: Trust, *, address: str, repository: Repository | None, log: Path,
+    spec: PackageSpec, dest: Path, trust: Trust, *, address: str, listed: tuple[RepoPackage, ...] | None, log: Path,
     seconds: float,
 ) -> Obtained:
     """Fetch a package to `dest`, which appears only once everything that can be checked is.
 
-    `address` is the spec's repository or URL where it is really served; `repository` its listing,
-    where it was read already. What nothing vouches for is fetched, too: `Obtained.known` is then False,
+    `address` is the spec's repository or URL where it is really served; `listed` are the repository's
+    packages, where they were read already. What nothing vouches for is fetched, too: `Obtained.known` is then False,
     and the caller must not use it.
 
     Raises FoundryError as `foundry.packages.repository.fetch_package` does, ``deb-*``, ``tar-*``,
     ``package-mislabelled``, ``pin-mismatch``.
     """
     if spec.repository:
-        return _from_repository(spec, dest, trust, address, repository, log, seconds)
+        return _from_repository(spec, dest, trust, address, listed, log, seconds)
     with scratch(dest.parent, dest.name) as folder:
         file = folder / spec.file
         http.download(address, file, sha256=None, max_bytes=MAX_FILE, total=seconds, log=log)
@@ -104,12 +105,13 @@ def identity(spec: PackageSpec, file: Path) -> tuple[str, int]:
 
 
 def _from_repository(
-    spec: PackageSpec, dest: Path, trust: Trust, address: str, repository: Repository | None, log: Path, seconds: float
+    spec: PackageSpec, dest: Path, trust: Trust, address: str, listed: tuple[RepoPackage, ...] | None, log: Path,
+    seconds: float,
 ) -> Obtained:
     fetched = fetch_package(
         address, package_names=spec.names, version=spec.version, arch=spec.arch, key_file=trust.key_file,
         fingerprint=trust.fingerprint, dest=dest, locked_content_sha256=trust.locked_content_sha256,
-        pinned_sha256=spec.sha256, log=log, repository=repository, seconds=seconds,
+        pinned_sha256=spec.sha256, log=log, listed=listed, seconds=seconds,
     )
     package = fetched.package
     return Obtained(

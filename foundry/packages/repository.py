@@ -14,13 +14,13 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import scratch, sha256_bytes
+from foundry.base.files import scratch
 from foundry.formats.packages import repodata, rpm
 from foundry.formats.packages.repodata import RepoPackage
 from foundry.formats.packages.rpm import Package
@@ -33,14 +33,6 @@ if TYPE_CHECKING:
 
 _SHOWN_VERSIONS = 5
 STALE = ("digest-mismatch", "http-404", "file-missing")  # what a repository that changes under a reader looks like
-
-
-@dataclass(frozen=True)
-class Repository:
-    """What a repository offered when it was asked; `repomd_sha256` tells one answer from another."""
-
-    packages: tuple[RepoPackage, ...] = field(repr=False)
-    repomd_sha256: str
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,9 @@ class FetchedPackage:
     signature: SignatureFacts | None
 
 
-def list_packages(base_url: str, *, log: Path | None = None, seconds: float = http.TOTAL_SECONDS) -> Repository:
+def list_packages(
+    base_url: str, *, log: Path | None = None, seconds: float = http.TOTAL_SECONDS
+) -> tuple[RepoPackage, ...]:
     """All packages of the repository at `base_url` (the folder that holds ``repodata/``).
 
     Each of its files may take `seconds`.
@@ -86,13 +80,13 @@ def fetch_package(
     locked_content_sha256: str | None,
     pinned_sha256: str = "",
     log: Path | None = None,
-    repository: Repository | None = None,
+    listed: tuple[RepoPackage, ...] | None = None,
     seconds: float = http.TOTAL_SECONDS,
 ) -> FetchedPackage:
     """Fetch one version of a driver's package to `dest`, which appears only once everything is verified.
 
-    `package_names` are the names that the driver has had. `repository` saves asking again when
-    it was just listed; where it turns out stale, the repository is asked again. Each file may
+    `package_names` are the names that the driver has had. `listed`, of `list_packages`, saves asking
+    again; where it turns out stale, the repository is asked again. Each file may
     take `seconds`. Without `key_file` no signature is looked for: then the caller must know the file's
     SHA-256, `pinned_sha256`, or its content's beforehand.
 
@@ -102,7 +96,7 @@ def fetch_package(
     """
     with scratch(dest.parent, dest.name) as folder:
         file = folder / "package.rpm"
-        offered, url = _obtain(base_url, package_names, version, arch, file, log, repository, seconds)
+        offered, url = _obtain(base_url, package_names, version, arch, file, log, listed, seconds)
         check_pin(offered.href, offered.sha256, pinned_sha256)
         data = rpm.read_bytes(file)
         package = rpm.parse_package(data)
@@ -151,7 +145,7 @@ def _part(part: str) -> tuple[int, int, str]:
     return (4, int(part), "") if part.isdigit() else (3, 0, part)
 
 
-def _list(base_url: str, log: Path | None, seconds: float) -> Repository:
+def _list(base_url: str, log: Path | None, seconds: float) -> tuple[RepoPackage, ...]:
     raw = http.get(join_url(base_url, "repodata/repomd.xml"), max_bytes=repodata.MAX_REPOMD, total=seconds, log=log)
     primary = repodata.parse_repomd(raw).primary
     url = join_url(base_url, primary.href)
@@ -161,7 +155,7 @@ def _list(base_url: str, log: Path | None, seconds: float) -> Repository:
     opened = _Read(repodata.open_primary(sent, primary))
     found = repodata.parse_primary(opened)
     _expect(opened, primary.open_sha256, primary.open_size, f"{url}, decompressed,", log)
-    return Repository(found, sha256_bytes(raw))
+    return found
 
 
 class _Read:
@@ -193,14 +187,15 @@ def _expect(read: _Read, sha256: str | None, size: int | None, what: str, log: P
 
 def _obtain(
     base_url: str, names: Sequence[str], version: str, arch: str, file: Path, log: Path | None,
-    repository: Repository | None, seconds: float,
+    listed: tuple[RepoPackage, ...] | None, seconds: float,
 ) -> tuple[RepoPackage, str]:
     """Download the file that the repository offers for a version; asks anew once when a given list is stale."""
-    offered = _choose(repository or list_packages(base_url, log=log, seconds=seconds), names, version, arch)
+    found = list_packages(base_url, log=log, seconds=seconds) if listed is None else listed
+    offered = _choose(found, names, version, arch)
     try:
         return offered, download_offered(base_url, offered, file, log, seconds)
     except FoundryError as error:
-        if repository is None or error.reason not in STALE:
+        if listed is None or error.reason not in STALE:
             raise
     offered = _choose(list_packages(base_url, log=log, seconds=seconds), names, version, arch)
     return offered, download_offered(base_url, offered, file, log, seconds)
@@ -220,8 +215,8 @@ def download_offered(base_url: str, offered: RepoPackage, file: Path, log: Path 
     return http.shown(url)
 
 
-def _choose(repository: Repository, names: Sequence[str], version: str, arch: str) -> RepoPackage:
-    mine = [package for package in repository.packages if package.name in names and package.arch == arch]
+def _choose(listed: Sequence[RepoPackage], names: Sequence[str], version: str, arch: str) -> RepoPackage:
+    mine = [package for package in listed if package.name in names and package.arch == arch]
     found = list(dict.fromkeys(package for package in mine if is_version(package, version)))
     if len(found) == 1:
         return found[0]

@@ -57,11 +57,6 @@ class ModuleFacts:
         return self.first("vermagic")
 
     @property
-    def depends(self) -> tuple[str, ...]:
-        """The modules that must be loaded before it."""
-        return tuple(name for name in self.first("depends").split(",") if name)
-
-    @property
     def firmware(self) -> tuple[str, ...]:
         """The firmware files that it asks for, relative to the firmware folder."""
         return self.all("firmware")

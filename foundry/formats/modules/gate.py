@@ -15,8 +15,6 @@ from foundry.base.errors import FoundryError
 from foundry.formats.modules.elf import ModuleFacts, read_module
 from foundry.formats.modules.symvers import Export
 
-RULES = ("elf", "arch", "vermagic", "name", "symbols", "crcs")
-
 _LAYOUT = "module_layout"  # its CRC stands for struct module itself
 _SHOWN = 5
 

@@ -89,7 +89,7 @@ def reaching_out(data: bytes) -> bytes:
 
 def test_reads_what_a_module_says() -> None:
     facts = parse_module(module())
-    assert (facts.name, facts.machine, facts.depends) == ("probe", "x86_64", ("one", "two"))
+    assert (facts.name, facts.machine, facts.first("depends")) == ("probe", "x86_64", "one,two")
     assert facts.vermagic == f"{KERNEL} SMP preempt mod_unload modversions "
     assert (facts.firmware, facts.aliases, facts.first("version")) == (("a.bin", "b.bin"), 2, "1.0")
     assert (facts.imports, facts.weak_imports) == (("kfree", "printk"), ("maybe",))
@@ -216,7 +216,7 @@ def report(
 def test_the_gate_lets_a_good_module_through(tmp_path: Path) -> None:
     good = report(tmp_path, module())
     assert good.ok
-    assert tuple(finding.rule for finding in good.findings) == gate.RULES
+    assert [finding.rule for finding in good.findings] == ["elf", "arch", "vermagic", "name", "symbols", "crcs"]
     assert good.to_json()["findings"][0] == {
         "id": "elf", "ok": True, "detail": "a relocatable object with a .modinfo section"}
     good.require()

@@ -98,10 +98,9 @@ def test_a_folder_of_packages(server: Server, made: Made, dest: Path) -> None:
 
 def test_a_list_is_asked_for_once(server: Server, made: Made, dest: Path) -> None:
     listed = repository.list_packages(server.url)
-    assert sorted(p.version for p in listed.packages) == sorted(VERSIONS)
-    assert listed.repomd_sha256 == rpmtools.sha256(server.folder / "repodata/repomd.xml")
+    assert sorted(p.version for p in listed) == sorted(VERSIONS)
     for version in ("1.2.3", "2.0"):
-        fetch(server, made, dest, version, repository=listed)
+        fetch(server, made, dest, version, listed=listed)
     assert server.count("repodata") == 2
 
 
@@ -112,7 +111,7 @@ def test_resigned_packages_stay_the_same_to_the_lock(server: Server, made: Made,
     rpmtools.sign_rpm(file_of(server), made.key, "--quiet")
     rpmtools.index(server.folder)
     locked = first.package.content_sha256
-    second = fetch(server, made, dest, locked_content_sha256=locked, repository=listed)  # a stale list
+    second = fetch(server, made, dest, locked_content_sha256=locked, listed=listed)  # a stale list
     assert second.file_sha256 != first.file_sha256
     assert second.package.content_sha256 == locked
     assert second.package.signature is None  # rpm signs the header alone by default, which names the payload's digest
@@ -297,7 +296,7 @@ def test_lists_are_held_against_what_repomd_says(server: Server, made: Made, des
 
 def test_what_is_offered_is_what_is_fetched(server: Server, made: Made, dest: Path) -> None:
     """The size and the digest in the list, before anything is read of the file."""
-    [offered] = [one for one in repository.list_packages(server.url).packages if one.version == "1.2.3"]
+    [offered] = [one for one in repository.list_packages(server.url) if one.version == "1.2.3"]
     out = dest.parent
     out.mkdir()
     for wrong, reason in (
@@ -331,7 +330,7 @@ def test_faults_of_the_server(server: Server, made: Made, dest: Path) -> None:
 def test_metadata_that_is_published_meanwhile(server: Server, made: Made, dest: Path) -> None:
     (primary,) = (server.folder / "repodata").glob("*-primary.xml.gz")
     server.faults = {f"/repodata/{primary.name}": [status(404)]}
-    assert len(repository.list_packages(server.url).packages) == len(VERSIONS)
+    assert len(repository.list_packages(server.url)) == len(VERSIONS)
     server.faults = {f"/repodata/{primary.name}": [body(primary.read_bytes()[:-1])] * 2}
     assert fault(server, made, dest).reason == "digest-mismatch"
 
