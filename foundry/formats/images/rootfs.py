@@ -55,7 +55,7 @@ def _apply(files: dict[str, Entry], data: bytes) -> None:
                     _remove(files, str(path.with_name(path.name.removeprefix(_WHITEOUT))), itself=True)
                 else:
                     fresh[name] = _entry(tar, member, {**files, **fresh})
-    except (tarfile.TarError, OSError, ValueError, EOFError) as error:
+    except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError) as error:  # headers upon headers
         raise FoundryError(f"a layer of the image is no tar: {error}", reason="layer-malformed") from error
     files |= fresh
 

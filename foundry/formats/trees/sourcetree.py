@@ -63,7 +63,7 @@ def _members(data: bytes, what: str, limit: int) -> Iterator[tuple[tarfile.TarFi
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 yield tar, member
-    except (tarfile.TarError, ValueError, EOFError, OverflowError) as error:
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:  # headers upon headers
         raise FoundryError(f"{what} is no whole tar archive: {error}", reason=_DAMAGED) from error
 
 

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError
+from foundry.formats.images import rootfs
 from foundry.formats.packages.deb import parse_deb, unpack_deb
 from foundry.formats.trees.sourcetree import newest, unpack_tar
 
@@ -118,6 +119,18 @@ def test_a_bomb(tmp_path: Path) -> None:
     with pytest.raises(FoundryError) as raised:
         unpack_tar(data, tmp_path / "root", what="it", limit=1 << 16)
     assert raised.value.reason == "tar-too-large"
+
+
+def test_headers_upon_headers(tmp_path: Path) -> None:
+    """Each may say more of the next; tarfile calls itself for each."""
+    one = tar(("n" * 300, b"x"))  # a pax header in two blocks stands before the member
+    data = one[:1024] * 2000 + one
+    with pytest.raises(FoundryError) as raised:
+        unpack_tar(data, tmp_path / "root", what="it")
+    assert raised.value.reason == "tar-damaged"
+    with pytest.raises(FoundryError) as raised:
+        rootfs.unpack([data])
+    assert raised.value.reason == "layer-malformed"
 
 
 def test_the_time_of_a_tar() -> None:
