@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 
 from tests.harness.checkout import Checkout
 from tests.harness.clone import ROOT, AccessLogs, Clone
+from tests.harness.rpmtools import Key, signing_key
 
 MATRIX = [
     {"driver": "2.16.7.0", "ocp_versions": ["4.16", "4.17"]},
@@ -66,7 +66,7 @@ def remove_pulled() -> None:
 @pytest.fixture(scope="session")
 def kernels(services: Clone) -> list[str]:
     """The sandbox's kernels, oldest first."""
-    catalogue = json.loads((services.build / "driver-toolkit.json").read_text(encoding="utf-8"))
+    catalogue = services.catalogue()
     return list(dict.fromkeys(entry["kernel"] for entry in catalogue))
 
 
@@ -107,6 +107,13 @@ def copied(built: Clone, new_clone: Callable[[], Clone]) -> Iterator[Clone]:
     clone.copy_state(built, "cells", "sources", "locks", "engine", "validation.json")
     yield clone
     shutil.rmtree(clone.root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def key() -> Iterator[Key]:
+    """A key that signs packages."""
+    with signing_key() as made:
+        yield made
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from tests.harness.openshift import (
     REFERENCES,
     TOOLKIT_FILE,
     OpenShift,
-    catalogue,
     filler,
     image_stream,
     openshift,
@@ -58,7 +57,7 @@ def _done(world: OpenShift, clone: Clone, releases: int) -> None:
     world.registry.requests.clear()
     world.lists.requests.clear()
     run = clone.doit("toolkit")
-    if run.code != 0 or len(catalogue(clone)) != releases:
+    if run.code != 0 or len(clone.catalogue()) != releases:
         raise RuntimeError(run.text[-2000:])
 
 

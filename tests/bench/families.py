@@ -41,7 +41,7 @@ def measure(folder: Path) -> Iterator[Figure]:
         # Layers are shared, and two pulls at once may both take one: a toolkit's configuration is its own.
         pulls = {
             toolkit: len(re.findall(rf'"GET /v2/driver-toolkit/blobs/{_config_of(services, toolkit)} ', log))
-            for toolkit in {entry["dtk"].rpartition("@")[2] for entry in _catalogue(clone)}
+            for toolkit in {entry["dtk"].rpartition("@")[2] for entry in clone.catalogue()}
         }
         yield at_most("3 families × 3 kernels: pulls of a toolkit", max(pulls.values()), 1, "",
                       detail=f"{len(run.compiled)} cells, {sum(pulls.values())} pulls of {len(pulls)} toolkits")
@@ -52,9 +52,6 @@ def _code(clone: Clone) -> dict[str, str]:
 
 
 
-def _catalogue(clone: Clone) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = json.loads((clone.build / "driver-toolkit.json").read_text(encoding="utf-8"))
-    return found
 
 
 def _config_of(services: Clone, toolkit: str) -> str:

@@ -30,7 +30,7 @@ def sandbox(folder: Path) -> Iterator[Clone]:
 
 def kernels(services: Clone) -> dict[str, str]:
     """The sandbox's kernels, oldest first, each with one release that has it."""
-    catalogue = json.loads((services.build / "driver-toolkit.json").read_text(encoding="utf-8"))
+    catalogue = services.catalogue()
     found: dict[str, str] = {}
     for entry in catalogue:
         found.setdefault(entry["kernel"], entry["version"])
@@ -51,7 +51,7 @@ def images_present(folder: Path, services: Clone) -> Iterator[Engine]:
     """The sandbox's toolkits and base in podman's store; those that were not there before are removed again."""
     addresses = {"registry.sandbox.internal": f"127.0.0.1:{registry_port(services.services)}"}
     engine = Engine(folder / "engine" / "engine.json", addresses)
-    catalogue = json.loads((services.build / "driver-toolkit.json").read_text(encoding="utf-8"))
+    catalogue = services.catalogue()
     missing = [name for name in {entry["dtk"] for entry in catalogue} | {base(services)} if not engine.has_image(name)]
     try:
         for name in missing:

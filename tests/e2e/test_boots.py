@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 from pathlib import Path
@@ -29,7 +28,7 @@ def test_the_kernel_loads_it(index: int, built: Clone, kernels: list[str], tmp_p
     kernel = kernels[index]
     port = registry_port(built.services)
     engine = Engine(tmp_path / "engine.json", {"registry.sandbox.internal": f"127.0.0.1:{port}"})
-    catalogue = json.loads((built.build / "driver-toolkit.json").read_text())
+    catalogue = built.catalogue()
     toolkit = next(entry["dtk"] for entry in catalogue if entry["kernel"] == kernel)
     archive = built.cell(f"2.22.2.0-{kernel}") / "image.oci.tar"
     image = engine.call("load", f"--input={archive}").stdout.strip().rpartition(" ")[2]

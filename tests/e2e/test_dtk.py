@@ -46,7 +46,7 @@ def test_a_library_from_nothing(
 
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
-    entries = json.loads((clone.build / "driver-toolkit.json").read_text())
+    entries = clone.catalogue()
     assert [(entry["version"], entry["kernel"], entry["dtk"]) for entry in entries] == [
         (version, kernel, f"registry.sandbox.internal/{clone.repository}-dtk@{digest}")
         for version in ("4.16.30", "4.16.48")]

@@ -79,7 +79,7 @@ def world(services: Clone, kernels: list[str], tmp_path_factory: pytest.TempPath
     state = json.loads((services.services / "state.json").read_text())
     engine = Engine(services.services / "engine" / "engine.json",
                     {"registry.sandbox.internal": state["registry"]["address"]})
-    catalogue = json.loads((services.build / "driver-toolkit.json").read_text())
+    catalogue = services.catalogue()
     toolkit = next(entry["dtk"] for entry in catalogue if entry["kernel"] == kernels[0])
     engine.pull(toolkit)
     base = _base(engine, toolkit, folder, state["registry"]["address"])

@@ -35,16 +35,11 @@ FOREIGN = {"x86_64": "aarch64", "aarch64": "x86_64"}[HOST]
 THEIRS = {"aarch64": "6.1.0-1-cloud-arm64", "x86_64": "6.1.0-1-cloud-amd64"}[FOREIGN]
 
 
-def catalogue(clone: Clone) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((clone.root / CATALOGUE).read_text())
-    return found
-
-
 def test_two_kernels_of_one_toolkit(new_clone: Callable[[], Clone], access: AccessLogs, tmp_path: Path) -> None:
     """One pull; each kernel's own vermagic and symbols; two images, rows and lines of the notes."""
     clone = new_clone()
     clone.edit("config/defaults.yaml", "keep_toolkits: true", "keep_toolkits: false")
-    entry = next(entry for entry in catalogue(clone) if "rt_kernel" in entry)
+    entry = next(entry for entry in clone.catalogue() if "rt_kernel" in entry)
     kernel, rt = entry["kernel"], entry["rt_kernel"]
     clone.write("build-matrix.json", [
         {"driver": DRIVER, "ocp_versions": [entry["version"]], "flavours": ["default", "rt"]}])
@@ -99,7 +94,7 @@ def without_emulation(copied: Clone, monkeypatch: pytest.MonkeyPatch) -> Clone:
 
 def with_foreign_cells(clone: Clone) -> str:
     """The catalogue has a toolkit of the other architecture, too, in its own registry and not there; the cell."""
-    entries = catalogue(clone)
+    entries = clone.catalogue()
     entry = next(entry for entry in entries if entry["version"] == "4.17.12")
     theirs = {**entry, "arch": FOREIGN, "kernel": THEIRS, "dtk": f"{entry['dtk'][:-64]}{'0' * 64}"}
     theirs.pop("rt_kernel", None)
@@ -173,7 +168,7 @@ def test_a_base_or_toolkit_of_another_platform(copied: Clone, kernels: list[str]
     run = copied.doit(f"image:{cells[HOST]}")
     refused(copied, run, f"image:{cells[HOST]}", 1, "image-wrong-platform",
             f"is for {OCI_ARCH[FOREIGN]}, not for {OCI_ARCH[HOST]}", hint="correct the catalogue or the lock")
-    entries = catalogue(copied)
+    entries = copied.catalogue()
     for entry in entries:
         if entry["kernel"] == kernels[1]:
             entry["dtk"] = f"registry.sandbox.internal/busybox@{lone['digest']}"

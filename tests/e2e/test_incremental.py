@@ -59,7 +59,7 @@ def test_a_fresh_clone_with_the_ledger_alone(
 
 
 def test_a_release_that_shares_a_kernel(copied: Clone, kernels: list[str], access: AccessLogs) -> None:
-    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    catalogue = copied.catalogue()
     shared = next(entry for entry in catalogue if entry["kernel"] == kernels[0])
     other = {**shared, "version": "4.16.99", "dtk": shared["dtk"][:-64] + "0" * 64}
     copied.write("build/sandbox/driver-toolkit.json", [*catalogue, other])
@@ -70,7 +70,7 @@ def test_a_release_that_shares_a_kernel(copied: Clone, kernels: list[str], acces
 
 def test_a_lower_release_that_shares_a_kernel(copied: Clone, kernels: list[str], access: AccessLogs) -> None:
     """It sorts before the release that the cell was built for, and has a toolkit of its own."""
-    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    catalogue = copied.catalogue()
     shared = next(entry for entry in catalogue if entry["kernel"] == kernels[1])
     other = {**shared, "version": "4.16.1", "dtk": shared["dtk"][:-64] + "0" * 64}
     copied.write("build/sandbox/driver-toolkit.json", [other, *catalogue])
@@ -178,7 +178,7 @@ def test_the_build_script(copied: Clone, kernels: list[str]) -> None:
 
 def test_the_toolkit_digest(copied: Clone, kernels: list[str], services: Clone) -> None:
     """The cells of one kernel get the toolkit of another, which has no build tree for it: seen before a compile."""
-    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    catalogue = copied.catalogue()
     toolkits = {entry["kernel"]: entry["dtk"] for entry in catalogue}
     for entry in catalogue:
         if entry["kernel"] == kernels[0]:

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,14 +17,9 @@ RELEASE = "etc/driver-toolkit-release.json"
 CATALOGUE = "build/sandbox/driver-toolkit.json"
 
 
-def catalogue(clone: Clone) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((clone.root / CATALOGUE).read_text())
-    return found
-
-
 def without_kernels(clone: Clone) -> None:
     """A catalogue as people write it: release, architecture, toolkit."""
-    clone.write(CATALOGUE, [{name: entry[name] for name in ("version", "arch", "dtk")} for entry in catalogue(clone)])
+    clone.write(CATALOGUE, [{name: entry[name] for name in ("version", "arch", "dtk")} for entry in clone.catalogue()])
 
 
 def test_kernels_are_read_once_and_for_ever(
@@ -35,7 +29,7 @@ def test_kernels_are_read_once_and_for_ever(
     clone = new_clone()
     text = (clone.root / CATALOGUE).read_text()
     without_kernels(clone)
-    clone.write(CATALOGUE, [entry for entry in catalogue(clone) if entry["version"] != "4.19.3"])
+    clone.write(CATALOGUE, [entry for entry in clone.catalogue() if entry["version"] != "4.19.3"])
     run = clone.doit("build")
     assert run.code == 2
     assert "the kernel of release 4.16.30 is not in build/sandbox/driver-toolkit.json yet" in run.err
@@ -47,14 +41,14 @@ def test_kernels_are_read_once_and_for_ever(
     assert run.processes == []  # nothing is pulled
     assert len(access.new()) == 3 + 2 * 5 + 2 * len(kernels) + 2 * len(kernels)
     whole = [entry for entry in json.loads(text) if entry["version"] != "4.19.3"]
-    assert catalogue(clone) == whole
+    assert clone.catalogue() == whole
     run = clone.doit("toolkit")
     assert (run.code, len(run.connections), len(access.new())) == (0, 3 + 2, 3)  # and two to see that the sandbox is up
     without_kernels(clone)
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
     assert len(access.new()) == 3  # what a digest holds never changes
-    assert catalogue(clone) == whole
+    assert clone.catalogue() == whole
 
 
 def test_everything_is_found_from_nothing(new_clone: Callable[[], Clone]) -> None:
@@ -92,7 +86,7 @@ def test_a_toolkit_that_says_no_kernel(new_clone: Callable[[], Clone], content: 
     made = pusher.image([tar_of({"usr/bin/gcc": b"x"} if content is None else {RELEASE: content})])
     without_kernels(clone)
     reference = f"registry.sandbox.internal/broken-toolkit@{made['digest']}"
-    entries = [{"version": "4.14.1", "arch": "x86_64", "dtk": reference}, *catalogue(clone)]
+    entries = [{"version": "4.14.1", "arch": "x86_64", "dtk": reference}, *clone.catalogue()]
     clone.write(CATALOGUE, entries)
     text = (clone.root / CATALOGUE).read_bytes()
     run = clone.doit("toolkit")
@@ -106,7 +100,7 @@ def test_a_toolkit_that_says_no_kernel(new_clone: Callable[[], Clone], content: 
     clone.write(CATALOGUE, entries[1:])
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
-    assert all("kernel" in entry for entry in catalogue(clone))
+    assert all("kernel" in entry for entry in clone.catalogue())
 
 
 def test_a_toolkit_that_is_gone_and_a_registry_that_is_down(new_clone: Callable[[], Clone]) -> None:
@@ -119,13 +113,13 @@ def test_a_toolkit_that_is_gone_and_a_registry_that_is_down(new_clone: Callable[
         run = clone.doit("toolkit")
         assert run.code == 3, run.text
         assert text in run.out
-        assert catalogue(clone) == entries
+        assert clone.catalogue() == entries
         assert "log: build/sandbox/toolkits/toolkit.log" in run.out
 
 
 def test_a_hand_written_catalogue_is_enough_to_build(new_clone: Callable[[], Clone], kernels: list[str]) -> None:
     clone = new_clone()
-    entry = next(entry for entry in catalogue(clone) if entry["version"] == "4.16.30")
+    entry = next(entry for entry in clone.catalogue() if entry["version"] == "4.16.30")
     clone.write(CATALOGUE, [{name: entry[name] for name in ("version", "arch", "dtk")}])
     clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16"]}])
     assert clone.doit("toolkit").code == 0
@@ -143,15 +137,15 @@ def test_an_arm_toolkit_behind_an_index(new_clone: Callable[[], Clone]) -> None:
     }
     reference = f"registry.sandbox.internal/index-toolkit@{pusher.index(images)['digest']}"
     rows = [{"version": "4.14.30", "arch": arch, "dtk": reference} for arch in ("x86_64", "aarch64")]
-    clone.write(CATALOGUE, [*catalogue(clone), *rows])
+    clone.write(CATALOGUE, [*clone.catalogue(), *rows])
     assert clone.doit("toolkit").code == 0
-    assert [entry["kernel"] for entry in catalogue(clone)[:2]] == [
+    assert [entry["kernel"] for entry in clone.catalogue()[:2]] == [
         "5.14.0-427.el9_4.aarch64", "5.14.0-427.el9_4.x86_64"]
 
 
 def test_a_mismatch_is_built_by_force_alone(copied: Clone, kernels: list[str]) -> None:
     cell = f"2.22.2.0-{kernels[2]}"
-    entries = catalogue(copied)
+    entries = copied.catalogue()
     copied.write(CATALOGUE, [
         {**entry, "node_kernel": "6.9.9", "mismatch": True} if entry["kernel"] == kernels[2] else entry
         for entry in entries])

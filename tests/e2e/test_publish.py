@@ -19,6 +19,7 @@ import requests
 from foundry.base.names import tag_of
 from tests.harness.clone import AccessLogs, Clone, registry_port
 from tests.harness.registry import LAYER, OCI_MANIFEST, Pusher, tar_of
+from tests.harness.released import ledger
 
 DRIVER = "2.22.2.0"
 
@@ -42,22 +43,6 @@ def digest(name: str) -> str:
 
 def images(clone: Clone) -> dict[str, str]:
     return {tag: found for tag, found in manifests(clone).items() if not tag.startswith("ledger-")}
-
-
-def ledger(clone: Clone, driver: str = DRIVER) -> dict[str, Any]:
-    path = clone.build / "release" / driver / "images.json"
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
-
-
-def copied_of(clone: Clone, folder: Path) -> Clone:
-    """A fresh checkout of the same project: the tracked files, the same targets, no ledger, nothing built."""
-    fresh = Clone(folder, clone.services)
-    fresh.edit("config/profiles/sandbox.yaml", fresh.repository, clone.repository)
-    fresh.repository = clone.repository
-    fresh.copy_state(clone, "driver-toolkit.json", "locks", "keys")
-    shutil.copy2(clone.root / "build-matrix.json", fresh.root / "build-matrix.json")
-    return fresh
 
 
 def writes(lines: list[str]) -> list[str]:
@@ -84,7 +69,7 @@ def test_published_once_and_never_twice(copied: Clone, access: AccessLogs, tmp_p
     run = copied.doit("publish")
     assert (run.code, run.processes, run.connections, access.new()) == (0, [], [], [])
     # A fresh checkout asks for the ledgers, proves each row by its manifest and config, and asks nothing else.
-    fresh = copied_of(copied, tmp_path / "fresh")
+    fresh = copied.checkout(tmp_path / "fresh")
     access.new()
     run = fresh.doit("publish")
     assert run.code == 0, run.text
@@ -104,17 +89,17 @@ def test_a_push_leaves_its_row_here_and_another_checkout_collects_it(copied: Clo
     run = copied.doit(f"push:{cell}")
     assert run.code == 0, run.text
     assert list(manifests(copied)) == [tag_of(cell)], "no ledger"
-    assert copied.record(cell, "push")["row"] == ledger(copied)["cells"][0]
-    fresh = copied_of(copied, tmp_path / "fresh")
+    assert copied.record(cell, "push")["row"] == ledger(copied, DRIVER)["cells"][0]
+    fresh = copied.checkout(tmp_path / "fresh")
     run = fresh.doit("collect", str(copied.build), str(tmp_path / "lost"))
     assert (run.code, run.out) == (0, f"{copied.build}: 1 published, {len(copied.status()) - 1} neither\n")
     assert "lost: no shard left anything here" in run.err
     run = fresh.doit("run", "--no-build", f"release:{DRIVER}")
     assert run.code == 1, "other cells are pending"
     assert run.compiled == []
-    third = copied_of(copied, tmp_path / "third")
+    third = copied.checkout(tmp_path / "third")
     assert third.doit("shards").code == 0
-    assert ledger(fresh)["cells"] == ledger(third)["cells"]
+    assert ledger(fresh, DRIVER)["cells"] == ledger(third, DRIVER)["cells"]
     states = {name: row["state"] for name, row in fresh.status().items() if name.startswith(DRIVER)}
     assert states == {name: "published" if name == cell else "pending" for name in states}
     assert all(f"{name} is not published" in run.text for name in states if name != cell)
@@ -143,7 +128,7 @@ def test_a_changed_cell_replaces_its_tag_and_says_why(copied: Clone) -> None:
     after = images(copied)
     changed = {tag for tag, found in after.items() if found != before[tag]}
     assert changed == {tag for tag in before if tag.startswith(DRIVER)}
-    for row in ledger(copied)["cells"]:
+    for row in ledger(copied, DRIVER)["cells"]:
         [tag] = row["tags"]
         assert row["replaces"] == {
             "digest": before[tag], "key": row["replaces"]["key"], "reason": "changed: the labels"}
@@ -171,7 +156,7 @@ def test_a_tag_of_somebody_else_is_not_overwritten(copied: Clone) -> None:
     assert run.code == 0, run.text
     assert set(images(copied)) == set(before)
     assert not set(images(copied).values()) & set(before.values())
-    assert {row["replaces"]["reason"] for row in ledger(copied)["cells"]} == {"FORCE_BUILD is set"}
+    assert {row["replaces"]["reason"] for row in ledger(copied, DRIVER)["cells"]} == {"FORCE_BUILD is set"}
 
 
 def delete_ledgers(clone: Clone) -> None:
@@ -233,7 +218,7 @@ def test_a_profile_without_targets(new_clone: Callable[[], Clone]) -> None:
 def test_further_tags(copied: Clone) -> None:
     copied.edit("config/defaults.yaml", "extra_tags: []", 'extra_tags: ["{driver}-ocp{release}-{kernel}"]')
     assert copied.doit("publish").code == 0
-    rows = ledger(copied)["cells"]
+    rows = ledger(copied, DRIVER)["cells"]
     for row in rows:
         assert row["tags"][1:] == [
             f"{DRIVER}-ocp{release}-{row['kernel']}".replace("+", "_") for release in row["releases"]]
@@ -277,7 +262,7 @@ def test_verify_looks_at_what_is_published(copied: Clone) -> None:
     assert "1 images" in copied.doit("verify", "--sample=1").out
     # somebody changes what the ledger says, or the registry's content
     path = copied.build / "release" / DRIVER / "images.json"
-    document = ledger(copied)
+    document = ledger(copied, DRIVER)
     first, second = document["cells"][:2]
     first["digest"], second["digest"] = second["digest"], first["digest"]
     path.write_text(json.dumps(document))
@@ -329,7 +314,7 @@ def test_the_registry_is_down(copied: Clone) -> None:
 def test_force_build_pushes_what_it_built(copied: Clone) -> None:
     """Also where the ledger has the same key: somebody put another image with it under the tag."""
     assert copied.doit("publish").code == 0
-    row = ledger(copied)["cells"][0]
+    row = ledger(copied, DRIVER)["cells"][0]
     [tag] = row["tags"]
     other = with_another_module(copied, row, row["kernel"])
     base = f"http://127.0.0.1:{registry_port(copied.services)}/v2/{copied.repository}/manifests"
@@ -340,4 +325,4 @@ def test_force_build_pushes_what_it_built(copied: Clone) -> None:
     assert run.code == 0, run.text
     assert len(run.compiled) == 1
     assert images(copied)[tag] == row["digest"], "the same inputs, the same bytes"
-    assert ledger(copied)["cells"][0]["replaces"]["reason"] == "FORCE_BUILD is set"
+    assert ledger(copied, DRIVER)["cells"][0]["replaces"]["reason"] == "FORCE_BUILD is set"

@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
@@ -224,7 +223,7 @@ def test_an_auth_file_is_enough(copied: Clone, registry: Front, tmp_path: Path) 
 
 def test_toolkits_are_pulled_with_the_same_credentials(copied: Clone, registry: Front, tmp_path: Path) -> None:
     """A mirror of the toolkits that wants a log-in: the auth file is private, and gone after the pull."""
-    catalogue: list[dict[str, Any]] = json.loads((copied.build / "driver-toolkit.json").read_text())
+    catalogue = copied.catalogue()
     source = json.loads((copied.services / "state.json").read_text())["registry"]["address"]
     subprocess.run(
         ["skopeo", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false",

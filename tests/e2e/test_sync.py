@@ -40,7 +40,7 @@ def clone(new_clone: Callable[[], Clone], mine: Front, tmp_path: Path) -> Clone:
 
 def wanted(clone: Clone) -> dict[str, str]:
     """Tag → digest of the toolkits that cells of the matrix need, by the catalogue."""
-    entries = json.loads((clone.build / "driver-toolkit.json").read_text())
+    entries = clone.catalogue()
     kernels = {row["kernel"] for row in clone.status().values()}
     return {f"{entry['version']}-{entry['arch']}": entry["dtk"].partition("@")[2]
             for entry in entries if entry["kernel"] in kernels}
@@ -66,7 +66,7 @@ def test_builds_pull_from_the_mirror(clone: Clone, mine: Front) -> None:
     """By the name that the catalogue has; from the toolkit's own registry when the mirror has it no more."""
     assert clone.doit("sync").code == 0
     state = json.loads((clone.build / "mirror.json").read_text())
-    reference = json.loads((clone.build / "driver-toolkit.json").read_text())[0]["dtk"]
+    reference = clone.catalogue()[0]["dtk"]
     found = reference.partition("@")[2]
     assert state[found] == f"mirror.internal/{REPOSITORY}"
     clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16"]}])

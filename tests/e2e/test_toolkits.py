@@ -45,7 +45,7 @@ def test_two_drivers_over_the_same_kernels(
         {"driver": driver, "ocp_versions": ["4.16", "4.17"]} for driver in ("2.16.7.0", "2.22.2.0")
     ])
     kernels = kernels[:2]
-    catalogue = json.loads((clone.build / "driver-toolkit.json").read_text())
+    catalogue = clone.catalogue()
     digests = sorted({entry["dtk"].partition("@")[2] for entry in catalogue if entry["kernel"] in kernels})
     with cold_store(tmp_path / "store") as store:
         clone.extra = store
@@ -70,7 +70,7 @@ def test_two_drivers_over_the_same_kernels(
 def test_a_toolkit_of_a_user_is_left_alone(copied: Clone, kernels: list[str], tmp_path: Path) -> None:
     """What was in the store before the run is not removed after it."""
     copied.edit("config/defaults.yaml", "keep_toolkits: true", "keep_toolkits: false")
-    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    catalogue = copied.catalogue()
     toolkit = next(entry["dtk"] for entry in catalogue if entry["kernel"] == kernels[0])
     state = json.loads((copied.services / "state.json").read_text())
     address = f"127.0.0.1:{state['registry']['port']}"
@@ -88,7 +88,7 @@ def test_a_toolkit_of_a_user_is_left_alone(copied: Clone, kernels: list[str], tm
 
 
 def test_a_toolkit_that_the_registry_no_longer_has(copied: Clone, kernels: list[str]) -> None:
-    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    catalogue = copied.catalogue()
     for entry in catalogue:
         if entry["kernel"] == kernels[0]:
             entry["dtk"] = entry["dtk"][:-64] + "0" * 64
@@ -106,7 +106,7 @@ def test_a_toolkit_that_the_registry_no_longer_has(copied: Clone, kernels: list[
 def test_prune_removes_what_runs_pulled_and_nothing_else(
     copied: Clone, kernels: list[str], tmp_path: Path
 ) -> None:
-    catalogue = json.loads((copied.build / "driver-toolkit.json").read_text())
+    catalogue = copied.catalogue()
     state = json.loads((copied.services / "state.json").read_text())
     conf = tmp_path / "registries.conf"
     address = f"127.0.0.1:{state['registry']['port']}"

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from tests.harness.checkout import CATALOGUE, LOCK, OLD
 from tests.harness.project import Done, Project
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
 
 
 def refused(project: Project, *args: str) -> Done:

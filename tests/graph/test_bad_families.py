@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import yaml
 
@@ -15,11 +13,6 @@ GOOD = {
     "title": "Thing", "signature": "none", "source": {"dkms": True}, "sha256": {"1.0": "a" * 64},
     "download": {"url": "https://example.org/thing-{driver}.tar.gz", "license": "GPL-2.0"},
 }
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
 
 
 def family(project: Project, **changes: object) -> None:

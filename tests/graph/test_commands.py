@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD
 from tests.harness.ledgers import ledger_document, ledger_row
 from tests.harness.project import Project
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return Project(tmp_path)
 
 
 def test_list_shows_every_task_pending_first(project: Project) -> None:

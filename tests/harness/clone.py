@@ -157,6 +157,12 @@ class Clone:
             if (old / part).exists():
                 shutil.copytree(old / part, self.build / part, symlinks=True, dirs_exist_ok=True)
 
+    def catalogue(self) -> list[dict[str, Any]]:
+        """The releases that are known here."""
+        file = self.build if self.profile == "sandbox" else self.root / "driver-toolkit"
+        found: list[dict[str, Any]] = json.loads((file / "driver-toolkit.json").read_text(encoding="utf-8"))
+        return found
+
     def copy_lock(self, family: str, other: str) -> None:
         """Give another family the base that one has."""
         locks = self.build / "locks"

@@ -57,6 +57,16 @@ class OpenShift:
     token: str = ""
     clones: int = 0
 
+    def clear(self) -> None:
+        """Forget all releases, settings, faults and requests."""
+        self.payloads.clear()
+        self.channels.clear()
+        self.validators, self.page, self.auth, self.token = "ETag", 100, None, ""
+        for server in (self.lists, self.registry):
+            server.faults.clear()
+            server.standing.clear()
+            server.requests.clear()
+
     def push(self, layers: Sequence[bytes], arch: str = "x86_64", repository: str = IMAGES, **more: Any) -> str:
         """An image of layers, the last one last; ``quay.io/…@sha256:…``."""
         oci = {"x86_64": "amd64", "aarch64": "arm64"}[arch]
@@ -191,11 +201,6 @@ def _tags(world: OpenShift, query: Mapping[str, str]) -> dict[str, Any]:
               {"name": f"{begin}5-multi", "manifest_digest": "sha256:" + "7" * 64}]
     end = page * world.page
     return {"tags": names[end - world.page:end], "page": page, "has_additional": len(names) > end}
-
-
-def catalogue(clone: Clone) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((clone.root / CATALOGUE).read_text())
-    return found
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""AWS for tests: settings of their own, moto, and the fakes. The secrets in the settings must not show anywhere."""
+"""Registries, OpenShift's servers, and AWS: settings of its own, moto, and the fakes.
+
+The secrets in AWS's settings must not show anywhere.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,37 @@ import pytest
 
 from tests.harness.aws import FakeEcr, ecr_fake, ecr_public_fake, moto_server
 from tests.harness.aws_settings import Environment, no_secrets
+from tests.harness.front import Front, front
+from tests.harness.openshift import OpenShift, openshift
+from tests.harness.registry import real_registry
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real registry, where all may push."""
+    with real_registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+@pytest.fixture
+def one(upstream: str) -> Iterator[Front]:
+    """A server before the module's registry that counts and disturbs."""
+    with front(upstream) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_openshift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenShift]:
+    """OpenShift's servers, for `world`."""
+    with openshift(tmp_path_factory.mktemp("openshift")) as world:
+        yield world
+
+
+@pytest.fixture
+def world(shared_openshift: OpenShift) -> OpenShift:
+    """OpenShift without releases, whatever the test before did to it."""
+    shared_openshift.clear()
+    return shared_openshift
 
 
 @pytest.fixture(scope="session")

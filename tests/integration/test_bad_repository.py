@@ -17,19 +17,13 @@ import pytest
 from tests.harness import rpmtools
 from tests.harness.clone import Run
 from tests.harness.refusal import Failure, refused
-from tests.harness.rpmtools import Key, Server, body, serve, signing_key, slow, status, truncated
+from tests.harness.rpmtools import Key, Server, body, serve, slow, status, truncated
 from tests.harness.vendor import DRIVER, PACKAGE, LocalClone, publish
 
 TASK = f"fetch:{DRIVER}"
 PAGE = b"<!DOCTYPE html><html><body>Please sign in</body></html>"
 OFTEN = 20  # a fault that stays, for all attempts
 Fault = Callable[[BaseHTTPRequestHandler], None]
-
-
-@pytest.fixture(scope="module")
-def key() -> Iterator[Key]:
-    with signing_key() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

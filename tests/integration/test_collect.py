@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,11 @@ from foundry.run.context import Foundry, open_foundry
 from foundry.run.totals import Totals
 from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.ledgers import ledger_document
-from tests.harness.registry import Pusher, real_registry, tar_of
+from tests.harness.registry import Pusher, tar_of
 
 DRIVER = "2.22.2.0"
 REGISTRY = "registry.test/kmod"
 ONE, OTHER = f"{DRIVER}-{OLD}", f"{DRIVER}-{NEW}"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with real_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
 
 
 class Shard:
@@ -84,8 +78,8 @@ class Shard:
 
 
 @pytest.fixture
-def foundry(checkout: Checkout, monkeypatch: pytest.MonkeyPatch, registry: str) -> Foundry:
-    checkout.publishes("kmod", address=registry)
+def foundry(checkout: Checkout, monkeypatch: pytest.MonkeyPatch, upstream: str) -> Foundry:
+    checkout.publishes("kmod", address=upstream)
     checkout.write(f"build/local/release/{DRIVER}/images.json",
                    ledger_document())
     monkeypatch.chdir(checkout.root)
@@ -94,8 +88,8 @@ def foundry(checkout: Checkout, monkeypatch: pytest.MonkeyPatch, registry: str) 
 
 
 @pytest.fixture
-def shard(foundry: Foundry, tmp_path: Path, registry: str) -> Callable[[str], Shard]:
-    return lambda name: Shard(tmp_path / "artifacts" / name, foundry, Pusher(registry, "kmod"))
+def shard(foundry: Foundry, tmp_path: Path, upstream: str) -> Callable[[str], Shard]:
+    return lambda name: Shard(tmp_path / "artifacts" / name, foundry, Pusher(upstream, "kmod"))
 
 
 def states(foundry: Foundry) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,25 +12,12 @@ from foundry.base.errors import FoundryError, OutsideError
 from foundry.net.transport import RetryPolicy
 from foundry.registry.document import get_document, put_document
 from foundry.registry.push import Content
-from tests.harness.front import Fault, Front, front, says
-from tests.harness.registry import real_registry
+from tests.harness.front import Fault, Front, says
 from tests.integration.pushing import digest_of, image, writer
 
 TYPE = "application/vnd.test.document.v1+json"
 SMALL, LARGE = b'{"cells": []}', json.dumps({"x": os.urandom(1 << 20).hex() + "y" * 100}).encode()
 EMPTY = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest_of(b"{}"), "size": 2}
-
-
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with real_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
-
-
-@pytest.fixture
-def one(upstream: str) -> Iterator[Front]:
-    with front(upstream) as running:
-        yield running
 
 
 @pytest.mark.parametrize("data, requests", [(SMALL, 1), (b"", 1), (bytes(2 << 20), 1), (LARGE, 2)],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from foundry.toolkit.remote import MEDIA_TYPE, TAG
 from tests.harness.clone import Clone, Run
 from tests.harness.dtk import BASE, key_of, ledger, left_behind
 from tests.harness.front import Front, says
-from tests.harness.openshift import NEW, OLD, OpenShift, catalogue, openshift
+from tests.harness.openshift import NEW, OLD, OpenShift
 from tests.harness.registry import OCI_INDEX, Pusher, tar_of
 from tests.integration.pushing import writer
 
@@ -25,22 +24,11 @@ ARM = OLD.replace("x86_64", "aarch64")
 UBI = "registry.access.redhat.com/ubi9/ubi"
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenShift]:
-    with openshift(tmp_path_factory.mktemp("openshift")) as world:
-        yield world
-
-
 @pytest.fixture
-def world(shared: OpenShift) -> OpenShift:
-    shared.payloads.clear()
-    for one in (shared.lists, shared.registry):
-        one.faults.clear()
-        one.standing.clear()
-        one.requests.clear()
+def world(world: OpenShift) -> OpenShift:
     for minor in ("9.4", "9.6"):
-        base(shared, minor)
-    return shared
+        base(world, minor)
+    return world
 
 
 def base(world: OpenShift, minor: str, salt: str = "") -> str:
@@ -291,13 +279,13 @@ def test_a_catalogue_of_our_own_toolkits(world: OpenShift, tmp_path: Path, repos
     done(clone, f"dtk:publish:{OLD}")
     refused(clone.doit("toolkit"), 3, f"4.18.15 x86_64: no toolkit of kernel {NEW} is published",
             f"`doit dtk:publish:{NEW}`")
-    assert catalogue(clone) == []
+    assert clone.catalogue() == []
     digests[NEW] = left_behind(clone, NEW)
     done(clone, f"dtk:publish:{NEW}")
     world.registry.requests.clear()
     done(clone, "toolkit")
     assert [(entry["version"], entry["dtk"], entry["kernel"], entry["node_kernel"], entry["payload"])
-            for entry in catalogue(clone)] == [
+            for entry in clone.catalogue()] == [
         (version, f"mine.internal/{repository}@{digests[kernel]}", kernel, kernel, toolkits[version])
         for version, kernel in (("4.16.3", OLD), ("4.18.15", NEW))]
     assert world.registry.count("/blobs/") == 0, "payloads and nodes were read for the kernel list"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ class Toolkits:
     def __init__(self, services: Clone, folder: Path) -> None:
         port = registry_port(services.services)
         self.engine = Engine(folder / "engine.json", {"registry.sandbox.internal": f"127.0.0.1:{port}"})
-        catalogue = json.loads((services.build / "driver-toolkit.json").read_text(encoding="utf-8"))
+        catalogue = services.catalogue()
         self.references = {entry["kernel"]: entry["dtk"] for entry in catalogue}
 
     def run(self, kernel: str, folder: Path, command: list[str]) -> str:

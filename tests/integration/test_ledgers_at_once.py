@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,24 +17,12 @@ from foundry.plan.rows import row_of
 from foundry.registry.document import put_document
 from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
-from tests.harness.front import Asked, Front, forward, front, reset, send
-from tests.harness.registry import Pusher, real_registry
+from tests.harness.front import Asked, Front, forward, reset, send
+from tests.harness.registry import Pusher
 from tests.integration.pushing import writer
 
 DRIVER = "2.22.2.0"
 LEDGER = f"/manifests/ledger-{DRIVER}"
-
-
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with real_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
-
-
-@pytest.fixture
-def one(upstream: str) -> Iterator[Front]:
-    with front(upstream) as running:
-        yield running
 
 
 def machine(folder: Path, registry: Front, repository: str, monkeypatch: pytest.MonkeyPatch) -> Foundry:

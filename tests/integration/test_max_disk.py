@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ def test_toolkits_stay_within_the_budget(
     services: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three threads need one each and one fits: each gets its own, and none is removed while it is in use."""
-    catalogue = json.loads((services.build / "driver-toolkit.json").read_text())
+    catalogue = services.catalogue()
     toolkits = list(dict.fromkeys(entry["dtk"] for entry in catalogue))
     log = tmp_path / "log"
     with cold_store(tmp_path / "store") as store:

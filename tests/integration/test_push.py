@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,25 +14,13 @@ import pytest
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.net.transport import RetryPolicy
 from foundry.registry.push import Content
-from tests.harness.front import Front, front, says, swallow
-from tests.harness.registry import OCI_MANIFEST, Pusher, compressed, real_registry, tar_of
+from tests.harness.front import Front, says, swallow
+from tests.harness.registry import OCI_MANIFEST, Pusher, compressed, tar_of
 from tests.integration.pushing import digest_of, image, sample, writer
 
 MB = 1 << 20
 MANIFESTS, BLOBS, UPLOADS = "/manifests/", "/blobs/sha256:", "/blobs/uploads/"
 UNKNOWN = json.dumps({"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown to registry"}]}).encode()
-
-
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with real_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
-
-
-@pytest.fixture
-def one(upstream: str) -> Iterator[Front]:
-    with front(upstream) as running:
-        yield running
 
 
 def has(one: Front, content: Content, tag: str) -> bool:

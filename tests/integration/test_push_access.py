@@ -38,12 +38,6 @@ def upstream(storage: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def one(upstream: str) -> Iterator[Front]:
-    with front(upstream) as running:
-        yield running
-
-
 def bare(one: Front) -> int:
     return sum("Authorization" not in headers for _, _, headers in one.requests)
 

@@ -20,19 +20,13 @@ from foundry.podman.emulation import host_arch
 from foundry.podman.engine import Engine
 from foundry.podman.store import LocalImages
 from tests.harness.front import Asked, Front, forward, front, says
-from tests.harness.registry import Pusher, real_registry, tar_of
+from tests.harness.registry import Pusher, tar_of
 from tests.harness.store import cold_store
 
 ROUNDS = 3
 HOST, REPOSITORY = "registry.test", "toolkits"
 _OWN = [tar_of({"kernel": bytes([number]) * (1 << 20)}) for number in range(3)]
 _SHARED = [tar_of({f"usr/shared{number}": os.urandom(1 << 20) * 8}) for number in range(4)]
-
-
-@pytest.fixture(scope="module")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with real_registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

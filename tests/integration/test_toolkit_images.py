@@ -9,7 +9,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +29,6 @@ from tests.harness.openshift import (
     REFERENCES,
     TOOLKIT_FILE,
     OpenShift,
-    catalogue,
     failed,
     filler,
     image_stream,
@@ -44,22 +43,6 @@ from tests.harness.secrets import PASSWORD, USER
 RT = "5.14.0-427.68.2.el9_4.x86_64+rt"
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenShift]:
-    with openshift(tmp_path_factory.mktemp("openshift")) as world:
-        yield world
-
-
-@pytest.fixture
-def world(shared: OpenShift) -> OpenShift:
-    shared.payloads.clear()
-    for one in (shared.lists, shared.registry):
-        one.faults.clear()
-        one.standing.clear()
-        one.requests.clear()
-    return shared
-
-
 def toolkit(clone: Clone) -> None:
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
@@ -69,7 +52,7 @@ def test_an_entry_has_all_that_there_is(world: OpenShift, tmp_path: Path) -> Non
     world.release("4.16.30", OLD, rt=RT)
     clone = world.clone(tmp_path, ["4.16"])
     toolkit(clone)
-    [entry] = catalogue(clone)
+    [entry] = clone.catalogue()
     assert entry | {"dtk": "", "payload": ""} == {
         "version": "4.16.30", "arch": "x86_64", "dtk": "", "kernel": OLD, "rt_kernel": RT, "rhel": "9.4", "payload": "",
         "node_kernel": OLD,
@@ -91,7 +74,7 @@ def test_the_kernel_of_the_nodes(world: OpenShift, tmp_path: Path, labels: dict[
     clone = world.clone(tmp_path, ["4.16"])
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
-    [entry] = catalogue(clone)
+    [entry] = clone.catalogue()
     assert entry.get("node_kernel") == found
     assert entry.get("mismatch", False) is (found == NEW)
     assert ("no node image tells its kernel" in run.out) is (found is None)
@@ -104,7 +87,7 @@ def test_two_streams(world: OpenShift, tmp_path: Path) -> None:
                                       "rhel-coreos-10": world.node({"ostree.linux": ten})})
     clone = world.clone(tmp_path, ["5.0"])
     toolkit(clone)
-    rows = [(entry["stream"], entry["kernel"], entry["node_kernel"]) for entry in catalogue(clone)]
+    rows = [(entry["stream"], entry["kernel"], entry["node_kernel"]) for entry in clone.catalogue()]
     assert rows == [("driver-toolkit", OLD, OLD), ("driver-toolkit-10", ten, ten)]
     assert sorted(row["kernel"] for row in clone.status().values()) == sorted([OLD, ten])
     with untouched(clone):
@@ -119,7 +102,7 @@ def test_a_mismatch_is_kept_shown_and_not_built(world: OpenShift, tmp_path: Path
     run = clone.doit("toolkit")
     text = f"4.18.15 x86_64: the toolkit is for {NEW}, the nodes have {OLD}"
     assert f"warning: {text}" in run.out
-    assert [entry.get("mismatch") for entry in catalogue(clone)] == [None, True]
+    assert [entry.get("mismatch") for entry in clone.catalogue()] == [None, True]
     rows = clone.status()
     assert {name: (row["state"], row["code"]) for name, row in rows.items()} == {
         f"2.22.2.0-{OLD}": ("pending", "not-fetched"), f"2.22.2.0-{NEW}": ("pending", "kernel-mismatch")}
@@ -156,13 +139,13 @@ def test_hand_written_entries_are_completed_in_place(world: OpenShift, tmp_path:
     world.release("4.16.30", OLD)
     clone = world.clone(tmp_path, ["4.16"])
     toolkit(clone)
-    [whole] = catalogue(clone)
+    [whole] = clone.catalogue()
     mirror = whole["dtk"].replace("quay.io", "public.ecr.aws")
     old = world.toolkit(OLD, salt="old")
     clone.write(CATALOGUE, [{"version": "4.16.30", "arch": "x86_64", "dtk": mirror},
                             {"version": "4.14.1", "arch": "x86_64", "dtk": old}])
     toolkit(clone)
-    assert catalogue(clone) == [
+    assert clone.catalogue() == [
         {"version": "4.14.1", "arch": "x86_64", "dtk": old, "kernel": OLD, "rhel": "9.4"}, {**whole, "dtk": mirror}]
 
 
@@ -175,8 +158,8 @@ def test_what_was_written_by_hand_and_is_wrong_is_corrected_and_said(world: Open
     assert run.code == 0, run.text
     assert f"warning: 4.16.30 x86_64: kernel was {NEW}, and is {OLD}" in run.out
     assert f"warning: 4.16.30 x86_64: rt_kernel was {RT}, and is gone" in run.out
-    assert catalogue(clone)[0]["kernel"] == OLD
-    assert "rt_kernel" not in catalogue(clone)[0]
+    assert clone.catalogue()[0]["kernel"] == OLD
+    assert "rt_kernel" not in clone.catalogue()[0]
 
 
 def bad_payload(content: bytes) -> Callable[[OpenShift], None]:
@@ -267,7 +250,7 @@ def test_a_bad_image_changes_nothing(world: OpenShift, tmp_path: Path, case: str
     clone.edit("config/profiles/local.yaml", "releases:\n", "releases:\n  exclude: [4.18.15]\n")
     world.registry.requests.clear()
     toolkit(clone)
-    assert [entry["version"] for entry in catalogue(clone)] == ["4.16.30"]
+    assert [entry["version"] for entry in clone.catalogue()] == ["4.16.30"]
     assert world.registry.requests == [], "what was read before the failure is kept"
 
 
@@ -296,7 +279,7 @@ def test_a_registry_under_load_is_given_the_pause_that_it_asks_for(world: OpenSh
     started = time.monotonic()
     toolkit(clone)
     assert time.monotonic() - started > 2
-    assert len(catalogue(clone)) == 8
+    assert len(clone.catalogue()) == 8
 
 
 def test_requests_at_once_are_bounded(world: OpenShift, tmp_path: Path) -> None:
@@ -360,7 +343,7 @@ def test_basic_auth(tmp_path: Path) -> None:
         clone = world.clone(tmp_path, ["4.16"])
         run = clone.doit("toolkit", QUAY_USERNAME=USER, QUAY_PASSWORD=PASSWORD)
         assert run.code == 0, run.text
-        assert catalogue(clone)[0]["kernel"] == OLD
+        assert clone.catalogue()[0]["kernel"] == OLD
 
 
 def test_an_interrupted_run_goes_on_where_it_was(world: OpenShift, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from tests.harness.openshift import (
     NEW,
     OLD,
     OpenShift,
-    catalogue,
     failed,
-    openshift,
     untouched,
 )
 
@@ -28,24 +25,17 @@ HEX = "a" * 64
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenShift]:
-    with openshift(tmp_path_factory.mktemp("openshift")) as world:
-        for version, kernel in (("4.16.30", OLD), ("4.16.4", OLD), ("4.17.1", OLD), ("4.18.15", NEW)):
-            world.release(version, kernel)
-        yield world
+def releases(shared_openshift: OpenShift) -> dict[tuple[str, str], str]:
+    shared_openshift.clear()
+    for version, kernel in (("4.16.30", OLD), ("4.16.4", OLD), ("4.17.1", OLD), ("4.18.15", NEW)):
+        shared_openshift.release(version, kernel)
+    return dict(shared_openshift.payloads)
 
 
 @pytest.fixture
-def world(shared: OpenShift) -> Iterator[OpenShift]:
-    """The world as it was made, whatever the test does to it."""
-    payloads = dict(shared.payloads)
-    yield shared
-    shared.payloads, shared.validators, shared.page = payloads, "ETag", 100
-    shared.channels.clear()
-    for one in (shared.lists, shared.registry):
-        one.faults.clear()
-        one.standing.clear()
-        one.requests.clear()
+def world(releases: dict[tuple[str, str], str], world: OpenShift) -> OpenShift:
+    world.payloads.update(releases)
+    return world
 
 
 @pytest.fixture
@@ -72,7 +62,7 @@ def test_from_nothing(world: OpenShift, tmp_path: Path, source: str) -> None:
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
     assert run.processes == []
-    entries = catalogue(clone)
+    entries = clone.catalogue()
     assert [entry["version"] for entry in entries] == ["4.16.4", "4.16.30", "4.18.15"]
     assert [entry["kernel"] for entry in entries] == [OLD, OLD, NEW]
     assert all(entry["node_kernel"] == entry["kernel"] and "mismatch" not in entry for entry in entries)
@@ -115,7 +105,7 @@ def test_only_what_is_new_is_read(world: OpenShift, filled: Clone) -> None:
     world.registry.requests.clear()
     run = filled.doit("toolkit")
     assert run.code == 0, run.text
-    assert [entry["version"] for entry in catalogue(filled)] == ["4.16.4", "4.16.30", "4.18.15", "4.18.16"]
+    assert [entry["version"] for entry in filled.catalogue()] == ["4.16.4", "4.16.30", "4.18.15", "4.18.16"]
     assert len(world.registry.requests) == 6
     assert "4 releases: 1 new, 3 known" in run.out
 
@@ -126,7 +116,7 @@ def test_both_architectures(world: OpenShift, tmp_path: Path) -> None:
     clone = world.clone(tmp_path, ["4.16.30"], arch=["x86_64", "aarch64"], releases={"exclude": ["4.16.4"]})
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
-    rows = catalogue(clone)
+    rows = clone.catalogue()
     assert [(row["arch"], row["kernel"]) for row in rows] == [("aarch64", arm), ("x86_64", OLD)]
     assert "rt_kernel" not in rows[0]
 
@@ -224,7 +214,7 @@ def test_the_catalogue_does_not_shrink_by_itself(world: OpenShift, filled: Clone
     run = filled.doit("toolkit", "--allow-shrink")
     assert run.code == 0, run.text
     assert "warning: 4.16.4 x86_64 was taken out: it is no longer to be found" in run.out
-    assert [entry["version"] for entry in catalogue(filled)] == ["4.16.30", "4.18.15"]
+    assert [entry["version"] for entry in filled.catalogue()] == ["4.16.30", "4.18.15"]
     world.payloads["4.16.4", "x86_64"] = gone
 
 

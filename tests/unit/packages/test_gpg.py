@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ from tests.harness.rpmtools import Key, sign_bytes, signing_key
 DATA = b"header and payload" * 1000
 PAST = "--faked-system-time=20200101T000000"
 OTHER = "0123456789ABCDEF0123456789ABCDEF01234567"
-
-
-@pytest.fixture(scope="module")
-def key() -> Iterator[Key]:
-    with signing_key() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness.archives import VERSIONS, Archivist, git, offer, package, packages
-from tests.harness.rpmtools import Key, Server, serve, signing_key
+from tests.harness.rpmtools import Key, Server, serve
 
 MOMENTS = 12
 FIRST = 1_600_000_000
-
-
-@pytest.fixture(scope="module")
-def key() -> Iterator[Key]:
-    with signing_key() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

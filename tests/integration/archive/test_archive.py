@@ -6,45 +6,17 @@ import gzip
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.harness import rpmtools
-from tests.harness.archives import NOTES, VERSIONS, Archivist, git, offer, package, packages
+from tests.harness.archives import NOTES, VERSIONS, Archivist, git, offer, package
 from tests.harness.clone import ROOT
-from tests.harness.rpmtools import Key, Server, serve, signing_key
+from tests.harness.rpmtools import Key, Server
 from tests.harness.vendor import PACKAGE
 from tests.harness.workflow import Play, Workflow
 
 FIRST = 1_600_000_000
 DAY = 86_400
-
-
-@pytest.fixture(scope="module")
-def key() -> Iterator[Key]:
-    with signing_key() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def rpms(key: Key, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return packages(tmp_path_factory.mktemp("rpms"), key)
-
-
-@pytest.fixture
-def server(key: Key, rpms: list[Path], tmp_path: Path) -> Iterator[Server]:
-    folder = tmp_path / "www"
-    folder.mkdir()
-    with serve(folder) as running:
-        offer(running, key, rpms)
-        yield running
-
-
-@pytest.fixture
-def clone(server: Server, key: Key, tmp_path: Path) -> Archivist:
-    return Archivist(tmp_path / "one", f"{server.url}/", key)
 
 
 def test_an_archive(clone: Archivist, server: Server, key: Key, rpms: list[Path]) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
 from tests.harness import rpmtools
-from tests.harness.archives import FAMILY, VERSIONS, Archivist, fails, git, offer, package, packages
+from tests.harness.archives import FAMILY, VERSIONS, Archivist, fails, git, offer, package
 from tests.harness.disk import small_disk
-from tests.harness.rpmtools import Key, Server, body, serve, signing_key, status
+from tests.harness.rpmtools import Key, Server, body, signing_key, status
 from tests.harness.rpmwriter import FOLDER, File
 from tests.harness.vendor import DRIVER, PACKAGE, publish
 from tests.integration.test_bad_package import EVIL, ROOT, crafted
@@ -22,30 +22,6 @@ from tests.integration.test_bad_package import EVIL, ROOT, crafted
 OFTEN = 20
 PAST = "--faked-system-time=20200101T000000"
 FIRST = 1_600_000_000
-
-
-@pytest.fixture(scope="module")
-def key() -> Iterator[Key]:
-    with signing_key() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def rpms(key: Key, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return packages(tmp_path_factory.mktemp("rpms"), key)
-
-
-@pytest.fixture
-def server(key: Key, rpms: list[Path], tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "www").mkdir()
-    with serve(tmp_path / "www") as running:
-        offer(running, key, rpms)
-        yield running
-
-
-@pytest.fixture
-def clone(server: Server, key: Key, tmp_path: Path) -> Archivist:
-    return Archivist(tmp_path / "one", f"{server.url}/", key)
 
 
 def whole(clone: Archivist) -> None:
