@@ -172,8 +172,7 @@ def _cut(handler: Asked, one: Front, size: int) -> None:
     upstream = _upstream(handler, one, handler.rfile.read(size), {})
     assert upstream.sock is not None
     reset(upstream.sock)
-    reset(handler.connection)
-    handler.close_connection = True
+    hang_up(handler)
 
 
 def reset(connection: socket.socket) -> None:
@@ -186,6 +185,12 @@ def reset(connection: socket.socket) -> None:
 
 def pass_on(one: Front) -> Fault:
     return lambda handler: forward(handler, one, handler.body, {})
+
+
+def hang_up(handler: BaseHTTPRequestHandler) -> None:
+    """The connection is reset instead of an answer."""
+    reset(handler.connection)
+    handler.close_connection = True  # else the socket stays open for the next request, and the client waits
 
 
 def says(status: int, body: bytes = b"", **headers: str) -> Fault:

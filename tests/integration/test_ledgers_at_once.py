@@ -17,7 +17,7 @@ from foundry.plan.rows import row_of
 from foundry.registry.document import put_document
 from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
-from tests.harness.front import Asked, Front, forward, reset, send
+from tests.harness.front import Asked, Front, forward, hang_up, send
 from tests.harness.registry import Pusher
 from tests.integration.pushing import writer
 
@@ -100,8 +100,7 @@ def test_somebody_who_writes_just_after_is_merged(
         if answered:
             send(handler, 201, b"")
         else:
-            reset(handler.connection)
-            handler.close_connection = True
+            hang_up(handler)
 
     one.faults.append((f"PUT /v2/{repository}{LEDGER}", overtaken))
     ledgers.store(mine, DRIVER)

@@ -19,7 +19,7 @@ from foundry.registry.client import Registry
 from foundry.registry.credentials import Credentials
 from foundry.registry.mirror import Copied, mirror, tag_digest
 from foundry.registry.push import Writer
-from tests.harness.front import Asked, Fault, Front, front, reset, says
+from tests.harness.front import Asked, Fault, Front, front, hang_up, says
 from tests.harness.registry import OCI_INDEX, OCI_MANIFEST, Pusher, real_registry, token_issuer
 from tests.harness.secrets import PASSWORD, USER
 from tests.integration.pushing import PATIENCE, digest_of, stored
@@ -170,8 +170,7 @@ def cut_off(world: World, size: int) -> Fault:
         handler.end_headers()
         handler.wfile.write(data[:size])
         handler.wfile.flush()
-        reset(handler.connection)
-        handler.close_connection = True
+        hang_up(handler)
 
     return fault
 

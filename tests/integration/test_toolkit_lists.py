@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.harness.clone import Clone
-from tests.harness.front import reset, says
+from tests.harness.front import hang_up, says
 from tests.harness.openshift import (
     CATALOGUE,
     GRAPH,
@@ -157,7 +157,7 @@ def test_a_bad_answer_changes_nothing(world: OpenShift, tmp_path: Path, case: st
 
 def test_an_answer_that_is_cut_off_or_reset_is_asked_for_again(world: OpenShift, filled: Clone) -> None:
     world.validators = ""
-    world.lists.faults += [("stable-4.16", lambda handler: reset(handler.connection)),
+    world.lists.faults += [("stable-4.16", hang_up),
                            ("stable-4.18", says(503)), ("stable-4.18", says(429, Retry_After="1"))]
     started = time.monotonic()
     with untouched(filled):
