@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.harness.checkout import ROOT, Checkout
+from tests.harness.clone import AUDIT
 
 BLOCKED = {"AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_CONFIG_FILE": "/nonexistent"}
 
@@ -33,7 +34,7 @@ class Project(Checkout):
                  if name not in ("KMOD_PROFILE", "GITHUB_ACTIONS", "FORCE_BUILD")}
         done = subprocess.run(
             [sys.executable, "-m", "doit", *args], cwd=self.root, capture_output=True, text=True, check=False,
-            env={**clean, **BLOCKED, "KMOD_PROFILE": "local", "PYTHONPATH": str(ROOT), **environ}, timeout=60,
+            env={**clean, **BLOCKED, "KMOD_PROFILE": "local", "PYTHONPATH": f"{ROOT}:{AUDIT}", **environ}, timeout=60,
         )
         assert "Traceback" not in done.stderr + done.stdout
         return Done(done.returncode, done.stdout, done.stderr)

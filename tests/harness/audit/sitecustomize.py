@@ -1,11 +1,14 @@
 """Writes every process that this Python starts and every connection that it makes to KMOD_TEST_AUDIT.
 
+No pause is longer than KMOD_TEST_LONGEST_PAUSE, in seconds: those between attempts, and those that GitHub asks for.
+
 Imported by Python itself at start-up, because the folder is on PYTHONPATH.
 """
 
 import json
 import os
 import sys
+import time
 
 _PATH = os.environ.get("KMOD_TEST_AUDIT")
 
@@ -27,5 +30,15 @@ def _write(entry: list[object]) -> None:
         os.close(handle)
 
 
+_LONGEST_PAUSE = os.environ.get("KMOD_TEST_LONGEST_PAUSE")
+_sleep = time.sleep
+
+
+def _brief(seconds: float) -> None:
+    _sleep(min(seconds, float(str(_LONGEST_PAUSE))))
+
+
+if _LONGEST_PAUSE:
+    time.sleep = _brief  # type: ignore[assignment]
 if _PATH:
     sys.addaudithook(_hook)

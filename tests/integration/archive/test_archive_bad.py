@@ -245,12 +245,14 @@ def test_a_remote_that_is_away_for_a_moment(clone: Archivist, tmp_path: Path) ->
     clone.configure(remote=str(remote))
 
     def later() -> None:
-        time.sleep(1.2)
+        log = clone.build / "archive/neuron.log"
+        while not log.exists() or "exit code" not in log.read_text():
+            time.sleep(0.01)
         (tmp_path / "away.git").rename(remote)
 
     thread = threading.Thread(target=later)
     thread.start()
-    clone.archived()
+    clone.archived(KMOD_TEST_LONGEST_PAUSE="1")
     thread.join()
     assert clone.refs(remote) == clone.refs()
 
