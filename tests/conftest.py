@@ -12,7 +12,10 @@ import pytest
 
 from tests.harness.checkout import Checkout
 from tests.harness.clone import ROOT, AccessLogs, Clone
+from tests.harness.quick_driver import quick_repository, take_quick
 from tests.harness.rpmtools import Key, signing_key
+
+os.environ["KMOD_TEST_LONGEST_PAUSE"] = "0.05"  # of the programs that tests start: tests/harness/audit
 
 MATRIX = [
     {"driver": "2.16.7.0", "ocp_versions": ["4.16", "4.17"]},
@@ -21,9 +24,9 @@ MATRIX = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (`pytest -n 2 --dist=loadgroup`), the tests that use the sandbox have one: they share it."""
+    """With several workers (`pytest -n 2 --dist=loadgroup`), one has the sandbox, and all that uses podman's store."""
     for item in items:
-        if "services" in getattr(item, "fixturenames", ()):
+        if "services" in getattr(item, "fixturenames", ()) or item.get_closest_marker("podman"):
             item.add_marker(pytest.mark.xdist_group("sandbox"))
 
 
@@ -49,7 +52,8 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     clone = Clone(tmp_path_factory.mktemp("sandbox") / "clone", folder)
     done = clone.doit("sandbox:up")
     assert done.code == 0, done.text
-    yield clone
+    with quick_repository(folder):
+        yield clone
     assert clone.doit("sandbox:down").code == 0
     remove_pulled()
 
@@ -74,12 +78,13 @@ def kernels(services: Clone) -> list[str]:
 def new_clone(services: Clone, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]:
     """Makes clones that know the sandbox's catalogue, base and key, what podman needs here, and keep toolkits.
 
-    Finding out and pulling take time.
+    Finding out and pulling take time, and so does compiling: they take the quick driver.
     """
 
     def make() -> Clone:
         clone = Clone(tmp_path_factory.mktemp("clone") / "kmod", services.services)
         clone.copy_state(services, "driver-toolkit.json", "locks", "keys")
+        take_quick(clone)
         found_out = services.services / "engine" / "engine.json"
         if found_out.exists():
             (clone.build / "engine").mkdir(parents=True)

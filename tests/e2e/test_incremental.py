@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.harness.clone import AccessLogs, Clone, Run
 from tests.harness.ledgers import ledger_document, ledger_row
+from tests.harness.quick_driver import quick_source
 
 OLD, NEW = "2.16.7.0", "2.22.2.0"
 
@@ -198,14 +199,14 @@ def test_the_packages_content(copied: Clone, services: Clone, kernels: list[str]
     """Another package of the same version: refused as long as the lock says otherwise, then built."""
     from foundry.sandbox.standin import build_repository
 
-    source = shutil.copytree(copied.root / "container/sandbox/standin", tmp_path / "source", symlinks=True)
+    source = quick_source(tmp_path / "source")
     with (source / "neuron_module.c").open("a") as stream:
         stream.write("/* changed */\n")
     copied.write("build-matrix.json", [{"driver": NEW, "ocp_versions": ["4.17"]}])
     shutil.copytree(services.services / "web/keys", tmp_path / "keys")
     repository = build_repository(tmp_path / "yum", [NEW], source=source, log=tmp_path / "log")
     url = f"file://{repository.folder}/"
-    copied.edit("config/profiles/sandbox.yaml", "      url: http://web.sandbox.internal/yum/", f"      url: {url}")
+    copied.edit("config/profiles/sandbox.yaml", "      url: http://web.sandbox.internal/quick/", f"      url: {url}")
     shutil.rmtree(copied.build / "sources" / NEW)
     lock = copied.build / "locks/neuron.json"
     (copied.cell(f"{NEW}-{kernels[1]}") / "neuron.ko").unlink()

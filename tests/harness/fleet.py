@@ -14,6 +14,7 @@ import yaml
 
 from tests.harness.clone import ROOT, Clone
 from tests.harness.github import GitHub
+from tests.harness.quick_driver import take_quick
 from tests.harness.workflow import Play, Workflow
 
 NAME = "build-kmod-kmm-images.yml"
@@ -36,6 +37,7 @@ class Fleet:
         self.main = Clone(folder / "main", services.services)
         self.main.copy_state(services, "driver-toolkit.json", "locks", "keys")
         shutil.copytree(locks, self.main.build / "locks", dirs_exist_ok=True)
+        take_quick(self.main)
         self.main.use_profile("github", {})
         self.repository = self.main.repository
         self.change(publish=[{"registry": "registry.sandbox.internal", "repository": self.repository}])

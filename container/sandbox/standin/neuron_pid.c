@@ -6,7 +6,7 @@
 
 #include "neuron_pid.h"
 
-struct user {
+struct pid_user {
 	struct list_head list;
 	const void *owner;
 	struct pid *pid;
@@ -21,7 +21,7 @@ void neuron_pids_init(struct neuron_pids *pids)
 
 int neuron_pids_add(struct neuron_pids *pids, const void *owner)
 {
-	struct user *user = kmalloc(sizeof(*user), GFP_KERNEL);
+	struct pid_user *user = kmalloc(sizeof(*user), GFP_KERNEL);
 
 	if (!user)
 		return -ENOMEM;
@@ -36,7 +36,7 @@ int neuron_pids_add(struct neuron_pids *pids, const void *owner)
 
 void neuron_pids_remove(struct neuron_pids *pids, const void *owner)
 {
-	struct user *user, *next;
+	struct pid_user *user, *next;
 
 	mutex_lock(&pids->lock);
 	list_for_each_entry_safe(user, next, &pids->users, list) {
@@ -51,7 +51,7 @@ void neuron_pids_remove(struct neuron_pids *pids, const void *owner)
 
 void neuron_pids_show(struct seq_file *file, struct neuron_pids *pids)
 {
-	struct user *user;
+	struct pid_user *user;
 
 	mutex_lock(&pids->lock);
 	list_for_each_entry(user, &pids->users, list)
