@@ -33,9 +33,9 @@ demo: setup
 	@echo "  podman load -i build/sandbox/cells/<cell>/image.oci.tar"
 	@echo "  doit sandbox:down                    stops the sandbox's services"
 
-# The linters are part of the tests.
+# The linters are part of the tests. TESTS names some, such as tests/integration; the sandbox has one process to itself.
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(WORKERS) $(TESTS)
 
 # What needs no container: a few minutes.
 quick: setup

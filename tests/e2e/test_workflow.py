@@ -15,10 +15,10 @@ import pytest
 
 from foundry.base.names import tag_of
 from foundry.net.traffic import size
-from tests.harness.clone import ROOT, AccessLogs, Clone
-from tests.harness.fleet import BAD_PATCH, NAME, TOKEN, Fleet, compiled, tasks
+from tests.harness.clone import AccessLogs, Clone
+from tests.harness.fleet import BAD_PATCH, TOKEN, Fleet, compiled, tasks
 from tests.harness.github import github_fake
-from tests.harness.workflow import Job, Play, Workflow
+from tests.harness.workflow import Job, Play
 
 DRIVERS = {"2.16.7.0": ["4.17"], "2.22.2.0": ["4.16", "4.17", "4.18.16"], "2.28.0.0": ["4.16"]}
 FEW = {"2.22.2.0": ["4.16", "4.17"]}
@@ -193,30 +193,3 @@ def nothing_left(fleet: Fleet) -> None:
     assert release.result == "success", release.text
     assert len(fleet.github.writes()) == writes
     assert compiled(last) == Counter()
-
-
-def test_one_run_at_a_time_publishes() -> None:
-    for name, cancels in ((NAME, False), ("update-driver-toolkit.yml", False), ("checks.yml", True),
-                          ("archive-driver-sources.yml", False)):
-        document = Workflow(name, {}, {}).document
-        assert document["concurrency"]["cancel-in-progress"] is cancels
-        assert document["permissions"] == {}
-        assert all("permissions" in job and "timeout-minutes" in job for job in document["jobs"].values())
-
-
-def test_a_pull_request_sees_no_secret() -> None:
-    text = (ROOT / ".github/workflows/checks.yml").read_text()
-    assert "secrets." not in text and "id-token" not in text and "pull_request_target" not in text
-
-
-def test_a_push_that_touches_an_input_builds() -> None:
-    """What cells are made from, and how: a change of any of it starts a run."""
-    events: Any = dict(enumerate(Workflow(NAME, {}, {}).document.values()))[1]  # YAML takes the key `on` for true
-    paths = events["push"]["paths"]
-    inputs = ["build-matrix.json", "driver-toolkit/driver-toolkit.json", "config/locks/neuron.json",
-              "config/profiles/github.yaml", "config/drivers/neuron.yaml", "config/defaults.yaml",
-              "container/Containerfile", "container/build-module.sh", "foundry/plan/keys.py", "dodo.py",
-              "schemas/ledger.schema.json", "requirements.txt"]
-    assert [name for name in inputs if not (ROOT / name).exists() and "locks" not in name] == []
-    for name in inputs:
-        assert any(name == path or (path.endswith("/**") and name.startswith(path[:-2])) for path in paths), name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -135,24 +134,17 @@ def commit(clone: Clone, *args: str) -> None:
     subprocess.run(["git", *args], cwd=clone.root, check=True, capture_output=True)
 
 
-def checked(clone: Clone, name: str, **environment: str) -> Job:
+def checked(clone: Clone, name: str, tests: str = "", **environment: str) -> Job:
+    """A job of checks.yml; `tests` takes the place of a shard's."""
     workflow = Workflow(CHECKS, {"github": {}}, {"GITHUB_ACTIONS": "true", **environment})
-    return Play(workflow, clone.root.parent / "artifacts", 1).play(name, clone)
-
-
-def test_its_steps_are_the_documented_commands() -> None:
-    """What the next tests narrow by the environment is, in the file, what a user runs."""
-    jobs = Workflow(CHECKS, {}, {}).document["jobs"]
-    runs = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
-    assert runs == {"lint": ["make lint"], "test": ["make test"], "sandbox": ["make demo"]}
-    told = "".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
-    assert all(re.search(rf"^{run}\b", told, re.MULTILINE) for [run] in runs.values())
-    assert not any("env" in step or ("with" in step and "persist-credentials" not in step["with"])
-                   for job in jobs.values() for step in job["steps"])
+    shard = {"shard": "one", "tests": tests} if tests else None
+    return Play(workflow, clone.root.parent / "artifacts", 1).play(name, clone, shard)
 
 
 def test_lint_finds_what_a_pull_request_brings(checkout: Clone) -> None:
-    """Three of the linters, on the project as it is and with a fault for each."""
+    """Three of the linters, on part of the project, as it is and with a fault for each."""
+    most = [f"tests/{name}" for name in ("unit", "graph", "integration", "e2e", "bench")]  # tests/lint looks at them
+    commit(checkout, "rm", "-rf", "--quiet", "requirements.txt", "docs", *most)
     three = "-k 'test_ruff or test_shellcheck or test_secrets' -p no:cacheprovider"
     job = checked(checkout, "lint", PYTEST_ADDOPTS=three)
     assert job.result == "success" and "3 passed" in job.text, job.text
@@ -165,11 +157,11 @@ def test_lint_finds_what_a_pull_request_brings(checkout: Clone) -> None:
 
 
 def test_tests_that_fail_or_skip_fail_the_check(checkout: Clone) -> None:
-    job = checked(checkout, "test", PYTEST_ADDOPTS="tests/unit/base/test_versions.py")
+    job = checked(checkout, "test", "tests/unit/base/test_versions.py")
     assert job.result == "success" and " passed" in job.text, job.text
     for body in ("assert False", "pytest.skip('not here')"):
         checkout.write("tests/unit/test_planted.py", f"import pytest\n\n\ndef test_planted():\n    {body}\n")
-        job = checked(checkout, "test", PYTEST_ADDOPTS="tests/unit/test_planted.py")
+        job = checked(checkout, "test", "tests/unit/test_planted.py")
         assert job.result == "failure", job.text
 
 

@@ -15,6 +15,7 @@ from foundry.podman.engine import Engine
 from foundry.podman.probe import LONGEST_RUNROOT, EngineSettings
 from tests.harness.store import cold_store
 
+pytestmark = pytest.mark.podman
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
 
 

@@ -38,9 +38,6 @@ module_exit(hello_exit);
 MODULE_LICENSE("GPL");
 """
 
-real = pytest.mark.sandbox
-
-
 @pytest.fixture
 def sandbox(services: Clone) -> Sandbox:
     """The session's sandbox, up."""
@@ -77,7 +74,6 @@ def references(sandbox: Sandbox) -> set[str]:
     return {*images, f"{base['name']}@{base['digest']}"}
 
 
-@real
 def test_the_second_up_starts_no_process(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = sandbox.daemons.state.read_bytes()
     sandbox.up(tmp_path / "log")
@@ -96,7 +92,6 @@ def test_the_second_up_starts_no_process(sandbox: Sandbox, monkeypatch: pytest.M
     assert len(connects) <= 2 * 2  # two for each call
 
 
-@real
 def test_down_leaves_no_process_and_up_has_the_same_data(sandbox: Sandbox) -> None:
     known = json.loads(sandbox.daemons.state.read_text())
     addresses = sandbox.addresses()
@@ -111,7 +106,6 @@ def test_down_leaves_no_process_and_up_has_the_same_data(sandbox: Sandbox) -> No
     assert all(resolves(sandbox, reference) for reference in references(sandbox))
 
 
-@real
 def test_a_service_that_died_comes_back_alone(sandbox: Sandbox) -> None:
     known = json.loads(sandbox.daemons.state.read_text())
     os.kill(known["registry"]["pid"], 9)
@@ -123,7 +117,6 @@ def test_a_service_that_died_comes_back_alone(sandbox: Sandbox) -> None:
     assert after["web"] == known["web"] and after["registry"]["pid"] != known["registry"]["pid"]
 
 
-@real
 def test_a_copied_folder_is_another_sandbox(sandbox: Sandbox, tmp_path: Path) -> None:
     for name in ("state.json", "ports.json"):
         shutil.copy(sandbox.folder / name, tmp_path)
@@ -149,7 +142,6 @@ def test_a_recycled_process_number_is_left_alone(tmp_path: Path) -> None:
         process.wait()
 
 
-@real
 def test_what_is_written_resolves(sandbox: Sandbox) -> None:
     entries = catalogue(sandbox)
     assert [entry["version"] for entry in entries] == sorted(CONTENT.releases)
@@ -162,8 +154,6 @@ def test_what_is_written_resolves(sandbox: Sandbox) -> None:
     assert (sandbox.output / "keys/neuron.asc").read_text().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
 
 
-@real
-@pytest.mark.podman
 def test_a_toolkit_compiles_a_module_without_network(sandbox: Sandbox, tmp_path: Path) -> None:
     engine = Engine(sandbox.folder / "engine/engine.json", sandbox.addresses())
     newest = catalogue(sandbox)[-1]
@@ -189,7 +179,6 @@ def test_a_toolkit_compiles_a_module_without_network(sandbox: Sandbox, tmp_path:
     assert labels["kernel-version"] == kernel
 
 
-@real
 def test_the_web_server(sandbox: Sandbox) -> None:
     address = sandbox.addresses()[WEB]
     path = "/yum/repodata/repomd.xml"
@@ -207,7 +196,6 @@ def test_the_web_server(sandbox: Sandbox) -> None:
         assert ask(address, hidden)[0].status == HTTPStatus.NOT_FOUND, hidden
 
 
-@real
 def test_the_release_graph(sandbox: Sandbox) -> None:
     address = sandbox.addresses()[WEB]
     answer, body = ask(address, f"{web.GRAPH_PATH}?channel=stable-4.18&arch=amd64")
@@ -221,7 +209,6 @@ def test_the_release_graph(sandbox: Sandbox) -> None:
         assert answer.status == HTTPStatus.BAD_REQUEST and set(json.loads(body)) == {"kind", "value"}
 
 
-@real
 def test_a_changed_stand_in_remakes_the_rpm_repository_alone(sandbox: Sandbox, services: Clone, tmp_path: Path) -> None:
     project = tmp_path / "project"
     for name in ("container", "config/toolkits", "foundry"):

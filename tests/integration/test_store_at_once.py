@@ -23,6 +23,7 @@ from tests.harness.front import Asked, Front, forward, front, says
 from tests.harness.registry import Pusher, tar_of
 from tests.harness.store import cold_store
 
+pytestmark = pytest.mark.podman
 ROUNDS = 3
 HOST, REPOSITORY = "registry.test", "toolkits"
 _OWN = [tar_of({"kernel": bytes([number]) * (1 << 20)}) for number in range(3)]
