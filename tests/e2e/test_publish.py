@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +136,9 @@ def test_a_changed_cell_replaces_its_tag_and_says_why(copied: Clone) -> None:
 def test_a_tag_of_somebody_else_is_not_overwritten(copied: Clone) -> None:
     """The registry has another image under the tag, and no ledger that knows it. One cell is enough to see it."""
     copied.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.16"]}])
-    other = Clone(copied.root.with_name("other"), copied.services)
-    other.copy_state(copied, "driver-toolkit.json", "locks", "keys", "cells", "sources")
-    shutil.copy2(copied.root / "build-matrix.json", other.root / "build-matrix.json")
-    other.edit("config/profiles/sandbox.yaml", other.repository, copied.repository)
+    other = copied.checkout(copied.root.with_name("other"))
+    other.copy_state(copied, "cells", "sources")
     other.edit("config/profiles/sandbox.yaml", "vendor: kmod-foundry", "vendor: somebody else")
-    other.repository = copied.repository
     assert other.doit(f"publish:{DRIVER}").code == 0
     before = images(copied)
     for path in (copied.build / "release").glob("*"):
@@ -206,13 +202,6 @@ def test_one_bad_cell_hides_nothing(copied: Clone) -> None:
     assert published == set(copied.status()) - failed
     assert set(images(copied)) == {tag_of(name) for name in published}
     assert any(tag.startswith("ledger-") for tag in manifests(copied))
-
-
-def test_a_profile_without_targets(new_clone: Callable[[], Clone]) -> None:
-    run = new_clone().doit("publish", KMOD_PROFILE="local")
-    assert run.code == 2
-    assert "$.publish: names no registry to push to" in run.text
-    assert "hint:" in run.text
 
 
 def test_further_tags(copied: Clone) -> None:

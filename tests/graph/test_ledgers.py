@@ -167,3 +167,4 @@ def test_publishing_nowhere_is_a_fault_of_the_profile(project: Project) -> None:
     done = run(project, f"publish:{DRIVER}")
     assert done.code == 2
     assert "config/profiles/local.yaml: $.publish: names no registry to push to" in done.err
+    assert "hint: " in done.err

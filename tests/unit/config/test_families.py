@@ -15,7 +15,7 @@ from foundry.formats.packages.nodeparts import find_parts
 from foundry.formats.packages.sideeffect import HostSideEffect
 from foundry.plan.keys import CellKey, FileHashes, cell_key
 from foundry.plan.state import States
-from tests.harness.checkout import LOCK, OLD, Checkout
+from tests.harness.checkout import LOCK, OLD, ROOT, Checkout
 
 DRIVER = "1.16.0-526"
 PACKAGE: dict[str, Any] = {
@@ -189,3 +189,9 @@ def test_a_script_without_end_is_cut() -> None:
     parts = find_parts({"x": "\n".join(f"useradd u{number}" for number in range(1000))}, [])
     assert len(parts) == 41
     assert parts[-1].text == "960 more lines of this kind"
+
+
+def test_family_files_are_short() -> None:
+    """What it takes to add a DKMS package: no more lines than half a screen has."""
+    lines = (ROOT / "config/examples/acpi-call.yaml").read_text().splitlines()
+    assert len([line for line in lines if line and not line.lstrip().startswith("#")]) <= 20
