@@ -14,6 +14,7 @@ from foundry.archive.gittree import FILE, LINK, PROGRAM, Blob, Listing, changes,
 from foundry.base.errors import FoundryError
 from foundry.base.files import scratch, sha256_bytes
 from foundry.base.git_ids import blob_id
+from foundry.base.reasons import Reason
 from foundry.formats.packages import rpmpayload
 from foundry.formats.packages.rpm import Package
 from foundry.packages.repository import rpm_version_key
@@ -135,7 +136,7 @@ def payload_files(file: Path, package: Package, work: Path) -> dict[str, File]:
             name = path.relative_to(root).as_posix()
             if form.is_unsafe(name):
                 raise FoundryError(f"the package holds {name}, which git would take for its own",
-                                   reason="rpm-unsafe-path")
+                                   reason=Reason.PACKAGE_UNSAFE_PATH)
             if path.is_symlink():
                 found[name] = (LINK, os.fsencode(os.readlink(path)))
             elif path.is_file():

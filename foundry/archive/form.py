@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.base.times import utc
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def tag_name(evr: Evr, *, with_release: bool = False) -> str:
     version = f"{evr.version}-{evr.release}" if with_release else evr.version
     name = version.replace("~", "_").replace("^", "%")
     if ".." in name or name[:1] in (".", "-") or name.endswith((".", ".lock")):
-        raise FoundryError(f"the version {version} can't be the name of a tag", reason="archive-version",
+        raise FoundryError(f"the version {version} can't be the name of a tag", reason=Reason.ARCHIVE_VERSION,
                            hint="leave it out by `archive.exclude` in the family's file")
     return name
 

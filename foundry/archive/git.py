@@ -18,6 +18,7 @@ from foundry.archive.gittree import Blob, parse_listing
 from foundry.base.errors import FoundryError, no_space, says_no_space
 from foundry.base.files import canonical_json, scratch, sha256_bytes
 from foundry.base.process import Completed, run, shell_line
+from foundry.base.reasons import Reason
 
 _PACKED = "packed-refs"
 SECONDS = 1800.0  # for one command
@@ -121,7 +122,7 @@ class Git:
         try:
             return parse_listing(self.run("ls-tree", "-r", "-z", "--full-tree", commit).output)
         except ValueError as error:
-            raise FoundryError(f"{self.place}: {error} in {commit}", reason="archive-diverged") from error
+            raise FoundryError(f"{self.place}: {error} in {commit}", reason=Reason.ARCHIVE_DIVERGED) from error
 
     def objects(self, ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Kind and content of each object, in the order of `ids`; FoundryError ``git-failed`` where one is missing."""
@@ -133,7 +134,7 @@ class Git:
             end = bytes(raw[at : at + 300]).find(b"\n")
             head = bytes(raw[at : at + end]).decode(errors="replace").split(" ")
             if len(head) != 3:  # noqa: PLR2004 - id, kind, size
-                raise FoundryError(f"{self.place} lacks {one}", reason="git-failed",
+                raise FoundryError(f"{self.place} lacks {one}", reason=Reason.GIT_FAILED,
                                    hint="it is damaged: `git fsck` says more; restore it from a copy")
             begin, size = at + end + 1, int(head[2])
             yield head[1], bytes(raw[begin : begin + size])
@@ -193,7 +194,7 @@ def opened(place: Path) -> Git | None:
         return Git(place)
     if not os.path.lexists(place) or (place.is_dir() and not any(place.iterdir())):
         return None
-    raise FoundryError(f"{place} is there and is no git repository", reason="archive-unusable",
+    raise FoundryError(f"{place} is there and is no git repository", reason=Reason.ARCHIVE_UNUSABLE,
                        hint="name another place in `archive.path`, or empty it")
 
 
@@ -210,7 +211,7 @@ def created(place: Path, branch: str) -> Git:
         os.replace(made, place)
     found = opened(place)
     if found is None:
-        raise FoundryError(f"git made no repository at {place}", reason="git-failed")
+        raise FoundryError(f"git made no repository at {place}", reason=Reason.GIT_FAILED)
     info = found.folder / "info"
     info.mkdir(exist_ok=True)
     (info / "attributes").write_text("* -text -ident -filter -working-tree-encoding\n", encoding="utf-8")
@@ -224,7 +225,7 @@ def failed(verb: str, place: Path, done: Completed, replay: str) -> FoundryError
     sentence = f"git {verb} in {place} failed (exit code {done.returncode})" + (f": {said[:300]}" if said else "")
     if says_no_space(done.stderr):
         return no_space(sentence)
-    return FoundryError(sentence, reason="git-failed", replay=replay,
+    return FoundryError(sentence, reason=Reason.GIT_FAILED, replay=replay,
                         hint="what was archived before stays; `git fsck` there says whether the repository is whole")
 
 

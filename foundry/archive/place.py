@@ -11,6 +11,7 @@ from foundry.archive.content import TAGS, Version, sort_key, versions_of
 from foundry.archive.settings import Settings
 from foundry.base.errors import FoundryError
 from foundry.base.files import write_atomic
+from foundry.base.reasons import Reason
 
 if TYPE_CHECKING:
     from foundry.archive.git import Git, Ref
@@ -50,7 +51,7 @@ class Place:
         if found is not None and not found.subject.startswith(OURS):
             raise FoundryError(
                 f"the branch {self.settings.branch} of {self.git.place} ends in a commit that is not the archive's:"
-                f" {found.subject[:80]!r}", reason="archive-diverged",
+                f" {found.subject[:80]!r}", reason=Reason.ARCHIVE_DIVERGED,
                 hint="archive into a branch or a repository of its own (`archive.branch`, `archive.path`)",
             )
 
@@ -92,7 +93,7 @@ class Place:
                 path.unlink(missing_ok=True)
                 continue
             raise FoundryError(
-                f"{path} says that a git is at work, or was killed", reason="archive-locked",
+                f"{path} says that a git is at work, or was killed", reason=Reason.ARCHIVE_LOCKED,
                 hint=f"when no git works there: rm {path}",
             )
 
@@ -108,7 +109,7 @@ class Place:
         if before is None or dirty & self._differing(before or self._nothing()):
             raise FoundryError(
                 f"the work tree of {self.git.place} has changes that nobody committed: {', '.join(sorted(dirty)[:3])}",
-                reason="archive-dirty", hint=f"`git -C {self.git.place} stash`, or archive into a bare repository",
+                reason=Reason.ARCHIVE_DIRTY, hint=f"`git -C {self.git.place} stash`, or archive into a bare repository",
             )
         self.git.run("read-tree", "--reset", "-u", "HEAD" if self.tip else self._nothing())
 
@@ -125,7 +126,8 @@ class Place:
         if done.returncode != 0:
             said = next((line for line in done.stderr.splitlines() if line.strip()), "")
             raise FoundryError(
-                f"the work tree of {self.git.place} can't show what was archived: {said[:200]}", reason="archive-dirty",
+                f"the work tree of {self.git.place} can't show what was archived: {said[:200]}",
+                reason=Reason.ARCHIVE_DIRTY,
                 hint="the archive itself is up to date; move your file away and run `doit archive` again",
             )
 
@@ -192,6 +194,6 @@ def _pull(settings: Settings, place: Place, remote: Remote) -> None:
 
 def _diverged(remote: Remote, place: Place, why: str) -> FoundryError:
     return FoundryError(
-        f"{place.git.place} and {remote.shown} have gone different ways: {why}", reason="archive-diverged",
+        f"{place.git.place} and {remote.shown} have gone different ways: {why}", reason=Reason.ARCHIVE_DIVERGED,
         hint="`doit archive:verify` in both tells which one to keep; nothing was changed in either",
     )

@@ -14,6 +14,7 @@ from foundry.archive.key_time import creation_time
 from foundry.archive.vendor_notes import section_of
 from foundry.base.errors import FoundryError
 from foundry.base.files import sha256_bytes
+from foundry.base.reasons import Reason
 from foundry.formats.packages import repodata, rpm
 from foundry.formats.packages.rpm import Package
 from foundry.packages import gpg
@@ -28,7 +29,7 @@ class Broken(FoundryError):
     """Something is not as it must be."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, reason="archive-broken")
+        super().__init__(message, reason=Reason.ARCHIVE_BROKEN)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from foundry.archive.git import CALLERS, SECONDS, Git
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import append_to
 from foundry.base.process import Completed, run
+from foundry.base.reasons import Reason
 
 TOKEN_VARIABLE = "KMOD_ARCHIVE_TOKEN"  # noqa: S105 - a variable's name
 _WAITS = (1.0, 3.0, 9.0)  # seconds before each further attempt
@@ -71,19 +72,20 @@ class Remote:
             note(f"git {verb} {self.shown}: exit code {done.returncode}\n{done.stderr.replace(self.url, self.shown)}")
             if _REFUSED.search(done.stderr):
                 raise FoundryError(
-                    f"{self.shown} does not take the archive: {_last(done.stderr)}", reason="archive-diverged",
+                    f"{self.shown} does not take the archive: {_last(done.stderr)}", reason=Reason.ARCHIVE_DIVERGED,
                     log=self.log,
                     hint="somebody else writes there, or its branch and tags are protected; nothing changed there",
                 )
             if _DENIED.search(done.stderr):
                 raise OutsideError(
-                    f"{self.shown} refuses us: {_last(done.stderr)}", reason="archive-denied", log=self.log,
+                    f"{self.shown} refuses us: {_last(done.stderr)}", reason=Reason.ARCHIVE_DENIED, log=self.log,
                     hint=f"git needs credentials for it that ask nobody (`git push` shows), or set {TOKEN_VARIABLE}",
                 )
             if number < len(_WAITS):
                 time.sleep(wait)
         raise OutsideError(
-            f"{self.shown} can't be reached: {_last(done.stderr)}", reason="archive-remote", log=self.log, retry=True,
+            f"{self.shown} can't be reached: {_last(done.stderr)}",
+            reason=Reason.ARCHIVE_REMOTE, log=self.log, retry=True,
             hint="the archive here is whole and is pushed by the next `doit archive`",
         )
 

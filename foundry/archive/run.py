@@ -20,6 +20,7 @@ from foundry.archive.settings import Settings, settings_of
 from foundry.base.errors import FoundryError
 from foundry.base.filelock import locked
 from foundry.base.files import remove_tree, scratch
+from foundry.base.reasons import Reason
 from foundry.config.family import Family
 from foundry.run.context import Foundry
 
@@ -117,7 +118,7 @@ class _Run:
                 if again.documents == offer.documents and again.packages == offer.packages:
                     raise
                 offer = again
-        raise FoundryError("the repository changes faster than it can be read", reason="digest-mismatch",
+        raise FoundryError("the repository changes faster than it can be read", reason=Reason.DIGEST_MISMATCH,
                            hint="what was archived stays; try again later", retry=True)
 
     def _write(self, origin: Origin, offer: Offer, where: Place) -> None:
@@ -145,7 +146,7 @@ class _Run:
         if creation_time(gpg.keyring(key), self.settings.fingerprint) is None:
             raise FoundryError(
                 f"the public key at {self.settings.family['signing']['key_url']} is not {self.settings.fingerprint}",
-                reason="signature-wrong-key", hint="take a newer one only from the vendor, over a way you trust",
+                reason=Reason.SIGNATURE_WRONG_KEY, hint="take a newer one only from the vendor, over a way you trust",
             )
 
     def _pending(self, offer: Offer, versions: Sequence[Version], where: Place) -> list[RepoPackage]:
@@ -160,20 +161,20 @@ class _Run:
                 places = ", ".join(sorted(one.href for one in found))
                 raise FoundryError(
                     f"there are {len(found)} packages for the tag {tag.removeprefix(content.TAGS)}: {places}",
-                    reason="driver-ambiguous",
+                    reason=Reason.DRIVER_AMBIGUOUS,
                     hint="ask the vendor which one is meant; `archive.exclude` in the family's file leaves it out",
                 )
         names = sorted(one.href.rpartition("/")[2] for one in mine)
         twice = next((name for name, other in pairwise(names) if name == other), "")
         if twice:
-            raise FoundryError(f"two packages have the file name {twice}", reason="driver-ambiguous",
+            raise FoundryError(f"two packages have the file name {twice}", reason=Reason.DRIVER_AMBIGUOUS,
                                hint="`archive.exclude` in the family's file leaves a version out")
         there = {one.tag for one in versions}
         taken = sorted(by_tag.keys() & where.refs().keys() - there)
         if taken:
             raise FoundryError(
                 f"{where.git.place} has a tag {taken[0].removeprefix(content.TAGS)} that is none of this archive's",
-                reason="archive-diverged", hint="archive into a repository of its own, or remove the tag",
+                reason=Reason.ARCHIVE_DIVERGED, hint="archive into a repository of its own, or remove the tag",
             )
         pending = [found[0] for tag, found in by_tag.items() if tag not in there]
         return sorted(pending, key=lambda one: content.sort_key(_evr(one)))

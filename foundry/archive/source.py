@@ -14,6 +14,7 @@ from foundry.archive.settings import pinned, place_of, settings_of
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.filelock import locked
 from foundry.base.files import scratch, sha256_bytes, write_atomic
+from foundry.base.reasons import Reason
 from foundry.config.family import Family
 from foundry.config.package_specs import MAIN, PackageSpec
 from foundry.formats.packages import rpm
@@ -46,7 +47,8 @@ def obtain_archived(
     data = git.blob(f"{one.commit}:{RPMS}{name}")
     digest = sha256_bytes(data)
     if form.parse_checksum(git.blob(f"{one.commit}:{RPMS}{name}.sha256"), name) != digest:
-        raise FoundryError(f"the archive's {name} is not what its checksum says", reason="digest-mismatch", log=log,
+        raise FoundryError(f"the archive's {name} is not what its checksum says",
+                           reason=Reason.DIGEST_MISMATCH, log=log,
                            hint=f"`doit archive:verify:{family.name}` shows what else is wrong")
     write_atomic(key_file, _key(git, family))
     package = rpm.parse_package(data)
@@ -75,7 +77,7 @@ def _repository(foundry: Foundry, family: Family) -> Git:
             found = opened(place) or created(place, settings.branch)
             pull(settings, Place(settings, found), foundry.root / foundry.config.build / "archive" / "pull.log")
     if found is None:
-        raise FoundryError(f"there is no archive at {place}", reason="archive-missing",
+        raise FoundryError(f"there is no archive at {place}", reason=Reason.ARCHIVE_MISSING,
                            hint=f"clone it there, or run `doit archive:{family.name}` where the vendor can be reached")
     return found
 
@@ -86,10 +88,10 @@ def _choose(git: Git, versions: list[Version], spec: PackageSpec) -> Version:
         return found[0]
     if found:
         raise FoundryError(f"the archive has {len(found)} packages of version {spec.version}",
-                           reason="driver-ambiguous", hint="name version and release in the matrix")
+                           reason=Reason.DRIVER_AMBIGUOUS, hint="name version and release in the matrix")
     newest = [one.evr.version for one in reversed(versions)]
     more = f" and {len(newest) - _SHOWN} older ones" if len(newest) > _SHOWN else ""
-    raise FoundryError(f"the archive {git.place} has no version {spec.version}", reason="driver-unknown",
+    raise FoundryError(f"the archive {git.place} has no version {spec.version}", reason=Reason.DRIVER_UNKNOWN,
                        hint=f"it has {', '.join(newest[:_SHOWN]) or 'none'}{more}; `doit archive` brings it up to date")
 
 
@@ -101,5 +103,5 @@ def _key(git: Git, family: Family) -> bytes:
     for path in _KEYS:
         if path in listing:
             return next(git.objects([listing[path].oid]))[1]
-    raise FoundryError(f"the archive {git.place} has no public key on its branch", reason="archive-broken",
+    raise FoundryError(f"the archive {git.place} has no public key on its branch", reason=Reason.ARCHIVE_BROKEN,
                        hint=f"`doit archive:verify:{family.name}` says what is wrong with it")

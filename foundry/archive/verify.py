@@ -19,6 +19,7 @@ from foundry.archive.settings import branch_of, pinned, place_of
 from foundry.base.errors import FoundryError
 from foundry.base.filelock import locked
 from foundry.base.files import remove_tree, scratch
+from foundry.base.reasons import Reason
 from foundry.config.family import Family
 from foundry.run.context import Foundry
 
@@ -49,7 +50,7 @@ def verify(foundry: Foundry, family: Family) -> None:
             print(f"  {fault}")
         more = f" (and {len(run.faults) - 1} more faults)" if run.faults[1:] else ""
         raise FoundryError(f"the archive {git.place} is not what it says: {run.faults[0]}{more}",
-                           reason="archive-broken",
+                           reason=Reason.ARCHIVE_BROKEN,
                            hint="restore it from a copy that `doit archive:verify` proves, or make it anew")
     if foundry.verbosity:
         late = f"; {run.late} came later than their build time says" if run.late else ""
@@ -57,7 +58,7 @@ def verify(foundry: Foundry, family: Family) -> None:
 
 
 def _missing(place: Path, family: Family) -> FoundryError:
-    return FoundryError(f"there is no archive at {place}", reason="archive-missing",
+    return FoundryError(f"there is no archive at {place}", reason=Reason.ARCHIVE_MISSING,
                         hint=f"run `doit archive:{family.name}`, or name another place in `archive.path`")
 
 
@@ -123,7 +124,7 @@ class _Run:
         try:
             yield
         except FoundryError as error:
-            if error.reason in ("no-space", "disk", "tool-missing", "timeout"):
+            if error.reason in (Reason.NO_SPACE, Reason.DISK, Reason.TOOL_MISSING, Reason.TIMEOUT):
                 raise
             self.faults.append(f"{what}: {error.message.splitlines()[0]}")
 

@@ -2,8 +2,7 @@
 
 Every fault that a user can cause or mend is a `FoundryError`: one sentence on
 what is wrong, a hint on what to do, the path of a log, a command to replay.
-It carries a machine-readable `reason` (a short slug such as
-``signature-wrong-key``) for records, ``status --json`` and tests.
+It carries a machine-readable `Reason` for records, ``status --json`` and tests.
 Anything else that escapes is a defect of ours and keeps its traceback.
 """
 
@@ -15,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from foundry.base.reasons import Reason
+
 EXIT_TASK_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_OUTSIDE = 3
@@ -23,15 +24,28 @@ EXIT_INTERRUPTED = 130
 _ADDRESS = "check network, proxy and the address in config/"
 _LATER = "try again later; if it stays so, tell the server's operator"
 _UNSAFE = "don't use the package; tell the vendor"
-# What to do about reasons whose raisers know no better; a reason counts up to its last hyphen, too.
+# What to do about reasons whose raisers know no better.
 _HINTS = {
-    "http-timeout": f"{_ADDRESS}; the setting `network_timeout` says how long to wait",
-    "http-truncated": _LATER, "http-redirect": _ADDRESS, "http": _ADDRESS,
-    "http-too-large": _ADDRESS, "url-unsupported": _ADDRESS, "file": _ADDRESS,
-    "repodata-too-large": "no repository needs that much: check its address in config/, tell the vendor",
-    "key": "check `signing` in the family file: it must name the vendor's public key",
-    "rpm": _LATER, "rpm-unsafe": _UNSAFE, "signature": _UNSAFE,
-    "disk": "free some space, check the folder's rights, and run again",
+    **dict.fromkeys((
+        Reason.HTTP_UNREACHABLE, Reason.HTTP_FAILED, Reason.HTTP_404, Reason.HTTP_STATUS, Reason.HTTP_REDIRECT,
+        Reason.HTTP_RANGE, Reason.HTTP_TOO_LARGE, Reason.HTTP_UPLOAD, Reason.URL_UNSUPPORTED, Reason.FILE_MISSING,
+        Reason.FILE_UNREADABLE,
+    ), _ADDRESS),
+    Reason.HTTP_TIMEOUT: f"{_ADDRESS}; the setting `network_timeout` says how long to wait",
+    **dict.fromkeys((
+        Reason.HTTP_TRUNCATED, Reason.RPM_DAMAGED, Reason.RPM_UNREADABLE, Reason.RPM_UNSUPPORTED,
+        Reason.PACKAGE_MISLABELLED,
+    ), _LATER),
+    Reason.REPODATA_TOO_LARGE: "no repository needs that much: check its address in config/, tell the vendor",
+    **dict.fromkeys((Reason.KEY_DAMAGED, Reason.KEY_UNREADABLE, Reason.KEY_FINGERPRINT),
+                    "check `signing` in the family file: it must name the vendor's public key"),
+    **dict.fromkeys((
+        Reason.PACKAGE_UNSAFE_PATH, Reason.PACKAGE_UNSAFE_LINK, Reason.PACKAGE_UNSAFE_TYPE, Reason.SIGNATURE_MISSING,
+        Reason.SIGNATURE_BAD, Reason.SIGNATURE_EXPIRED, Reason.SIGNATURE_WEAK,
+        Reason.SIGNATURE_WRONG_KIND,
+    ), _UNSAFE),
+    Reason.BASE_NOT_LOCKED: "run `doit toolkit`",
+    Reason.DISK: "free some space, check the folder's rights, and run again",
 }
 
 
@@ -44,7 +58,7 @@ class FoundryError(Exception):
         self,
         message: str,
         *,
-        reason: str,
+        reason: Reason,
         hint: str = "",
         log: Path | None = None,
         replay: str = "",
@@ -53,7 +67,7 @@ class FoundryError(Exception):
         super().__init__(message)
         self.message = message
         self.reason = reason
-        self.hint = hint or _HINTS.get(reason) or _HINTS.get(reason.rpartition("-")[0], "")
+        self.hint = hint or _HINTS.get(reason, "")
         self.log = log
         self.replay = replay
         self.retry = retry
@@ -78,7 +92,7 @@ class OutsideError(FoundryError):
 
 def no_space(message: str, *, log: Path | None = None) -> OutsideError:
     """The error of a disk that is full."""
-    return OutsideError(message, reason="no-space", hint="free some space and run again", log=log)
+    return OutsideError(message, reason=Reason.NO_SPACE, hint="free some space and run again", log=log)
 
 
 def says_no_space(text: str) -> bool:
@@ -109,7 +123,7 @@ class UsageError(FoundryError):
     exit_code = EXIT_CONFIG
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message, reason="usage", hint=hint)
+        super().__init__(message, reason=Reason.USAGE, hint=hint)
 
 
 class ConfigError(FoundryError):
@@ -122,4 +136,4 @@ class ConfigError(FoundryError):
         count = len(self.faults)
         head = "the configuration has a fault" if count == 1 else f"the configuration has {count} faults"
         lines = [f"{head}:", *(f"  {fault.render()}" for fault in self.faults)]
-        super().__init__("\n".join(lines), reason="configuration", hint=hint)
+        super().__init__("\n".join(lines), reason=Reason.CONFIGURATION, hint=hint)

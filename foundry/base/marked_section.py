@@ -6,6 +6,7 @@ Line endings don't count: GitHub's web editor saves CRLF.
 from __future__ import annotations
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 
 BEGIN = "<!-- kmod-foundry: what is between these two lines is written anew by each release -->"
 END = "<!-- kmod-foundry: end -->"
@@ -46,7 +47,7 @@ def _split(text: str) -> tuple[str, str, str]:
     if counts != (1, 1) or end < start:
         raise FoundryError(
             "the markers around kmod-foundry's section are damaged, so nobody can tell what is yours",
-            reason="markers-damaged", hint=f"have each once, in this order: {BEGIN} and {END}; or remove both",
+            reason=Reason.MARKERS_DAMAGED, hint=f"have each once, in this order: {BEGIN} and {END}; or remove both",
         )
     end += len(END)
     return text[:start], text[start:end], text[end:]

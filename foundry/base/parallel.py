@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,7 +30,7 @@ class Pen:
         """Write in here; FoundryError ``interrupted`` when nobody waits for it any more."""
         with self._lock:
             if self._down:
-                raise FoundryError("interrupted", reason="interrupted")
+                raise FoundryError("interrupted", reason=Reason.INTERRUPTED)
             yield
 
     def close(self) -> None:
@@ -97,4 +98,4 @@ def _next(
             return done.get(timeout=_LOOK)
         except queue.Empty:
             if stopping.is_set():
-                raise FoundryError("interrupted", reason="interrupted") from None
+                raise FoundryError("interrupted", reason=Reason.INTERRUPTED) from None

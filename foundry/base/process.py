@@ -22,6 +22,7 @@ from typing import IO, cast
 
 from foundry.base import command_log
 from foundry.base.errors import FoundryError, OutsideError, no_space, says_no_space
+from foundry.base.reasons import Reason
 
 _GRACE_SECONDS = 5.0
 _CLEANUP_SECONDS = 60.0
@@ -58,7 +59,7 @@ def run(
     secrets: Sequence[str] = (),
     check: bool = True,
     hint: str = "",
-    reason: str = "command-failed",
+    reason: Reason = Reason.COMMAND_FAILED,
     patient: bool = False,
     unset: Sequence[str] = (),
     binary: bool = False,
@@ -92,7 +93,7 @@ def run(
             _end([process])
             raise FoundryError(
                 f"{argv[0]} took longer than {timeout:.0f} s and was stopped",
-                reason="timeout", hint=hint, log=log, replay=shell_line(argv, secrets), retry=True,
+                reason=Reason.TIMEOUT, hint=hint, log=log, replay=shell_line(argv, secrets), retry=True,
             ) from error
         except BaseException:
             _end([process])
@@ -202,7 +203,7 @@ def _start(
     except FileNotFoundError as error:
         raise OutsideError(
             f"{argv[0]} is not installed",
-            reason="tool-missing", hint="run `doit doctor`: it names the package to install",
+            reason=Reason.TOOL_MISSING, hint="run `doit doctor`: it names the package to install",
         ) from error
     with _running_lock:
         _running[process] = patient

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 
 DOCKER_HUB = "docker.io"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")  # hosts that are this machine: plain HTTP, no proxy
@@ -58,7 +59,7 @@ def parse_reference(text: str) -> Reference:
     )
     if not fits:
         raise FoundryError(
-            f"{text[:200]!r} is no image name", reason="reference-malformed",
+            f"{text[:200]!r} is no image name", reason=Reason.REFERENCE_MALFORMED,
             hint="a name is host/repository:tag or host/repository@sha256:<64 hex digits>",
         )
     return Reference(head, repository, tag, digest)

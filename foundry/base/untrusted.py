@@ -10,6 +10,7 @@ from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISLNK, S_ISREG, S_ISUID
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import atomic
+from foundry.base.reasons import Reason
 
 _DEEPEST = 100  # folders in folders
 _MOST = 500_000  # files and folders
@@ -53,7 +54,7 @@ def walk(folder: Path) -> Iterator[Entry]:
             yield entry
             if S_ISDIR(entry.stat.st_mode):
                 if len(stack) > _DEEPEST or seen > _MOST:
-                    raise FoundryError("the build left folders without end", reason="output-unsafe", hint=_HINT)
+                    raise FoundryError("the build left folders without end", reason=Reason.OUTPUT_UNSAFE, hint=_HINT)
                 inner = os.open(name, _FOLDER, dir_fd=parent)
                 stack.append((f"{entry.path}/", inner, sorted(os.listdir(inner), reverse=True)))
     finally:
@@ -114,11 +115,11 @@ def copy_out(folder: Path, path: str, dest: Path, *, limit: int) -> None:
     with os.fdopen(source, "rb") as stream:
         if facts.st_size > limit:
             raise FoundryError(f"the build left {path} with {facts.st_size} bytes, more than {limit}",
-                               reason="output-unsafe", hint=_HINT)
+                               reason=Reason.OUTPUT_UNSAFE, hint=_HINT)
         with atomic(dest) as sink:
             while chunk := stream.read(_CHUNK):
                 sink.write(chunk)
 
 
 def _unsafe(path: str) -> FoundryError:
-    return FoundryError(f"the build left {path}, which is no plain file", reason="output-unsafe", hint=_HINT)
+    return FoundryError(f"the build left {path}, which is no plain file", reason=Reason.OUTPUT_UNSAFE, hint=_HINT)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from foundry.base.errors import FoundryError
 from foundry.base.names import OCI_ARCH
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.base.times import utc
 from foundry.formats.images import busybox
@@ -44,17 +45,17 @@ def read_base(registry: Registry, reference: Reference, arches: Sequence[str], *
         config = image_config(registry, pinned, manifest)
         if config.architecture != OCI_ARCH[arch]:
             raise FoundryError(f"{pinned} is for {config.architecture}, not for {OCI_ARCH[arch]}",
-                               reason="platform-missing", hint="correct `base.name` in the family file")
+                               reason=Reason.PLATFORM_MISSING, hint="correct `base.name` in the family file")
         created = created or _created(config.created, pinned)
         if with_busybox:
             version = _version(registry, pinned, manifest)
             if (label := config.labels.get(_LABEL, version)) != version:
                 raise FoundryError(f"{pinned}: its label {_LABEL} is {ascii(label)[:80]}, its program is {version}",
-                                   reason="base-contradicts", hint="tell who made the image, or take another base")
+                                   reason=Reason.BASE_CONTRADICTS, hint="tell who made the image, or take another base")
             versions.add(version)
     if len(versions) > 1:
         raise FoundryError(f"{pinned} has BusyBox {' and '.join(sorted(versions))} for different architectures",
-                           reason="base-contradicts", hint="take another base, or one architecture")
+                           reason=Reason.BASE_CONTRADICTS, hint="take another base, or one architecture")
     return Base(digest, created, "".join(versions))
 
 
@@ -63,7 +64,7 @@ def _version(registry: Registry, reference: Reference, manifest: Manifest) -> st
     found = frozenset[str]()
     for layer in reversed(manifest.layers):
         if layer.foreign:
-            raise FoundryError(f"{reference} has a layer that its registry does not keep", reason="layer-foreign")
+            raise FoundryError(f"{reference} has a layer that its registry does not keep", reason=Reason.LAYER_FOREIGN)
         one = read_layer(registry, reference.repository, layer, busybox.look)
         if one.kind is not ABSENT:
             found = one.versions
@@ -71,7 +72,7 @@ def _version(registry: Registry, reference: Reference, manifest: Manifest) -> st
     if len(found) != 1:
         what = f"says to be {' and '.join(sorted(found))}" if found else "can't be found"
         raise FoundryError(
-            f"{reference}: its BusyBox {what} ({' or '.join(busybox.PATHS)})", reason="base-without-busybox",
+            f"{reference}: its BusyBox {what} ({' or '.join(busybox.PATHS)})", reason=Reason.BASE_WITHOUT_BUSYBOX,
             hint="take another base, or leave `base.busybox` and the labels of BusyBox out of the family file",
         )
     return next(iter(found))
@@ -84,6 +85,6 @@ def _created(text: str | None, reference: Reference) -> str:
     except (ValueError, OverflowError):
         when = None
     if when is None or when.year < _FIRST_YEAR:
-        raise FoundryError(f"{reference} does not say when it was made", reason="base-created-missing",
+        raise FoundryError(f"{reference} does not say when it was made", reason=Reason.BASE_CREATED_MISSING,
                            hint="take another base image")
     return utc(when)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from foundry.base.errors import ConfigError, Fault, FoundryError, OutsideError
 from foundry.base.parallel import in_parallel
+from foundry.base.reasons import Reason
 from foundry.base.references import parse_reference
 from foundry.base.versions import minor_of, version_key
 from foundry.catalogue.release_lists import Lists
@@ -35,7 +36,8 @@ def find_releases(foundry: Foundry, lists: Lists, stopping: threading.Event) -> 
         for release in outcome.value or ():
             if found.setdefault(release.place, release) != release:
                 raise OutsideError(f"{release} has two payloads, {found[release.place].payload} and {release.payload}",
-                                   reason="releases-malformed", hint="the lists contradict each other; try again later")
+                                   reason=Reason.RELEASES_MALFORMED,
+                                   hint="the lists contradict each other; try again later")
     releases = [one for one in found.values() if minor_of(one.version) in minors]
     return sorted(releases, key=lambda one: (version_key(one.version), one.place))
 
@@ -56,7 +58,7 @@ def lost(foundry: Foundry, entries: Sequence[CatalogueEntry], found: Sequence[Re
         names = ", ".join(" ".join(place) for place in gone[:_SHOWN])
         more = f" and {len(gone) - _SHOWN} more" if gone[_SHOWN:] else ""
         raise OutsideError(
-            f"{names}{more}: in {file}, and no longer to be found", reason="releases-fewer",
+            f"{names}{more}: in {file}, and no longer to be found", reason=Reason.RELEASES_FEWER,
             hint="nothing was changed; the option --allow-shrink takes out what is no longer there, "
                  "`releases.exclude` leaves a release alone",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.catalogue.toolkit_reader import image_file
 from foundry.formats.openshift import image_references, node_image
@@ -21,7 +22,7 @@ def read_payload(registry: Registry, reference: Reference, arch: str) -> tuple[S
     data = image_file(registry, reference, manifest, image_references.PATH, max_bytes=image_references.MAX_BYTES)
     if data is None:
         raise FoundryError(
-            f"{reference} has no /{image_references.PATH}", reason="payload-without-references",
+            f"{reference} has no /{image_references.PATH}", reason=Reason.PAYLOAD_WITHOUT_REFERENCES,
             hint="is it a release image of OpenShift? `releases.exclude` leaves a release out",
         )
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import remove_stale
 from foundry.base.parallel import Outcome, Pen, in_parallel
+from foundry.base.reasons import Reason
 from foundry.config.settings import Releases
 from foundry.net.transport import RetryPolicy
 from foundry.plan.catalogue import Release
@@ -20,7 +21,13 @@ from foundry.run.context import Foundry
 _RETRIES = 4
 _SECONDS_BETWEEN = 1.0  # lines of progress
 # With these there is no use in going on with other images: the server or the way to it is the trouble.
-_ENDS = ("http-", "registry-", "credentials-", "aws-")
+_ENDS = frozenset({
+    Reason.HTTP_UNREACHABLE, Reason.HTTP_TIMEOUT, Reason.HTTP_TRUNCATED, Reason.HTTP_FAILED, Reason.HTTP_404,
+    Reason.HTTP_STATUS, Reason.HTTP_REDIRECT, Reason.HTTP_RANGE, Reason.HTTP_TOO_LARGE, Reason.REGISTRY_UNAUTHORIZED,
+    Reason.REGISTRY_DENIED, Reason.REGISTRY_AUTH, Reason.REGISTRY_MALFORMED, Reason.CREDENTIALS_UNREADABLE,
+    Reason.AWS_CREDENTIALS, Reason.AWS_DENIED, Reason.AWS_REGION, Reason.AWS_ACCOUNT, Reason.AWS_UNREACHABLE,
+    Reason.AWS_FAILED,
+})
 
 
 @dataclass
@@ -67,7 +74,7 @@ class Reading:
             return error
         return OutsideError(
             f"`doit {self.command}` takes longer than {self.settings.timeout} s"
-            f" ({self.done} of {self.jobs} images read; last: {error.message})", reason="toolkit-timeout",
+            f" ({self.done} of {self.jobs} images read; last: {error.message})", reason=Reason.TOOLKIT_TIMEOUT,
             hint="nothing was changed; run it again, what was read is kept (or raise `releases.timeout`)",
             log=error.log, retry=True,
         )
@@ -81,7 +88,7 @@ class Reading:
                 self.results[outcome.job] = outcome.value
             else:
                 errors.append(outcome.error)
-                if outcome.error.retry or outcome.error.reason.startswith(_ENDS):
+                if outcome.error.retry or outcome.error.reason in _ENDS:
                     break
             self._progress(outcome)
         if errors:

@@ -17,6 +17,7 @@ from foundry.base.documents import as_document
 from foundry.base.errors import OutsideError
 from foundry.base.filelock import locked
 from foundry.base.files import append_to, write_atomic
+from foundry.base.reasons import Reason
 from foundry.catalogue.base_lock import resolve_base, write_base
 from foundry.catalogue.find_releases import find_releases, lost, require_wanted
 from foundry.catalogue.reading import Reading
@@ -103,7 +104,7 @@ class _Run(Reading):
             faults = foundry.config.validation.faults("catalogue", [as_document(entry) for entry in after], name)
             if faults:
                 raise OutsideError(f"what was found does not fit into a catalogue: {faults[0].render()}",
-                                   reason="releases-malformed", hint="nothing was changed")
+                                   reason=Reason.RELEASES_MALFORMED, hint="nothing was changed")
             data = catalogue_bytes(after)
             if not path.exists() or data != path.read_bytes():
                 write_atomic(path, data)

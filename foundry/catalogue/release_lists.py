@@ -17,6 +17,7 @@ from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomic
 from foundry.base.names import OCI_ARCH
 from foundry.base.parallel import Pen
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.base.versions import minor_of
 from foundry.formats.openshift.release_lists import error_text, parse_graph, parse_tags
@@ -73,16 +74,17 @@ class Lists:
                     release = Release(version, arch, str(repository.at(digest)))
                     if minor_of(version) == minor and found.setdefault(release.place, release) != release:
                         raise OutsideError(f"{where}: {release} has another digest than on an earlier page",
-                                           reason="releases-malformed", hint="try again later")
+                                           reason=Reason.RELEASES_MALFORMED, hint="try again later")
             any_page = next(iter(pages.values()))
             if not any_page.more:
                 return list(found.values())
             if any_page.names <= seen:
-                raise OutsideError(f"{where} has nothing new, and says that more follows", reason="releases-repeat",
+                raise OutsideError(f"{where} has nothing new, and says that more follows",
+                                   reason=Reason.RELEASES_REPEAT,
                                    hint="the server repeats itself; nothing was changed, try again later")
             seen |= any_page.names
         raise OutsideError(f"the tags {minor}.* of {shown(url)} do not end after {_MOST_PAGES} pages",
-                           reason="releases-repeat", hint="look at the address in config/ (`releases`)")
+                           reason=Reason.RELEASES_REPEAT, hint="look at the address in config/ (`releases`)")
 
     def ask(self, url: str, where: str, parse: Callable[[bytes], T]) -> T:
         """What `parse` makes of the document at `url`, which is transferred only if it is another than the last time.
@@ -159,7 +161,7 @@ def _refuse(attempt: Attempt, response: requests.Response, where: str, said: str
 def _not_elsewhere(url: str, where: str, target: str) -> None:
     """OutsideError where a redirect leads to another origin than that of `url`."""
     if origin(target) != origin(url):
-        raise OutsideError(f"{where} is redirected to another host, {shown(target)}", reason="http-redirect",
+        raise OutsideError(f"{where} is redirected to another host, {shown(target)}", reason=Reason.HTTP_REDIRECT,
                            hint="nothing was changed; if that is right, write that address into config/ (`releases`)")
 
 

@@ -17,6 +17,7 @@ from foundry.base.documents import as_document
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import append_to
 from foundry.base.parallel import Pen
+from foundry.base.reasons import Reason
 from foundry.base.records import Record, read_record, write_record
 from foundry.base.references import Reference, parse_reference
 from foundry.config.catalogue import CatalogueEntry
@@ -107,7 +108,7 @@ class Resolver:
     def _node_entry(self, release: Release, name: str, stream: Record, *, several: bool) -> CatalogueEntry:
         kernel = self._node(stream["node"], release.arch) if stream["node"] else ""
         if not kernel:
-            raise FoundryError("no node image tells its kernel", reason="node-kernel-unknown",
+            raise FoundryError("no node image tells its kernel", reason=Reason.NODE_KERNEL_UNKNOWN,
                                hint="nothing was changed; `releases.exclude` leaves a release out")
         return CatalogueEntry(*release.place, kernel=kernel, payload=release.payload, stream=name if several else "")
 
@@ -178,7 +179,7 @@ class Resolver:
                         path, stage, {"inputs": {}, "outputs": {}, "reference": image, "arch": arch, **facts})
                 record = self._whole(path, stage)
             if record is None:
-                raise FoundryError(f"{path} can't be read back", reason="record-unreadable")
+                raise FoundryError(f"{path} can't be read back", reason=Reason.RECORD_UNREADABLE)
             return record
 
     def _whole(self, path: Path, stage: str) -> Record | None:

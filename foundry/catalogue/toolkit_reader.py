@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from foundry.base.errors import FoundryError
 from foundry.base.names import OCI_ARCH
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.formats.images import layers
 from foundry.formats.images.layers import Found
@@ -50,7 +51,7 @@ def read_toolkit(registry: Registry, reference: Reference, arch: str, *, with_co
     content = image_file(registry, reference, manifest, toolkit_release.PATH)
     if content is None:
         raise FoundryError(
-            f"{reference} has no /{toolkit_release.PATH}", reason="toolkit-release-missing",
+            f"{reference} has no /{toolkit_release.PATH}", reason=Reason.TOOLKIT_RELEASE_MISSING,
             hint="is it a driver toolkit? Correct `dtk` in the catalogue",
         )
     try:
@@ -83,7 +84,7 @@ def image_file(
 
     for layer in tuple(reversed(manifest.layers))[:layers_read]:
         if layer.foreign:
-            raise FoundryError(f"{reference} has a layer that its registry does not keep", reason="layer-foreign")
+            raise FoundryError(f"{reference} has a layer that its registry does not keep", reason=Reason.LAYER_FOREIGN)
         found = read_layer(registry, reference.repository, layer, look)
         if found.content is not None:
             return found.content
@@ -96,7 +97,7 @@ def _labels(registry: Registry, reference: Reference, manifest: Manifest, arch: 
     config = image_config(registry, reference, manifest)
     if config.architecture != OCI_ARCH[arch]:
         raise FoundryError(
-            f"{reference} is for {config.architecture}, not for {OCI_ARCH[arch]}", reason="platform-missing",
+            f"{reference} is for {config.architecture}, not for {OCI_ARCH[arch]}", reason=Reason.PLATFORM_MISSING,
             hint="correct the catalogue",
         )
     return config.labels

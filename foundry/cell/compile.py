@@ -19,6 +19,7 @@ from pathlib import Path
 from foundry.base.errors import FoundryError, no_space, says_no_space
 from foundry.base.files import is_full
 from foundry.base.process import Completed, failure_sentence, shell_line
+from foundry.base.reasons import Reason
 from foundry.base.untrusted import allocated, copy_out, disarm
 from foundry.cell.compile_command import CONFINED, Places, compile_arguments, finish_arguments
 from foundry.cell.compile_log import first_error, last_line
@@ -94,7 +95,7 @@ class Compile:
             except FileNotFoundError:
                 raise FoundryError(
                     f"{self.cell.name} does not compile: the build did not produce {one.file}", log=self.log,
-                    reason="compile-failed", hint="what does the log say of it? Is its name right in `modules`?",
+                    reason=Reason.COMPILE_FAILED, hint="what does the log say of it? Is its name right in `modules`?",
                 ) from None
 
     def _finish(self) -> None:
@@ -148,7 +149,7 @@ class Compile:
         if too_large.is_set():
             raise FoundryError(
                 f"the compile of {self.cell.name} wrote more than {self.foundry.settings.compile_disk} GiB",
-                reason="compile-too-large", log=self.log, hint="raise `compile_disk` if that is what it needs",
+                reason=Reason.COMPILE_TOO_LARGE, log=self.log, hint="raise `compile_disk` if that is what it needs",
             )
 
     def _raise(self, done: Completed, replay: str, what: str) -> None:
@@ -161,11 +162,11 @@ class Compile:
         if done.returncode in _PODMAN_ITSELF:
             raise FoundryError(
                 f"podman could not run the compile of {self.cell.name}: {last_line(self.log)}",
-                reason="podman-failed", log=self.log, replay=replay, hint="run `doit doctor`",
+                reason=Reason.PODMAN_FAILED, log=self.log, replay=replay, hint="run `doit doctor`",
             )
         raise FoundryError(
             f"{what}: {first or f'exit code {done.returncode}, no error in the log'}",
-            reason="compile-failed", log=self.log, replay=replay,
+            reason=Reason.COMPILE_FAILED, log=self.log, replay=replay,
             hint="read the log, or replay the compile in the toolkit",
         )
 
@@ -184,11 +185,11 @@ def kernel_exports(foundry: Foundry, cell: Cell, toolkit: str, log: Path) -> byt
                     starts=True, check=False,
                 )
             if done.returncode in _PODMAN_ITSELF:
-                raise FoundryError(failure_sentence(done), reason="podman-failed", hint="run `doit doctor`")
+                raise FoundryError(failure_sentence(done), reason=Reason.PODMAN_FAILED, hint="run `doit doctor`")
             if done.returncode != 0 or not done.stdout:
                 raise FoundryError(
                     f"the toolkit of {cell.name} has no build tree for kernel {cell.kernel}",
-                    reason="toolkit-without-kernel", log=log,
+                    reason=Reason.TOOLKIT_WITHOUT_KERNEL, log=log,
                     hint=f"is {cell.toolkit} the toolkit of that kernel? Correct the catalogue",
                 )
             foundry.exports[toolkit, cell.kernel] = done.stdout.encode()

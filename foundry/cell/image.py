@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError
 from foundry.base.files import read_json, remove_stale, scratch, sha256_file
 from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, write_record
 from foundry.cell import module
 from foundry.driver.source import FIRMWARE
@@ -48,7 +49,7 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     lock = foundry.config.locks.of(cell.family.name)
     base, package = lock.base, lock.packages[cell.driver]
     if base is None:
-        raise FoundryError(f"the base of {cell.name} is not locked", reason="base-not-locked")
+        raise FoundryError(f"the base of {cell.name} is not locked", reason=Reason.BASE_NOT_LOCKED)
     labels = {**key.labels, KEY_LABEL: key.key}
     reference = foundry.containers.platforms.image_of(base_reference(base.name, base.digest), cell.arch)
     timestamp = created(package, base)
@@ -84,7 +85,7 @@ def adopt(foundry: Foundry, state: CellState) -> None:
     """Record a published cell: an ``image.json`` that names no local file."""
     cell, row, key = state.cell, state.row, state.key
     if row is None or key is None:
-        raise FoundryError(f"{cell.name} is not in the ledger", reason="not-published")
+        raise FoundryError(f"{cell.name} is not in the ledger", reason=Reason.NOT_PUBLISHED)
     write_record(foundry.cell_folder(cell) / RECORD, "image", {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
         "key": key.key, "key_inputs": key.parts, "inputs": {}, "outputs": {},
@@ -103,7 +104,7 @@ def _stage_context(foundry: Foundry, cell: Cell, key: CellKey, context: Path) ->
     folder = foundry.cell_folder(cell)
     record = read_json(folder / module.RECORD)
     if not isinstance(record, dict) or record.get("key") != key.module:
-        raise FoundryError(f"{cell.name} has no module of today's inputs yet", reason="module-missing",
+        raise FoundryError(f"{cell.name} has no module of today's inputs yet", reason=Reason.MODULE_MISSING,
                            hint=f"run `doit module:{cell.name}`")
     modules = context / "opt/lib/modules" / cell.kernel
     licenses = context / "licenses"
@@ -113,7 +114,7 @@ def _stage_context(foundry: Foundry, cell: Cell, key: CellKey, context: Path) ->
     for name, fact in record["outputs"].items():
         if sha256_file(folder / name) != fact["sha256"]:
             raise FoundryError(
-                f"{name} of {cell.name} is not what was built", reason="module-changed",
+                f"{name} of {cell.name} is not what was built", reason=Reason.MODULE_CHANGED,
                 hint="remove the file and build again",
             )
         if name.startswith(f"{FIRMWARE}/"):
@@ -144,7 +145,7 @@ def _build(foundry: Foundry, cell: Cell, work: Path, arguments: list[str], log: 
         engine.call(
             "build", "--quiet", "--pull=never", "--network=none", "--http-proxy=false", f"--tag={name}", *arguments,
             f"--file={foundry.root / cell.family['containerfile']}", str(work / "context"),
-            starts=True, log=log, reason="image-build-failed", hint="read the log",
+            starts=True, log=log, reason=Reason.IMAGE_BUILD_FAILED, hint="read the log",
         )
         engine.call("save", "--quiet", "--format=oci-archive", f"--output={work / 'built.tar'}", name, log=log)
 
@@ -154,9 +155,9 @@ def _check(cell: Cell, made: Image, labels: dict[str, str]) -> None:
     wrong = [name for name, value in labels.items() if made.labels.get(name) != value]
     wrong += [name for name, value in made.labels.items() if not value.strip()]
     if wrong:
-        raise FoundryError(f"the image of {cell.name} has wrong labels: {', '.join(wrong)}", reason="label-wrong")
+        raise FoundryError(f"the image of {cell.name} has wrong labels: {', '.join(wrong)}", reason=Reason.LABEL_WRONG)
     if made.architecture != OCI_ARCH[cell.arch]:
         raise FoundryError(
-            f"the image of {cell.name} is for {made.architecture}, not {cell.arch}", reason="image-wrong-platform"
+            f"the image of {cell.name} is for {made.architecture}, not {cell.arch}", reason=Reason.IMAGE_WRONG_PLATFORM
         )
 

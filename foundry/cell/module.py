@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import read_json, remove_stale, remove_tree, sha256_bytes
+from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, write_record
 from foundry.cell.compile import Compile, kernel_exports
 from foundry.cell.output_checks import require_allowed, sibling_exports
@@ -80,7 +81,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
         outputs = _move_out(foundry, cell, recipe, out, folder)
     except FoundryError as error:
-        if error.reason == "no-space":
+        if error.reason == Reason.NO_SPACE:
             remove_tree(work)
         raise
     except BaseException:
@@ -108,12 +109,12 @@ def _patched_copy(foundry: Foundry, cell: Cell, dest: Path) -> list[dict[str, An
     record = read_json(source / SOURCE_RECORD)
     if not isinstance(record, dict) or not (source / TREE).is_dir():
         raise FoundryError(
-            f"the sources of {cell.driver} are not there", reason="source-missing",
+            f"the sources of {cell.driver} are not there", reason=Reason.SOURCE_MISSING,
             hint=f"run `doit source:{cell.driver}`",
         )
     if tree_sha256(source / TREE) != record["tree_sha256"]:
         raise FoundryError(
-            f"the pristine sources of {cell.driver} were changed by hand", reason="source-changed",
+            f"the pristine sources of {cell.driver} were changed by hand", reason=Reason.SOURCE_CHANGED,
             hint=f"remove {foundry.states.source_folder(cell.driver)} and build again; changes belong into patches",
         )
     shutil.copytree(source / TREE, dest, symlinks=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import scratch
+from foundry.base.reasons import Reason
 from foundry.base.untrusted import copy_out, walk
 from foundry.base.versions import kernel_version, version_key
 from foundry.config.recipe import Recipe
@@ -28,7 +29,7 @@ def require_allowed(recipe: Recipe, cell: Cell) -> None:
         if not _fits(name, wanted, cell):
             raise FoundryError(
                 f"the package of {cell.driver} is not for kernel {cell.kernel}: its dkms.conf says {name}={wanted}",
-                reason="module-excluded", hint="take its releases out of the matrix's entry of this driver",
+                reason=Reason.MODULE_EXCLUDED, hint="take its releases out of the matrix's entry of this driver",
             )
 
 
@@ -46,7 +47,7 @@ def require_listed(recipe: Recipe, cell: Cell, work: Path) -> None:
     if made:
         raise FoundryError(
             f"the build of {cell.name} also produced {', '.join(made[:5])}, which is not listed",
-            reason="module-unlisted",
+            reason=Reason.MODULE_UNLISTED,
             hint=f"add it to `modules` in {cell.family.file}, or let make build less (`make.arguments`)",
         )
 

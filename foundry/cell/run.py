@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import pretty_json, read_json, write_atomic
+from foundry.base.reasons import Reason
 from foundry.cell import image, module
 from foundry.plan.cells import Cell
 from foundry.plan.keys import CellKey
-from foundry.plan.state import NOT_HERE, CellState
+from foundry.plan.state import CellState
 from foundry.run.context import Foundry
 from foundry.run.failure import noted
 
@@ -39,7 +40,8 @@ def require_here(foundry: Foundry, cell: Cell) -> None:
     """OutsideError (``arch-not-here``) where the cell's toolkit can't be started on this machine."""
     why = foundry.states.not_here.get(cell.arch)
     if why:
-        raise OutsideError(f"{cell.name} {why}", reason=NOT_HERE, hint="`doit doctor` says what would mend it")
+        raise OutsideError(f"{cell.name} {why}", reason=Reason.ARCH_NOT_HERE,
+                           hint="`doit doctor` says what would mend it")
 
 
 def run_image(foundry: Foundry, cell: Cell) -> None:
@@ -51,7 +53,7 @@ def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], flo
     state = foundry.states.again(cell)
     key = state.key
     if key is None:
-        raise FoundryError(f"{cell.name} can't be built: {state.reason}", reason="key-unknown")
+        raise FoundryError(f"{cell.name} can't be built: {state.reason}", reason=state.why.code)
     if _done_meanwhile(foundry, state, stage):
         return
     if stage == "module":

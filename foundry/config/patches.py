@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.base.versions import in_range, kernel_version, rhel_release
 
 
@@ -82,7 +83,7 @@ def file_of(patch: Patch, edit: Edit, tree: Path) -> Path:
     if not path.is_file() or path.is_symlink():
         raise FoundryError(
             f"patch {patch.id} wants to change {edit.file}, which the driver's source does not have",
-            reason="patch-file-missing", hint="narrow the patch's `drivers` range in the family file",
+            reason=Reason.PATCH_FILE_MISSING, hint="narrow the patch's `drivers` range in the family file",
         )
     return path
 
@@ -93,7 +94,7 @@ def edited(patch: Patch, edit: Edit, content: bytes) -> bytes:
     if found != edit.matches:
         raise FoundryError(
             f"patch {patch.id}: {edit.file} has the text {edit.find!r} {found} times, expected {edit.matches}",
-            reason="patch-mismatch", hint="the source changed: correct the patch or its ranges in the family file",
+            reason=Reason.PATCH_MISMATCH, hint="the source changed: correct the patch or its ranges in the family file",
         )
     return content.replace(edit.find.encode(), edit.replace.encode())
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
+from foundry.base.reasons import Reason
 from foundry.config.family import Family
 from foundry.config.locks import DkmsFacts, MainPackage
 from foundry.config.module import Module
@@ -68,14 +69,14 @@ def source_place(family: Family, driver: str, root: Path) -> str:
         if not (root / said).is_dir():
             raise FoundryError(
                 f"the package of {driver} has no folder {said}",
-                reason="source-missing", hint=f"correct `source.root` in {family.file}",
+                reason=Reason.SOURCE_MISSING, hint=f"correct `source.root` in {family.file}",
             )
         return said
     places = sorted(path.parent.relative_to(root).as_posix() for path in root.rglob(dkms.FILE) if path.is_file())
     top = [place for place in places if not any(place.startswith(f"{other}/") for other in places)]
     if len(top) != 1:
         what = f"more than one {dkms.FILE}: in {', '.join(top)}" if top else f"no {dkms.FILE}"
-        raise FoundryError(f"the package of {driver} has {what}", reason="source-missing",
+        raise FoundryError(f"the package of {driver} has {what}", reason=Reason.SOURCE_MISSING,
                            hint=f"say in {family.file} where the sources are: `source.root`")
     return top[0]
 
@@ -95,7 +96,7 @@ def firmware_files(family: Family, entry: Mapping[str, Any], root: Path) -> list
                  for path in sorted(root.glob(source)) if path.is_file()]
     if not found:
         which = f"the package {entry['package']!r}" if entry.get("package") else "the package"
-        raise FoundryError(f"{which} has no firmware {source}", reason="firmware-missing",
+        raise FoundryError(f"{which} has no firmware {source}", reason=Reason.FIRMWARE_MISSING,
                            hint=f"correct `firmware` in {family.file}; the module would not find it on the node")
     return found
 
@@ -103,7 +104,7 @@ def firmware_files(family: Family, entry: Mapping[str, Any], root: Path) -> list
 def _conf(family: Family, tree: Path) -> dkms.DkmsConf:
     file = tree / dkms.FILE
     if not file.is_file():
-        raise FoundryError(f"the package has no {dkms.FILE} in {tree.name}", reason="source-missing",
+        raise FoundryError(f"the package has no {dkms.FILE} in {tree.name}", reason=Reason.SOURCE_MISSING,
                            hint=f"correct `source` in {family.file}")
     overridden = set(_OF_MODULES) if "modules" in family.data else set()
     overridden |= {"MAKE", "MAKE_MATCH"} if "command" in family.data.get("make", {}) else set()
@@ -145,7 +146,7 @@ def _variable(family: Family, name: str, said: Mapping[str, Any], tree: Path, ro
     if not value or not value.isprintable() or " " in value:
         raise FoundryError(
             f"{said['file']} of the package gives no value for {{{name}}}"
-            + (f": {value[:60]!r} is no single word" if value else ""), reason="variable-missing",
+            + (f": {value[:60]!r} is no single word" if value else ""), reason=Reason.VARIABLE_MISSING,
             hint=f"correct {where}.pattern in {family.file}",
         )
     return value

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, remove_stale, remove_tree, scratch, sha256_bytes, sha256_file
+from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, write_record
 from foundry.config.family import Family
 from foundry.config.package_specs import specs_of
@@ -83,7 +84,7 @@ def _firmware(family: Family, roots: Mapping[str, Path], dest: Path) -> list[str
         root = roots[entry.get("package", "")]
         for source, name in firmware_files(family, entry, root):
             if name in names:
-                raise FoundryError(f"two files of firmware would be {name}", reason="firmware-twice",
+                raise FoundryError(f"two files of firmware would be {name}", reason=Reason.FIRMWARE_TWICE,
                                    hint=f"correct `firmware` in {family.file}")
             (dest / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / source, dest / name)

@@ -16,6 +16,7 @@ from typing import Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import pretty_json, write_atomic
+from foundry.base.reasons import Reason
 from foundry.cell import image, module
 from foundry.cell.run import TIMES_FILE
 from foundry.driver import fetch
@@ -24,7 +25,6 @@ from foundry.ledger import ledgers, publish
 from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
 from foundry.plan.claims import fault_of_time
-from foundry.plan.keys import NOT_FETCHED
 from foundry.plan.ledger import SCHEMA
 from foundry.plan.rows import Row, row_from, row_of
 from foundry.plan.state import FAILURE_FILE, CellState
@@ -108,7 +108,7 @@ def _lock(foundry: Foundry, drivers: Iterable[str]) -> dict[str, str]:
     failed = {}
     for driver in sorted(drivers):
         states = [foundry.states.again(cell) for cell in foundry.states.plan.by_driver.get(driver, ())]
-        if any(state.key is None and state.why.text == NOT_FETCHED for state in states):
+        if any(state.key is None and state.why.code == Reason.NOT_FETCHED for state in states):
             try:
                 fetch.fetch(foundry, driver, foundry.states.plan.families[driver])
             except FoundryError as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import sha256_bytes
+from foundry.base.reasons import Reason
 from foundry.github.client import GitHub
 from foundry.net.transport import NOT_FOUND, Attempt, RetryableError
 
@@ -102,7 +103,7 @@ def content(github: GitHub, attempt: Attempt, path: str, base: Base) -> bytes | 
         except UnknownObjectException:
             return None
         if isinstance(found, list):
-            raise FoundryError(f"{path} is a folder in {base.name} of {github.name}", reason="pull-path",
+            raise FoundryError(f"{path} is a folder in {base.name} of {github.name}", reason=Reason.PULL_PATH,
                                hint="correct `catalogue` or `locks` in the profile")
         if found.encoding == "base64":
             return found.decoded_content
@@ -122,7 +123,7 @@ def require_ours(github: GitHub, branch: Branch, base: Base) -> None:
     raise FoundryError(
         f"the branch {branch.name} of {github.name} has changes that kmod-foundry did not make"
         f" ({names or 'too many commits to list'})",
-        reason="branch-taken", hint=f"bring them into {base.name} or elsewhere and delete the branch;"
+        reason=Reason.BRANCH_TAKEN, hint=f"bring them into {base.name} or elsewhere and delete the branch;"
         " FORCE_BUILD=true gives them up",
     )
 
@@ -138,19 +139,19 @@ def commit(
         with github.told(attempt, f"send {path}"):
             blob = github.repository.create_git_blob(base64.b64encode(files[path]).decode(), "base64")
             if blob.sha != digest:
-                raise RetryableError(attempt.fault(f"{path} arrived as {blob.sha}", "github-malformed"))
+                raise RetryableError(attempt.fault(f"{path} arrived as {blob.sha}", Reason.GITHUB_MALFORMED))
         elements.append(InputGitTreeElement(path, _FILE, "blob", sha=digest))
     with github.told(attempt, "make a commit"):
         tree = github.repository.create_git_tree(elements, base_tree=base.tree)
         parent = github.repository.get_git_commit(base.sha)
         if not tree.sha or tree.sha == base.tree.sha or parent.sha != base.sha:
             why = f"can't make a commit: GitHub's tree ({tree.sha}) or parent ({parent.sha}) is not the one asked for"
-            raise RetryableError(attempt.fault(why, "github-malformed", retry=True))
+            raise RetryableError(attempt.fault(why, Reason.GITHUB_MALFORMED, retry=True))
         text = f"{message}\n\nKmod-Foundry-Content: {digest_of(changes)}\n"
         made = github.repository.create_git_commit(text, tree, [parent])
         if not made.sha:
             why = "can't make a commit: the answer names none"
-            raise RetryableError(attempt.fault(why, "github-malformed", retry=True))
+            raise RetryableError(attempt.fault(why, Reason.GITHUB_MALFORMED, retry=True))
         return made.sha
 
 
@@ -166,7 +167,7 @@ def move(github: GitHub, attempt: Attempt, name: str, seen: Branch | None, sha: 
             now = ""
         if now != (seen.sha if seen is not None else "") and not force:
             why = f"the branch {name} moves, or has no commit in common with the default branch"
-            raise RetryableError(attempt.fault(why, "branch-taken", hint="look who else writes it, or delete it"))
+            raise RetryableError(attempt.fault(why, Reason.BRANCH_TAKEN, hint="look who else writes it, or delete it"))
         if now:
             ref.edit(sha, force=True)
         else:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from foundry.base.errors import OutsideError
+from foundry.base.reasons import Reason
 from foundry.net.redirects import followed
 from foundry.net.transport import (
     FIRST_WAIT,
@@ -108,15 +109,15 @@ class GitHub:
         except GithubException as error:
             raise self._meaning(attempt, error, what) from error
         except requests.Timeout as error:
-            fault = attempt.fault(f"can't {what}: GitHub does not answer", "github-timeout", retry=True)
+            fault = attempt.fault(f"can't {what}: GitHub does not answer", Reason.GITHUB_TIMEOUT, retry=True)
             raise RetryableError(fault) from error
         except (requests.RequestException, HTTPError, OSError) as error:
             fault = attempt.fault(f"can't {what}: GitHub can't be reached, or the connection broke",
-                                  "github-unreachable", retry=True, hint="check the network")
+                                  Reason.GITHUB_UNREACHABLE, retry=True, hint="check the network")
             raise RetryableError(fault) from error
         except (BadAttributeException, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             why = f"can't {what}: the answer is none of GitHub's ({type(error).__name__})"
-            raise attempt.fault(why, "github-malformed") from error
+            raise attempt.fault(why, Reason.GITHUB_MALFORMED) from error
 
     def download(self, attempt: Attempt, url: str, max_bytes: int) -> bytes:
         """An asset's bytes by its API URL; the redirect's other host gets no token."""
@@ -143,10 +144,10 @@ class GitHub:
             hint = f"the token needs {self._permissions}"
             if _NOT_FOR_ACTIONS in says:
                 hint = "in the repository's settings (Actions, General) let GitHub Actions create pull requests"
-            return attempt.fault(why, "github-denied", hint=hint)
+            return attempt.fault(why, Reason.GITHUB_DENIED, hint=hint)
         if status == _UNAUTHORIZED:
-            return attempt.fault(why, "github-unauthorized", hint="GITHUB_TOKEN is refused: has it expired?")
-        fault = attempt.fault(why, f"github-{status}", retry=True)
+            return attempt.fault(why, Reason.GITHUB_UNAUTHORIZED, hint="GITHUB_TOKEN is refused: has it expired?")
+        fault = attempt.fault(why, Reason.GITHUB_STATUS, retry=True)
         if status == NOT_FOUND:
             fault.hint = f"is there a repository {self.name}, and may the token see it?"
         again = status in (NOT_FOUND, _CONFLICT, _INVALID) or status >= SERVER_FAULT
@@ -175,7 +176,8 @@ def _use_our_connections() -> None:
 
 def _limited(attempt: Attempt, why: str, wait: float) -> Exception:
     until = time.strftime("%H:%M UTC", time.gmtime(time.time() + wait))
-    fault = attempt.fault(why, "github-rate-limit", retry=True, hint=f"GitHub asks to wait until {until}; run again")
+    fault = attempt.fault(why, Reason.GITHUB_RATE_LIMIT, retry=True,
+                          hint=f"GitHub asks to wait until {until}; run again")
     return RetryableError(fault, wait) if wait <= _LONGEST_WAIT else fault
 
 
@@ -204,6 +206,6 @@ def _message(error: GithubException) -> str:
 def missing_token(what: str = "GitHub releases") -> OutsideError:
     """The error of a run that is to write to GitHub and has no token."""
     return OutsideError(
-        f"{what} need a token, and none is set", reason="github-credentials",
+        f"{what} need a token, and none is set", reason=Reason.GITHUB_CREDENTIALS,
         hint="set GITHUB_TOKEN or GH_TOKEN; in GitHub Actions: `GITHUB_TOKEN: ${{ github.token }}`",
     )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError
 from foundry.base.git_ids import blob_id
 from foundry.base.marked_section import outside, with_section
+from foundry.base.reasons import Reason
 from foundry.github.branch import Base, commit, compared, content, digest_of, move, require_ours
 from foundry.github.client import GitHub
 from foundry.net.transport import Attempt, RetryableError
@@ -116,7 +117,8 @@ def _attempt(github: GitHub, wanted: Wanted, attempt: Attempt, done: Done) -> No
         with github.told(attempt, "open a pull request"):
             made = github.repository.create_pull(base=base.name, head=wanted.branch, title=words.title, body=body)
             if not made.html_url:
-                raise RetryableError(attempt.fault("the answer names no pull request", "github-malformed", retry=True))
+                raise RetryableError(attempt.fault("the answer names no pull request",
+                                                   Reason.GITHUB_MALFORMED, retry=True))
         done.says = f"opened {made.html_url}"
         done.writes.append("pull request")
         return
@@ -148,6 +150,6 @@ def _text(body: str, words: Proposal, comment: str) -> str:
     if len(text) > LONGEST_BODY:
         raise FoundryError(
             f"the text of the pull request has {len(text)} characters, GitHub takes {LONGEST_BODY}",
-            reason="pull-too-long", hint="shorten your own text around kmod-foundry's section",
+            reason=Reason.PULL_TOO_LONG, hint="shorten your own text around kmod-foundry's section",
         )
     return text

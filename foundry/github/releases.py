@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import sha256_bytes
 from foundry.base.marked_section import has_section, outside, with_section
+from foundry.base.reasons import Reason
 from foundry.github.client import GitHub
 from foundry.net.transport import Attempt, RetryableError
 
@@ -93,7 +94,7 @@ def read_asset(github: GitHub, tag: str, name: str, max_bytes: int, *, unless: s
         data = github.download(attempt, asset.url, max_bytes)
         if asset.digest is not None and asset.digest != f"sha256:{sha256_bytes(data)}":
             why = f"the asset {name} of {tag} is not what its digest says"
-            raise RetryableError(attempt.fault(why, "github-asset-damaged"))
+            raise RetryableError(attempt.fault(why, Reason.GITHUB_ASSET_DAMAGED))
         return data
 
     return github.with_retries(read)
@@ -107,7 +108,7 @@ def _attempt(github: GitHub, wanted: Wanted, attempt: Attempt, done: Done, ours:
     if len(text) > LONGEST_BODY:
         raise FoundryError(
             f"the notes of {wanted.tag} have {len(text)} characters, GitHub takes {LONGEST_BODY}",
-            reason="notes-too-long", hint="shorten your own text around kmod-foundry's section",
+            reason=Reason.NOTES_TOO_LONG, hint="shorten your own text around kmod-foundry's section",
         )
     assets = wanted.assets(room)
     _take_over(github, attempt, assets, _assets(release))
@@ -199,9 +200,10 @@ def _upload(github: GitHub, attempt: Attempt, release: GitRelease, asset: Asset,
         sent = release.upload_asset(str(path), name=name, content_type="application/octet-stream")
     if sent.digest is not None and not _is(github, attempt, sent, asset):
         _remove(github, attempt, sent)
-        raise RetryableError(attempt.fault(f"the asset {asset.name} arrived as {sent.digest}", "github-asset-damaged"))
+        raise RetryableError(attempt.fault(f"the asset {asset.name} arrived as {sent.digest}",
+                                           Reason.GITHUB_ASSET_DAMAGED))
     if sent.name != name:
-        raise OutsideError(f"GitHub renamed the asset {name} to {sent.name}", reason="github-asset-name")
+        raise OutsideError(f"GitHub renamed the asset {name} to {sent.name}", reason=Reason.GITHUB_ASSET_NAME)
     return sent
 
 

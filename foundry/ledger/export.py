@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference, parse_reference
 from foundry.ledger import ledgers
 from foundry.plan.ledger import Ledger
@@ -75,7 +76,7 @@ def _held(foundry: Foundry, repository: Reference) -> Mapping[str, Held]:
             return {tag: Held(one.digest, one.size_bytes, one.pushed_at) for one in found for tag in one.tags
                     if not tag.startswith(ledgers.TAG_PREFIX)}
         except FoundryError as error:
-            if error.reason != "aws-denied":
+            if error.reason != Reason.AWS_DENIED:
                 raise
     from foundry.registry.tags import list_tags
 

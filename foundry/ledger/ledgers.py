@@ -20,6 +20,7 @@ from foundry.base.errors import ConfigError, FoundryError
 from foundry.base.filelock import locked
 from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomic
 from foundry.base.names import tag_of
+from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.config.patches import applying
 from foundry.github.repository import released_ledger
@@ -32,7 +33,7 @@ from foundry.run.context import Foundry
 
 MEDIA_TYPE = "application/vnd.kmod-foundry.ledger.v1+json"
 TAG_PREFIX = "ledger-"
-_MEANWHILE = ("document-changed", "push-mismatch")  # how it shows that somebody else writes
+_MEANWHILE = (Reason.DOCUMENT_CHANGED, Reason.PUSH_MISMATCH)  # how it shows that somebody else writes
 _SETTLE_SECONDS = 0.1
 _ATTEMPTS = 6  # at writing a ledger that somebody else writes, too
 _STORED = "stored.json"  # target → hash of the ledger that it was last given
@@ -181,7 +182,8 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
     for target in written:
         if _read_remote(foundry, driver, target)[0] != data:
             raise FoundryError(f"{target.name}:{ledger_tag(driver)} was changed meanwhile",
-                               reason="document-changed", retry=True, hint="somebody else publishes here: run again")
+                               reason=Reason.DOCUMENT_CHANGED, retry=True,
+                               hint="somebody else publishes here: run again")
     for target in targets:
         _mark(foundry, driver, target, data)
 
@@ -255,7 +257,8 @@ def checked(foundry: Foundry, content: bytes, where: str, driver: str) -> Ledger
         error.hint = error.hint or "is it damaged? remove it there: images that are published are adopted by their keys"
         raise
     if found.driver != driver:
-        raise FoundryError(f"{where} is the ledger of {found.driver}, not of {driver}", reason="document-malformed",
+        raise FoundryError(f"{where} is the ledger of {found.driver}, not of {driver}",
+                           reason=Reason.DOCUMENT_MALFORMED,
                            hint="does something else use this place?")
     return found
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to
 from foundry.base.names import KEY_LABEL, tag_of
+from foundry.base.reasons import Reason
 from foundry.base.records import write_record
 from foundry.base.times import now
 from foundry.cell import image
@@ -55,7 +56,7 @@ def push(foundry: Foundry, cell: Cell) -> None:
     state = foundry.states.again(cell)
     key = state.key
     if key is None:
-        raise FoundryError(f"{cell.name} can't be published: {state.reason}", reason="key-unknown")
+        raise FoundryError(f"{cell.name} can't be published: {state.reason}", reason=state.why.code)
     folder = foundry.cell_folder(cell)
     (folder / RECORD).unlink(missing_ok=True)
     with noted(folder, stage="push", key=key.key):
@@ -152,7 +153,7 @@ def _allowed(
         return replace(old, reason="FORCE_BUILD is set")
     raise FoundryError(
         f"{writer.name}:{tag} is {old.digest} with another key ({old.key[:12] or 'none'}), unknown to the ledger",
-        reason="tag-taken",
+        reason=Reason.TAG_TAKEN,
         hint="does somebody else publish here? FORCE_BUILD=true replaces it",
     )
 

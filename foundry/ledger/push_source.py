@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.cell import image
 from foundry.plan.rows import Row
 from foundry.plan.state import CellState
@@ -28,7 +29,7 @@ class Published:
         self.digest = str(row.digest if row is not None else (state.image or {}).get("digest", ""))
         self.row = row
         if not self.digest:
-            raise FoundryError(f"{state.cell.name} has no image yet", reason="image-missing",
+            raise FoundryError(f"{state.cell.name} has no image yet", reason=Reason.IMAGE_MISSING,
                                hint=f"run `doit build:{state.cell.driver}`")
 
     def adopt(self, writer: Writer, digest: str) -> None:
@@ -59,7 +60,7 @@ class Published:
         source = self._from or self._named()
         if source is not None:
             return fetch_content(source.registry, source.repository, self.digest, _MAX_IMAGE)
-        raise FoundryError(f"the image of {self.state.cell.name} is not here", reason="image-missing",
+        raise FoundryError(f"the image of {self.state.cell.name} is not here", reason=Reason.IMAGE_MISSING,
                            hint=f"run `doit build:{self.state.cell.driver}`")
 
     def _named(self) -> Writer | None:

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import append_to, atomic
+from foundry.base.reasons import Reason
 from foundry.net.redirects import followed
 from foundry.net.transport import (
     FIRST_WAIT,
@@ -59,7 +60,7 @@ def download(
     and then twice as long each time.
 
     Raises FoundryError ``digest-mismatch``, OutsideError ``http-unreachable``, ``http-timeout``,
-    ``http-truncated``, ``http-too-large``, ``http-<status>``, ``file-missing``, ``url-unsupported``.
+    ``http-truncated``, ``http-too-large``, ``http-404``, ``http-status``, ``file-missing``, ``url-unsupported``.
     """
     policy = RetryPolicy(*timeout, total, retries, first=first)
     try:
@@ -67,7 +68,7 @@ def download(
             size, digest = _fetch(url, sink, max_bytes, policy, log)
             _compare(url, digest, sha256, log)
     except OSError as error:
-        raise OutsideError(f"can't write {dest}: {error.strerror or error}", reason="disk", log=log) from error
+        raise OutsideError(f"can't write {dest}: {error.strerror or error}", reason=Reason.DISK, log=log) from error
     return size
 
 
@@ -140,7 +141,7 @@ def _compare(url: str, digest: str, sha256: str | None, log: Path | None) -> Non
     if sha256 is not None and digest != sha256.lower():
         raise FoundryError(
             f"{shown(url)} has the SHA-256 {digest}, not {sha256.lower()}",
-            reason="digest-mismatch", log=log, hint="the server's file changed or was damaged on the way",
+            reason=Reason.DIGEST_MISMATCH, log=log, hint="the server's file changed or was damaged on the way",
         )
 
 
@@ -189,7 +190,7 @@ def _split(attempt: Attempt) -> SplitResult:
     except ValueError:
         fits = False
     if not fits:
-        raise attempt.fault("it is no http, https or file URL", "url-unsupported")
+        raise attempt.fault("it is no http, https or file URL", Reason.URL_UNSUPPORTED)
     return parts
 
 
@@ -197,33 +198,33 @@ def _copy(
     attempt: Attempt, chunks: Iterator[bytes], sink: IO[bytes], max_bytes: int, stated: int | None
 ) -> tuple[int, str]:
     if stated is not None and stated > max_bytes:
-        raise attempt.fault(f"it has {stated} bytes, more than the {max_bytes} allowed", "http-too-large")
+        raise attempt.fault(f"it has {stated} bytes, more than the {max_bytes} allowed", Reason.HTTP_TOO_LARGE)
     size, digest = 0, hashlib.sha256()
     for chunk in chunks:
         size += len(chunk)
         if size > max_bytes:
-            raise attempt.fault(f"it has more than the {max_bytes} bytes allowed", "http-too-large")
+            raise attempt.fault(f"it has more than the {max_bytes} bytes allowed", Reason.HTTP_TOO_LARGE)
         if attempt.late:
-            raise attempt.fault("it takes too long", "http-timeout", retry=True)
+            raise attempt.fault("it takes too long", Reason.HTTP_TIMEOUT, retry=True)
         digest.update(chunk)
         sink.write(chunk)
     if stated is not None and size != stated:
-        raise RetryableError(attempt.fault(f"{size} of {stated} bytes arrived", "http-truncated", retry=True))
+        raise RetryableError(attempt.fault(f"{size} of {stated} bytes arrived", Reason.HTTP_TRUNCATED, retry=True))
     return size, digest.hexdigest()
 
 
 def _local(attempt: Attempt, parts: SplitResult) -> Iterator[bytes]:
     path = unquote(parts.path)
     if parts.netloc not in ("", "localhost") or "\0" in path:
-        raise attempt.fault("it names no file of this machine", "url-unsupported")
+        raise attempt.fault("it names no file of this machine", Reason.URL_UNSUPPORTED)
     try:
         with open(path, "rb") as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
     except FileNotFoundError as error:
-        raise attempt.fault("there is no such file", "file-missing") from error
+        raise attempt.fault("there is no such file", Reason.FILE_MISSING) from error
     except OSError as error:
-        raise attempt.fault(f"it can't be read: {error.strerror}", "file-unreadable") from error
+        raise attempt.fault(f"it can't be read: {error.strerror}", Reason.FILE_UNREADABLE) from error
 
 
 def _body(response: requests.Response) -> Iterator[bytes]:

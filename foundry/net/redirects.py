@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from foundry.base.reasons import Reason
 from foundry.net.transport import Attempt, answer
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def followed(
     try:
         asked, own = attempt, origin(home or attempt.url)
     except ValueError as error:
-        raise attempt.fault("it is no http or https URL", "url-unsupported") from error
+        raise attempt.fault("it is no http or https URL", Reason.URL_UNSUPPORTED) from error
     for _ in range(_MOST + 1):
         sent = {name: value for name, value in (headers or {}).items()
                 if name != "Authorization" or origin(asked.url) == own}
@@ -50,7 +51,7 @@ def followed(
                 return
             asked = replace(asked, url=_with_login(asked.url, safe_target(asked, location)))
             may(asked.url)
-    raise attempt.fault("it is redirected without end", "http-redirect")
+    raise attempt.fault("it is redirected without end", Reason.HTTP_REDIRECT)
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -68,9 +69,9 @@ def safe_target(attempt: Attempt, location: str) -> str:
     except ValueError:
         scheme = host = ""
     if (urlsplit(attempt.url).scheme, scheme) == ("https", "http"):
-        raise attempt.fault("it leads from https to http", "http-redirect")
+        raise attempt.fault("it leads from https to http", Reason.HTTP_REDIRECT)
     if not host or scheme not in ("https", "http"):
-        raise attempt.fault("it leads to something unsafe or unknown", "http-redirect")
+        raise attempt.fault("it leads to something unsafe or unknown", Reason.HTTP_REDIRECT)
     return target
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.reasons import Reason
 from foundry.base.references import LOOPBACK
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Attempt:
     policy: RetryPolicy
     deadline: float  # of time.monotonic()
 
-    def fault(self, why: str, reason: str, *, retry: bool = False, hint: str = "") -> OutsideError:
+    def fault(self, why: str, reason: Reason, *, retry: bool = False, hint: str = "") -> OutsideError:
         """The error that says what is wrong with the URL."""
         return OutsideError(f"{shown(self.url)}: {why}", reason=reason, retry=retry, hint=hint)
 
@@ -167,26 +168,31 @@ def answer(
                     response.raw.drain_conn()  # else the connection is closed, and the next request makes a new one
     except (requests.Timeout, ReadTimeoutError, TimeoutError) as error:
         why = "it takes too long" if attempt.late else "the server does not answer"
-        raise RetryableError(attempt.fault(why, "http-timeout", retry=True)) from error
+        raise RetryableError(attempt.fault(why, Reason.HTTP_TIMEOUT, retry=True)) from error
     except ProtocolError as error:
-        raise RetryableError(attempt.fault("the answer is cut off", "http-truncated", retry=True)) from error
+        raise RetryableError(attempt.fault("the answer is cut off", Reason.HTTP_TRUNCATED, retry=True)) from error
     except (requests.ConnectionError, HTTPError) as error:
         if _timed_out(error):  # while something was sent
-            raise RetryableError(attempt.fault("the server does not answer", "http-timeout", retry=True)) from error
+            raise RetryableError(attempt.fault("the server does not answer",
+                                               Reason.HTTP_TIMEOUT, retry=True)) from error
         why = f"the server can't be reached{_cause(error)}"
-        raise RetryableError(attempt.fault(why, "http-unreachable", retry=True, hint="check the network")) from error
+        raise RetryableError(attempt.fault(why, Reason.HTTP_UNREACHABLE, retry=True,
+                                           hint="check the network")) from error
     except (requests.RequestException, ValueError) as error:
-        raise attempt.fault(f"it can't be fetched ({type(error).__name__})", "http-failed") from error
+        raise attempt.fault(f"it can't be fetched ({type(error).__name__})", Reason.HTTP_FAILED) from error
 
 
-def refuse(attempt: Attempt, response: requests.Response, detail: str = "") -> NoReturn:
+def refuse(
+    attempt: Attempt, response: requests.Response, detail: str = "", reason: Reason | None = None
+) -> NoReturn:
     """Raise what a status other than success means.
 
-    RetryableError for 429 and 5xx, else OutsideError ``http-<status>``.
+    RetryableError for 429 and 5xx, else OutsideError; with `reason`, or ``http-404`` or ``http-status``.
     """
     status = response.status_code
     why = f"the server answers {status} {response.reason or ''}".rstrip()
-    final = attempt.fault(f"{why}: {detail}" if detail else why, f"http-{status}")
+    final = attempt.fault(f"{why}: {detail}" if detail else why,
+                          reason or (Reason.HTTP_404 if status == NOT_FOUND else Reason.HTTP_STATUS))
     if status == TOO_MANY or status >= SERVER_FAULT:
         final.retry = True
         raise RetryableError(final, _retry_after(response.headers.get("Retry-After", "")))

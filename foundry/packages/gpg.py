@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from foundry.base.errors import FoundryError
 from foundry.base.process import Completed, run, shell_line
+from foundry.base.reasons import Reason
 
 _STRONG = {"8", "9", "10", "11", "12", "14"}  # SHA-2 and SHA-3 (RFC 4880, 9.4; RFC 9580)
 _VALIDSIG_FIELDS = 10
@@ -63,11 +64,11 @@ def verify(
     wanted = fingerprint.replace(" ", "").upper()
     if not _fingerprint.fullmatch(wanted):
         raise FoundryError(
-            f"{fingerprint!r} is not a full fingerprint", reason="key-fingerprint",
+            f"{fingerprint!r} is not a full fingerprint", reason=Reason.KEY_FINGERPRINT,
             hint="it has 40 hexadecimal digits: `gpg --show-keys FILE` shows it",
         )
     if not signature:
-        raise FoundryError("there is no signature", reason="signature-missing")
+        raise FoundryError("there is no signature", reason=Reason.SIGNATURE_MISSING)
     ring = keyring(key_file)
     with tempfile.TemporaryDirectory(prefix="kmod-foundry-gpgv-") as folder:
         ring_file, signature_file = Path(folder, "keyring.gpg"), Path(folder, "signature")
@@ -95,11 +96,12 @@ def keyring(key_file: Path) -> bytes:
     try:
         data = key_file.read_bytes()
     except OSError as error:
-        raise FoundryError(f"the key {key_file} can't be read: {error.strerror}", reason="key-unreadable") from error
+        raise FoundryError(f"the key {key_file} can't be read: {error.strerror}",
+                           reason=Reason.KEY_UNREADABLE) from error
     try:
         ring = data if data[:1] >= b"\x80" else dearmor(data)
     except ValueError as error:
-        raise FoundryError(f"the key {key_file} is damaged: {error}", reason="key-damaged") from error
+        raise FoundryError(f"the key {key_file} is damaged: {error}", reason=Reason.KEY_DAMAGED) from error
     return ring
 
 
@@ -162,36 +164,37 @@ def _judge(
 ) -> SignatureFacts:
     new_key = f"the key is {key_file}; take a newer one only from the vendor, over a way you trust"
 
-    def fault(message: str, reason: str, hint: str = "") -> FoundryError:
+    def fault(message: str, reason: Reason, hint: str = "") -> FoundryError:
         return FoundryError(message, reason=reason, hint=hint)
 
     if "BADSIG" in status:
-        raise fault("the signature is bad: the data was changed after it was signed", "signature-bad",
+        raise fault("the signature is bad: the data was changed after it was signed", Reason.SIGNATURE_BAD,
                     "fetch it again; if that does not help, don't use it")
     if "NO_PUBKEY" in status:
         signer = status["NO_PUBKEY"][0][0]
-        raise fault(f"the signature was made by the key {signer}, not by {wanted}", "signature-wrong-key", new_key)
+        raise fault(f"the signature was made by the key {signer}, not by {wanted}", Reason.SIGNATURE_WRONG_KEY, new_key)
     if later and "EXPKEYSIG" in status and _made_before(status):
         status.setdefault("GOODSIG", status.pop("EXPKEYSIG"))
     if "EXPKEYSIG" in status:
-        raise fault(f"the key {wanted} has expired", "signature-key-expired", new_key)
+        raise fault(f"the key {wanted} has expired", Reason.SIGNATURE_KEY_EXPIRED, new_key)
     if "REVKEYSIG" in status:
-        raise fault(f"the key {wanted} was revoked", "signature-key-revoked", new_key)
+        raise fault(f"the key {wanted} was revoked", Reason.SIGNATURE_KEY_REVOKED, new_key)
     if "EXPSIG" in status:
-        raise fault("the signature has expired", "signature-expired")
+        raise fault("the signature has expired", Reason.SIGNATURE_EXPIRED)
     good, valid = status.get("GOODSIG", []), status.get("VALIDSIG", [])
     if done.returncode or len(good) != 1 or len(valid) != 1 or len(valid[0]) < _VALIDSIG_FIELDS or "ERRSIG" in status:
         last = (done.stderr.strip() or "no reason given").rsplit("\n", 1)[-1][:200]
-        raise fault(f"the signature can't be verified: {last}", "signature-bad")
+        raise fault(f"the signature can't be verified: {last}", Reason.SIGNATURE_BAD)
     signer, _, created, *_, digest, kind, primary = valid[0][:_VALIDSIG_FIELDS]
     if wanted not in (signer, primary):
-        raise fault(f"the signature was made by the key {primary}, not by {wanted}", "signature-wrong-key", new_key)
+        raise fault(f"the signature was made by the key {primary}, not by {wanted}",
+                    Reason.SIGNATURE_WRONG_KEY, new_key)
     if digest not in _STRONG:
-        raise fault(f"the signature rests on a weak digest (OpenPGP algorithm {digest})", "signature-weak")
+        raise fault(f"the signature rests on a weak digest (OpenPGP algorithm {digest})", Reason.SIGNATURE_WEAK)
     if kind != _OF_BYTES:
-        raise fault(f"the signature is not one over bytes, but of OpenPGP's class {kind}", "signature-wrong-kind")
+        raise fault(f"the signature is not one over bytes, but of OpenPGP's class {kind}", Reason.SIGNATURE_WRONG_KIND)
     if int(created) > time.time() + _CLOCKS_DIFFER:
-        raise fault("the signature was made in the future", "signature-from-the-future",
+        raise fault("the signature was made in the future", Reason.SIGNATURE_FROM_THE_FUTURE,
                     "is this machine's clock right?")
     # GOODSIG's key id is the signature's unsigned hint on its issuer; the fingerprint is what gpgv used
     return SignatureFacts(signer, int(created), unquote(" ".join(good[0][1:])))
@@ -206,7 +209,7 @@ def _require_strong(ring: bytes, used: set[str], key_file: Path) -> None:
             continue
         bits = int.from_bytes(body[6:8], "big")
         if body[5] in _BY_LENGTH and bits < _SHORTEST:
-            raise FoundryError(f"the key {fingerprint} has {bits} bits, which can be broken", reason="key-weak",
+            raise FoundryError(f"the key {fingerprint} has {bits} bits, which can be broken", reason=Reason.KEY_WEAK,
                                hint=f"the key is {key_file}; ask the vendor for one of {_SHORTEST} bits or more")
 
 

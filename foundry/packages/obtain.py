@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import scratch, sha256_bytes, sha256_file
+from foundry.base.reasons import Reason
 from foundry.config.package_specs import DEB, RPM, TAR, PackageSpec
 from foundry.formats.packages import deb, rpm, rpmpayload
 from foundry.formats.trees import sourcetree
@@ -91,7 +92,7 @@ def unpack(spec: PackageSpec, file: Path, root: Path) -> list[str]:
             return deb.unpack_deb(deb.parse_deb(data), root)
         return sourcetree.unpack_tar(data, root, what=f"the archive {file.name}")
     except OSError as error:
-        raise OutsideError(f"can't unpack below {root}: {error.strerror or error}", reason="disk") from error
+        raise OutsideError(f"can't unpack below {root}: {error.strerror or error}", reason=Reason.DISK) from error
 
 
 def identity(spec: PackageSpec, file: Path) -> tuple[str, int]:
@@ -139,7 +140,7 @@ def _read_deb(spec: PackageSpec, file: Path, digest: str, trust: Trust, log: Pat
     ):
         raise FoundryError(
             f"{spec.url} should be {' or '.join(spec.names)} {spec.version} but is {package.name} {package.version}"
-            f" ({package.arch})", reason="package-mislabelled", log=log,
+            f" ({package.arch})", reason=Reason.PACKAGE_MISLABELLED, log=log,
             hint="correct `download` in the family file, or the version in the matrix",
         )
     return Obtained(

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, sha256_file
+from foundry.base.reasons import Reason
 from foundry.formats.packages import repodata, rpm
 from foundry.formats.packages.repodata import Location, RepoPackage
 from foundry.net import http
@@ -143,7 +144,7 @@ def obtain(origin: Origin, offered: RepoPackage, key_file: Path, fingerprint: st
     if said != (package.name, package.epoch or 0, package.version, package.release, package.arch):
         raise FoundryError(
             f"{offered.href} was offered as {offered.name}-{offered.version}-{offered.release}.{offered.arch}"
-            f" but is {package.nevra}", reason="rpm-mislabelled",
+            f" but is {package.nevra}", reason=Reason.PACKAGE_MISLABELLED,
             hint="the repository is wrong: don't use the file, tell the vendor",
         )
     return Obtained(package, data, signature)
@@ -158,7 +159,8 @@ def _list(origin: Origin, location: Location) -> bytes:
     url = join_url(origin.base_url, location.href)
     data = http.get(url, max_bytes=min(location.size or _MAX_LIST, _MAX_LIST), total=origin.seconds, log=origin.log)
     if sha256_bytes(data) != location.sha256 or location.size not in (None, len(data)):
-        raise FoundryError(f"{http.shown(url)} is not what repomd.xml says", reason="digest-mismatch", log=origin.log,
+        raise FoundryError(f"{http.shown(url)} is not what repomd.xml says",
+                           reason=Reason.DIGEST_MISMATCH, log=origin.log,
                            hint="the repository is being changed, or damaged: try again later")
     return data
 
@@ -187,6 +189,6 @@ def _folder(origin: Origin) -> Path:
 
 def _rpms(root: Path) -> list[Path]:
     if not root.is_dir():
-        raise FoundryError(f"{root} is no folder of packages", reason="archive-source",
+        raise FoundryError(f"{root} is no folder of packages", reason=Reason.ARCHIVE_SOURCE,
                            hint="correct `archive.from` in the family's file")
     return sorted(path for path in root.rglob("*.rpm") if path.is_file() and not path.name.startswith("."))

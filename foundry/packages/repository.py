@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import scratch
+from foundry.base.reasons import Reason
 from foundry.formats.packages import repodata, rpm
 from foundry.formats.packages.repodata import RepoPackage
 from foundry.formats.packages.rpm import Package
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from _typeshed import SupportsRead
 
 _SHOWN_VERSIONS = 5
-STALE = ("digest-mismatch", "http-404", "file-missing")  # what a repository that changes under a reader looks like
+STALE = (Reason.DIGEST_MISMATCH, Reason.HTTP_404,
+         Reason.FILE_MISSING)  # what a repository that changes under a reader looks like
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def fetch_package(
     SHA-256, `pinned_sha256`, or its content's beforehand.
 
     Raises FoundryError ``driver-unknown``, ``driver-ambiguous``, ``digest-mismatch``,
-    ``rpm-damaged``, ``rpm-mislabelled``, ``lock-mismatch``, the ``signature-*`` of
+    ``rpm-damaged``, ``package-mislabelled``, ``lock-mismatch``, the ``signature-*`` of
     `foundry.packages.gpg.verify`, and what `list_packages` raises.
     """
     with scratch(dest.parent, dest.name) as folder:
@@ -123,7 +125,7 @@ def verify_signature(
         return gpg.verify(data[start:end], package.header_signature, key_file, fingerprint, log=log, later=later)
     why = "only its header is signed, not its payload" if package.header_signature else "it has no signature"
     raise FoundryError(
-        f"the package {package.nevra} can't be trusted: {why}", reason="signature-missing",
+        f"the package {package.nevra} can't be trusted: {why}", reason=Reason.SIGNATURE_MISSING,
         hint="use a repository whose packages are signed",
     )
 
@@ -180,7 +182,7 @@ class _Read:
 def _expect(read: _Read, sha256: str | None, size: int | None, what: str, log: Path | None) -> None:
     if (size is not None and read.size != size) or (sha256 is not None and read.digest.hexdigest() != sha256):
         raise FoundryError(
-            f"{http.shown(what)} is not what repomd.xml says", reason="digest-mismatch", log=log,
+            f"{http.shown(what)} is not what repomd.xml says", reason=Reason.DIGEST_MISMATCH, log=log,
             hint="the repository is being changed, or damaged: try again later",
         )
 
@@ -208,10 +210,11 @@ def download_offered(base_url: str, offered: RepoPackage, file: Path, log: Path 
     """
     url = join_url(base_url, offered.href)
     if offered.size > rpm.MAX_FILE:
-        raise FoundryError(f"{http.shown(url)} has {offered.size} bytes", reason="rpm-too-large")
+        raise FoundryError(f"{http.shown(url)} has {offered.size} bytes", reason=Reason.RPM_TOO_LARGE)
     size = http.download(url, file, sha256=offered.sha256, max_bytes=offered.size, total=seconds, log=log)
     if size != offered.size:
-        raise FoundryError(f"{http.shown(url)} has {size} bytes, not {offered.size}", reason="digest-mismatch", log=log)
+        raise FoundryError(f"{http.shown(url)} has {size} bytes, not {offered.size}",
+                           reason=Reason.DIGEST_MISMATCH, log=log)
     return http.shown(url)
 
 
@@ -224,13 +227,13 @@ def _choose(listed: Sequence[RepoPackage], names: Sequence[str], version: str, a
         raise FoundryError(
             f"the repository has {len(found)} packages of version {version}: "
             + ", ".join(sorted(package.href for package in found)),
-            reason="driver-ambiguous", hint="ask the vendor which one is meant",
+            reason=Reason.DRIVER_AMBIGUOUS, hint="ask the vendor which one is meant",
         )
     versions = sorted({package.version for package in mine}, key=rpm_version_key, reverse=True)
     newest = ", ".join(versions[:_SHOWN_VERSIONS])
     more = f" and {len(versions) - _SHOWN_VERSIONS} older ones" if len(versions) > _SHOWN_VERSIONS else ""
     raise FoundryError(
-        f"the repository has no {' or '.join(names)} {version} for {arch}", reason="driver-unknown",
+        f"the repository has no {' or '.join(names)} {version} for {arch}", reason=Reason.DRIVER_UNKNOWN,
         hint=f"it has {newest}{more}" if versions else "it has no version of it at all: check name and address",
     )
 
@@ -241,12 +244,12 @@ def is_version(package: RepoPackage | Package, version: str) -> bool:
 
 
 def check_label(package: Package, names: Sequence[str], version: str, arch: str, href: str) -> None:
-    """FoundryError ``rpm-mislabelled`` where an RPM is another than the one asked for; empty `names`, `arch`: any."""
+    """FoundryError ``package-mislabelled`` where an RPM is not the one asked for; empty `names`, `arch`: any."""
     if (names and package.name not in names) or not is_version(package, version) or arch not in ("", package.arch):
         wanted = f"{' or '.join(names)} {version}".strip()
         raise FoundryError(
             f"{href} was offered as {wanted} ({arch or 'any'}) but is {package.nevra}",
-            reason="rpm-mislabelled", hint="the repository is wrong: don't use the file, tell the vendor",
+            reason=Reason.PACKAGE_MISLABELLED, hint="the repository is wrong: don't use the file, tell the vendor",
         )
 
 
@@ -254,7 +257,7 @@ def check_pin(what: str, sha256: str, pinned: str) -> None:
     """FoundryError ``pin-mismatch`` where a file is not the pinned one; an empty pin fits all."""
     if pinned and sha256 != pinned:
         raise FoundryError(
-            f"{what} has the SHA-256 {sha256}, pinned in the family file is {pinned}", reason="pin-mismatch",
+            f"{what} has the SHA-256 {sha256}, pinned in the family file is {pinned}", reason=Reason.PIN_MISMATCH,
             hint="don't use the file; if the vendor published it anew, check it and change `sha256` in the family file",
         )
 
@@ -264,7 +267,7 @@ def check_lock(what: str, content: str, locked: str | None, version: str) -> Non
     if locked is not None and content != locked.lower():
         raise FoundryError(
             f"the content of {what} changed: it is {content}, locked is {locked}",
-            reason="lock-mismatch",
+            reason=Reason.LOCK_MISMATCH,
             hint=f"to accept the new content, remove version {version} from the family's lock file"
             " (`locks` in config/) and build again",
         )

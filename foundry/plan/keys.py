@@ -21,8 +21,7 @@ from foundry.config.patches import Patch, applying
 from foundry.config.recipe import BUILD_SCRIPT, Recipe, complete
 from foundry.plan.cells import Cell
 from foundry.plan.labels import make_labels
-
-NOT_FETCHED = "not fetched yet"
+from foundry.plan.why import BASE_NOT_LOCKED, NOT_FETCHED, Why
 
 # What people call the parts of a key.
 PART_NAMES = {
@@ -80,12 +79,12 @@ class HashSnapshot(FileHashes):
         return self._seen[path]
 
 
-def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | str:
-    """The key of a cell, or the sentence that says why it can't be known yet."""
+def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | Why:
+    """The key of a cell, or why it can't be known yet."""
     lock = config.locks.of(cell.family.name)
     package, base = lock.packages.get(cell.driver), lock.base
     if base is None:
-        return "the base image is not locked yet"
+        return BASE_NOT_LOCKED
     if package is None or not complete(cell.family, package):
         return NOT_FETCHED
     module = _module_parts(cell, package, config.recipe(cell.family, cell.driver), hashes)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.base.templates import fill
 from foundry.base.times import utc
 from foundry.config.locks import Base, BusyBox, MainPackage
@@ -22,7 +23,8 @@ def created(package: MainPackage, base: Base) -> int:
         base_time = int(datetime.fromisoformat(base.created).timestamp())
     except (ValueError, OverflowError) as error:
         raise FoundryError(
-            f"the base in the lock was created at {base.created}, a time that there is not", reason="lock-unreadable"
+            f"the base in the lock was created at {base.created}, a time that there is not",
+            reason=Reason.LOCK_UNREADABLE,
         ) from error
     return max(package.build_time, base_time)
 
@@ -51,6 +53,6 @@ def make_labels(
         if not value.strip():
             raise FoundryError(
                 f"the label {name} of driver {cell.driver} would be empty: the lock lacks what it shows",
-                reason="label-empty",
+                reason=Reason.LABEL_EMPTY,
             )
     return labels

@@ -15,23 +15,23 @@ from typing import Any
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import canonical_json, read_json, sha256_bytes
+from foundry.base.reasons import Reason
 from foundry.base.records import Record, outputs_missing, read_record
 from foundry.config.family import Family
 from foundry.config.load import Config
 from foundry.config.recipe import complete
 from foundry.plan.cells import Cell, Plan, make_plan
-from foundry.plan.keys import NOT_FETCHED, CellKey, FileHashes, HashSnapshot, cell_key, changed_parts, part_words
+from foundry.plan.keys import CellKey, FileHashes, HashSnapshot, cell_key, changed_parts, part_words
 from foundry.plan.ledger import Ledger, Place, ledger_path, read_ledger
 from foundry.plan.rows import Row
-from foundry.plan.why import CURRENT, FORCED, IN_LEDGER, NOT_BUILT, Why
+from foundry.plan.why import CURRENT, FORCED, IN_LEDGER, NOT_BUILT, NOT_FETCHED, Why
 from foundry.registry.targets import targets_of
 
 PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
-MISMATCH = "kernel-mismatch"
-NOT_HERE = "arch-not-here"
 FAILURE_FILE = "failure.json"
 # Parts of a family file, besides its repository and key, that decide what is fetched and what is read in it.
 _FETCHED = ("download", "signature", "sha256", "further_packages", "variables", "firmware")
+_REASONS = frozenset(Reason)
 _TRUE = {"1", "true", "yes", "on"}
 
 
@@ -127,7 +127,7 @@ class States:
         for cell in self.plan.withheld:
             state = self._cell(cell, self._published.get(cell.driver, {}))
             if state.state not in (PUBLISHED, BUILT):
-                why = Why(MISMATCH, reasons[cell.driver, cell.kernel, cell.arch])
+                why = Why(Reason.KERNEL_MISMATCH, reasons[cell.driver, cell.kernel, cell.arch])
                 state = replace(state, state=PENDING, why=why, failure=None)
             states[cell.name] = state
         return states
@@ -200,9 +200,8 @@ class States:
         module = read_record(folder / "module.json", "module")
         cell = cell.compiled_in(_toolkit_of(row, image, module))
         key = cell_key(cell, self.config, hashes or self.hashes)
-        if isinstance(key, str):
-            code = "not-fetched" if key == NOT_FETCHED else "base-not-locked"
-            return CellState(cell, None, PENDING, Why(code, key), False, False, row=row)
+        if isinstance(key, Why):
+            return CellState(cell, None, PENDING, key, False, False, row=row)
         if not self.force and row is not None and row.key == key.key:
             return CellState(cell, key, PUBLISHED, IN_LEDGER, True, True, image, row)
         module_why = self._why(module, key.module, key, folder)
@@ -211,11 +210,11 @@ class States:
         why = module_why or image_why
         failure = self._failure(key, folder) if why is not None else None
         if failure is not None:
-            why = Why(str(failure.get("reason")), f"{failure.get('reason')}: {failure.get('message')}")
+            why = Why(Reason(failure["reason"]), f"{failure['reason']}: {failure.get('message')}")
         elif why is not None and image is None and row is not None and not self.force:
             why = _changed_since(row, key)
         if module_why is not None and failure is None and cell.arch in self.not_here:
-            why = Why(NOT_HERE, self.not_here[cell.arch])
+            why = Why(Reason.ARCH_NOT_HERE, self.not_here[cell.arch])
         state = FAILED if failure is not None else PENDING if why is not None else BUILT
         return CellState(
             cell, key, state, why or CURRENT, module_why is None, image_why is None, image, row, failure
@@ -225,7 +224,8 @@ class States:
     def _failure(key: CellKey, folder: Path) -> Mapping[str, Any] | None:
         """What the last try with the same key failed of."""
         failure = read_json(folder / FAILURE_FILE)
-        return failure if isinstance(failure, dict) and failure.get("key") == key.key else None
+        known = isinstance(failure, dict) and failure.get("key") == key.key and str(failure.get("reason")) in _REASONS
+        return failure if known else None
 
     def again(self, cell: Cell) -> CellState:
         """The cell's state as of now: since the run began its package may have been locked."""
@@ -245,14 +245,14 @@ class States:
             parts = key.module_parts if wanted == key.module else key.parts
             return _changed("changed", record.get("key_inputs", {}), parts)
         missing = outputs_missing(record, folder)
-        return Why("output-missing", f"missing: {missing}") if missing else None
+        return Why(Reason.OUTPUT_MISSING, f"missing: {missing}") if missing else None
 
     def _source(self, driver: str, family: Family) -> SourceState:
         lock = self.config.locks.of(family.name).packages.get(driver)
         needed = any(not self.cells[cell.name].module_done for cell in self.plan.by_driver[driver])
         folder = self.config.root / self.source_folder(driver)
         if lock is None or not complete(family, lock):
-            return SourceState(driver, family, False, False, needed, NOT_FETCHED)
+            return SourceState(driver, family, False, False, needed, NOT_FETCHED.text)
         content = lock.content_sha256
         fetched = read_record(folder / "fetch.json", "fetch")
         source = read_record(folder / "source.json", "source")
@@ -263,15 +263,15 @@ class States:
         source_done = _matches(source, content, folder) and (folder / "tree").is_dir() and bool(
             source and source.get("further", {}) == further
         )
-        reason = "" if source_done else "not unpacked yet" if fetch_done else NOT_FETCHED
+        reason = "" if source_done else "not unpacked yet" if fetch_done else NOT_FETCHED.text
         return SourceState(driver, family, fetch_done, source_done, needed, reason)
 
 
 def _changed(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> Why:
     parts = changed_parts(before, now)
     if not parts:
-        return Why("key-form", "the form of the key changed")
-    return Why("changed", f"{what}: {part_words(parts)}", parts)
+        return Why(Reason.KEY_FORM, "the form of the key changed")
+    return Why(Reason.CHANGED, f"{what}: {part_words(parts)}", parts)
 
 
 def _changed_since(row: Row, key: CellKey) -> Why:

@@ -1,20 +1,24 @@
-"""Why a cell is in its state: a slug for machines, words for people."""
+"""Why a cell is in its state: a reason for machines, words for people."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from foundry.base.reasons import Reason
+
 
 @dataclass(frozen=True)
 class Why:
-    """Why something is as it is: a slug for machines, words for people, the parts of the key that changed."""
+    """Why something is as it is: a reason for machines, words for people, the parts of the key that changed."""
 
-    code: str
+    code: Reason
     text: str
     changed: tuple[str, ...] = ()
 
 
-CURRENT = Why("up-to-date", "up to date")
-NOT_BUILT = Why("not-built", "not built yet")
-IN_LEDGER = Why("published", "in the ledger")
-FORCED = Why("forced", "FORCE_BUILD is set")
+CURRENT = Why(Reason.UP_TO_DATE, "up to date")
+NOT_BUILT = Why(Reason.NOT_BUILT, "not built yet")
+IN_LEDGER = Why(Reason.PUBLISHED, "in the ledger")
+FORCED = Why(Reason.FORCED, "FORCE_BUILD is set")
+NOT_FETCHED = Why(Reason.NOT_FETCHED, "not fetched yet")
+BASE_NOT_LOCKED = Why(Reason.BASE_NOT_LOCKED, "the base image is not locked yet")

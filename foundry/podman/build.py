@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from foundry.base.files import scratch
+from foundry.base.reasons import Reason
 from foundry.podman.engine import Engine
 
 
@@ -13,7 +14,7 @@ def build_image(
     engine: Engine, work: Path, tag: str, recipe: Path, context: Path, *, log: Path, created: int,
     arguments: Mapping[str, str] | None = None, target: str = "", layers: bool = False,
     labels: Mapping[str, str] | None = None, secrets: Mapping[str, Path] | None = None,
-    more: Sequence[str] = (), reason: str = "sandbox-image-failed", quiet: bool = True,
+    more: Sequence[str] = (), reason: Reason = Reason.SANDBOX_IMAGE_FAILED, quiet: bool = True,
 ) -> str:
     """Build an image under the tag; returns its id. `created` (seconds) is its time and its files'.
 

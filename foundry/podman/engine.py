@@ -25,6 +25,7 @@ from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.filelock import locked
 from foundry.base.files import append_to, pretty_json, read_json, remove_tree, sha256_bytes, write_atomic
 from foundry.base.process import Completed, run, run_even_when_stopping
+from foundry.base.reasons import Reason
 from foundry.base.references import parse_reference
 from foundry.podman.probe import EngineSettings, find_out, machine
 from foundry.registry.credentials import Credential, Credentials, auth_document
@@ -33,6 +34,26 @@ from foundry.registry.credentials import Credential, Credentials, auth_document
 _AUTH_PREFIX = "auth-"
 _REFUSED = ("unauthorized", "denied", "authentication required")  # it would be refused again
 _GONE = ("manifest unknown", "not found", "MANIFEST_UNKNOWN")
+
+
+
+def _meaning(error: FoundryError) -> FoundryError:
+    """What a failed pull means, which podman says in words alone. Only a pull that may go well later is to be retried.
+
+    ``image-missing``: the registry doesn't have the image. OutsideError ``registry-denied``: it refuses; else the
+    error's own reason.
+    """
+    if isinstance(error, OutsideError):
+        return error
+    if any(word in error.message for word in _GONE):
+        return FoundryError(error.message, reason=Reason.IMAGE_MISSING, hint=error.hint, log=error.log,
+                            replay=error.replay)
+    refused = any(word in error.message for word in _REFUSED)
+    return OutsideError(
+        error.message, reason=Reason.REGISTRY_DENIED if refused else error.reason, log=error.log,
+        replay=error.replay, retry=not refused,
+        hint="is the registry reachable, and has podman credentials for it (`podman login`)?",
+    )
 
 
 @dataclass
@@ -73,7 +94,7 @@ class Engine:
         check: bool = True,
         starts: bool = False,
         hint: str = "",
-        reason: str = "podman-failed",
+        reason: Reason = Reason.PODMAN_FAILED,
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
     ) -> Completed:
@@ -112,7 +133,7 @@ class Engine:
         if done.returncode not in (0, 1):
             raise FoundryError(
                 f"podman could not say whether {reference} is here: {done.stderr.strip()[:200]}",
-                reason="podman-failed", hint="run `doit doctor`",
+                reason=Reason.PODMAN_FAILED, hint="run `doit doctor`",
             )
         return done.returncode == 0
 
@@ -144,17 +165,11 @@ class Engine:
         try:
             with self._auth_file(reference, mirror) as options:
                 self.call(
-                    "pull", "--quiet", *options, reference, log=log, reason="image-pull-failed", env=env,
+                    "pull", "--quiet", *options, reference, log=log, reason=Reason.IMAGE_PULL_FAILED, env=env,
                     hint=f"is {reference} still in its registry?",
                 )
         except FoundryError as error:
-            if isinstance(error, OutsideError) or any(word in error.message for word in _GONE):
-                raise
-            refused = any(word in error.message for word in _REFUSED)
-            raise OutsideError(
-                error.message, reason=error.reason, log=error.log, replay=error.replay, retry=not refused,
-                hint="is the registry reachable, and has podman credentials for it (`podman login`)?",
-            ) from error
+            raise _meaning(error) from error
 
     @cached_property
     def _store_lock(self) -> Path:

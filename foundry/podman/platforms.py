@@ -14,6 +14,7 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import pretty_json, read_json, write_atomic
+from foundry.base.reasons import Reason
 from foundry.base.references import parse_reference
 from foundry.podman.emulation import host_arch
 from foundry.registry.client import Registry
@@ -49,7 +50,7 @@ class Platforms:
         try:
             return str(platform_reference(self.registry_of(image.host), image, arch))
         except FoundryError as error:
-            if error.reason != "platform-missing":
+            if error.reason != Reason.PLATFORM_MISSING:
                 raise
             raise FoundryError(
                 f"{reference} can't be used for {arch}: {error.message}", reason=error.reason,

@@ -20,6 +20,7 @@ from pathlib import Path
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import scratch, sha256_bytes
 from foundry.base.process import run
+from foundry.base.reasons import Reason
 
 # A hard limit that every confined machine seen so far grants its containers.
 _MODEST_ULIMITS = ("nofile=1024:1024", "nproc=4096:4096")
@@ -51,7 +52,7 @@ def find_out(folder: Path) -> EngineSettings:
     """
     if shutil.which("podman") is None:
         raise OutsideError(
-            "podman is not installed", reason="tool-missing",
+            "podman is not installed", reason=Reason.TOOL_MISSING,
             hint="run `doit doctor`: it prints the command that installs it",
         )
     failures: list[str] = []
@@ -66,7 +67,7 @@ def find_out(folder: Path) -> EngineSettings:
                 return settings
     raise OutsideError(
         f"podman can't start a container on this machine: {failures[-1] if failures else 'no reason given'}",
-        reason="podman-cannot-start",
+        reason=Reason.PODMAN_CANNOT_START,
         hint="on Debian `apt-get install runc` often helps",
     )
 

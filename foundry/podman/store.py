@@ -18,6 +18,7 @@ from pathlib import Path
 from foundry.base.errors import FoundryError
 from foundry.base.files import pretty_json, read_json, write_atomic
 from foundry.base.names import OCI_ARCH
+from foundry.base.reasons import Reason
 from foundry.net import traffic
 from foundry.podman.engine import Engine
 
@@ -154,7 +155,7 @@ class LocalImages:
             found = self._arches[reference]
         if found and found != wanted:  # what somebody else removed meanwhile is had again when it is started
             raise FoundryError(
-                f"{reference} is for {found}, not for {wanted}", reason="image-wrong-platform",
+                f"{reference} is for {found}, not for {wanted}", reason=Reason.IMAGE_WRONG_PLATFORM,
                 hint="correct the catalogue or the lock; if podman pulled it for another platform before,"
                      f" `podman image rm {reference}`",
             )
@@ -188,7 +189,7 @@ class LocalImages:
                 if not others:
                     raise FoundryError(
                         f"{reference} takes {wanted / _GIB:.1f} GiB, more than `max_disk` allows",
-                        reason="max-disk", hint=f"set `max_disk` to more than {wanted / _GIB:.1f}, or to 0",
+                        reason=Reason.MAX_DISK, hint=f"set `max_disk` to more than {wanted / _GIB:.1f}, or to 0",
                     )
                 idle = [name for name in others if not self._users[name]]
                 if idle:

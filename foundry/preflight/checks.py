@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.podman.engine import Engine
 from foundry.registry.client import Registry
@@ -35,22 +36,22 @@ _PACKAGES = {
     "docker-registry": {"debian": "docker-registry", "fedora": "docker-distribution"},
 }
 _INSTALL = {"debian": "apt-get install --no-install-recommends", "fedora": "dnf install"}
-_REFUSALS = ("registry-unauthorized", "registry-denied", "credentials-unreadable", "registry-auth")
+_REFUSALS = (Reason.REGISTRY_UNAUTHORIZED, Reason.REGISTRY_DENIED, Reason.CREDENTIALS_UNREADABLE, Reason.REGISTRY_AUTH)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `fix` is the command or sentence that mends it; empty when all is well."""
+    """One finding. `fix` is the command or sentence that mends it, `reason` why it fails; both are for bad ones."""
 
     name: str
     ok: bool
     detail: str
     fix: str = ""
-    reason: str = "missing"
+    reason: Reason = Reason.TOOL_MISSING
 
     def error(self) -> OutsideError:
         """The finding as an error: before work starts it ends the run."""
-        detail = f"{self.name} is {self.detail}" if self.reason == "tool-missing" else self.detail
+        detail = f"{self.name} is {self.detail}" if self.reason == Reason.TOOL_MISSING else self.detail
         return OutsideError(detail, reason=self.reason, hint=self.fix or "run `doit doctor`")
 
 
@@ -74,7 +75,8 @@ def check_tools(names: Iterable[str]) -> list[Check]:
     for tool in names:
         path = shutil.which(tool)
         command = f"{_INSTALL[family]} {_PACKAGES[tool][family]}" if family else f"install the package that has {tool}"
-        found.append(Check(tool, path is not None, path or "not installed", "" if path else command, "tool-missing"))
+        found.append(Check(tool, path is not None, path or "not installed", "" if path else command,
+                           Reason.TOOL_MISSING))
     return found
 
 
@@ -96,7 +98,8 @@ def check_arches(wanted: Iterable[str], not_here: Mapping[str, str]) -> list[Che
     install = f"{_INSTALL[family]} qemu-user-static" if family else "install qemu-user-static"
     return [
         Check(f"arch {arch}", arch not in not_here, f"its cells: {not_here[arch]}" if arch in not_here else
-              "containers for it run here", f"build them on a machine for {arch}, or here: {install}", "arch-not-here")
+              "containers for it run here", f"build them on a machine for {arch}, or here: {install}",
+              Reason.ARCH_NOT_HERE)
         for arch in sorted(set(wanted))
     ]
 
@@ -105,14 +108,15 @@ def check_space(folder: Path) -> list[Check]:
     """Room for builds below the checkout."""
     free = shutil.disk_usage(folder).free
     detail = f"{free / (1 << 30):.1f} GiB free on the disk of the checkout"
-    return [Check("space", free >= _MIN_FREE, detail, "" if free >= _MIN_FREE else "free at least 5 GiB", "no-space")]
+    return [Check("space", free >= _MIN_FREE, detail, "" if free >= _MIN_FREE else "free at least 5 GiB",
+                  Reason.NO_SPACE)]
 
 
 def check_clock() -> list[Check]:
     """A clock that is not years behind: signatures and tokens have dates."""
     ok = time.time() > _OLDEST_PLAUSIBLE
     now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return [Check("clock", ok, f"it is {now}", "" if ok else "set the clock (timedatectl set-ntp true)", "clock")]
+    return [Check("clock", ok, f"it is {now}", "" if ok else "set the clock (timedatectl set-ntp true)", Reason.CLOCK)]
 
 
 def check_access(registry_of: Callable[[str], Registry], reads: Sequence[Reference]) -> list[Check]:
@@ -126,7 +130,8 @@ def check_access(registry_of: Callable[[str], Registry], reads: Sequence[Referen
             detail = f"{reference.name} can be read ({whose}; looked in {_places(registry)})"
             if not registry.has_manifest(reference.repository, reference.digest or reference.tag):
                 detail = f"{reference.name} answers ({whose}), but has no {reference.digest or reference.tag}"
-                found.append(Check("registry", False, detail, "correct the catalogue or the lock", "image-missing"))
+                found.append(Check("registry", False, detail, "correct the catalogue or the lock",
+                                   Reason.IMAGE_MISSING))
                 continue
             found.append(Check("registry", True, detail))
         except FoundryError as error:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from foundry.base.errors import OutsideError
+from foundry.base.reasons import Reason
 from foundry.base.references import LOOPBACK
 from foundry.net.transport import OK, Attempt, answer, refuse
 from foundry.registry.credentials import Credential
@@ -92,7 +93,7 @@ class Authorizer:
         try:
             return self._token(attempt, parameters, scope, credential)
         except OutsideError as error:
-            if error.reason != "registry-unauthorized" or not self.renew():
+            if error.reason != Reason.REGISTRY_UNAUTHORIZED or not self.renew():
                 raise
         return self._token(attempt, parameters, scope, self.find(repository))
 
@@ -112,7 +113,7 @@ class Authorizer:
             headers = {"Authorization": _basic(credential)} if credential is not None else {}
             return self._issued(replace(attempt, url=f"{realm}{joint}{urlencode(asked)}"), host, "GET", headers, None)
         except OutsideError as error:
-            if error.reason == "registry-unauthorized":
+            if error.reason == Reason.REGISTRY_UNAUTHORIZED:
                 whose = f"with the credentials of {credential.source}" if credential else "without credentials"
                 error.message += f": {self.name} refuses {asked.get('scope', 'it')} {whose}"
                 error.hint = self.hint()
@@ -127,7 +128,7 @@ class Authorizer:
             host = ""
         safe = host and (parts.scheme == "https" or (self.scheme == "http" and host in LOOPBACK))
         if not safe:
-            raise attempt.fault("the registry names no safe issuer of tokens", "registry-auth")
+            raise attempt.fault("the registry names no safe issuer of tokens", Reason.REGISTRY_AUTH)
         return host
 
     def _issued(
@@ -137,7 +138,7 @@ class Authorizer:
         with answer(self.session(host), attempt, method, headers=headers, data=form) as response:
             if response.status_code != OK:
                 if response.status_code in (UNAUTHORIZED, 400, 403):
-                    raise attempt.fault("the issuer of the registry's tokens gives none", "registry-unauthorized")
+                    raise attempt.fault("the issuer of the registry's tokens gives none", Reason.REGISTRY_UNAUTHORIZED)
                 refuse(attempt, response)
             try:
                 document: Any = json.loads(response.raw.read(_MAX_TOKEN_ANSWER, decode_content=True))
@@ -146,7 +147,7 @@ class Authorizer:
             except (ValueError, AttributeError, TypeError, RecursionError):
                 token, life = None, 0.0
             if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
-                raise attempt.fault("the issuer of the registry's tokens gives no token", "registry-auth")
+                raise attempt.fault("the issuer of the registry's tokens gives no token", Reason.REGISTRY_AUTH)
         return f"Bearer {token}", started + max(_MARGIN, life - _MARGIN)
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.reasons import Reason
 from foundry.base.references import DOCKER_HUB, LOOPBACK
 from foundry.formats.images.manifest import ACCEPT, MAX_MANIFEST
 from foundry.net.redirects import followed, origin
@@ -43,6 +44,10 @@ Note = Callable[[str], None]
 Payload = bytes | Iterable[bytes]  # a stream has a length, and is read from its beginning each time
 FORBIDDEN = 403
 _MAY_HAVE_ENDED = (400, FORBIDDEN)  # how ECR Public and ECR answer to a token that expired
+_PUSHING = {  # LayersNotFound and InvalidLayer are ECR's
+    Reason.BLOB_UNKNOWN: ("BLOB_UNKNOWN", "LayersNotFound", "InvalidLayer"),
+    Reason.HTTP_UPLOAD: ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID"),
+}
 _REPOSITORY_MISSING = (NOT_FOUND, 400)
 _NO_REPOSITORY = re.compile(r": NAME_UNKNOWN\b|RepositoryNotFoundException")  # the specification's; ECR's
 _MAX_REASON = 1 << 16  # bytes of an error's body
@@ -95,7 +100,7 @@ class Registry:
             if digest != expected:
                 raise FoundryError(
                     f"{self.host}/{repository}: the manifest {expected} arrives as {digest}",
-                    reason="digest-mismatch", hint="the registry, or something before it, is damaged",
+                    reason=Reason.DIGEST_MISMATCH, hint="the registry, or something before it, is damaged",
                 )
             return Fetched(data, response.headers.get("Content-Type", ""), digest)
 
@@ -177,16 +182,17 @@ class Registry:
                 if own and status == UNAUTHORIZED and not again and self.auth.learn(attempt, response, scope, sent):
                     again = bool(sent)  # new tokens without end would not help those who lack a right
                     continue
-                said = _reason(response)
+                said = _said(response)
+                reason = None if method in ("GET", "HEAD") else _of_pushing(said)
                 ended = "expired" in said.casefold() or method == "HEAD"  # HEAD's answers can't say why
                 if own and sent and status in _MAY_HAVE_ENDED and ended and not renewed:
                     self.auth.ended(sent)
                     renewed = True
                     continue
                 if own or status == NOT_FOUND:
-                    self._refuse(status, said, scope, what or shown(attempt.url))
-                refuse(replace(attempt, url=response.url), response, said.removeprefix(": "))
-        raise attempt.fault("the registry asks for credentials without end", "registry-auth")
+                    self._refuse(status, said, scope, what or shown(attempt.url), reason or Reason.IMAGE_MISSING)
+                refuse(replace(attempt, url=response.url), response, said.removeprefix(": "), reason)
+        raise attempt.fault("the registry asks for credentials without end", Reason.REGISTRY_AUTH)
 
     def _session(self, host: str) -> requests.Session:
         """One session a thread and host; no credentials from elsewhere (netrc) come into it."""
@@ -196,18 +202,18 @@ class Registry:
             sessions[host].auth = lambda request: request
         return sessions[host]
 
-    def _refuse(self, status: int, said: str, scope: str, what: str) -> None:
-        """Raise what a status means that is the registry's own, not the server's."""
+    def _refuse(self, status: int, said: str, scope: str, what: str, missing: Reason) -> None:
+        """Raise what a status means that is the registry's own, not the server's; `missing` is what 404 means."""
         if status in _REPOSITORY_MISSING and _NO_REPOSITORY.search(said):
             raise OutsideError(
                 f"{self.host} has no repository {scope.split(':')[1] if ':' in scope else what}{said}",
-                reason="repository-missing",
+                reason=Reason.REPOSITORY_MISSING,
                 hint="create it, since not every registry does that by itself; or correct its name; or these "
                      "credentials may not see it",
             )
         if status == NOT_FOUND:
             raise FoundryError(
-                f"{self.host} has no {what}{said}", reason="image-missing",
+                f"{self.host} has no {what}{said}", reason=missing,
                 hint="it may have been removed, or be hidden from these credentials",
             )
         if status in (UNAUTHORIZED, FORBIDDEN):
@@ -216,7 +222,7 @@ class Registry:
             tried = f"with the credentials of {found.source}" if found else "without credentials, and none were found"
             raise OutsideError(
                 f"{self.host} refuses {what} {tried}{said}",
-                reason="registry-unauthorized" if status == UNAUTHORIZED else "registry-denied",
+                reason=Reason.REGISTRY_UNAUTHORIZED if status == UNAUTHORIZED else Reason.REGISTRY_DENIED,
                 hint=self.credentials.how_to_get(self.host),
             )
 
@@ -232,23 +238,31 @@ def whole(attempt: Attempt, response: requests.Response, max_bytes: int) -> byte
     while chunk := response.raw.read1(1 << 16, decode_content=False):
         data += chunk
         if len(data) > max_bytes:
-            raise attempt.fault(f"it has more than the {max_bytes} bytes allowed", "http-too-large")
+            raise attempt.fault(f"it has more than the {max_bytes} bytes allowed", Reason.HTTP_TOO_LARGE)
         if attempt.late:
-            raise attempt.fault("it takes too long", "http-timeout", retry=True)
+            raise attempt.fault("it takes too long", Reason.HTTP_TIMEOUT, retry=True)
     stated = response.headers.get("Content-Length", "")
     if stated.isdecimal() and int(stated) != len(data):
-        raise RetryableError(attempt.fault(f"{len(data)} of {stated} bytes arrived", "http-truncated", retry=True))
+        raise RetryableError(attempt.fault(f"{len(data)} of {stated} bytes arrived", Reason.HTTP_TRUNCATED, retry=True))
     return bytes(data)
 
 
 def check_digest(digest: str, found: str, what: str) -> None:
     """Compare ``sha256:…`` with a hex digest; FoundryError ``digest-mismatch``."""
     if digest != f"sha256:{found}":
-        raise FoundryError(f"{what}: {digest} arrives as sha256:{found}", reason="digest-mismatch",
+        raise FoundryError(f"{what}: {digest} arrives as sha256:{found}", reason=Reason.DIGEST_MISMATCH,
                            hint="the registry, or something before it, is damaged")
 
 
-def _reason(response: requests.Response) -> str:
+def _of_pushing(said: str) -> Reason | None:
+    """What the registry's words mean for a push, which can go on from there (distribution specification and ECR)."""
+    for reason, words in _PUSHING.items():
+        if any(word in said for word in words):
+            return reason
+    return None
+
+
+def _said(response: requests.Response) -> str:
     """``: CODE message`` of an error's body (distribution specification, "Error Codes"); empty when it has none."""
     try:
         first = json.loads(response.raw.read(_MAX_REASON, decode_content=True))["errors"][0]

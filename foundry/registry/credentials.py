@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from foundry.base.errors import OutsideError
 from foundry.base.process import run
+from foundry.base.reasons import Reason
 from foundry.base.references import DOCKER_HUB
 
 _HUB_NAMES = (DOCKER_HUB, "index.docker.io", "registry-1.docker.io")
@@ -248,4 +249,4 @@ def _ask_helper(helper: str, name: str, path: Path) -> Credential | None:
 
 
 def _unusable(message: str, hint: str = "correct or remove it") -> OutsideError:
-    return OutsideError(message, reason="credentials-unreadable", hint=hint)
+    return OutsideError(message, reason=Reason.CREDENTIALS_UNREADABLE, hint=hint)

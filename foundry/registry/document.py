@@ -11,6 +11,7 @@ from types import EllipsisType
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, parse_json, sha256_bytes
+from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import OCI_MANIFEST, Manifest, parse_manifest
 from foundry.registry.push import Content, Writer
 
@@ -31,7 +32,7 @@ def put_document(
     """
     def look() -> None:
         if over is not ... and get_document(writer, tag, media_type) != over:
-            raise FoundryError(f"{writer.name}:{tag} was changed meanwhile", reason="document-changed", retry=True,
+            raise FoundryError(f"{writer.name}:{tag} was changed meanwhile", reason=Reason.DOCUMENT_CHANGED, retry=True,
                                hint="somebody else publishes here: run again")
 
     layer: dict[str, object] = {"mediaType": media_type, "digest": f"sha256:{sha256_bytes(data)}", "size": len(data)}
@@ -59,7 +60,7 @@ def get_document(writer: Writer, tag: str, media_type: str) -> bytes | None:
         return None
     manifest = parse_manifest(fetched.data, fetched.media_type)
     if not isinstance(manifest, Manifest) or [layer.media_type for layer in manifest.layers] != [media_type]:
-        raise FoundryError(f"{writer.name}:{tag} is no document of type {media_type}", reason="document-malformed",
+        raise FoundryError(f"{writer.name}:{tag} is no document of type {media_type}", reason=Reason.DOCUMENT_MALFORMED,
                            hint="does something else use this tag?")
     [layer] = manifest.layers
     embedded = parse_json(fetched.data)["layers"][0].get("data")
@@ -71,5 +72,5 @@ def get_document(writer: Writer, tag: str, media_type: str) -> bytes | None:
         data = b""
     if len(data) != layer.size or f"sha256:{sha256_bytes(data)}" != layer.digest:
         raise FoundryError(f"{writer.name}:{tag} is damaged: its data differs from its digest",
-                           reason="document-malformed")
+                           reason=Reason.DOCUMENT_MALFORMED)
     return data

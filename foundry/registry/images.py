@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from foundry.base.errors import FoundryError
 from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.formats.images.manifest import (
     MAX_CONFIG,
@@ -20,7 +21,7 @@ from foundry.formats.images.manifest import (
 from foundry.registry.client import Registry
 from foundry.registry.push import NOT_THERE, Writer
 
-_NO_IMAGE = ("manifest-malformed", "manifest-unsupported", "image-config-malformed")
+_NO_IMAGE = (Reason.MANIFEST_MALFORMED, Reason.MANIFEST_UNSUPPORTED, Reason.IMAGE_CONFIG_MALFORMED)
 
 
 def has_image(writer: Writer, digest: str, key: str) -> bool:
@@ -55,7 +56,7 @@ def image_manifest(registry: Registry, reference: Reference, arch: str) -> Manif
         if isinstance(document, Manifest):
             return document
         wanted = _platform(document, arch, reference)
-    raise FoundryError(f"{reference} is an index of indexes", reason="manifest-unsupported")
+    raise FoundryError(f"{reference} is an index of indexes", reason=Reason.MANIFEST_UNSUPPORTED)
 
 
 def platform_reference(registry: Registry, reference: Reference, arch: str) -> Reference:
@@ -71,12 +72,13 @@ def platform_reference(registry: Registry, reference: Reference, arch: str) -> R
 def _platform(index: Index, arch: str, reference: Reference) -> str:
     entry = choose(index, OCI_ARCH[arch])
     if entry.size > MAX_MANIFEST:
-        raise FoundryError(f"{reference}: its manifest has {entry.size} bytes", reason="manifest-malformed")
+        raise FoundryError(f"{reference}: its manifest has {entry.size} bytes", reason=Reason.MANIFEST_MALFORMED)
     return entry.digest
 
 
 def image_config(registry: Registry, reference: Reference, manifest: Manifest) -> ImageConfig:
     """The configuration of an image."""
     if manifest.config.size > MAX_CONFIG:
-        raise FoundryError(f"{reference}: its config has {manifest.config.size} bytes", reason="manifest-malformed")
+        raise FoundryError(f"{reference}: its config has {manifest.config.size} bytes",
+                           reason=Reason.MANIFEST_MALFORMED)
     return parse_config(registry.blob(reference.repository, manifest.config.digest, MAX_CONFIG))

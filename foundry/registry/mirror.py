@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.formats.images.manifest import Descriptor, Index, Manifest, parse_manifest
 from foundry.net.transport import Attempt, RetryableError
@@ -39,7 +40,7 @@ def tag_digest(registry: Registry, repository: str, tag: str) -> str:
     try:
         return registry.digest_of(repository, tag)
     except FoundryError as error:
-        if error.reason in ("image-missing", "repository-missing"):
+        if error.reason in (Reason.IMAGE_MISSING, Reason.REPOSITORY_MISSING):
             return ""
         raise
 
@@ -56,7 +57,7 @@ def mirror(source: Registry, reference: Reference, writer: Writer, tags: Sequenc
         for digest in dict.fromkeys(entry.digest for entry in document.entries):
             image = _image(source, reference.repository, digest)
             if isinstance(parse_manifest(image.manifest, image.media_type), Index):
-                raise FoundryError(f"{reference} is an index of indexes", reason="manifest-unsupported")
+                raise FoundryError(f"{reference} is an index of indexes", reason=Reason.MANIFEST_UNSUPPORTED)
             writer.push(image, digest)
             images.append(image)
     for tag in tags:
@@ -75,7 +76,7 @@ def _image(source: Registry, repository: str, digest: str) -> Pushable:
     parts = (document.config, *document.layers) if isinstance(document, Manifest) else ()
     if any(part.foreign for part in parts):
         raise FoundryError(f"{source.host}/{repository}@{digest} has a layer that its registry does not keep",
-                           reason="layer-foreign")
+                           reason=Reason.LAYER_FOREIGN)
     blobs = _Blobs(source, repository, {part.digest: part for part in parts})
     return Pushable(fetched.data, document.media_type, fetched.digest, blobs)
 
@@ -133,15 +134,17 @@ class _Streamed:
             try:
                 piece = response.raw.read1(_PIECE, decode_content=False)
             except (HTTPError, OSError) as error:
-                raise RetryableError(attempt.fault("the answer is cut off", "http-truncated", retry=True)) from error
+                raise RetryableError(attempt.fault("the answer is cut off",
+                                                   Reason.HTTP_TRUNCATED, retry=True)) from error
             if not piece:
                 why = f"{self.part.size - left} of {self.part.size} bytes arrived"
-                raise RetryableError(attempt.fault(why, "http-truncated", retry=True))
+                raise RetryableError(attempt.fault(why, Reason.HTTP_TRUNCATED, retry=True))
             found.update(piece)
             left -= len(piece)
             if left < 0 or more:
                 raise FoundryError(f"{what}: {self.part.digest} has more than its {self.part.size} bytes",
-                                   reason="digest-mismatch", hint="the registry, or something before it, is damaged")
+                                   reason=Reason.DIGEST_MISMATCH,
+                                   hint="the registry, or something before it, is damaged")
             if not left:
                 check_digest(self.part.digest, found.hexdigest(), what)
                 self.image.sent[self.part.digest] = self.part.size

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import Descriptor, Manifest, parse_manifest
 from foundry.net.redirects import safe_target
 from foundry.net.transport import NOT_FOUND, OK, Attempt, RetryableError, RetryPolicy, with_retries
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     import requests
 
 CREATED, ACCEPTED, NO_CONTENT = 201, 202, 204
-_BLOB_UNKNOWN = ("BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "LayersNotFound", "InvalidLayer")  # the last two are ECR's
-_UPLOAD_LOST = ("BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID", "DIGEST_INVALID", "SIZE_INVALID")
+# A registry does not know, or did not get, what it has let begin: a new upload may end.
+_UPLOAD_LOST = (Reason.IMAGE_MISSING, Reason.BLOB_UNKNOWN, Reason.HTTP_UPLOAD)
 _SLOWEST = 1 << 18  # bytes/s
-NOT_THERE = ("image-missing", "repository-missing")
+NOT_THERE = (Reason.IMAGE_MISSING, Reason.REPOSITORY_MISSING)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Writer:
         """
         manifest = parse_manifest(content.manifest, content.media_type)
         if isinstance(content, Content) and not isinstance(manifest, Manifest):
-            raise FoundryError(f"{content.digest} is an index, not an image", reason="manifest-unsupported")
+            raise FoundryError(f"{content.digest} is an index, not an image", reason=Reason.MANIFEST_UNSUPPORTED)
         parts = (manifest.config, *manifest.layers) if isinstance(manifest, Manifest) else ()
         for part in parts:
             self._have(part, content.blobs)
@@ -105,11 +106,12 @@ class Writer:
             self._send_again(parts, content)
             if not self._put_manifest(content, tag, last_look):
                 raise FoundryError(f"{self.name} loses blobs of {tag}: it does not know what it has just taken",
-                                   reason="push-mismatch", hint="try again later; tell the registry's operator")
+                                   reason=Reason.PUSH_MISMATCH, hint="try again later; tell the registry's operator")
         if self._lost(parts):
             self._send_again(parts, content)
             if lost := self._lost(parts):
-                raise FoundryError(f"{self.name} lost {lost} of {tag} after it had taken it", reason="push-mismatch",
+                raise FoundryError(f"{self.name} lost {lost} of {tag} after it had taken it",
+                                   reason=Reason.PUSH_MISMATCH,
                                    hint="try again later; tell the registry's operator")
         self._read_back(content, tag)
 
@@ -130,7 +132,7 @@ class Writer:
         def read(_: Attempt, response: requests.Response) -> str:
             where = response.headers.get("Location", "")
             if not where:
-                raise start.fault("the registry takes an upload and does not say where", "registry-malformed")
+                raise start.fault("the registry takes an upload and does not say where", Reason.REGISTRY_MALFORMED)
             return safe_target(start, where)
 
         return self.registry.exchange(start, "POST", self.scope, read, headers={"Content-Length": "0"},
@@ -141,7 +143,7 @@ class Writer:
         if back is None or back.digest != content.digest or back.data != content.manifest:
             found = back.digest if back is not None else "nothing"
             raise FoundryError(f"{self.name}:{tag} was pushed as {content.digest} and is read back as {found}",
-                               reason="push-mismatch", hint="does somebody else push this tag?")
+                               reason=Reason.PUSH_MISMATCH, hint="does somebody else push this tag?")
 
     def _send_again(self, parts: tuple[Descriptor, ...], content: Pushable) -> None:
         with self._lock:
@@ -181,8 +183,8 @@ class Writer:
             )
         except BaseException as error:
             self._cancel(replace(attempt, url=where))
-            if isinstance(error, FoundryError) and _upload_lost(error):
-                lost = attempt.fault(f"the upload is lost: {error.message}", "http-upload", retry=True)
+            if isinstance(error, FoundryError) and error.reason in _UPLOAD_LOST:
+                lost = attempt.fault(f"the upload is lost: {error.message}", Reason.HTTP_UPLOAD, retry=True)
                 raise RetryableError(lost) from error
             raise
         return 1
@@ -230,7 +232,7 @@ class Writer:
         try:
             return with_retries(url, self.registry.policy, once, self.registry.note)
         except FoundryError as error:
-            if any(word in error.message for word in _BLOB_UNKNOWN):
+            if error.reason == Reason.BLOB_UNKNOWN:
                 return False
             raise
 
@@ -240,21 +242,16 @@ def patient(policy: RetryPolicy, size: int) -> RetryPolicy:
     return replace(policy, total=policy.total + size / _SLOWEST)
 
 
-def _upload_lost(error: FoundryError) -> bool:
-    """Whether a registry says that it does not know, or did not get, what it has let begin: a new upload may end."""
-    return error.reason == "image-missing" or any(word in error.message for word in _UPLOAD_LOST)
-
-
 def fetch_content(registry: Registry, repository: str, reference: str, max_bytes: int) -> Content:
     """A whole image from a registry, every digest checked; for copying it to another."""
     fetched = registry.manifest(repository, reference)
     manifest = parse_manifest(fetched.data, fetched.media_type)
     if not isinstance(manifest, Manifest):
         raise FoundryError(f"{registry.host}/{repository} {reference} is an index, not an image",
-                           reason="manifest-unsupported")
+                           reason=Reason.MANIFEST_UNSUPPORTED)
     parts = (manifest.config, *manifest.layers)
     if sum(part.size for part in parts) > max_bytes:
         raise FoundryError(f"{registry.host}/{repository} {reference} has more than {max_bytes} bytes",
-                           reason="image-too-large")
+                           reason=Reason.IMAGE_TOO_LARGE)
     blobs = {part.digest: registry.blob(repository, part.digest, part.size) for part in parts}
     return Content(fetched.data, manifest.media_type, fetched.digest, blobs)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import MAX_MANIFEST
 from foundry.net.redirects import origin
 from foundry.net.transport import NOT_FOUND, OK, Attempt, shown
@@ -42,7 +43,7 @@ def _page(attempt: Attempt, response: requests.Response) -> tuple[list[str], str
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(names)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise FoundryError(f"{shown(attempt.url)}: the list of tags is malformed", reason="tags-malformed",
+        raise FoundryError(f"{shown(attempt.url)}: the list of tags is malformed", reason=Reason.TAGS_MALFORMED,
                            hint="is it a registry?") from error
     return names, str(response.links.get("next", {}).get("url", ""))
 

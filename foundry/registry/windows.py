@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import Descriptor
 from foundry.net.transport import OK, Attempt, RetryableError
 from foundry.registry.client import Registry, check_digest, pull_scope, whole
@@ -49,7 +50,7 @@ def read_layer(registry: Registry, repository: str, layer: Descriptor, look: Cal
             blob.part(attempt, response, 0, FIRST_WINDOW)
         if len(data) < min(layer.size, FIRST_WINDOW):
             why = f"{len(data)} of {layer.size} bytes arrived"
-            raise RetryableError(attempt.fault(why, "http-truncated", retry=True))
+            raise RetryableError(attempt.fault(why, Reason.HTTP_TRUNCATED, retry=True))
         if layer.size <= FIRST_WINDOW:  # all of it is here, however little `look` will take
             check_digest(layer.digest, hashlib.sha256(data).hexdigest(), what)
         return data, []
@@ -106,7 +107,8 @@ class _Blob:
         wanted = min(size, self.layer.size - offset)
         data = whole(attempt, response, wanted)
         if len(data) != wanted:
-            raise RetryableError(attempt.fault(f"{len(data)} of {wanted} bytes arrived", "http-truncated", retry=True))
+            raise RetryableError(attempt.fault(f"{len(data)} of {wanted} bytes arrived",
+                                               Reason.HTTP_TRUNCATED, retry=True))
         if response.url != self.registry.blob_url(self.repository, self.layer.digest):
             self.elsewhere = response.url
         return data
@@ -114,7 +116,7 @@ class _Blob:
     def _check_range(self, attempt: Attempt, response: requests.Response, offset: int) -> None:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         if match is None or int(match[1]) != offset or int(match[3]) != self.layer.size:
-            raise attempt.fault("the server answers with another range than was asked for", "http-range")
+            raise attempt.fault("the server answers with another range than was asked for", Reason.HTTP_RANGE)
 
 
 def _checked(chunks: Iterator[bytes], layer: Descriptor, what: str) -> Iterator[bytes]:
@@ -127,12 +129,13 @@ def _checked(chunks: Iterator[bytes], layer: Descriptor, what: str) -> Iterator[
             break
         yield chunk
     if size > layer.size:
-        raise FoundryError(f"{what}: {layer.digest} has more than its {layer.size} bytes", reason="digest-mismatch")
+        raise FoundryError(f"{what}: {layer.digest} has more than its {layer.size} bytes",
+                           reason=Reason.DIGEST_MISMATCH)
     check_digest(layer.digest, digest.hexdigest(), what)
 
 
 def _stream(attempt: Attempt, response: requests.Response) -> Iterator[bytes]:
     while chunk := response.raw.read1(FIRST_WINDOW, decode_content=False):
         if attempt.late:
-            raise attempt.fault("it takes too long", "http-timeout", retry=True)
+            raise attempt.fault("it takes too long", Reason.HTTP_TIMEOUT, retry=True)
         yield chunk

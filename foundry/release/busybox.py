@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import append_to, scratch, sha256_file
+from foundry.base.reasons import Reason
 from foundry.config.family import Family
 from foundry.config.locks import BusyBox, Lock
 from foundry.net.transport import FIRST_WAIT
@@ -65,11 +66,11 @@ def _facts(foundry: Foundry, family: Family) -> BusyBox:
     if base is None or base.busybox is None:
         raise FoundryError(
             f"{foundry.config.locks.path(family.name)} does not say which BusyBox is in the base",
-            reason="busybox-unknown", hint="write `base.busybox` into it: docs/configuration.md, Locks",
+            reason=Reason.BUSYBOX_UNKNOWN, hint="write `base.busybox` into it: docs/configuration.md, Locks",
         )
     if not _version.fullmatch(base.busybox.version):
         raise FoundryError(
-            f"BusyBox has no version {base.busybox.version!r}", reason="busybox-unknown",
+            f"BusyBox has no version {base.busybox.version!r}", reason=Reason.BUSYBOX_UNKNOWN,
             hint=f"correct `base.busybox.version` in {foundry.config.locks.path(family.name)}",
         )
     return base.busybox
@@ -119,7 +120,7 @@ def _lock(foundry: Foundry, family: Family, version: str, url: str, digest: str)
         facts = base.busybox if base is not None else None
         if base is None or facts is None or facts.version != version or facts.sha256.get(url, digest) != digest:
             raise FoundryError(
-                f"{place} was changed while the source of BusyBox {version} was fetched", reason="lock-changed",
+                f"{place} was changed while the source of BusyBox {version} was fetched", reason=Reason.LOCK_CHANGED,
                 hint="run again",
             )
         return replace(lock, base=replace(base, busybox=replace(facts, sha256={**facts.sha256, url: digest})))
@@ -133,7 +134,7 @@ def _none(foundry: Foundry, family: Family, errors: list[FoundryError], log: Pat
     kind = OutsideError if outside else FoundryError
     place = foundry.config.locks.path(family.name)
     return kind(
-        f"the source of BusyBox can't be had: {_sentence(errors)}", reason="busybox-source", log=log,
+        f"the source of BusyBox can't be had: {_sentence(errors)}", reason=Reason.BUSYBOX_SOURCE, log=log,
         retry=any(error.retry for error in errors),
         hint=f"try again later, or correct `base.busybox` in {place}; "
              "where a checksum differs, find out why before you change it",

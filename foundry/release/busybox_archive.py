@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.trees.decompress import Blame, kind_of, opened
 from foundry.formats.trees.tarstream import Kind, TarStream
 
@@ -20,7 +21,6 @@ _MAKEFILE = 1 << 20
 _PIECE = 1 << 18
 _HEADER = b"include/libbb.h"
 _SUFFIXES = {"gzip": ".tar.gz", "bzip2": ".tar.bz2", "xz": ".tar.xz"}
-_DAMAGED, _TOO_LARGE, _VERSION = "busybox-damaged", "busybox-too-large", "busybox-version"
 _assignment = re.compile(rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*:?=[ \t]*([^\s#]*)", re.MULTILINE)
 
 
@@ -39,21 +39,21 @@ def check_source(path: Path, version: str, what: str) -> str:
     with path.open("rb") as stream:
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise FoundryError(f"{what} has more than {MAX_BYTES} bytes", reason=_TOO_LARGE)
+        raise FoundryError(f"{what} has more than {MAX_BYTES} bytes", reason=Reason.BUSYBOX_TOO_LARGE)
     name = asset_name(data[:_PIECE], version)
     if not name:
-        raise FoundryError(f"{what} is no .tar.gz, .tar.bz2 or .tar.xz archive", reason=_DAMAGED)
+        raise FoundryError(f"{what} is no .tar.gz, .tar.bz2 or .tar.xz archive", reason=Reason.BUSYBOX_DAMAGED)
     found = _version(data, what)
     if found != version:
-        raise FoundryError(f"{what} is the source of BusyBox {found}, not {version}", reason=_VERSION)
+        raise FoundryError(f"{what} is the source of BusyBox {found}, not {version}", reason=Reason.BUSYBOX_VERSION)
     return name
 
 
 def _version(data: bytes, what: str) -> str:
-    blame = Blame(what, damaged=_DAMAGED, too_large=_TOO_LARGE)
+    blame = Blame(what, damaged=Reason.BUSYBOX_DAMAGED, too_large=Reason.BUSYBOX_TOO_LARGE)
     with opened(data, kind_of(data), limit=_UNPACKED, blame=blame) as stream:
         pieces = iter(lambda: stream.read1(_PIECE), b"")
-        archive = TarStream(pieces, what=what, damaged=_DAMAGED, too_large=_TOO_LARGE, limit=_UNPACKED)
+        archive = TarStream(pieces, what=what, damaged=blame.damaged, too_large=blame.too_large, limit=_UNPACKED)
         makefile, header, tops = b"", False, set[bytes]()
         for member in archive:
             top, _, name = member.name.removeprefix(b"./").partition(b"/")
@@ -64,7 +64,7 @@ def _version(data: bytes, what: str) -> str:
             if member.kind is Kind.FILE and name == b"Makefile" and member.size <= _MAKEFILE:
                 makefile = archive.read()
     if len(tops) > 1 or not header or not makefile:
-        raise FoundryError(f"{what} is not the source of BusyBox", reason=_DAMAGED)
+        raise FoundryError(f"{what} is not the source of BusyBox", reason=Reason.BUSYBOX_DAMAGED)
     parts = {key.decode(): value.decode("ascii", "replace") for key, value in _assignment.findall(makefile)}
     number = ".".join(parts.get(name, "?") for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL"))
     return f"{number}{parts.get('EXTRAVERSION', '')}"

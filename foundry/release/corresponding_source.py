@@ -13,6 +13,7 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, atomic, read_json, sha256_file
+from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.config.patches import Patch, edited, file_of
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
@@ -194,11 +195,11 @@ def _check_tree(source: CorrespondingSource) -> None:
     known = record.get("content_sha256") if isinstance(record, dict) and source.tree.is_dir() else None
     if record is None or known != source.package_sha256:
         raise FoundryError(
-            f"the sources of {source.driver} that were published are not there", reason="source-missing",
+            f"the sources of {source.driver} that were published are not there", reason=Reason.SOURCE_MISSING,
             hint=f"run `doit source:{source.driver}`",
         )
     if tree_sha256(source.tree) != record.get("tree_sha256"):
         raise FoundryError(
-            f"the pristine sources of {source.driver} were changed by hand", reason="source-changed",
+            f"the pristine sources of {source.driver} were changed by hand", reason=Reason.SOURCE_CHANGED,
             hint=f"remove {source.tree.parent} and build again; changes belong into patches",
         )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, sha256_bytes, sha256_file, write_atomic
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from foundry.base.reasons import Reason
 from foundry.github.repository import LOG, driver_client, release_tag, require_token
 from foundry.ledger.ledgers import change, checked, ledger_file, ledger_of
 from foundry.plan.ledger import Ledger, NewerLedger
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def github(foundry: Foundry, driver: str) -> None:
     """Have the driver's GitHub release as its ledger wants it.
 
-    Raises FoundryError ``sources-missing`` where a source archive could not be made: images are
+    Raises FoundryError ``asset-missing`` where a source archive could not be made: images are
     released with their sources or not at all. Otherwise what
     `foundry.github.releases.reconcile` raises.
     """
@@ -57,7 +58,7 @@ def _with_sources(foundry: Foundry, driver: str) -> Ledger:
     if lacking:
         raise FoundryError(
             f"{driver} is not released: its source archives are missing ({', '.join(lacking)})",
-            reason="sources-missing", hint=f"run `doit assets:{driver}`",
+            reason=Reason.ASSET_MISSING, hint=f"run `doit assets:{driver}`",
         )
     return ledger
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, write_atomic
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, read_record, write_record
 from foundry.config.family import Family
 from foundry.config.locks import Base, MainPackage
+from foundry.formats.modules.gate import RULES
 from foundry.ledger.ledgers import ledger_of
 from foundry.packages.signing import pinned_fingerprint
 from foundry.plan.cells import Cell
@@ -31,7 +33,12 @@ RECORD = "notes.json"
 _UNLOCKED = MainPackage("unknown", "unknown", "", "unknown", 0, "unknown")
 _ROOM = 120_000  # characters: what GitHub takes, less some for what people write around it
 # Faults of the moment say nothing about whether a driver builds for a kernel.
-_BUILD_FAULTS = ("compile", "gate", "patch", "output", "toolkit", "module", "source")
+_BUILD_FAULTS = frozenset({
+    Reason.COMPILE_FAILED, Reason.COMPILE_TOO_LARGE, Reason.PATCH_MISMATCH, Reason.PATCH_FILE_MISSING,
+    *RULES.values(), Reason.OUTPUT_UNSAFE,
+    Reason.TOOLKIT_WITHOUT_KERNEL, Reason.MODULE_UNLISTED, Reason.MODULE_EXCLUDED, Reason.MODULE_MISSING,
+    Reason.MODULE_CHANGED, Reason.SOURCE_MISSING, Reason.SOURCE_CHANGED,
+})
 _ADDRESS_OR_PATH = re.compile(r"(?P<address>https?://\S+)|(?<![\w.])/(?:[\w.@+-]+/)+")
 
 
@@ -62,7 +69,7 @@ def notes(foundry: Foundry, driver: str) -> None:
 
     folder = _folder(foundry, driver)
     if not (foundry.root / ledger_path(foundry.config.build, driver)).exists():
-        raise FoundryError(f"there is no ledger of {driver} yet", reason="ledger-missing",
+        raise FoundryError(f"there is no ledger of {driver} yet", reason=Reason.LEDGER_MISSING,
                            hint=f"run `doit release:{driver}`")
     ledger = ledger_of(foundry, driver)
     facts = facts_of(foundry, ledger)
@@ -128,8 +135,7 @@ def _unbuilt(foundry: Foundry, ledger: Ledger) -> Iterable[Unbuilt]:
         state = foundry.states.cells[cell.name]
         if state.state != FAILED or state.failure is None:
             continue
-        reason = str(state.failure.get("reason", ""))
-        if reason.partition("-")[0] in _BUILD_FAULTS and not state.failure.get("retry"):
+        if state.why.code in _BUILD_FAULTS and not state.failure.get("retry"):
             why = _why(cell, str(state.failure.get("message", "")))
             yield Unbuilt(cell.kernel, cell.releases, why, (cell.kernel, cell.arch) in ledger.rows)
 

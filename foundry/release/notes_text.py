@@ -9,6 +9,7 @@ from urllib.parse import quote
 from foundry.base.errors import FoundryError
 from foundry.base.markdown import cell, code, words
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.formats.packages.sideeffect import HostSideEffect
 from foundry.plan.ledger import Ledger
@@ -70,7 +71,7 @@ def make_notes(ledger: Ledger, facts: Facts, room: int) -> Notes:
     text = _joined([head, _short(ledger, facts), *tail])
     if len(text) > room:
         raise FoundryError(
-            f"the notes of {ledger.driver} don't fit into {room} characters", reason="notes-too-long",
+            f"the notes of {ledger.driver} don't fit into {room} characters", reason=Reason.NOTES_TOO_LONG,
             hint="shorten your own text around kmod-foundry's section of the release",
         )
     return Notes(text, tables)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, sha256_file
+from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.config.family import Family
 from foundry.config.locks import LockedPackage, MainPackage
@@ -160,7 +161,8 @@ def _patches(foundry: Foundry, ledger: Ledger, family: Family, name: str, kernel
     if name in ledger.series:
         return tuple(Patch.from_config(patch) for patch in ledger.series[name])
     raise FoundryError(
-        f"nobody knows any more with which patches {ledger.driver} for {kernel} was built", reason="series-unknown",
+        f"nobody knows any more with which patches {ledger.driver} for {kernel} was built",
+        reason=Reason.SERIES_UNKNOWN,
         hint="its row is of an older version of kmod-foundry: rebuild it with FORCE_BUILD=true",
     )
 
@@ -176,7 +178,7 @@ def _toolkits(ledger: Ledger) -> dict[str, str]:
 def _package(foundry: Foundry, driver: str, family: Family) -> MainPackage:
     package = foundry.config.locks.of(family.name).packages.get(driver)
     if package is None:
-        raise FoundryError(f"the package of {driver} is not locked", reason="not-fetched",
+        raise FoundryError(f"the package of {driver} is not locked", reason=Reason.NOT_FETCHED,
                            hint=f"run `doit build:{driver}`")
     return package
 

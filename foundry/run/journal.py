@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundry.base.errors import EXIT_TASK_FAILED, FoundryError, no_space, says_no_space
+from foundry.base.reasons import Reason
 from foundry.net.traffic import NOTHING, Traffic, metered
 
 _LONGEST = 300
@@ -104,4 +105,4 @@ def from_os(error: OSError) -> FoundryError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or says_no_space(sentence):
         return no_space(sentence)
-    return FoundryError(sentence, reason="os-error", hint="is the folder there and writable?")
+    return FoundryError(sentence, reason=Reason.OS_ERROR, hint="is the folder there and writable?")

@@ -25,6 +25,7 @@ from pathlib import Path
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.filelock import locked
 from foundry.base.files import pretty_json, read_json, write_atomic
+from foundry.base.reasons import Reason
 
 REGISTRY = "registry.sandbox.internal"
 WEB = "web.sandbox.internal"
@@ -133,7 +134,7 @@ class Daemons:
             failure = f"exit code {process.poll()}"
             _kill(process)
         raise FoundryError(
-            f"the sandbox's {name} does not start ({failure})", reason="service-start",
+            f"the sandbox's {name} does not start ({failure})", reason=Reason.SERVICE_START,
             hint="read the log", log=self._output(name),
         )
 
@@ -148,7 +149,7 @@ class Daemons:
                 )
             except FileNotFoundError as error:
                 raise OutsideError(
-                    f"{argv[0]} is not installed", reason="tool-missing",
+                    f"{argv[0]} is not installed", reason=Reason.TOOL_MISSING,
                     hint="run `doit doctor`: it names the package to install",
                 ) from error
 
@@ -207,7 +208,7 @@ def _free_port(wanted: int) -> int:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((HOST, port))
             return int(listener.getsockname()[1])
-    raise FoundryError("no port is free on loopback", reason="service-start")
+    raise FoundryError("no port is free on loopback", reason=Reason.SERVICE_START)
 
 
 def _ready(process: subprocess.Popen[bytes], port: int, path: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from foundry.base.errors import OutsideError
 from foundry.base.files import scratch
 from foundry.base.process import run
+from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.sandbox.localstore import LocalStore
 
@@ -47,7 +48,7 @@ def make_debian(store: LocalStore, recipes: Path, log: Path) -> str:
     """
     if not _KEYRING.exists():
         raise OutsideError(
-            "Debian's archive keys are not installed", reason="tool-missing",
+            "Debian's archive keys are not installed", reason=Reason.TOOL_MISSING,
             hint="apt-get install debian-archive-keyring",
         )
     with scratch(store.work, "debian") as folder:
@@ -58,7 +59,7 @@ def make_debian(store: LocalStore, recipes: Path, log: Path) -> str:
              *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
              "--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=force-unsafe-io",
              '--aptopt=APT::Install-Recommends "false"', SUITE, str(folder / "root.tar")],
-            log=log, env={**place, "SOURCE_DATE_EPOCH": str(_RELEASED)}, reason="debian-unreachable",
+            log=log, env={**place, "SOURCE_DATE_EPOCH": str(_RELEASED)}, reason=Reason.DEBIAN_UNREACHABLE,
             hint=_UNREACHABLE,
         )
         return store.build(IMAGE, recipes / "Containerfile.debian", folder, log=log, created=_RELEASED)
@@ -72,13 +73,14 @@ def survey(store: LocalStore, image: str, recipes: Path, out: Path, log: Path) -
             "run", f"--name={name}", "--rm", "--pull=never", "--network=host", "--security-opt=label=disable",
             f"--label={store.engine.label}", f"--volume={out.absolute()}:/out",
             f"--volume={(recipes / 'archive.sh').absolute()}:/archive.sh:ro", image, "/bin/sh", "/archive.sh", SUITE,
-            starts=True, log=log, reason="debian-unreachable", hint=_UNREACHABLE,
+            starts=True, log=log, reason=Reason.DEBIAN_UNREACHABLE, hint=_UNREACHABLE,
         )
     facts = {name: (out / name).read_text(encoding="utf-8").strip() for name in (
         "kernels", "date", "busybox.version", "busybox.created", "busybox.uris")}
     source, sha256 = upstream_source(facts["busybox.uris"])
     if not source or not facts["busybox.version"]:
-        raise OutsideError("Debian's archive offers no source of its busybox", reason="busybox-source", log=log)
+        raise OutsideError("Debian's archive offers no source of its busybox", reason=Reason.DEBIAN_UNREACHABLE,
+                           log=log)
     return Archive(
         image, tuple(facts["kernels"].split()), int(parsedate_to_datetime(facts["date"]).timestamp()),
         out / "busybox", facts["busybox.version"], int(facts["busybox.created"]), source, sha256,
@@ -117,7 +119,7 @@ def choose_kernels(offered: tuple[str, ...], arch: str, count: int) -> list[str]
     if len(chosen) < count:
         raise OutsideError(
             f"Debian's archive offers {len(chosen)} kernels of flavour {flavour}, {count} are wanted",
-            reason="kernels-missing", hint="set fewer `sandbox.kernels` in config/profiles/sandbox.yaml",
+            reason=Reason.KERNEL_MISSING, hint="set fewer `sandbox.kernels` in config/profiles/sandbox.yaml",
         )
     return sorted(chosen, key=version_key)
 
@@ -127,7 +129,7 @@ def rt_kernel(offered: tuple[str, ...], kernel: str, arch: str) -> str:
     name = f"{kernel.removesuffix(_FLAVOURS[arch])}{_RT_FLAVOURS[arch]}"
     if name not in offered:
         raise OutsideError(
-            f"Debian's archive does not offer the kernel {name}", reason="kernels-missing",
+            f"Debian's archive does not offer the kernel {name}", reason=Reason.KERNEL_MISSING,
             hint="leave the kernel out of `sandbox.rt` in config/profiles/sandbox.yaml",
         )
     return name

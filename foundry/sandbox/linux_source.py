@@ -13,6 +13,7 @@ from pathlib import Path
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import scratch
 from foundry.base.process import run
+from foundry.base.reasons import Reason
 from foundry.formats.packages.deb import parse_deb
 from foundry.net import http
 from foundry.sandbox.debian import SUITE
@@ -39,14 +40,14 @@ def find_package(name: str, folder: Path, log: Path) -> SourcePackage:
     Raises OutsideError where the archive's keys are missing, can't be reached or did not sign what it offers.
     """
     if not _KEYRING.exists():
-        raise OutsideError("Debian's archive keys are not installed", reason="tool-missing",
+        raise OutsideError("Debian's archive keys are not installed", reason=Reason.TOOL_MISSING,
                            hint="apt-get install debian-archive-keyring")
     base = f"{MIRROR}/dists/{SUITE}"
     with scratch(folder, "archive") as work:
         signed, plain = work / "InRelease", work / "Release"
         http.download(f"{base}/InRelease", signed, sha256=None, max_bytes=4 << 20, total=_SECONDS, log=log)
         run(["gpgv", "--quiet", "--keyring", str(_KEYRING), "--output", str(plain), str(signed)], log=log,
-            reason="debian-unreachable", hint="the archive's signature is not Debian's: is a proxy in the way?")
+            reason=Reason.DEBIAN_UNREACHABLE, hint="the archive's signature is not Debian's: is a proxy in the way?")
         index = "main/binary-all/Packages.xz", "main/binary-amd64/Packages.xz"
         for part in index:
             listed = re.search(rf"^ ([0-9a-f]{{64}}) +[0-9]+ {re.escape(part)}$", plain.read_text(), re.MULTILINE)
@@ -57,7 +58,7 @@ def find_package(name: str, folder: Path, log: Path) -> SourcePackage:
             found = _stanza(lzma.decompress((work / "index").read_bytes()).decode(), name)
             if found is not None:
                 return found
-    raise OutsideError(f"Debian's archive offers no {name}", reason="debian-unreachable", log=log)
+    raise OutsideError(f"Debian's archive offers no {name}", reason=Reason.DEBIAN_UNREACHABLE, log=log)
 
 
 def extract(package: SourcePackage, folders: tuple[str, ...], dest: Path, log: Path) -> None:
@@ -74,7 +75,7 @@ def extract(package: SourcePackage, folders: tuple[str, ...], dest: Path, log: P
                         _take(tree, folders, dest)
     missing = [name for name in folders if not (dest / name).exists()]
     if missing:
-        raise FoundryError(f"{package.name} {package.version} has no {missing[0]}", reason="sandbox-source")
+        raise FoundryError(f"{package.name} {package.version} has no {missing[0]}", reason=Reason.SANDBOX_SOURCE)
 
 
 def _take(tree: tarfile.TarFile, folders: tuple[str, ...], dest: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from foundry.base.files import scratch, sha256_bytes
 from foundry.base.process import run_even_when_stopping
+from foundry.base.reasons import Reason
 from foundry.podman.build import build_image
 from foundry.podman.engine import Engine
 from foundry.sandbox.daemons import REGISTRY
@@ -75,7 +76,7 @@ class LocalStore:
             self.engine, self.work, self._tag(name), recipe, context, log=log, created=created, arguments=arguments,
             target=target, layers=layers, labels=labels, secrets=secrets,
             more=[f"--label={_MARK}"] if self.shared else ["--omit-history"],
-            reason="toolkit-build-failed" if layers else "sandbox-image-failed",
+            reason=Reason.TOOLKIT_BUILD_FAILED if layers else Reason.SANDBOX_IMAGE_FAILED,
         )
 
     def push(self, name: str, target: str, *, log: Path, keep: bool = False) -> str:

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass, field
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 
 _SECRET_KEY, _SIGNATURE = 0x95, 0x89  # packets of the old form with two octets of length (RFC 4880, 4.2)
 _KEY_VERSION, _UNPROTECTED = 4, 0
@@ -39,9 +40,9 @@ def read_secret_key(exported: bytes) -> SecretKey:
     secret, checksum = body[end + 1 : -2], int.from_bytes(body[-2:], "big")
     kind = (exported[:1], body[:1], body[_NUMBERS - 1 : _NUMBERS], body[end : end + 1])
     if kind != tuple(bytes([wanted]) for wanted in (_SECRET_KEY, _KEY_VERSION, _RSA, _UNPROTECTED)):
-        raise FoundryError("the signing key is no RSA key without passphrase", reason="standin-key")
+        raise FoundryError("the signing key is no RSA key without passphrase", reason=Reason.STANDIN_KEY)
     if sum(secret) & 0xFFFF != checksum:
-        raise FoundryError("the signing key is damaged: its checksum is wrong", reason="standin-key")
+        raise FoundryError("the signing key is damaged: its checksum is wrong", reason=Reason.STANDIN_KEY)
     public = body[:end]
     fingerprint = hashlib.sha1(b"\x99" + struct.pack(">H", end) + public, usedforsecurity=False).digest()  # 12.2
     return SecretKey(fingerprint, modulus, _number(secret, 0)[0])

@@ -26,6 +26,7 @@ from pathlib import Path
 from foundry.base import process
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import remove_tree, scratch, write_atomic
+from foundry.base.reasons import Reason
 from foundry.sandbox import oldrpm
 from foundry.sandbox.openpgp3 import SecretKey, read_secret_key
 
@@ -115,12 +116,12 @@ def render(text: str, version: str) -> str:
         word, bound = mark.groups()
         if (word == "end") != inside:
             raise FoundryError(
-                f"line {number} of the stand-in's template: @{word} does not fit here", reason="standin-template"
+                f"line {number} of the stand-in's template: @{word} does not fit here", reason=Reason.STANDIN_TEMPLATE
             )
         inside = not inside
         keep = not inside or (wanted >= _parsed(bound)) == (word == "since")
     if inside:
-        raise FoundryError("the stand-in's template: an @end is missing", reason="standin-template")
+        raise FoundryError("the stand-in's template: an @end is missing", reason=Reason.STANDIN_TEMPLATE)
     return "".join(lines).replace("@VERSION@", version)
 
 
@@ -138,7 +139,7 @@ def write_tree(source: Path, dest: Path, version: str) -> None:
             os.rmdir(folder)
     if not _LICENSE.is_file():
         raise OutsideError(
-            f"{_LICENSE} is not there", reason="tool-missing", hint="Debian's package base-files has it"
+            f"{_LICENSE} is not there", reason=Reason.TOOL_MISSING, hint="Debian's package base-files has it"
         )
     shutil.copyfile(_LICENSE, dest / "LICENSE")
 
@@ -156,7 +157,7 @@ def _write_file(source: Path, dest: Path, version: str) -> None:
 def _parsed(version: str) -> tuple[int, int, int, int]:
     if not _VERSION.fullmatch(version):
         raise FoundryError(
-            f"{version!r} is not a driver version", reason="standin-version", hint="four numbers, such as 2.22.2.0"
+            f"{version!r} is not a driver version", reason=Reason.STANDIN_VERSION, hint="four numbers, such as 2.22.2.0"
         )
     major, minor, patch, build = (int(part) for part in version.split("."))
     return major, minor, patch, build
@@ -206,7 +207,7 @@ def _keyring(keys: Path, log: Path) -> Iterator[tuple[Path, SecretKey]]:
         _gpg(home, "--output", str(plain), "--export-secret-keys")
         if not plain.is_file():
             raise FoundryError(
-                f"{secret} holds no signing key", reason="standin-key", hint=f"remove {keys}: a new one is made"
+                f"{secret} holds no signing key", reason=Reason.STANDIN_KEY, hint=f"remove {keys}: a new one is made"
             )
         yield home, read_secret_key(plain.read_bytes())
     finally:

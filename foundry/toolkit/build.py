@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import remove_stale, remove_tree, scratch, write_atomic
 from foundry.base.names import KEY_LABEL
+from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, write_record
 from foundry.base.references import parse_reference
 from foundry.plan.toolkits import Toolkit, ToolkitKey, toolkit_of
@@ -39,7 +40,7 @@ _BASE_GONE = "`doit dtk:kernels --update-base` locks what its name means today"
 def build(foundry: Foundry, kernel: str) -> None:
     """Have the toolkit of a kernel: adopted where it is published, else built and gated.
 
-    Raises UsageError, ConfigError (no recipe), OutsideError (``platform-foreign``, ``secret-missing``, ``base-gone``,
+    Raises UsageError, ConfigError (no recipe), OutsideError (``arch-not-here``, ``secret-missing``, ``base-gone``,
     and what the recipe's script names), FoundryError (``toolkit-build-failed``, ``toolkit-unusable``, ``gate-…``).
     """
     toolkit = toolkit_of(foundry.config, kernel)
@@ -48,7 +49,8 @@ def build(foundry: Foundry, kernel: str) -> None:
     state = current(foundry, toolkit)
     key = state.key
     if key is None:
-        raise FoundryError(f"the toolkit of {kernel} can't be built: {state.reason}", reason="key-unknown")
+        raise FoundryError(f"the toolkit of {kernel} can't be built: {state.reason}", reason=Reason.BASE_NOT_LOCKED,
+                           hint="run `doit dtk:kernels`")
     if state.built:
         return
     if state.row is None and not foundry.states.force:
@@ -139,7 +141,7 @@ def _made(
     wrong = [name for name, value in built.labels.items() if layout.config.labels.get(name) != value]
     if wrong:
         raise FoundryError(f"the toolkit of {toolkit.kernel} has wrong labels: {', '.join(wrong)}",
-                           reason="label-wrong", log=log)
+                           reason=Reason.LABEL_WRONG, log=log)
     return layout, built, report
 
 
@@ -149,7 +151,7 @@ def _require_platform(toolkit: Toolkit) -> None:
     if toolkit.arch != machine:
         raise OutsideError(
             f"the toolkit of {toolkit.kernel} is built on an {toolkit.arch} machine, and this one is {machine}",
-            reason="platform-foreign", hint="`doit dtk:matrix --json` names a runner for each toolkit",
+            reason=Reason.ARCH_NOT_HERE, hint="`doit dtk:matrix --json` names a runner for each toolkit",
         )
 
 
@@ -165,7 +167,7 @@ def _secrets(foundry: Foundry, toolkit: Toolkit, log: Path) -> Iterator[dict[str
         if not values[name]:
             raise OutsideError(
                 f"{variable} is not set, and kernel {toolkit.kernel} needs it ({toolkit.recipe.data['title']})",
-                reason="secret-missing",
+                reason=Reason.SECRET_MISSING,
                 hint=f"set {' and '.join(toolkit.recipe.secrets.values())}, or take them out of {toolkit.recipe.file}",
             )
     try:
@@ -203,7 +205,7 @@ def _base_here(foundry: Foundry, reference: str, arch: str, log: Path) -> Iterat
             entered = True
             yield
     except FoundryError as error:
-        if entered or isinstance(error, OutsideError) or error.reason != "image-pull-failed":
+        if entered or error.reason != Reason.IMAGE_MISSING:
             raise
-        raise FoundryError(f"the base {reference} is no longer in its registry", reason="base-gone",
+        raise FoundryError(f"the base {reference} is no longer in its registry", reason=Reason.BASE_GONE,
                            hint=_BASE_GONE, log=log) from error

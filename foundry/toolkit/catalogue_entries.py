@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.base.versions import rhel_release
 from foundry.config.catalogue import CatalogueEntry
 from foundry.plan.toolkit_ledger import ToolkitLedger
@@ -38,7 +39,7 @@ class PublishedToolkits:
         row = self.ledger.rows.get(kernel)
         if row is None:
             raise FoundryError(
-                f"no toolkit of kernel {kernel} is published", reason="toolkit-not-published",
+                f"no toolkit of kernel {kernel} is published", reason=Reason.TOOLKIT_NOT_PUBLISHED,
                 hint=f"nothing was changed; `doit dtk:publish:{kernel}` publishes it, `doit dtk:kernels` then"
                      " `doit dtk:publish` those of all releases; `releases.exclude` leaves a release out",
             )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import scratch
+from foundry.base.reasons import Reason
 from foundry.cell.compile import EXPORTS
 from foundry.cell.compile_command import CONFINED, Places, compile_arguments
 from foundry.config.module import Module
@@ -63,7 +64,7 @@ def _compile(foundry: Foundry, toolkit: Toolkit, arguments: list[str], log: Path
         )
     if done.returncode != 0:
         raise FoundryError(f"the toolkit of {toolkit.kernel} compiles no module: {first_error(log) or 'see the log'}",
-                           reason="toolkit-unusable", hint=_HINT, log=log)
+                           reason=Reason.TOOLKIT_UNUSABLE, hint=_HINT, log=log)
 
 
 def _exports(foundry: Foundry, toolkit: Toolkit, image: str, log: Path) -> bytes:
@@ -74,6 +75,6 @@ def _exports(foundry: Foundry, toolkit: Toolkit, image: str, log: Path) -> bytes
             EXPORTS, "sh", toolkit.kernel, starts=True, check=False,
         )
     if done.returncode != 0 or not done.stdout:
-        raise FoundryError(f"the toolkit of {toolkit.kernel} has no Module.symvers", reason="toolkit-unusable",
+        raise FoundryError(f"the toolkit of {toolkit.kernel} has no Module.symvers", reason=Reason.TOOLKIT_UNUSABLE,
                            hint=_HINT, log=log)
     return done.stdout.encode()

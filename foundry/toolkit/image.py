@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.reasons import Reason
 from foundry.base.times import utc
 from foundry.formats.modules.compiler import match
 from foundry.podman.engine import Engine
@@ -21,14 +22,14 @@ COMPILER_LABEL, KERNEL_COMPILER_LABEL, MATCH_LABEL = (
     f"driver-toolkit.compiler{part}" for part in ("", ".kernel", ".match"))
 _NAMED = re.compile(r"^driver-toolkit: ([a-z-]+): (.*)$", re.MULTILINE)
 # What is missing outside: a repository, a credential. Everything else is a fault of the recipe or of the kernel's name.
-_OUTSIDE = ("repositories-unreachable", "rhsm-refused", "rhsm-missing", "kernel-missing")
-_HINTS = {
-    "kernel-missing": "is it an old one? Name a package repository that has it in the recipe (config/toolkits/)",
-    "kernel-foreign": "build it on a machine of its architecture",
-    "repositories-unreachable": "check the network, the recipe's repositories and the subscription",
-    "rhsm-refused": "check the organisation and the activation key, and what the subscription covers",
-    "rhsm-missing": "take a base image that has it",
-    "packages-missing": "read the log; correct the recipe's packages or repositories (config/toolkits/)",
+_OUTSIDE = (Reason.REPOSITORIES_UNREACHABLE, Reason.RHSM_REFUSED, Reason.RHSM_MISSING, Reason.KERNEL_MISSING)
+SAID = {  # by the names that a script may give, what to do
+    Reason.KERNEL_MISSING: "is it an old one? Name a package repository that has it in the recipe (config/toolkits/)",
+    Reason.KERNEL_FOREIGN: "build it on a machine of its architecture",
+    Reason.REPOSITORIES_UNREACHABLE: "check the network, the recipe's repositories and the subscription",
+    Reason.RHSM_REFUSED: "check the organisation and the activation key, and what the subscription covers",
+    Reason.RHSM_MISSING: "take a base image that has it",
+    Reason.PACKAGES_MISSING: "read the log; correct the recipe's packages or repositories (config/toolkits/)",
 }
 # The compiler is the one that the kernel's build files name (Debian's: gcc-12), else gcc.
 _LOOK = r"""
@@ -132,16 +133,17 @@ def _build(
 
 def named_fault(error: FoundryError, log: Path, begin: int) -> FoundryError:
     """The error that the recipe's script gave a name to, which it says in the log; else the error itself."""
-    if not log.exists() or error.reason != "toolkit-build-failed":
+    if not log.exists() or error.reason != Reason.TOOLKIT_BUILD_FAILED:
         return error
     with log.open("rb") as stream:
         stream.seek(begin)
         found = _NAMED.findall(stream.read().decode(errors="replace"))
     if not found:
         return error
-    reason, sentence = found[0]  # what else goes wrong follows from it
+    name, sentence = found[0]  # what else goes wrong follows from it
+    reason = Reason(name) if name in SAID else Reason.TOOLKIT_BUILD_FAILED
     kind = OutsideError if reason in _OUTSIDE else FoundryError
-    return kind(sentence.strip(), reason=reason, hint=_HINTS.get(reason, "read the log"), log=log)
+    return kind(sentence.strip(), reason=reason, hint=SAID.get(reason, "read the log"), log=log)
 
 
 def _look(engine: Engine, image: str, order: Order, log: Path) -> tuple[str, str, bool]:
@@ -154,5 +156,5 @@ def _look(engine: Engine, image: str, order: Order, log: Path) -> tuple[str, str
         )
     lines = [*done.stdout.splitlines(), "", ""]
     if done.returncode != 0 or not lines[1].strip():
-        raise FoundryError(f"the toolkit of {order.kernel} has no compiler", reason="toolkit-unusable", log=log)
+        raise FoundryError(f"the toolkit of {order.kernel} has no compiler", reason=Reason.TOOLKIT_UNUSABLE, log=log)
     return lines[0].strip(), lines[1].strip(), "real-time" in lines[2:]

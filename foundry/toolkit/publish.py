@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, canonical_json, remove_tree, sha256_bytes
 from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import OCI_INDEX, OCI_MANIFEST
 from foundry.plan.keys import changed_parts
 from foundry.plan.toolkit_ledger import ToolkitLedger
@@ -46,11 +47,11 @@ def push(foundry: Foundry, kernel: str) -> None:
     if state.row is not None:
         return
     if not state.built and not (folder / IMAGE).is_dir():
-        raise FoundryError(f"the toolkit of {kernel} is not built: {state.reason}", reason="toolkit-missing",
+        raise FoundryError(f"the toolkit of {kernel} is not built: {state.reason}", reason=Reason.TOOLKIT_MISSING,
                            hint=f"run `doit dtk:{kernel}`")
     layout = read_layout(folder / IMAGE)
     if state.key is None or layout.config.labels.get(KEY_LABEL) != state.key.key:
-        raise FoundryError(f"the toolkit of {kernel} that is here has another key", reason="toolkit-missing",
+        raise FoundryError(f"the toolkit of {kernel} that is here has another key", reason=Reason.TOOLKIT_MISSING,
                            hint=f"run `doit dtk:{kernel}`")
     writer = foundry.registries.writer(target)
     with _indexes:
@@ -123,7 +124,7 @@ def _replaced(foundry: Foundry, writer: Writer, state: ToolkitState, old: Descri
 
 
 def _taken(writer: Writer, state: ToolkitState, digest: str, why: str) -> FoundryError:
-    return FoundryError(f"{writer.name}:{state.toolkit.tag} is {digest}: {why}", reason="tag-taken",
+    return FoundryError(f"{writer.name}:{state.toolkit.tag} is {digest}: {why}", reason=Reason.TAG_TAKEN,
                         hint="does somebody else publish here? FORCE_BUILD=true replaces it")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import write_atomic
 from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.base.reasons import Reason
 from foundry.base.times import now
 from foundry.plan.claims import fault_of
 from foundry.plan.toolkit_ledger import ToolkitLedger, ledger_path, parse_toolkit_ledger
@@ -143,7 +144,8 @@ def new_row(state: ToolkitState, writer: Writer, digest: str, labels: Mapping[st
     from foundry.toolkit.image import COMPILER_LABEL
 
     if state.key is None:
-        raise FoundryError(f"{state.toolkit.kernel}: {state.reason}", reason="key-unknown")
+        raise FoundryError(f"{state.toolkit.kernel}: {state.reason}", reason=Reason.BASE_NOT_LOCKED,
+                           hint="run `doit dtk:kernels`")
     compiler = labels.get(COMPILER_LABEL, "")
     return {
         "kernel": state.toolkit.kernel, "arch": state.toolkit.arch, "recipe": state.toolkit.recipe.name,

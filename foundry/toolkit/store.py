@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundry.base.files import sha256_bytes
+from foundry.base.reasons import Reason
 from foundry.podman.build import build_image
 from foundry.podman.engine import Engine
 
@@ -30,7 +31,7 @@ class ToolkitStore:
         return build_image(
             self.engine, self.work, self.tags[name], recipe, context, log=log, created=created, arguments=arguments,
             target=target, layers=layers, labels=labels, secrets=secrets, more=["--format=oci"],
-            reason="toolkit-build-failed", quiet=False,
+            reason=Reason.TOOLKIT_BUILD_FAILED, quiet=False,
         )
 
 

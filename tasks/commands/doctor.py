@@ -42,7 +42,7 @@ class Doctor(Command):  # type: ignore[misc]  # reason: doit has no types
             foundry = session.foundry()
             found = [Check(_CONFIGURATION, True, f"profile {profile.name}: {profile.why}")]
         except ConfigError as error:
-            found = [Check(_CONFIGURATION, False, error.message, "correct the files")]
+            found = [Check(_CONFIGURATION, False, error.message, "correct the files", error.reason)]
         found += _machine(foundry, Path("build") / profile.name)
         found += _access(foundry) if foundry is not None else []
         return _show(found)

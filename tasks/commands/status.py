@@ -10,8 +10,9 @@ from typing import Any
 from doit.cmd_base import DoitCmdBase
 
 from foundry.base.errors import EXIT_CONFIG
+from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
-from foundry.plan.state import BUILT, FAILED, MISMATCH, PENDING, PUBLISHED, CellState, States
+from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
 from tasks import session
 from tasks.commands.loader import warn_of_gaps
 
@@ -82,7 +83,7 @@ def _word(states: list[CellState], mismatched: bool) -> str:
 
     A release with several kernels is as far as the cell that is least far; the word says how many are so.
     """
-    there = [state.state for state in states if not (mismatched and state.why.code == MISMATCH)]
+    there = [state.state for state in states if not (mismatched and state.why.code == Reason.KERNEL_MISMATCH)]
     if not there:
         return "mismatch" if mismatched else "-"
     least = max(there, key=_FARTHEST_FIRST.index)

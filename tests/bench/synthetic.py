@@ -18,6 +18,7 @@ from foundry.config.profile import Profile
 from foundry.driver import source
 from foundry.plan.cells import Cell
 from foundry.plan.keys import CellKey, cell_key
+from foundry.plan.why import Why
 from foundry.run.context import Foundry, make_foundry
 from tests.harness.clone import Clone
 
@@ -55,8 +56,8 @@ def fill(clone: Clone) -> int:
         _fill_source(one, driver)
     for cell in one.states.plan.cells:
         key = cell_key(cell, loaded, one.states.hashes)
-        if isinstance(key, str):
-            raise RuntimeError(f"{cell.name} has no key: {key}")
+        if isinstance(key, Why):
+            raise RuntimeError(f"{cell.name} has no key: {key.text}")
         _fill_cell(one, cell, key)
     return len(one.states.plan.cells)
 

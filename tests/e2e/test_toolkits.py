@@ -98,7 +98,7 @@ def test_a_toolkit_that_the_registry_no_longer_has(copied: Clone, kernels: list[
     assert run.code == 1
     assert run.compiled == [kernels[1]], "the other cells are built all the same"
     for driver in ("2.16.7.0", "2.22.2.0"):
-        refused(copied, run, f"module:{driver}-{kernels[0]}", 1, "image-pull-failed", "0" * 64,
+        refused(copied, run, f"module:{driver}-{kernels[0]}", 1, "image-missing", "0" * 64,
                 hint="still in its registry")
     no_container(copied)
 

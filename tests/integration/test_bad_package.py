@@ -202,13 +202,13 @@ def crafted(files: Sequence[File], key: Key) -> bytes:
 
 ROOT = f"/usr/src/thing-{DRIVER}"
 EVIL = {
-    "dots in header and archive": ([File("/../../../escaped", b"x")], "rpm-unsafe-path"),
-    "dots in the archive alone": ([File("/usr/escaped", b"x", member="./../../../escaped")], "rpm-unsafe-path"),
-    "an absolute name": ([File("/usr/escaped", b"x", member="/tmp/escaped")], "rpm-unsafe-path"),
-    "a link to a folder outside": ([File(f"{ROOT}/d", linkto="../../../../..", mode=LINK)], "rpm-unsafe-link"),
+    "dots in header and archive": ([File("/../../../escaped", b"x")], "package-unsafe-path"),
+    "dots in the archive alone": ([File("/usr/escaped", b"x", member="./../../../escaped")], "package-unsafe-path"),
+    "an absolute name": ([File("/usr/escaped", b"x", member="/tmp/escaped")], "package-unsafe-path"),
+    "a link to a folder outside": ([File(f"{ROOT}/d", linkto="../../../../..", mode=LINK)], "package-unsafe-link"),
     "through a link": ([File(f"{ROOT}/e", mode=FOLDER), File(f"{ROOT}/d", linkto="e", mode=LINK),
-                        File(f"{ROOT}/d/escaped", b"x")], "rpm-unsafe-path"),
-    "a device": ([File(f"{ROOT}/null", mode=0o20666)], "rpm-unsafe-type"),
+                        File(f"{ROOT}/d/escaped", b"x")], "package-unsafe-path"),
+    "a device": ([File(f"{ROOT}/null", mode=0o20666)], "package-unsafe-type"),
 }
 
 
@@ -234,7 +234,7 @@ def test_a_package_of_rpmbuild_with_a_link_outside(
     rpmtools.command("rpmbuild", "-bb", "--quiet", "--define", f"_topdir {top}", "--define", "_rpmfilename p.rpm", spec)
     rpmtools.sign_rpm(top / "RPMS/p.rpm", vendor.key)
     offer(server, vendor.key, (top / "RPMS/p.rpm").read_bytes())
-    stays_inside(clone, "rpm-unsafe-link")
+    stays_inside(clone, "package-unsafe-link")
 
 
 def stays_inside(clone: LocalClone, reason: str) -> None:

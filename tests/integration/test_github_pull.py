@@ -405,9 +405,9 @@ LASTING: dict[str, tuple[Fault, str]] = {
     "401": (exchange.unauthorized(), "github-unauthorized"),
     "403": (exchange.refuses(403, "Resource not accessible by integration"), "github-denied"),
     "primary limit": (exchange.primary_rate_limit(3000), "github-rate-limit"),
-    "500": (exchange.broken(), "github-500"), "dropped": (exchange.drop(), "github-unreachable"),
-    "422": (exchange.already_exists("PullRequest", "head"), "github-422"),
-    "404": (exchange.not_found(), "github-404"), "HTML": (exchange.says(200, b"<html>"), "github-malformed"),
+    "500": (exchange.broken(), "github-status"), "dropped": (exchange.drop(), "github-unreachable"),
+    "422": (exchange.already_exists("PullRequest", "head"), "github-status"),
+    "404": (exchange.not_found(), "github-status"), "HTML": (exchange.says(200, b"<html>"), "github-malformed"),
     "null": (exchange.says(200, b"null"), "github-malformed"),
 }
 # Where 404 is an answer: no branch, no file. What a write answers is looked at only where it is needed; the next

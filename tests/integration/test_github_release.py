@@ -11,6 +11,7 @@ import pytest
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.marked_section import BEGIN, END
+from foundry.base.reasons import Reason
 from foundry.github.client import GitHub as Client
 from foundry.github.client import Pauses
 from foundry.github.releases import LONGEST_BODY, Asset, Wanted, read_asset, reconcile
@@ -129,7 +130,7 @@ def test_what_is_replaced_is_looked_at_first(one: GitHub, product: Product) -> N
     one.tamper(released(one).asset("images.json"), b"theirs")
 
     def refuse(_: bytes) -> None:
-        raise FoundryError("not this one", reason="x")
+        raise FoundryError("not this one", reason=Reason.TIMEOUT)
 
     plain = product.wanted()
     stubborn = replace(plain, assets=lambda room: [replace(asset, take_over=refuse) for asset in plain.assets(room)])
@@ -231,9 +232,9 @@ LASTING: dict[str, tuple[Fault, str]] = {
     "401": (exchange.unauthorized(), "github-unauthorized"),
     "403": (exchange.refuses(403, "Resource not accessible by integration"), "github-denied"),
     "primary limit": (exchange.primary_rate_limit(3000), "github-rate-limit"),
-    "500": (exchange.broken(), "github-500"), "dropped": (exchange.drop(), "github-unreachable"),
-    "422": (exchange.already_exists(), "github-422"), "429": (exchange.too_many(), "github-rate-limit"),
-    "404": (exchange.not_found(), "github-404"),
+    "500": (exchange.broken(), "github-status"), "dropped": (exchange.drop(), "github-unreachable"),
+    "422": (exchange.already_exists(), "github-status"), "429": (exchange.too_many(), "github-rate-limit"),
+    "404": (exchange.not_found(), "github-status"),
 }
 
 

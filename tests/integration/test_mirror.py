@@ -215,7 +215,7 @@ def test_a_mirror_that_stays_ill(world: World) -> None:
     world.dest.always(f"PUT /v2/{MIRROR}{UPLOADS}", says(503))
     with pytest.raises(OutsideError) as caught:
         world.copy(image["digest"])
-    assert caught.value.reason == "http-503"
+    assert caught.value.reason == "http-status"
     assert world.held("4.16.30-x86_64") is None
     assert world.left() == []
 

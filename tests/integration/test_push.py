@@ -129,7 +129,7 @@ def test_what_does_not_pass_ends(one: Front, request_: str) -> None:
     one.always(request_, says(502))
     with pytest.raises(OutsideError) as caught:
         writer(one, policy=RetryPolicy(5, 5, 60, 2)).push(sample(), "broken")
-    assert (caught.value.reason, caught.value.retry, caught.value.exit_code) == ("http-502", True, 3)
+    assert (caught.value.reason, caught.value.retry, caught.value.exit_code) == ("http-status", True, 3)
     wanted, part = request_.split(maxsplit=1)[0], request_.partition(" ")[2]
     assert sum(verb == wanted and part in path for verb, path, _ in one.requests) in (1, 3)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.images import layers
 from foundry.formats.images.layers import ABSENT, FILE, HIDDEN, State
 from foundry.formats.trees.tarstream import Kind
@@ -46,7 +47,7 @@ def look(chunks: Iterator[bytes]) -> Found:
             target = name if member.kind is Kind.FILE else layers.parts_of(member.link)
             if target not in programs:
                 raise FoundryError("its busybox is no program of a sensible size in the layer",
-                                   reason="layer-not-a-file")
+                                   reason=Reason.LAYER_NOT_A_FILE)
             return Found(FILE, programs[target])
         hidden |= {one for one in wanted if layers.hides(name, member.kind, one)}
     return Found(HIDDEN if len(hidden) == len(wanted) else ABSENT)

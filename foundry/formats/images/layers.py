@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.trees import decompress
 from foundry.formats.trees.tarstream import Kind, Member, TarStream
 
@@ -72,7 +73,7 @@ def look(
 def members(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[Member, TarStream]]:
     """The members of a layer's blob as `look` reads it; of each, the stream that `read` takes its data from."""
     arrived = _some(chunks)
-    blame = decompress.Blame("the layer", "layer-malformed", "layer-too-large")
+    blame = decompress.Blame("the layer", Reason.LAYER_MALFORMED, Reason.LAYER_TOO_LARGE)
     pieces = decompress.stream(arrived, limit=limit, blame=blame)
     tar = TarStream(pieces, what=blame.what, damaged=blame.damaged, too_large=blame.too_large, limit=limit)
     for member in tar:
@@ -86,7 +87,7 @@ def _some(chunks: Iterator[bytes]) -> Iterator[bytes]:
         empty = empty and not chunk
         yield chunk
     if empty:
-        raise FoundryError("the layer is empty: it has not even a compressor's header", reason="layer-malformed")
+        raise FoundryError("the layer is empty: it has not even a compressor's header", reason=Reason.LAYER_MALFORMED)
 
 
 def _content(member: Member, tar: TarStream, path: str, max_file: int) -> bytes:
@@ -94,13 +95,14 @@ def _content(member: Member, tar: TarStream, path: str, max_file: int) -> bytes:
         where = member.link[:200].decode(errors="replace")
         raise FoundryError(
             f"{path} is a hard link to {where!r} in the layer: its content stands elsewhere",
-            reason="layer-not-a-file",
+            reason=Reason.LAYER_NOT_A_FILE,
         )
     if member.kind is not Kind.FILE:
-        raise FoundryError(f"{path} is {member.kind.value} in the layer, not a plain file", reason="layer-not-a-file")
+        raise FoundryError(f"{path} is {member.kind.value} in the layer, not a plain file",
+                           reason=Reason.LAYER_NOT_A_FILE)
     if member.size > max_file:
         raise FoundryError(
-            f"{path} has {member.size} bytes in the layer, {max_file} are the limit", reason="layer-file-too-large"
+            f"{path} has {member.size} bytes in the layer, {max_file} are the limit", reason=Reason.LAYER_FILE_TOO_LARGE
         )
     return tar.read()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, parse_json, sha256_bytes, write_atomic
+from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import ImageConfig, Manifest, parse_config, parse_manifest
 
 _PIECE = 1 << 20  # bytes
@@ -66,7 +67,7 @@ class BlobFile:
                     yield last
                 last = piece
         if f"sha256:{found.hexdigest()}" != self.digest:
-            raise FoundryError(f"{self.path} differs from its digest", reason="oci-damaged",
+            raise FoundryError(f"{self.path} differs from its digest", reason=Reason.OCI_DAMAGED,
                                hint=_AGAIN)
         yield last
 
@@ -88,7 +89,7 @@ def read_layout(folder: Path) -> Layout:
         assert isinstance(manifest, Manifest)  # noqa: S101 - a file of ours
         config = parse_config(_checked(folder, manifest.config.digest))
     except (KeyError, ValueError, TypeError, AssertionError, OSError) as error:
-        raise FoundryError(f"{folder} is no OCI layout of one image: {error!r}", reason="oci-damaged",
+        raise FoundryError(f"{folder} is no OCI layout of one image: {error!r}", reason=Reason.OCI_DAMAGED,
                            hint=_AGAIN) from error
     return Layout(folder, entry["digest"], data, manifest, config)
 
@@ -96,7 +97,7 @@ def read_layout(folder: Path) -> Layout:
 def _checked(folder: Path, digest: str) -> bytes:
     data = (folder / blob_file(digest)).read_bytes()
     if digest != f"sha256:{sha256_bytes(data)}":
-        raise FoundryError(f"{folder}: a blob differs from its digest {digest}", reason="oci-damaged", hint=_AGAIN)
+        raise FoundryError(f"{folder}: a blob differs from its digest {digest}", reason=Reason.OCI_DAMAGED, hint=_AGAIN)
     return data
 
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import parse_json
+from foundry.base.reasons import Reason
 
 MAX_MANIFEST = 4 << 20  # bytes; what registries must take (OCI distribution specification)
 MAX_CONFIG = 8 << 20  # bytes
@@ -105,7 +106,7 @@ def parse_manifest(data: bytes, content_type: str = "") -> Manifest | Index:
     Raises FoundryError ``manifest-malformed``; ``manifest-unsupported`` for schema 1 and for
     what is no image.
     """
-    read = _Reader("the manifest", "manifest-malformed")
+    read = _Reader("the manifest", Reason.MANIFEST_MALFORMED)
     document = read.document(data, MAX_MANIFEST)
     sent = content_type.partition(";")[0].strip().lower()
     said = read.text(document, "mediaType", "")
@@ -113,7 +114,7 @@ def parse_manifest(data: bytes, content_type: str = "") -> Manifest | Index:
     if sent.startswith(_SCHEMA1) or said.startswith(_SCHEMA1) or (version == 1 and type(version) is int):
         raise FoundryError(
             "the manifest is of Docker's schema 1, which names no image configuration",
-            reason="manifest-unsupported", hint="push the image anew with a newer tool",
+            reason=Reason.MANIFEST_UNSUPPORTED, hint="push the image anew with a newer tool",
         )
     if version != 2 or type(version) is not int:  # noqa: PLR2004 - the one that there is
         read.fail(f"its schemaVersion is {_shown(version)}, not 2")
@@ -122,7 +123,7 @@ def parse_manifest(data: bytes, content_type: str = "") -> Manifest | Index:
     media_type = said or (sent if sent in ACCEPT else _guess(document))
     if media_type not in ACCEPT:
         raise FoundryError(
-            f"the manifest is of the type {_shown(media_type)}, which is no image's", reason="manifest-unsupported"
+            f"the manifest is of the type {_shown(media_type)}, which is no image's", reason=Reason.MANIFEST_UNSUPPORTED
         )
     if media_type in _INDEXES:
         return Index(read.descriptors(document, "manifests"), media_type)
@@ -149,7 +150,7 @@ def choose(index: Index, architecture: str, os: str = "linux") -> Descriptor:
         shown = ", ".join(there[:_SHOWN]) + (f" and {len(there) - _SHOWN} more" if there[_SHOWN:] else "")
         raise FoundryError(
             f"the index has no image for {os}/{architecture}; there is {shown or 'none with a platform'}",
-            reason="platform-missing",
+            reason=Reason.PLATFORM_MISSING,
         )
     variants = ("", "v8") if architecture == "arm64" else ("",)
 
@@ -162,7 +163,7 @@ def choose(index: Index, architecture: str, os: str = "linux") -> Descriptor:
 
 def parse_config(data: bytes) -> ImageConfig:
     """An image's configuration; FoundryError (``image-config-malformed``)."""
-    read = _Reader("the image's configuration", "image-config-malformed")
+    read = _Reader("the image's configuration", Reason.IMAGE_CONFIG_MALFORMED)
     document = read.document(data, MAX_CONFIG)
     rootfs = read.mapping(document, "rootfs")
     diff_ids = read.items(rootfs, "diff_ids")
@@ -194,7 +195,7 @@ class _Reader:
     """Takes fields out of a document, each of the type that it must have; what is not there or null is empty."""
 
     what: str
-    reason: str
+    reason: Reason
 
     def fail(self, why: str) -> NoReturn:
         raise FoundryError(f"{self.what} is malformed: {why}", reason=self.reason)

@@ -15,6 +15,7 @@ from typing import Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes
+from foundry.base.reasons import Reason
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -49,11 +50,11 @@ def read_archive(path: Path) -> Image:
         }
         for digest, data in blobs.items():
             if digest != f"sha256:{sha256_bytes(data)}":
-                raise FoundryError(f"{path.name}: a blob differs from its digest {digest}", reason="oci-damaged")
+                raise FoundryError(f"{path.name}: a blob differs from its digest {digest}", reason=Reason.OCI_DAMAGED)
         return _image(blobs, entry["digest"], entry["mediaType"])
     except (KeyError, ValueError, TypeError, AttributeError, OSError, tarfile.TarError) as error:
         raise FoundryError(
-            f"{path.name} is not an OCI archive of one image: {error!r}", reason="oci-damaged"
+            f"{path.name} is not an OCI archive of one image: {error!r}", reason=Reason.OCI_DAMAGED
         ) from error
 
 

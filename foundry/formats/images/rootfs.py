@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.trees.decompress import Blame, stream
 
 MAX_UNPACKED = 1 << 30  # bytes of one layer
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_BLAME = Blame("the image's layer", "layer-malformed", "layer-too-large")
+_BLAME = Blame("the image's layer", Reason.LAYER_MALFORMED, Reason.LAYER_TOO_LARGE)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def _apply(files: dict[str, Entry], data: bytes) -> None:
                 else:
                     fresh[name] = _entry(tar, member, {**files, **fresh})
     except (tarfile.TarError, OSError, ValueError, EOFError, RecursionError) as error:  # headers upon headers
-        raise FoundryError(f"a layer of the image is no tar: {error}", reason="layer-malformed") from error
+        raise FoundryError(f"a layer of the image is no tar: {error}", reason=Reason.LAYER_MALFORMED) from error
     files |= fresh
 
 
@@ -68,7 +69,7 @@ def _entry(tar: tarfile.TarFile, member: tarfile.TarInfo, known: Mapping[str, En
     if member.islnk():
         target = known.get(str(PurePosixPath(member.linkname.lstrip("/"))))
         if target is None:
-            raise FoundryError(f"{member.name} is a hard link to nothing", reason="layer-malformed")
+            raise FoundryError(f"{member.name} is a hard link to nothing", reason=Reason.LAYER_MALFORMED)
         return target
     opened = tar.extractfile(member) if member.isfile() else None
     if opened is None:

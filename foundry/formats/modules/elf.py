@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import FoundryError
-
-NOT_A_MODULE = "gate-not-a-module"
+from foundry.base.reasons import Reason
 
 _SIGNATURE_MARK = b"~Module signature appended~\n"
 _KSYMTAB = "__ksymtab_"
@@ -78,7 +77,7 @@ class ModuleFacts:
 def read_module(path: Path) -> ModuleFacts:
     """The facts of a module file.
 
-    Raises FoundryError (``gate-not-a-module``) when the file can't be read or
+    Raises FoundryError (``gate-elf``) when the file can't be read or
     is anything but an uncompressed kernel module.
     """
     try:
@@ -106,7 +105,7 @@ def parse_module(data: bytes, label: str = "the file") -> ModuleFacts:
 
 def not_a_module(message: str) -> FoundryError:
     """The error for a file that is no kernel module."""
-    return FoundryError(message, reason=NOT_A_MODULE, hint="the build log says what was made in its place")
+    return FoundryError(message, reason=Reason.GATE_ELF, hint="the build log says what was made in its place")
 
 
 def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], list[tuple[str, str]], list[str]]:

@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.modules.elf import ModuleFacts, read_module
 from foundry.formats.modules.symvers import Export
+
+RULES = {
+    "elf": Reason.GATE_ELF, "arch": Reason.GATE_ARCH, "vermagic": Reason.GATE_VERMAGIC, "name": Reason.GATE_NAME,
+    "symbols": Reason.GATE_SYMBOLS, "crcs": Reason.GATE_CRCS,
+}
 
 _LAYOUT = "module_layout"  # its CRC stands for struct module itself
 _SHOWN = 5
@@ -56,12 +62,12 @@ class GateReport:
         }
 
     def require(self, *, log: Path | None = None) -> None:
-        """Nothing when all is well; else FoundryError, its reason ``gate-`` and the first broken rule."""
+        """Nothing when all is well; else FoundryError, its reason that of the first broken rule."""
         details = [finding.detail for finding in self.findings if not finding.ok]
         if details:
             raise FoundryError(
                 f"{self.module} was not let through for kernel {self.kernel}: {'; '.join(details)}",
-                reason=f"gate-{self.broken[0]}",
+                reason=RULES[self.broken[0]],
                 hint="the kernel would not load this module; look at how it was compiled",
                 log=log,
             )

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 
 _CRC = re.compile(r"0x[0-9a-fA-F]{1,8}")
 _KIND = re.compile(r"EXPORT_(UNUSED_)?SYMBOL(_GPL|_GPL_FUTURE)?")
@@ -71,6 +72,6 @@ def _line(number: int, line: str) -> tuple[str, Export]:
 def _malformed(what: str) -> FoundryError:
     return FoundryError(
         f"this Module.symvers can't be read: {what}",
-        reason="symvers-malformed",
+        reason=Reason.SYMVERS_MALFORMED,
         hint="it must be the file that the kernel's development package has, whole",
     )

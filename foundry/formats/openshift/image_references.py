@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import parse_json
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference, parse_reference
 
 PATH = "release-manifests/image-references"
@@ -47,7 +48,7 @@ def parse(data: bytes) -> tuple[Stream, ...]:
         node = next((images[one] for one in (text.format(match[1]) for text in _NODES) if one in images), None)
         streams.append(Stream(name, _reference(name, images[name]), _reference("node", node) if node else None))
     if not streams:
-        raise FoundryError(f"it has no {TOOLKIT}", reason="payload-without-toolkit",
+        raise FoundryError(f"it has no {TOOLKIT}", reason=Reason.PAYLOAD_WITHOUT_TOOLKIT,
                            hint="is it a release of OpenShift? `releases.exclude` leaves a release out")
     return tuple(streams)
 
@@ -84,5 +85,5 @@ def _reference(name: str, source: Any) -> Reference:
 
 
 def _malformed(why: str) -> NoReturn:
-    raise FoundryError(f"its /{PATH} is malformed: {why}", reason="payload-malformed",
+    raise FoundryError(f"its /{PATH} is malformed: {why}", reason=Reason.PAYLOAD_MALFORMED,
                        hint="nothing was changed; `releases.exclude` leaves a release out")

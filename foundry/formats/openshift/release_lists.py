@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import parse_json
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference, parse_reference
 
 _MOST = 100_000  # nodes or tags
@@ -46,7 +47,7 @@ def parse_graph(data: bytes, where: str) -> dict[str, Reference]:
     if not isinstance(nodes, list) or len(nodes) > _MOST:
         _malformed(where, "it has no list of nodes")
     if not nodes:
-        raise OutsideError(f"{where} has no releases", reason="releases-empty", hint=_HINT)
+        raise OutsideError(f"{where} has no releases", reason=Reason.RELEASES_EMPTY, hint=_HINT)
     found: dict[str, Reference] = {}
     for number, node in enumerate(nodes):
         version = node.get("version") if isinstance(node, dict) else None
@@ -120,7 +121,7 @@ def _object(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _malformed(where: str, why: str) -> NoReturn:
-    raise OutsideError(f"{where} can't be used: {why}", reason="releases-malformed", hint=_HINT)
+    raise OutsideError(f"{where} can't be used: {why}", reason=Reason.RELEASES_MALFORMED, hint=_HINT)
 
 
 def _shown(value: object) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import parse_json
 from foundry.base.names import is_kernel, kernel_arch
+from foundry.base.reasons import Reason
 
 PATH = "etc/driver-toolkit-release.json"
 
@@ -53,7 +54,8 @@ def parse(data: bytes, arch: str) -> ToolkitRelease:
     named = completed(kernel, arch)
     if not is_kernel(named):
         raise FoundryError(
-            f"the toolkit's KERNEL_VERSION is {_plain(kernel)!r}, which is no kernel", reason="toolkit-kernel-invalid",
+            f"the toolkit's KERNEL_VERSION is {_plain(kernel)!r}, which is no kernel",
+            reason=Reason.TOOLKIT_KERNEL_INVALID,
             hint="the toolkit was built without a kernel: take that of another release",
         )
     rt_kernel, rhel = completed(_text(document, "RT_KERNEL_VERSION"), arch), _text(document, "RHEL_VERSION")
@@ -61,7 +63,7 @@ def parse(data: bytes, arch: str) -> ToolkitRelease:
     for name in (named, rt_kernel) if has_rt else (named,):
         if (other := kernel_arch(name)) not in ("", arch):
             raise FoundryError(
-                f"the toolkit's kernel {name} is one for {other}, not for {arch}", reason="toolkit-wrong-arch",
+                f"the toolkit's kernel {name} is one for {other}, not for {arch}", reason=Reason.TOOLKIT_WRONG_ARCH,
                 hint="check the architecture of the toolkit's image",
             )
     version = rhel if _rhel_version.fullmatch(rhel) else None
@@ -86,4 +88,4 @@ def _plain(text: str) -> str:
 
 
 def _malformed(why: str) -> FoundryError:
-    return FoundryError(f"the toolkit's /{PATH} is malformed: {why}", reason="toolkit-release-malformed")
+    return FoundryError(f"the toolkit's /{PATH} is malformed: {why}", reason=Reason.TOOLKIT_RELEASE_MALFORMED)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from foundry.base.errors import FoundryError
+from foundry.formats.packages import rpmheader
 
 _HEADER = 110
 _STRIPPED = 14
@@ -44,7 +45,7 @@ class Archive:
     """Iterates over (member, its data in chunks); unread data is skipped.
 
     `sizes` holds, for stripped archives, the size of each file by its number.
-    Raises FoundryError (reason ``cpio-damaged``) for anything that is no whole archive.
+    Raises FoundryError (reason ``rpm-damaged``) for anything that is no whole archive.
     """
 
     def __init__(self, stream: IO[bytes], sizes: Sequence[int] = ()) -> None:
@@ -108,4 +109,4 @@ class Archive:
 
 def damaged(why: str) -> FoundryError:
     """The error for an archive that breaks the format."""
-    return FoundryError(f"the cpio archive is damaged: {why}", reason="cpio-damaged")
+    return rpmheader.damaged(f"the cpio archive is damaged: {why}")

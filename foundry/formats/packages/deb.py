@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.trees import sourcetree
 
 MAX_FILE = 512 << 20  # bytes of a package file
@@ -99,5 +100,5 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _damaged(why: str) -> FoundryError:
-    return FoundryError(f"the Debian package is damaged: {why}", reason="deb-damaged",
+    return FoundryError(f"the Debian package is damaged: {why}", reason=Reason.DEB_DAMAGED,
                         hint="delete it and fetch it again")

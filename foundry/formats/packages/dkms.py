@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.packages.bash import Assignment, Script, read_script
 
 FILE = "dkms.conf"
@@ -220,16 +221,17 @@ def _joined(*parts: str) -> str:
 
 
 def _malformed(why: str) -> FoundryError:
-    return FoundryError(f"the package's {FILE} can't be used: {why}", reason="dkms-malformed",
+    return FoundryError(f"the package's {FILE} can't be used: {why}", reason=Reason.DKMS_MALFORMED,
                         hint="say it in the family file instead: `modules`, `make.command`, `source.root`")
 
 
 def _shell(line: int, text: str, why: str) -> FoundryError:
     return FoundryError(
         f"line {line} of the package's {FILE} is shell code, which is never run, and {why}: {text[:200]}",
-        reason="dkms-shell", hint="say it in the family file instead: `modules`, `make.command` (docs/families.md)",
+        reason=Reason.DKMS_SHELL,
+        hint="say it in the family file instead: `modules`, `make.command` (docs/families.md)",
     )
 
 
 def _unsupported(why: str, hint: str) -> FoundryError:
-    return FoundryError(f"the package's {FILE} can't be followed: {why}", reason="dkms-unsupported", hint=hint)
+    return FoundryError(f"the package's {FILE} can't be followed: {why}", reason=Reason.DKMS_UNSUPPORTED, hint=hint)

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from xml.parsers import expat
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.trees import decompress
 
 if TYPE_CHECKING:
@@ -123,13 +124,14 @@ def open_primary(data: bytes, location: Location) -> IO[bytes]:
     and in any case after `MAX_PRIMARY_OPEN` bytes.
     """
     limit = min(MAX_PRIMARY_OPEN if location.open_size is None else location.open_size, MAX_PRIMARY_OPEN)
-    blame = decompress.Blame("the primary list", "repodata-malformed", "repodata-too-large")
+    blame = decompress.Blame("the primary list", Reason.REPODATA_MALFORMED, Reason.REPODATA_TOO_LARGE)
     return decompress.opened(data, decompress.kind_of(data), limit=limit, blame=blame)
 
 
 def malformed(why: str) -> FoundryError:
     """The error for a document that is no repository metadata."""
-    return FoundryError(why, reason="repodata-malformed", hint="check the repository's address in the driver's file")
+    return FoundryError(why,
+                        reason=Reason.REPODATA_MALFORMED, hint="check the repository's address in the driver's file")
 
 
 class _Element:

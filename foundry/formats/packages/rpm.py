@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.packages import rpmheader
 from foundry.formats.packages.rpmheader import Section, Tag, damaged
 from foundry.formats.trees import decompress
@@ -106,9 +107,9 @@ def read_bytes(path: Path) -> bytes:
             size = os.fstat(stream.fileno()).st_size
             data = stream.read(MAX_FILE + 1) if size <= MAX_FILE else b""
     except OSError as error:
-        raise FoundryError(f"{path} can't be read: {error.strerror}", reason="rpm-unreadable") from error
+        raise FoundryError(f"{path} can't be read: {error.strerror}", reason=Reason.RPM_UNREADABLE) from error
     if max(size, len(data)) > MAX_FILE:
-        raise FoundryError(f"{path} has more than {MAX_FILE} bytes", reason="rpm-too-large")
+        raise FoundryError(f"{path} has more than {MAX_FILE} bytes", reason=Reason.RPM_TOO_LARGE)
     return data
 
 
@@ -216,5 +217,6 @@ def _path_text(raw: bytes) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if not text.isprintable():
-        raise FoundryError(f"the RPM has a file name that is not plain text: {raw!r}", reason="rpm-unsafe-path")
+        raise FoundryError(f"the RPM has a file name that is not plain text: {raw!r}",
+                           reason=Reason.PACKAGE_UNSAFE_PATH)
     return text

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 
 MAGIC = b"\x8e\xad\xe8\x01"
 _PREAMBLE = 16
@@ -109,4 +110,4 @@ def parse(data: bytes, start: int, what: str) -> Section:
 
 def damaged(why: str) -> FoundryError:
     """The error for a file that is no whole RPM."""
-    return FoundryError(f"the RPM is damaged: {why}", reason="rpm-damaged", hint="delete it and fetch it again")
+    return FoundryError(f"the RPM is damaged: {why}", reason=Reason.RPM_DAMAGED, hint="delete it and fetch it again")

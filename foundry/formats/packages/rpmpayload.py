@@ -15,6 +15,7 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import scratch
+from foundry.base.reasons import Reason
 from foundry.formats.packages.cpio import Archive, Member
 from foundry.formats.packages.rpm import MAX_UNPACKED, FileEntry, Package, read_bytes
 from foundry.formats.packages.rpmheader import damaged
@@ -27,18 +28,13 @@ _LINK_LIMIT = 4096  # bytes, PATH_MAX
 def extract(payload: bytes, package: Package, root: Path, max_bytes: int) -> list[str]:
     """Write the payload below `root`, which this creates; the paths written, relative, in archive order."""
     if package.payload_format != "cpio":
-        raise FoundryError(f"the RPM's payload is {package.payload_format!r}, not cpio", reason="rpm-unsupported")
+        raise FoundryError(f"the RPM's payload is {package.payload_format!r}, not cpio", reason=Reason.RPM_UNSUPPORTED)
     wanted = _wanted(package)
-    blame = decompress.Blame("the RPM's payload", "rpm-damaged", "rpm-too-large")
+    blame = decompress.Blame("the RPM's payload", Reason.RPM_DAMAGED, Reason.RPM_TOO_LARGE)
     stream = decompress.opened(payload, package.payload_compressor, limit=max_bytes, blame=blame)
     writer = _Writer(package, wanted, Tree(root))
-    try:
-        for member, chunks in Archive(stream, [entry.size for entry in package.files]):
-            writer.add(member, chunks)
-    except FoundryError as error:
-        if error.reason == "cpio-damaged":
-            raise damaged(error.message) from error
-        raise
+    for member, chunks in Archive(stream, [entry.size for entry in package.files]):
+        writer.add(member, chunks)
     return writer.finish()
 
 
@@ -52,7 +48,7 @@ def _wanted(package: Package) -> dict[str, FileEntry]:
         if not (stat.S_ISREG(entry.mode) or stat.S_ISDIR(entry.mode) or stat.S_ISLNK(entry.mode)):
             raise FoundryError(
                 f"the RPM holds {entry.path}, which is no file, folder or link (mode {entry.mode:o})",
-                reason="rpm-unsafe-type",
+                reason=Reason.PACKAGE_UNSAFE_TYPE,
             )
         if name in wanted:
             raise damaged(f"it names {name} twice")
@@ -98,7 +94,7 @@ class _Writer:
             entry = self._package.files[member.index]
             name = safe_name(entry.path.removeprefix("/"))
             if any(other.inode == entry.inode for other in self._package.files if other is not entry):
-                raise FoundryError(f"{name} is a hard link in a stripped payload", reason="rpm-unsupported")
+                raise FoundryError(f"{name} is a hard link in a stripped payload", reason=Reason.RPM_UNSUPPORTED)
         else:
             name = safe_name(os.fsdecode(member.name).removeprefix("./"))
         if name not in self._wanted:
@@ -133,8 +129,8 @@ def unpack(path: Path, package: Package, dest: Path, *, max_bytes: int = MAX_UNP
     Every regular file is checked against its digest in the header. Files get mode 0644 or
     0755 and the header's mtime, folders 0755. `dest` appears whole or not at all.
 
-    Raises FoundryError: ``rpm-damaged``, ``rpm-too-large``, ``rpm-unsafe-path``,
-    ``rpm-unsafe-link``, ``rpm-unsafe-type``, ``rpm-unsupported``, ``target-exists``;
+    Raises FoundryError: ``rpm-damaged``, ``rpm-too-large``, ``package-unsafe-path``,
+    ``package-unsafe-link``, ``package-unsafe-type``, ``rpm-unsupported``, ``target-exists``;
     OutsideError when the disk can't take it.
     """
     data = read_bytes(path)
@@ -143,11 +139,11 @@ def unpack(path: Path, package: Package, dest: Path, *, max_bytes: int = MAX_UNP
         raise damaged(f"{path.name} changed since it was read")
     try:
         if os.path.lexists(dest) and (dest.is_symlink() or not dest.is_dir() or any(dest.iterdir())):
-            raise FoundryError(f"{dest} is not an empty folder", reason="target-exists", hint="remove it first")
+            raise FoundryError(f"{dest} is not an empty folder", reason=Reason.TARGET_EXISTS, hint="remove it first")
         with scratch(dest.parent, dest.name) as folder:
             root = folder / "root"
             written = extract(data[end:], package, root, max_bytes)
             os.replace(root, dest)
     except OSError as error:
-        raise OutsideError(f"can't unpack below {dest}: {error.strerror or error}", reason="disk") from error
+        raise OutsideError(f"can't unpack below {dest}: {error.strerror or error}", reason=Reason.DISK) from error
     return [dest / name for name in written]

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.reasons import Reason
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -36,8 +37,8 @@ class Blame:
     """How to speak of the data when it is no good: its name, the reason when damaged, the reason when too large."""
 
     what: str
-    damaged: str
-    too_large: str
+    damaged: Reason
+    too_large: Reason
 
 
 class _Step(Protocol):
@@ -233,6 +234,6 @@ def _zstandard() -> ModuleType:
         import zstandard
     except ImportError as error:
         raise OutsideError(
-            "the Python package zstandard is not installed", reason="tool-missing", hint="run `doit doctor`"
+            "the Python package zstandard is not installed", reason=Reason.TOOL_MISSING, hint="run `doit doctor`"
         ) from error
     return zstandard

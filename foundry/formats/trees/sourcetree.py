@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.trees.decompress import Blame, kind_of, opened
 from foundry.formats.trees.tree import Tree, safe_name
 
 MAX_UNPACKED = 2 << 30  # bytes of an archive, decompressed
 _CHUNK = 1 << 18
 _LAST_TIME = (1 << 32) - 1
-_DAMAGED, _TOO_LARGE = "tar-damaged", "tar-too-large"
 
 
 def unpack_tar(data: bytes, root: Path, *, what: str, limit: int = MAX_UNPACKED) -> list[str]:
     """Write the archive's files below the new folder `root`; the paths written, in the archive's order.
 
     Files get mode 0644 or 0755 and their time, links must stay inside.
-    Raises FoundryError: ``tar-damaged``, ``tar-too-large``, ``rpm-unsafe-path`` and
-    ``rpm-unsafe-link`` as for RPMs, ``tar-unsafe-type`` for devices and pipes.
+    Raises FoundryError: ``tar-damaged``, ``tar-too-large``, ``package-unsafe-path`` and
+    ``package-unsafe-link`` as for RPMs, ``package-unsafe-type`` for devices and pipes.
     """
     tree = Tree(root)
     written: list[str] = []
@@ -41,7 +41,8 @@ def unpack_tar(data: bytes, root: Path, *, what: str, limit: int = MAX_UNPACKED)
                 while source is not None and (chunk := source.read(_CHUNK)):
                     sink.write(chunk)
         else:
-            raise FoundryError(f"{what} holds {name}, which is no file, folder or link", reason="tar-unsafe-type")
+            raise FoundryError(f"{what} holds {name}, which is no file, folder or link",
+                               reason=Reason.PACKAGE_UNSAFE_TYPE)
         written.append(name)
     tree.close()
     return written
@@ -58,13 +59,13 @@ def read_small(data: bytes, *, limit: int, what: str) -> dict[str, bytes]:
 
 
 def _members(data: bytes, what: str, limit: int) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    stream = opened(data, kind_of(data), limit=limit, blame=Blame(what, _DAMAGED, _TOO_LARGE))
+    stream = opened(data, kind_of(data), limit=limit, blame=Blame(what, Reason.TAR_DAMAGED, Reason.TAR_TOO_LARGE))
     try:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 yield tar, member
     except (tarfile.TarError, ValueError, EOFError, OverflowError, RecursionError) as error:  # headers upon headers
-        raise FoundryError(f"{what} is no whole tar archive: {error}", reason=_DAMAGED) from error
+        raise FoundryError(f"{what} is no whole tar archive: {error}", reason=Reason.TAR_DAMAGED) from error
 
 
 def _name(name: str) -> str:
@@ -75,7 +76,7 @@ def _name(name: str) -> str:
 
 def _existing(target: str, written: list[str], what: str) -> str:
     if target not in written:
-        raise FoundryError(f"{what} has a hard link to {target}, which it does not hold", reason=_DAMAGED)
+        raise FoundryError(f"{what} has a hard link to {target}, which it does not hold", reason=Reason.TAR_DAMAGED)
     return target
 
 

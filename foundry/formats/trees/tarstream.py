@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 
 _BLOCK = 512
 _MAX_EXTENSION = 1 << 20  # bytes of a long name or of a pax header
@@ -66,7 +67,7 @@ class TarStream:
     `limit` bytes; and what `pieces` raises.
     """
 
-    def __init__(self, pieces: Iterator[bytes], *, what: str, damaged: str, too_large: str, limit: int) -> None:
+    def __init__(self, pieces: Iterator[bytes], *, what: str, damaged: Reason, too_large: Reason, limit: int) -> None:
         self._pieces = pieces
         self._what, self._reason, self._too_large, self._limit = what, damaged, too_large, limit
         self._piece, self._at = b"", 0

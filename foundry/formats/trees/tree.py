@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 
 _NAME_LIMIT = 255  # bytes of a path's part, NAME_MAX
 _DEPTH_LIMIT = 100  # folders in each other
@@ -22,7 +23,7 @@ _PATH_LIMIT = 2048  # bytes, leaves room for the folder below PATH_MAX
 
 
 def safe_name(name: str) -> str:
-    """`name` if it is a plain relative path; FoundryError (``rpm-unsafe-path``) otherwise."""
+    """`name` if it is a plain relative path; FoundryError (``package-unsafe-path``) otherwise."""
     parts = name.split("/")
     raw = os.fsencode(name)
     if (
@@ -32,7 +33,8 @@ def safe_name(name: str) -> str:
         or len(raw) > _PATH_LIMIT
         or any(len(os.fsencode(part)) > _NAME_LIMIT for part in parts)
     ):
-        raise FoundryError(f"the package holds a file with an unsafe path: {name[:200]!r}", reason="rpm-unsafe-path")
+        raise FoundryError(f"the package holds a file with an unsafe path: {name[:200]!r}",
+                           reason=Reason.PACKAGE_UNSAFE_PATH)
     return name
 
 
@@ -67,7 +69,7 @@ class Tree:
             os.utime(handle, (mtime, mtime))
 
     def symlink(self, name: str, target: str) -> None:
-        """Make a link that stays inside; FoundryError (``rpm-unsafe-link``) for one that does not."""
+        """Make a link that stays inside; FoundryError (``package-unsafe-link``) for one that does not."""
         end = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
         if target.startswith("/") or "\0" in target or end == ".." or end.startswith("../"):
             raise self._astray(name, target)
@@ -93,9 +95,9 @@ class Tree:
     def _claim(self, name: str) -> None:
         parent = posixpath.dirname(name)
         if name in self._folders or name in self._others:
-            raise FoundryError(f"the package holds {name} twice", reason="rpm-damaged")
+            raise FoundryError(f"the package holds {name} twice", reason=Reason.RPM_DAMAGED)
         if parent in self._others:
-            raise FoundryError(f"the package writes {name} through {parent}", reason="rpm-unsafe-path")
+            raise FoundryError(f"the package writes {name} through {parent}", reason=Reason.PACKAGE_UNSAFE_PATH)
         self.folder(parent)
         self._others.add(name)
 
@@ -105,7 +107,8 @@ class Tree:
     @staticmethod
     def _astray(name: str, target: str) -> FoundryError:
         return FoundryError(
-            f"the package's link {name} leads outside or in a circle: {target[:200]!r}", reason="rpm-unsafe-link"
+            f"the package's link {name} leads outside or in a circle: {target[:200]!r}",
+            reason=Reason.PACKAGE_UNSAFE_LINK
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from foundry.base.errors import OutsideError
+from foundry.base.reasons import Reason
 from foundry.net.transport import SERVER_FAULT, shown
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def asked(service: str, work: Callable[[], T], *, credentials: bool = False) -> 
     except BotoCoreError as error:
         final = _raised(error)
     except ResponseParserError:
-        final = OutsideError(f"what answers in place of AWS ({service}) is not AWS", reason="aws-failed", retry=True,
+        final = OutsideError(f"what answers in place of AWS ({service}) is not AWS",
+                             reason=Reason.AWS_FAILED, retry=True,
                              hint="check proxy and AWS_ENDPOINT_URL")
     except (OSError, ValueError, EOFError, KeyError) as error:  # not wrapped by botocore: token files, malformed URLs
         final = _unusable(error, credentials)
@@ -73,22 +75,22 @@ def _answered(service: str, error: ClientError) -> OutsideError:
     if code in _DENIED:
         missing = match[1] if (match := _ACTION.search(message)) else action
         how = "a policy denies it explicitly" if "explicit deny" in message else f"allow {missing} in an IAM policy"
-        return OutsideError(f"AWS does not allow {missing} with these credentials", reason="aws-denied",
+        return OutsideError(f"AWS does not allow {missing} with these credentials", reason=Reason.AWS_DENIED,
                             hint=f"{how}; `aws sts get-caller-identity` says whose credentials they are")
     if code in _EXPIRED:
         return _credentials("the AWS credentials have expired")
     if code in _REFUSED:
         clock = "is this machine's clock right? Else " if code in _CLOCK else ""
-        return OutsideError(f"AWS does not accept the credentials ({action}: {code})", reason="aws-credentials",
+        return OutsideError(f"AWS does not accept the credentials ({action}: {code})", reason=Reason.AWS_CREDENTIALS,
                             hint=f"{clock}{LOG_IN}")
-    for ending, reason in (("NotFoundException", "aws-missing"), ("AlreadyExistsException", "aws-exists")):
+    for ending, reason in (("NotFoundException", Reason.AWS_MISSING), ("AlreadyExistsException", Reason.AWS_EXISTS)):
         if code.endswith(ending):
             return OutsideError(f"AWS can't do {action} ({code})", reason=reason)
     detail = ""
     if code in _ABOUT_THE_REQUEST and message.isprintable():  # others may quote what was signed
         detail = f": {message[:_MAX_SAID]}"
     passes = code in _THROTTLED or status >= SERVER_FAULT
-    return OutsideError(f"AWS can't do {action} ({code}){detail}", reason="aws-failed", retry=passes,
+    return OutsideError(f"AWS can't do {action} ({code}){detail}", reason=Reason.AWS_FAILED, retry=passes,
                         hint=_STATE if passes else "check the names and the region")
 
 
@@ -116,9 +118,9 @@ def _raised(error: Exception) -> OutsideError:
             return _credentials(message)
     if isinstance(error, (said.ConnectionError, said.HTTPClientError)):
         where = f" at {shown(str(values['endpoint_url']))}" if values.get("endpoint_url") else ""
-        return OutsideError(f"AWS does not answer{where} ({kind})", reason="aws-unreachable",
+        return OutsideError(f"AWS does not answer{where} ({kind})", reason=Reason.AWS_UNREACHABLE,
                             retry=True, hint="check network, proxy and the region's name")
-    return OutsideError(f"AWS can't be asked ({kind})", reason="aws-failed",
+    return OutsideError(f"AWS can't be asked ({kind})", reason=Reason.AWS_FAILED,
                         hint="check the region and the settings in ~/.aws/config")
 
 
@@ -127,9 +129,9 @@ def _unusable(error: Exception, credentials: bool) -> OutsideError:
         return _credentials(f"{error.filename}, which AWS's settings name, can't be read: {error.strerror}")
     if credentials:
         return _credentials(f"the AWS credentials can't be had ({type(error).__name__})")
-    return OutsideError(f"AWS's settings can't be used ({type(error).__name__})", reason="aws-failed",
+    return OutsideError(f"AWS's settings can't be used ({type(error).__name__})", reason=Reason.AWS_FAILED,
                         hint="check AWS_ENDPOINT_URL and its like, and ~/.aws/config")
 
 
 def _credentials(message: str) -> OutsideError:
-    return OutsideError(message, reason="aws-credentials", hint=LOG_IN)
+    return OutsideError(message, reason=Reason.AWS_CREDENTIALS, hint=LOG_IN)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 
 PUBLIC = "public.ecr.aws"
 PUBLIC_REGION = "us-east-1"
@@ -59,7 +60,7 @@ def place_of(host: str, repository: str) -> Place:
     owner, _, name = (match[1], "/", repository) if match else repository.partition("/")
     if not (owner and _LENGTHS[0] <= len(name) <= _LENGTHS[1] and _NAME.fullmatch(name)):
         form = f"{host}/NAME" if match else f"{PUBLIC}/ALIAS/NAME, where ALIAS is that of the account's registry"
-        raise FoundryError(f"{host}/{repository} is no name of a repository in ECR", reason="repository-name",
+        raise FoundryError(f"{host}/{repository} is no name of a repository in ECR", reason=Reason.REPOSITORY_NAME,
                            hint=f"it is {form}; in lower-case letters, digits and . _ - /")
     return Place(host, owner, name, match[3] if match else PUBLIC_REGION)
 

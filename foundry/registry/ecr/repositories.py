@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.reasons import Reason
 from foundry.base.times import utc
 from foundry.registry.ecr import session as aws
 from foundry.registry.ecr.faults import asked
@@ -54,9 +55,9 @@ def ensure_repository(host: str, repository: str, *, create: bool) -> Verdict:
             return "there"
         return "there" if _aliases(client, place) else "unknown"
     except OutsideError as error:
-        if error.reason == "aws-denied":
+        if error.reason == Reason.AWS_DENIED:
             return "unknown"
-        if error.reason != "repository-missing":
+        if error.reason != Reason.REPOSITORY_MISSING:
             raise
     aliases = _aliases(client, place)
     if not create:
@@ -88,7 +89,7 @@ def _asked(place: Place, work: Callable[[], T]) -> T:
     try:
         return asked(place.service, work)
     except OutsideError as error:
-        if error.reason != "aws-missing":
+        if error.reason != Reason.AWS_MISSING:
             raise
     raise _missing(place)
 
@@ -105,9 +106,9 @@ def _created(client: Client, place: Place) -> str:
     try:
         return _uri([_asked(place, lambda: client.create_repository(**arguments))["repository"]])
     except OutsideError as error:
-        if error.reason == "aws-exists":
+        if error.reason == Reason.AWS_EXISTS:
             return _described(client, place)
-        if error.reason == "aws-denied":
+        if error.reason == Reason.AWS_DENIED:
             error.hint = f"{error.hint}; or let somebody who may run `{_command(place)}`"
         raise
 
@@ -123,7 +124,7 @@ def _aliases(client: Client, place: Place) -> Sequence[str]:
     try:
         found = _asked(place, cast("ECRPublicClient", client).describe_registries)["registries"]
     except OutsideError as error:
-        if error.reason == "aws-denied":
+        if error.reason == Reason.AWS_DENIED:
             return ()
         raise
     known = [alias["name"] for one in found for alias in one["aliases"] if alias["status"] == "ACTIVE"]
@@ -151,11 +152,12 @@ def _command(place: Place) -> str:
 
 
 def _missing(place: Place) -> OutsideError:
-    return OutsideError(f"there is no repository {place.uri}", reason="repository-missing", hint=_command(place))
+    return OutsideError(f"there is no repository {place.uri}", reason=Reason.REPOSITORY_MISSING, hint=_command(place))
 
 
 def _foreign(place: Place, known: Sequence[str]) -> OutsideError:
-    return OutsideError(f"{PUBLIC}/{place.owner} is not a registry of this AWS account", reason="repository-foreign",
+    return OutsideError(f"{PUBLIC}/{place.owner} is not a registry of this AWS account",
+                        reason=Reason.REPOSITORY_FOREIGN,
                         hint=f"the account's is {PUBLIC}/{known[0]}; correct the repository, or AWS_PROFILE")
 
 
@@ -164,5 +166,5 @@ def require_repository(target: Target) -> None:
     try:
         ensure_repository(target.registry, target.repository, create=target.create_repository)
     except FoundryError as error:
-        if error.reason != "aws-credentials":
+        if error.reason != Reason.AWS_CREDENTIALS:
             raise

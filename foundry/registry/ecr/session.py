@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
 
 from foundry.base.errors import OutsideError
+from foundry.base.reasons import Reason
 from foundry.base.references import LOOPBACK
 from foundry.registry.ecr.faults import LOG_IN, asked
 
@@ -60,7 +61,7 @@ def region(environ: Mapping[str, str] = os.environ) -> str:
             return _checked_region(found, name)
     found = asked("sts", lambda: _profile_region(environ))
     if not found:
-        raise OutsideError("no AWS region is set", reason="aws-region",
+        raise OutsideError("no AWS region is set", reason=Reason.AWS_REGION,
                            hint="set AWS_REGION, or `region` of the profile (`aws configure set region NAME`)")
     return _checked_region(found, "the profile")
 
@@ -72,13 +73,13 @@ def account(region: str, environ: Mapping[str, str] = os.environ) -> str:
     """
     if found := environ.get("AWS_ACCOUNT_ID", "").strip():
         if not _ACCOUNT.fullmatch(found):
-            raise OutsideError("AWS_ACCOUNT_ID is not a number of 12 digits", reason="aws-account",
+            raise OutsideError("AWS_ACCOUNT_ID is not a number of 12 digits", reason=Reason.AWS_ACCOUNT,
                                hint="correct it, or leave it out: then AWS is asked")
         return found
     sts = client("sts", region)
     found = str(asked("sts", sts.get_caller_identity).get("Account", ""))
     if not _ACCOUNT.fullmatch(found):
-        raise OutsideError("AWS does not say which account it is (sts:GetCallerIdentity)", reason="aws-failed",
+        raise OutsideError("AWS does not say which account it is (sts:GetCallerIdentity)", reason=Reason.AWS_FAILED,
                            hint="set AWS_ACCOUNT_ID")
     return found
 
@@ -119,7 +120,7 @@ def client(service: Literal["ecr", "ecr-public", "sts"], region: str, session: S
     """
     session = session or new_session()
     if not has_credentials(session):
-        raise OutsideError("there are no AWS credentials", reason="aws-credentials",
+        raise OutsideError("there are no AWS credentials", reason=Reason.AWS_CREDENTIALS,
                            hint=f"{LOG_IN}; looked, in this order, in {', '.join(PLACES)}")
     return asked(service, lambda: session.client(service, region_name=region))
 
@@ -170,6 +171,6 @@ def _profile_region(environ: Mapping[str, str]) -> str:
 
 def _checked_region(name: str, where: str) -> str:
     if not _REGION.fullmatch(name):
-        raise OutsideError(f"{where} has {name[:40]!r}, which is no AWS region", reason="aws-region",
+        raise OutsideError(f"{where} has {name[:40]!r}, which is no AWS region", reason=Reason.AWS_REGION,
                            hint="a region is named like eu-west-1")
     return name

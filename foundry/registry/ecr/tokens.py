@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from foundry.base.errors import OutsideError
+from foundry.base.reasons import Reason
 from foundry.registry.credentials import Credential, Provider
 from foundry.registry.ecr import session as aws
 from foundry.registry.ecr.faults import asked
@@ -77,7 +78,7 @@ class _Tokens:
             user = colon = password = ""
         if not (user and colon and password):
             raise OutsideError(f"AWS gives no usable token ({self._service}:GetAuthorizationToken)",
-                               reason="aws-failed", hint="try again later", retry=True)
+                               reason=Reason.AWS_FAILED, hint="try again later", retry=True)
         return _Kept(Credential(user, password, "AWS (ECR token)"), until)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from foundry.base.errors import ConfigError, Fault, FoundryError, OutsideError
+from foundry.base.reasons import Reason
 from foundry.fleet.collect import Taken
 from foundry.net.traffic import Traffic
 from foundry.run.journal import BLOCKED, DONE, FAILED, INTERRUPTED, Entry
@@ -81,14 +82,14 @@ def test_elsewhere_nothing_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     with workflow.guarded():
         print("::x::")
     workflow.tell(some_entries(), 3, ["careful"])
-    workflow.tell_fault(FoundryError("x", reason="x"))
+    workflow.tell_fault(FoundryError("x", reason=Reason.TIMEOUT))
     assert capsys.readouterr().out == "::x::\n"
     assert not (tmp_path / "summary").exists()
 
 
 def some_entries() -> list[Entry]:
     bad = FoundryError(
-        "cdev.c:1: error: a | b ::error::x\n##[error]y", reason="compile", hint="look", log=Path("l.log"))
+        "cdev.c:1: error: a | b ::error::x\n##[error]y", reason=Reason.COMPILE_FAILED, hint="look", log=Path("l.log"))
     pulled, pushed = Traffic(received=2_500, pulled=1_500_000_000), Traffic(received=900, sent=7_340_000)
     return [
         Entry("module:2.22.2.0-6.1.0-1", DONE, seconds=3.25, traffic=pulled),
@@ -126,15 +127,16 @@ def test_what_a_run_tells(actions: Path, capsys: pytest.CaptureFixture[str]) -> 
 @given(st.text())
 @settings(deadline=None)
 def test_a_summary_is_a_table_whatever_failed(message: str) -> None:
-    entries = [Entry("module:x", FAILED, error=FoundryError(message, reason="x"))]
+    entries = [Entry("module:x", FAILED, error=FoundryError(message, reason=Reason.TIMEOUT))]
     made = [token.type for token in MarkdownIt("commonmark").enable("table").parse(workflow.summary(entries, 0, []))]
-    plain_one = [Entry("module:x", FAILED, error=FoundryError("plain", reason="x"))]
+    plain_one = [Entry("module:x", FAILED, error=FoundryError("plain", reason=Reason.TIMEOUT))]
     assert made == [token.type for token in MarkdownIt("commonmark").enable("table").parse(
         workflow.summary(plain_one, 0, []))]
 
 
 def test_no_more_annotations_than_github_shows(actions: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    entries = [Entry(f"module:{number}", FAILED, error=FoundryError("x", reason="x")) for number in range(40)]
+    error = FoundryError("x", reason=Reason.TIMEOUT)
+    entries = [Entry(f"module:{number}", FAILED, error=error) for number in range(40)]
     workflow.tell(entries, 0, [])
     found = commands_in(capsys.readouterr().out)
     assert len(found) == 10
@@ -157,7 +159,7 @@ def test_a_summary_that_can_not_be_written(monkeypatch: pytest.MonkeyPatch, tmp_
     workflow.tell(some_entries(), 0, [])
     assert "warning: the job's summary can't be written" in capsys.readouterr().err
     monkeypatch.delenv("GITHUB_STEP_SUMMARY")
-    workflow.tell_fault(OutsideError("x", reason="x"))
+    workflow.tell_fault(OutsideError("x", reason=Reason.TIMEOUT))
 
 
 def test_a_run_with_nothing_to_do(actions: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,4 +58,4 @@ def test_the_stripped_form_takes_sizes_from_the_rpm_header() -> None:
 def test_broken_archives(data: bytes) -> None:
     with pytest.raises(FoundryError) as caught:
         members(data, (1, 1))
-    assert caught.value.reason == "cpio-damaged"
+    assert caught.value.reason == "rpm-damaged"

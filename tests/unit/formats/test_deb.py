@@ -84,14 +84,15 @@ def test_what_is_no_package(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name, member, reason", [
-    ("../evil", b"x", "rpm-unsafe-path"), ("/etc/evil", b"x", "rpm-unsafe-path"),
-    ("a/../../evil", b"x", "rpm-unsafe-path"),
-    ("evil", special(tarfile.SYMTYPE, "/etc/passwd"), "rpm-unsafe-link"),
-    ("a/evil", special(tarfile.SYMTYPE, "../../evil"), "rpm-unsafe-link"),
-    ("evil", special(tarfile.LNKTYPE, "/etc/passwd"), "rpm-unsafe-path"),
+    ("../evil", b"x", "package-unsafe-path"), ("/etc/evil", b"x", "package-unsafe-path"),
+    ("a/../../evil", b"x", "package-unsafe-path"),
+    ("evil", special(tarfile.SYMTYPE, "/etc/passwd"), "package-unsafe-link"),
+    ("a/evil", special(tarfile.SYMTYPE, "../../evil"), "package-unsafe-link"),
+    ("evil", special(tarfile.LNKTYPE, "/etc/passwd"), "package-unsafe-path"),
     ("evil", special(tarfile.LNKTYPE, "nowhere"), "tar-damaged"),
-    ("evil", special(tarfile.CHRTYPE), "tar-unsafe-type"), ("evil", special(tarfile.BLKTYPE), "tar-unsafe-type"),
-    ("evil", special(tarfile.FIFOTYPE), "tar-unsafe-type"),
+    ("evil", special(tarfile.CHRTYPE), "package-unsafe-type"),
+    ("evil", special(tarfile.BLKTYPE), "package-unsafe-type"),
+    ("evil", special(tarfile.FIFOTYPE), "package-unsafe-type"),
 ])
 def test_nothing_unsafe_is_written(name: str, member: bytes | tarfile.TarInfo, reason: str, tmp_path: Path) -> None:
     for number, data in enumerate((tar((name, member)), deb(tar((name, member))))):
@@ -145,4 +146,4 @@ def test_damage_is_our_error(junk: bytes, at: int) -> None:
     try:
         parse_deb(whole[:at] + junk + whole[at + len(junk):])
     except FoundryError as error:
-        assert error.reason in ("deb-damaged", "tar-damaged", "tar-too-large", "rpm-unsafe-path")
+        assert error.reason in ("deb-damaged", "tar-damaged", "tar-too-large", "package-unsafe-path")

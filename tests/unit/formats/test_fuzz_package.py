@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.packages import repodata, rpm, rpmpayload
 from foundry.formats.packages.cpio import Archive
 from foundry.formats.trees import decompress
@@ -108,17 +109,17 @@ def test_archives(data: bytes) -> None:
         for _, chunks in Archive(io.BytesIO(data), (4, 4)):
             assert all(chunks)
     except FoundryError as error:
-        assert error.reason == "cpio-damaged"
+        assert error.reason == "rpm-damaged"
 
 
 @many
 @given(st.sampled_from(sorted(COMPRESS)), mutations([kind(ARCHIVE) for kind in COMPRESS.values()]))
 def test_compressed_streams(kind: str, data: bytes) -> None:
-    blame = decompress.Blame("it", "damaged", "too-large")
+    blame = decompress.Blame("it", Reason.RPM_DAMAGED, Reason.RPM_TOO_LARGE)
     try:
         assert len(decompress.opened(data, kind, limit=LIMIT, blame=blame).read()) <= LIMIT
     except FoundryError as error:
-        assert error.reason in ("damaged", "too-large")
+        assert error.reason in ("rpm-damaged", "rpm-too-large")
 
 
 XML = [REPOMD.encode(), PRIMARY.encode(), REPOMD.replace("UTF-8", "UTF-16").encode("utf-16")]

@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from foundry.base.errors import FoundryError
+from foundry.base.reasons import Reason
 from foundry.formats.images.layers import ABSENT, FILE, HIDDEN, Found, look
 
 PATH = "etc/driver-toolkit-release.json"
@@ -188,7 +189,7 @@ def test_all_is_taken_when_the_file_is_not_there(compress: Callable[[bytes], byt
 def test_what_the_source_raises_goes_through() -> None:
     def broken() -> Iterator[bytes]:
         yield gzip.compress(tar(("a", os.urandom(9000))))[:600]
-        raise FoundryError("the line is dead", reason="http-timeout")
+        raise FoundryError("the line is dead", reason=Reason.HTTP_TIMEOUT)
 
     with pytest.raises(FoundryError, match="the line is dead"):
         look(broken(), PATH)

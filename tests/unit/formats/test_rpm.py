@@ -187,7 +187,7 @@ def test_a_name_that_is_not_plain_text() -> None:
         raw = name.encode("utf-8", "surrogateescape")
         with pytest.raises(FoundryError) as caught:
             rpm.parse_package(data.replace(b"PLACE", raw.ljust(5, b"x")))
-        assert caught.value.reason == "rpm-unsafe-path"
+        assert caught.value.reason == "package-unsafe-path"
 
 
 def test_a_file_that_is_named_twice() -> None:

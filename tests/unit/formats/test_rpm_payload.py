@@ -15,28 +15,28 @@ from tests.harness.rpmwriter import FOLDER, GOOD, LINK, File, archive, build, ne
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
-        (File("/usr/../../etc/x"), "rpm-unsafe-path"),
-        (File("/../x"), "rpm-unsafe-path"),
-        (File("//etc/x"), "rpm-unsafe-path"),
-        (File("/usr/./x"), "rpm-unsafe-path"),
-        (File("/usr/a\nb"), "rpm-unsafe-path"),
-        (File("/usr/" + "n" * 300), "rpm-unsafe-path"),
-        (File("/d" * 400), "rpm-unsafe-path"),
-        (File("/usr/x", member="/usr/x"), "rpm-unsafe-path"),
-        (File("/usr/x", member="../usr/x"), "rpm-unsafe-path"),
-        (File("/usr/x", member="././usr/x"), "rpm-unsafe-path"),
-        (File("/usr/x", member="./usr/\udcff"), "rpm-unsafe-path"),
+        (File("/usr/../../etc/x"), "package-unsafe-path"),
+        (File("/../x"), "package-unsafe-path"),
+        (File("//etc/x"), "package-unsafe-path"),
+        (File("/usr/./x"), "package-unsafe-path"),
+        (File("/usr/a\nb"), "package-unsafe-path"),
+        (File("/usr/" + "n" * 300), "package-unsafe-path"),
+        (File("/d" * 400), "package-unsafe-path"),
+        (File("/usr/x", member="/usr/x"), "package-unsafe-path"),
+        (File("/usr/x", member="../usr/x"), "package-unsafe-path"),
+        (File("/usr/x", member="././usr/x"), "package-unsafe-path"),
+        (File("/usr/x", member="./usr/\udcff"), "package-unsafe-path"),
         (File("/usr/x", member="./usr/y"), "rpm-damaged"),
-        (File("/l", linkto="/etc/passwd", mode=LINK), "rpm-unsafe-link"),
-        (File("/l", linkto="..", mode=LINK), "rpm-unsafe-link"),
-        (File("/a/l", linkto="../../x", mode=LINK), "rpm-unsafe-link"),
+        (File("/l", linkto="/etc/passwd", mode=LINK), "package-unsafe-link"),
+        (File("/l", linkto="..", mode=LINK), "package-unsafe-link"),
+        (File("/a/l", linkto="../../x", mode=LINK), "package-unsafe-link"),
         (File("/l", linkto="a", body=b"b", mode=LINK), "rpm-damaged"),
         (File("/l", linkto="", mode=LINK), "rpm-damaged"),
-        (File("/dev", mode=stat.S_IFCHR | 0o600), "rpm-unsafe-type"),
-        (File("/dev", mode=stat.S_IFBLK | 0o600), "rpm-unsafe-type"),
-        (File("/fifo", mode=stat.S_IFIFO | 0o600), "rpm-unsafe-type"),
-        (File("/sock", mode=stat.S_IFSOCK | 0o600), "rpm-unsafe-type"),
-        (File("/none", mode=0), "rpm-unsafe-type"),
+        (File("/dev", mode=stat.S_IFCHR | 0o600), "package-unsafe-type"),
+        (File("/dev", mode=stat.S_IFBLK | 0o600), "package-unsafe-type"),
+        (File("/fifo", mode=stat.S_IFIFO | 0o600), "package-unsafe-type"),
+        (File("/sock", mode=stat.S_IFSOCK | 0o600), "package-unsafe-type"),
+        (File("/none", mode=0), "package-unsafe-type"),
         (File("/x", b"said", body=b"sent"), "rpm-damaged"),
         (File("/x", b"said", body=b"more than said"), "rpm-damaged"),
         (File("/x", b"data", nlink=2, body=b""), "rpm-damaged"),
@@ -49,22 +49,22 @@ def test_evil_files(tmp_path: Path, file: File, reason: str) -> None:
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     link = File("/d", linkto="e", mode=LINK)
-    assert refused(tmp_path, build([File("/e", mode=FOLDER), link, File("/d/x", b"1")])) == "rpm-unsafe-path"
-    assert refused(tmp_path, build([File("/f", b"1"), File("/f/x", b"1")])) == "rpm-unsafe-path"
+    assert refused(tmp_path, build([File("/e", mode=FOLDER), link, File("/d/x", b"1")])) == "package-unsafe-path"
+    assert refused(tmp_path, build([File("/f", b"1"), File("/f/x", b"1")])) == "package-unsafe-path"
     assert refused(tmp_path, build([File("/f/x", b"1"), File("/f", b"1")])) == "rpm-damaged"
 
 
 def test_links_that_only_together_lead_outside(tmp_path: Path) -> None:
     pair = [File("/a", linkto=".", mode=LINK), File("/b", linkto="a/../..", mode=LINK)]
-    assert refused(tmp_path, build(pair)) == "rpm-unsafe-link"
+    assert refused(tmp_path, build(pair)) == "package-unsafe-link"
     pair = [File("/a", linkto=".", mode=LINK), File("/b", linkto="a/..", mode=LINK)]
-    assert refused(tmp_path, build(pair)) == "rpm-unsafe-link"
+    assert refused(tmp_path, build(pair)) == "package-unsafe-link"
 
 
 def test_links_inside_may_dangle_but_not_loop(tmp_path: Path) -> None:
     loop = [File("/a", linkto="b", mode=LINK), File("/b", linkto="a", mode=LINK)]
-    assert refused(tmp_path, build(loop)) == "rpm-unsafe-link"
-    assert refused(tmp_path, build([File("/a", linkto="a/x", mode=LINK)])) == "rpm-unsafe-link"
+    assert refused(tmp_path, build(loop)) == "package-unsafe-link"
+    assert refused(tmp_path, build([File("/a", linkto="a/x", mode=LINK)])) == "package-unsafe-link"
     path = save(tmp_path, build([File("/c", linkto="no/where", mode=LINK)]))
     assert rpmpayload.unpack(path, rpm.read_package(path), tmp_path / "out") == [tmp_path / "out/c"]
 

@@ -181,7 +181,7 @@ def test_what_a_package_says_it_is(names: tuple[str, ...], version: str, arch: s
         return
     with pytest.raises(FoundryError, match=r"but is thing-dkms-1\.2\.3-1\.noarch") as caught:
         repository.check_label(package, names, version, arch, "thing.rpm")
-    assert caught.value.reason == "rpm-mislabelled"
+    assert caught.value.reason == "package-mislabelled"
 
 
 def test_a_signature_over_all_goes_before_one_over_the_header(made: Made) -> None:
@@ -242,7 +242,7 @@ def test_an_old_package_under_a_new_version(server: Server, made: Made, dest: Pa
     """Rightly signed, so only the header tells."""
     rewrite(server, "2.0", file_of(server, "1.2.3").read_bytes())
     error = fault(server, made, dest, "2.0")
-    assert error.reason == "rpm-mislabelled"
+    assert error.reason == "package-mislabelled"
     assert "1.2.3" in error.message
 
 

@@ -12,7 +12,7 @@ from foundry.config.patches import applying
 from foundry.config.profile import Profile
 from foundry.plan.cells import Cell, Plan, make_plan
 from foundry.plan.keys import CellKey
-from foundry.plan.state import NOT_HERE, PENDING, States
+from foundry.plan.state import PENDING, States
 from tests.harness.checkout import DTK, NEW, OLD, Checkout
 
 EL8, EL9, EL10 = "4.18.0-553.22.1.el8_10.x86_64", "5.14.0-427.68.2.el9_4.x86_64", "6.12.0-55.9.1.el10_0.x86_64"
@@ -197,7 +197,7 @@ def test_what_can_not_be_compiled_here_is_pending_and_says_why(checkout: Checkou
     why = "needs a machine for aarch64"
     states = States(one, not_here={"aarch64": why}).cells
     state = states[f"2.22.2.0-{ARM}"]
-    assert (state.state, state.why.code, state.reason) == (PENDING, NOT_HERE, why)
+    assert (state.state, state.why.code, state.reason) == (PENDING, "arch-not-here", why)
     assert states[f"2.22.2.0-{EL9}"].reason == "not built yet"
     forced = States(one, force=True, not_here={"aarch64": why}).cells
     assert forced[f"2.22.2.0-{ARM}"].reason == why

@@ -14,7 +14,7 @@ from foundry.config.profile import Profile
 from foundry.plan.keys import CellKey
 from foundry.plan.ledger import SCHEMA, ledger_path
 from foundry.plan.rows import row_from
-from foundry.plan.state import BUILT, FAILED, MISMATCH, PENDING, PUBLISHED, CellState, States, force_build
+from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States, force_build
 from tests.harness.checkout import CATALOGUE, DTK, OLD, Checkout, entry
 from tests.harness.ledgers import ledger_document, ledger_row
 from tests.harness.leftovers import DIGEST, leave_built
@@ -312,13 +312,13 @@ def test_a_cell_that_is_withheld(checkout: Checkout) -> None:
     found = states(checkout)
     assert NAME not in found.cells
     one = found.withheld[NAME]
-    assert (one.state, one.why.code, one.failure) == (PENDING, MISMATCH, None)
+    assert (one.state, one.why.code, one.failure) == (PENDING, "kernel-mismatch", None)
     assert "the nodes have 5.14.0-1.el9.x86_64" in one.reason
     folder = leave_built(states(checkout, force=True), NAME)
     assert states(checkout).withheld[NAME].state == BUILT
     (folder / "neuron.ko").unlink()
     one = states(checkout).withheld[NAME]
-    assert (one.state, one.why.code) == (PENDING, MISMATCH)
+    assert (one.state, one.why.code) == (PENDING, "kernel-mismatch")
 
 
 def test_a_row_that_is_written_in_a_run_counts_at_once(checkout: Checkout) -> None:

@@ -58,13 +58,15 @@ def test_why_a_cell_was_not_built(project: Checkout, message: str, shown: str) -
     assert whys(failed(project, message)) == [shown]
 
 
-@pytest.mark.parametrize("reason", ["gate-vermagic", "patch-mismatch", "toolkit-arch", "source-missing", "module-x"])
+@pytest.mark.parametrize("reason", [
+    "gate-vermagic", "patch-mismatch", "toolkit-without-kernel", "source-missing", "module-unlisted",
+])
 def test_faults_of_the_build_are_told(project: Checkout, reason: str) -> None:
     assert whys(failed(project, "no", reason)) == ["no"]
 
 
 @pytest.mark.parametrize("reason, more", [
-    ("http-timeout", {}), ("disk", {}), ("compiled", {}), ("compile-failed", {"retry": True}),
+    ("http-timeout", {}), ("disk", {}), ("no-space", {}), ("compile-failed", {"retry": True}),
 ])
 def test_faults_of_the_moment_are_not(project: Checkout, reason: str, more: dict[str, Any]) -> None:
     """They say nothing about whether a driver builds for a kernel."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from foundry.base.errors import ConfigError, Fault, FoundryError, OutsideError
+from foundry.base.reasons import Reason
 from foundry.cell.compile_log import first_error
 from foundry.preflight.checks import os_family
 from foundry.run.journal import BLOCKED, DONE, FAILED, INTERRUPTED, Journal
@@ -25,9 +26,9 @@ def journal(*errors: Exception | None) -> Journal:
 
 @pytest.mark.parametrize("errors, code", [
     ((None,), 0),
-    ((None, FoundryError("x", reason="x")), 1),
-    ((OutsideError("x", reason="x"),), 3),
-    ((OutsideError("x", reason="x"), FoundryError("x", reason="x")), 1),
+    ((None, FoundryError("x", reason=Reason.TIMEOUT)), 1),
+    ((OutsideError("x", reason=Reason.TIMEOUT),), 3),
+    ((OutsideError("x", reason=Reason.TIMEOUT), FoundryError("x", reason=Reason.TIMEOUT)), 1),
     ((ConfigError([Fault("f", "", "x")]),), 2),
     ((OSError(errno.ENOSPC, "No space left on device"),), 3), ((OSError(errno.EACCES, "Permission denied"),), 1),
 ])
@@ -36,7 +37,7 @@ def test_exit_code(errors: tuple[Exception | None, ...], code: int) -> None:
 
 
 def test_states() -> None:
-    one = journal(None, FoundryError("x", reason="x"))
+    one = journal(None, FoundryError("x", reason=Reason.TIMEOUT))
     one.block("image:1", "module:1")
     assert [entry.state for entry in one.entries.values()] == [DONE, FAILED, BLOCKED]
     assert one.running() == []
