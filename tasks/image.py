@@ -27,7 +27,7 @@ def _built(one: Foundry, state: CellState) -> Task:
         state="done" if state.image_done else "pending",
         reason="up to date" if state.image_done else state.reason,
         file_dep=image.file_deps(one, cell),
-        targets=[str(folder / image.RECORD), str(folder / image.ARCHIVE)], log=folder / image.LOG,
+        targets=[str(folder / image.RECORD), str(folder / image.IMAGE_FILE)], log=folder / image.LOG,
     )
 
 

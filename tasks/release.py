@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from foundry.github.repository import LOG, repository
 from foundry.ledger import ledgers
 from foundry.plan.ledger import ledger_path
-from foundry.release import notes, source_archives
+from foundry.release import notes, source_tarballs
 from foundry.run.context import Foundry
 from tasks.actions import Task, stage_task
 from tasks.session import foundry
@@ -21,17 +21,17 @@ _NOTHING = "there is no ledger yet: run `doit release`"
 
 
 def task_assets() -> Iterator[Task]:
-    """Make the source archives of releases."""
+    """Make the source tarballs of releases."""
     one = foundry()
     for driver, family in one.states.plan.families.items():
         lacking = _lacking(one, driver)
         current = "up to date" if driver in one.states.ledgers else _NOTHING
         yield stage_task(
-            "assets", driver, source_archives.make, [driver], doc=f"source archives of {family['title']} {driver}",
+            "assets", driver, source_tarballs.make, [driver], doc=f"source tarballs of {family['title']} {driver}",
             done=not lacking, state="pending" if lacking else "done",
             reason=f"missing: {', '.join(lacking)}" if lacking else current,
-            targets=_archives(one, driver),
-            log=one.root / ledger_path(one.config.build, driver).with_name(source_archives.LOG),
+            targets=_tarballs(one, driver),
+            log=one.root / ledger_path(one.config.build, driver).with_name(source_tarballs.LOG),
         )
 
 
@@ -93,22 +93,22 @@ def task_release() -> Iterator[Task]:
                "task_dep": [f"{last}:{driver}"]}
 
 
-def _archives(one: Foundry, driver: str) -> list[str]:
-    """The archives' files, of those that the ledger knows and that are here."""
+def _tarballs(one: Foundry, driver: str) -> list[str]:
+    """The tarballs' files, of those that the ledger knows and that are here."""
     ledger, folder = one.states.ledgers.get(driver), ledger_path(one.config.build, driver).parent
-    known = source_archives.archives(one, driver, ledger) if ledger is not None else {}
-    return [str(folder / name) for name, entry in known.items() if source_archives.here(one, driver, name, entry)]
+    known = source_tarballs.tarballs(one, driver, ledger) if ledger is not None else {}
+    return [str(folder / name) for name, entry in known.items() if source_tarballs.here(one, driver, name, entry)]
 
 
 def _lacking(one: Foundry, driver: str) -> list[str]:
-    """The archives that must be made: without GitHub their files have to be here, with it only where it lacks them."""
+    """The tarballs that must be made: without GitHub their files have to be here, with it only where it lacks them."""
     ledger = one.states.ledgers.get(driver)
     if ledger is None:
         return []
-    lacking = source_archives.missing(one, driver, ledger)
+    lacking = source_tarballs.missing(one, driver, ledger)
     if not repository(one):
-        known = source_archives.archives(one, driver, ledger)
+        known = source_tarballs.tarballs(one, driver, ledger)
         lacking += [
-            entry["kind"] for name, entry in known.items() if not source_archives.here(one, driver, name, entry)
+            entry["kind"] for name, entry in known.items() if not source_tarballs.here(one, driver, name, entry)
         ]
     return lacking

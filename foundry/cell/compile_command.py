@@ -1,4 +1,4 @@
-"""The commands that make a cell's modules in its toolkit: the stage runs them, the source archive tells them."""
+"""The commands that make a cell's modules in its toolkit: the stage runs them, the source tarball tells them."""
 
 from __future__ import annotations
 

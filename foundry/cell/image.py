@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from foundry.formats.images.oci import Image
 
 RECORD = "image.json"
-ARCHIVE = "image.oci.tar"
+IMAGE_FILE = "image.oci.tar"
 LOG = "image.log"
 
 
@@ -70,12 +70,12 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
             "org.opencontainers.image.base.digest": base.digest,
         })
         _check(cell, made, labels)
-        write_archive(made, work / ARCHIVE, f"{foundry.settings.image_repository}:{cell.tag}", timestamp)
-        (work / ARCHIVE).replace(folder / ARCHIVE)
+        write_archive(made, work / IMAGE_FILE, f"{foundry.settings.image_repository}:{cell.tag}", timestamp)
+        (work / IMAGE_FILE).replace(folder / IMAGE_FILE)
     write_record(folder / RECORD, "image", {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
         "key": key.key, "key_inputs": key.parts, "inputs": input_facts(foundry.root, file_deps(foundry, cell)),
-        "outputs": output_facts(folder, [ARCHIVE]), "tag": cell.tag, "digest": made.digest,
+        "outputs": output_facts(folder, [IMAGE_FILE]), "tag": cell.tag, "digest": made.digest,
         "config_digest": made.config_digest, "diff_ids": list(made.diff_ids), "size": made.size,
         "labels": dict(made.labels), "tools": {"podman": foundry.containers.engine.version()},
     })

@@ -30,9 +30,9 @@ def waste(foundry: Foundry) -> Iterator[Waste]:
     if foundry.settings.keep_images:
         return
     for state in foundry.states.cells.values():
-        archive = foundry.cell_folder(state.cell) / image.ARCHIVE
-        if state.adopted and archive.exists():
-            yield Waste("archive", str(archive), archive.stat().st_size)
+        file = foundry.cell_folder(state.cell) / image.IMAGE_FILE
+        if state.adopted and file.exists():
+            yield Waste("image file", str(file), file.stat().st_size)
 
 
 def prune(foundry: Foundry, one: Waste) -> bool:

@@ -1,4 +1,4 @@
-"""A release brought to what it should be, from whatever state it is found in.
+"""A GitHub release brought to what it should be, from whatever state it is found in.
 
 Each attempt begins with reading, and does the steps that are left: make a
 draft, put assets, write the text, publish. So what was lost, broken off or done

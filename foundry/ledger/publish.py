@@ -67,7 +67,7 @@ def push(foundry: Foundry, cell: Cell) -> None:
         "inputs": {}, "outputs": {}, "row": row.as_data(),
     })
     if not foundry.settings.keep_images:
-        (folder / image.ARCHIVE).unlink(missing_ok=True)
+        (folder / image.IMAGE_FILE).unlink(missing_ok=True)
 
 
 def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> Row:

@@ -1,4 +1,4 @@
-"""The image that a cell publishes: this checkout's archive, or what a registry of the profile has of it already."""
+"""The image that a cell publishes: this checkout's image file, or what a registry of the profile has of it already."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Published:
         from foundry.formats.images.oci import read_archive
         from foundry.registry.push import Content
 
-        path = self.foundry.cell_folder(self.state.cell) / image.ARCHIVE
+        path = self.foundry.cell_folder(self.state.cell) / image.IMAGE_FILE
         if not path.exists():
             return None
         made = read_archive(path)

@@ -90,7 +90,7 @@ def unpack(spec: PackageSpec, file: Path, root: Path) -> list[str]:
     try:
         if spec.kind == DEB:
             return deb.unpack_deb(deb.parse_deb(data), root)
-        return sourcetree.unpack_tar(data, root, what=f"the archive {file.name}")
+        return sourcetree.unpack_tar(data, root, what=f"the tar {file.name}")
     except OSError as error:
         raise OutsideError(f"can't unpack below {root}: {error.strerror or error}", reason=Reason.DISK) from error
 

@@ -6,7 +6,7 @@ no module. A ledger of a newer schema is refused, never misread.
 
 Besides the rows it holds what notes and sources are made from, so that a
 checkout that built nothing can make them: the patches of every series that a
-row was built with, what the source archives were made from, and since which
+row was built with, what the source tarballs were made from, and since which
 revision a row is as it is. A revision is a content of the ledger that was kept
 beside the images; each that differs from the one before has the next number.
 """
@@ -40,7 +40,7 @@ class Ledger:
     """One driver's ledger.
 
     `series` are patches (`foundry.config.patches.Patch.as_data`) by the hash that the rows' keys have for
-    them; `sources` are the facts on source archives by file name.
+    them; `sources` are the facts on source tarballs by file name.
     """
 
     driver: str
@@ -80,7 +80,7 @@ class Ledger:
         return replace(self, rows=rows, series={**self.series, **({name: series} if name and series else {})})
 
     def with_sources(self, sources: Mapping[str, Mapping[str, Any]]) -> Ledger:
-        """With the facts on these source archives in place of older ones of the same names."""
+        """With the facts on these source tarballs in place of older ones of the same names."""
         return replace(self, sources={**self.sources, **sources})
 
     def with_revision(self) -> Ledger:
@@ -100,7 +100,7 @@ class Ledger:
     def merged(self, other: Ledger) -> Ledger:
         """All rows of both; of two for the same cell the one that was published later.
 
-        Of two archives of the same name that of the later revision, which knew more rows.
+        Of two tarballs of the same name that of the later revision, which knew more rows.
         """
         rows = {**other.rows, **self.rows}
         for place in self.rows.keys() & other.rows.keys():

@@ -18,11 +18,11 @@ from foundry.net.transport import FIRST_WAIT
 from foundry.run.context import Foundry
 
 _version = re.compile(r"[0-9][0-9A-Za-z._+-]*")
-_HEAD = 64  # bytes that say which compressor made an archive
+_HEAD = 64  # bytes that say which compressor made a tarball
 
 
 class BusyBoxSource(NamedTuple):
-    """The archive under its right name, its hex SHA-256, and the URL in the lock that it came from."""
+    """The tarball under its right name, its hex SHA-256, and the URL in the lock that it came from."""
 
     path: Path
     sha256: str
@@ -78,7 +78,7 @@ def _facts(foundry: Foundry, family: Family) -> BusyBox:
 
 def _there(folder: Path, version: str, sums: Mapping[str, str]) -> BusyBoxSource | None:
     """What an earlier run left, if it is what the lock says."""
-    from foundry.release.busybox_archive import asset_name
+    from foundry.release.busybox_tarball import asset_name
 
     found = [path for path in folder.glob(f"busybox-{version}.tar.*") if path.is_file()] if sums else []
     files = {path: sha256_file(path) for path in found}
@@ -95,19 +95,19 @@ def _fetched(
     foundry: Foundry, family: Family, url: str, folder: Path, log: Path, first_wait: float
 ) -> BusyBoxSource:
     from foundry.net.http import download, shown
-    from foundry.release.busybox_archive import MAX_BYTES, check_source
+    from foundry.release.busybox_tarball import MAX_BYTES, check_source
 
     facts = _facts(foundry, family)
     with scratch(folder, "busybox") as work:
-        archive = work / "archive"
+        tarball = work / "tarball"
         download(
-            foundry.addresses.resolve(url), archive, sha256=facts.sha256.get(url), max_bytes=MAX_BYTES,
+            foundry.addresses.resolve(url), tarball, sha256=facts.sha256.get(url), max_bytes=MAX_BYTES,
             total=foundry.settings.network_timeout, first=first_wait, log=log,
         )
-        name = check_source(archive, facts.version, shown(url))
-        digest = sha256_file(archive)
+        name = check_source(tarball, facts.version, shown(url))
+        digest = sha256_file(tarball)
         _lock(foundry, family, facts.version, url, digest)
-        os.replace(archive, folder / name)
+        os.replace(tarball, folder / name)
     return BusyBoxSource(folder / name, digest, url)
 
 

@@ -1,4 +1,4 @@
-"""The modified source of a driver as one archive: what was changed, why, for which kernels, and how to build it.
+"""The modified source of a driver as one tarball: what was changed, why, for which kernels, and how to build it.
 
 Pristine tree, patch series as real diffs, build files and a README whose commands make
 a module again. The same facts give the same bytes.
@@ -33,10 +33,10 @@ class Series:
 
 @dataclass(frozen=True)
 class CorrespondingSource:
-    """Everything that the archive depends on.
+    """Everything that the tarball depends on.
 
     `tree` is what the stage `source` left, with its record beside it; `files` are further
-    files by their names in the archive (`build_files` gives the usual ones); `recipe` says how
+    files by their names in the tarball (`build_files` gives the usual ones); `recipe` says how
     modules are made; `toolkits` the toolkit of each kernel, by digest;
     `mtime` the time of all members, in seconds since 1970.
     """
@@ -56,7 +56,7 @@ class CorrespondingSource:
 
     @property
     def name(self) -> str:
-        """The archive's name without its suffix, and the folder that is in it."""
+        """The tarball's name without its suffix, and the folder that is in it."""
         return f"{self.package_name}-{self.driver}{_SUFFIX}"
 
 
@@ -66,13 +66,13 @@ def asset_name(package_name: str, driver: str) -> str:
 
 
 def build_files(root: Path, containerfile: str, licenses: Sequence[str]) -> dict[str, bytes]:
-    """The build script, the Containerfile and the licence texts, paths below `root`, by their names in the archive."""
+    """The build script, the Containerfile and the licence texts, paths below `root`, by their names in the tarball."""
     names = {BUILD_SCRIPT: "", containerfile: "", **dict.fromkeys(licenses, "licenses/")}
     return {f"{BUILD}/{below}{Path(name).name}": (root / name).read_bytes() for name, below in names.items()}
 
 
 def write_corresponding_source(dest: Path, source: CorrespondingSource, log: Path | None = None) -> None:
-    """Write the archive (.tar.gz) to `dest`, which appears whole or not at all.
+    """Write the tarball (.tar.gz) to `dest`, which appears whole or not at all.
 
     Raises FoundryError: ``source-missing`` and ``source-changed`` where `tree` is not what
     the stage `source` left of this package, what a patch that does not fit raises.

@@ -14,7 +14,7 @@ from foundry.base.reasons import Reason
 from foundry.github.repository import LOG, driver_client, release_tag, require_token
 from foundry.ledger.ledgers import change, checked, ledger_file, ledger_of
 from foundry.plan.ledger import Ledger, NewerLedger
-from foundry.release import notes, source_archives
+from foundry.release import notes, source_tarballs
 from foundry.release.notes_text import make_notes
 from foundry.run.context import Foundry
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def github(foundry: Foundry, driver: str) -> None:
     """Have the driver's GitHub release as its ledger wants it.
 
-    Raises FoundryError ``asset-missing`` where a source archive could not be made: images are
+    Raises FoundryError ``asset-missing`` where a source tarball could not be made: images are
     released with their sources or not at all. Otherwise what
     `foundry.github.releases.reconcile` raises.
     """
@@ -52,12 +52,12 @@ def github(foundry: Foundry, driver: str) -> None:
 
 
 def _with_sources(foundry: Foundry, driver: str) -> Ledger:
-    """The ledger, if its source archives are of its rows."""
+    """The ledger, if its source tarballs are of its rows."""
     ledger = ledger_of(foundry, driver)
-    lacking = source_archives.missing(foundry, driver, ledger)
+    lacking = source_tarballs.missing(foundry, driver, ledger)
     if lacking:
         raise FoundryError(
-            f"{driver} is not released: its source archives are missing ({', '.join(lacking)})",
+            f"{driver} is not released: its source tarballs are missing ({', '.join(lacking)})",
             reason=Reason.ASSET_MISSING, hint=f"run `doit assets:{driver}`",
         )
     return ledger
@@ -80,13 +80,13 @@ def _wanted(foundry: Foundry, ledger: Ledger) -> Wanted:
 
 
 def _assets(foundry: Foundry, ledger: Ledger, tables: str) -> list[Asset]:
-    """The files of the release: the source archives, then the ledger, long tables, and the checksums of all."""
+    """The files of the release: the source tarballs, then the ledger, long tables, and the checksums of all."""
     from foundry.github.releases import Asset
 
     folder = ledger_file(foundry, ledger.driver).parent
     found = [
-        Asset(name, str(entry["sha256"]), partial(_archive, foundry, ledger.driver, name))
-        for name, entry in sorted(source_archives.archives(foundry, ledger.driver, ledger).items())
+        Asset(name, str(entry["sha256"]), partial(_tarball, foundry, ledger.driver, name))
+        for name, entry in sorted(source_tarballs.tarballs(foundry, ledger.driver, ledger).items())
     ]
     texts = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {}),
              CHECKSUMS_FILE: notes.checksums(ledger, tables)}
@@ -119,13 +119,13 @@ def _file(path: Path, data: bytes) -> Callable[[], Path]:
     return write
 
 
-def _archive(foundry: Foundry, driver: str, name: str) -> Path:
-    """A source archive's file, made where it is not here."""
+def _tarball(foundry: Foundry, driver: str, name: str) -> Path:
+    """A source tarball's file, made where it is not here."""
     entry = ledger_of(foundry, driver).sources[name]
     path = ledger_file(foundry, driver).with_name(name)
     if not path.is_file() or sha256_file(path) != entry["sha256"]:
         path.unlink(missing_ok=True)
-        source_archives.make(foundry, driver)
+        source_tarballs.make(foundry, driver)
         if ledger_of(foundry, driver).sources[name] != entry:
             raise _Changed  # it came out with other bytes: now the ledger says what they are
     return path

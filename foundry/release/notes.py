@@ -1,4 +1,4 @@
-"""Stage notes: a driver's release notes as files, from its ledger."""
+"""Stage notes: a driver's notes as files, from its ledger."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from foundry.plan.cells import Cell
 from foundry.plan.ledger import Ledger, ledger_path
 from foundry.plan.state import FAILED
 from foundry.registry.targets import targets_of
-from foundry.release import source_archives
+from foundry.release import source_tarballs
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def notes(foundry: Foundry, driver: str) -> None:
 
 
 def checksums(ledger: Ledger, tables: str) -> bytes:
-    """``SHA256SUMS``: the ledger, every source archive that it knows, and the long tables where there are such."""
+    """``SHA256SUMS``: the ledger, every source tarball that it knows, and the long tables where there are such."""
     sums = {name: str(entry["sha256"]) for name, entry in ledger.sources.items()}
     texts = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {})}
     sums |= {name: sha256_bytes(data) for name, data in texts.items()}
@@ -112,7 +112,7 @@ def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
         content_sha256=package.content_sha256, fingerprint=_fingerprint(foundry, family),
         base=f"{base.name}@{base.digest}",
         busybox=busybox if "busybox" in family["base"] else "",
-        sources=tuple(sorted(source_archives.archives(foundry, ledger.driver, ledger))),
+        sources=tuple(sorted(source_tarballs.tarballs(foundry, ledger.driver, ledger))),
         unbuilt=tuple(_unbuilt(foundry, ledger)), loading_order=recipe.loading_order,
         firmware="firmware" in family.data,
         further=tuple((one.href, one.content_sha256) for _, one in sorted(package.further.items())),

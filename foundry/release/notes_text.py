@@ -42,7 +42,7 @@ class Facts:
     fingerprint: str
     base: str
     busybox: str
-    sources: tuple[str, ...]  # file names of the source archives
+    sources: tuple[str, ...]  # file names of the source tarballs
     unbuilt: tuple[Unbuilt, ...] = ()
     loading_order: tuple[str, ...] = ()  # names of modules, the one that is loaded first comes first
     firmware: bool = False
@@ -216,7 +216,7 @@ def _left_out(facts: Facts) -> list[str]:
 
 
 def _sources(facts: Facts) -> list[str]:
-    archives = ", ".join(f"`{name}`" for name in facts.sources) or "none"
+    tarballs = ", ".join(f"`{name}`" for name in facts.sources) or "none"
     lines = [
         "## Sources and proofs", "",
         f"- Driver package: {code(facts.package)}{_download(facts.package_url)},"
@@ -228,7 +228,7 @@ def _sources(facts: Facts) -> list[str]:
         *lines,
         *(f"- Further package: {code(name)}; SHA-256 of its content `{sha256}`." for name, sha256 in facts.further),
         f"- Base image: {code(facts.base)}" + (f", BusyBox {words(facts.busybox)}." if facts.busybox else "."),
-        f"- Source archives of what is in the images, as the GPL asks for: {archives}.",
+        f"- Source tarballs of what is in the images, as the GPL asks for: {tarballs}.",
         f"- `{LEDGER_FILE}` has keys, digests and toolkits of all images; `{CHECKSUMS_FILE}` has all files' checksums.",
     ]
 

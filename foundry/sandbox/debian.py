@@ -28,7 +28,7 @@ _RT_FLAVOURS = {"x86_64": "rt-amd64", "aarch64": "rt-arm64"}
 
 
 @dataclass(frozen=True)
-class Archive:
+class Survey:
     """What Debian's archive offers; `busybox_root` holds the root of the base image, `date` and times are seconds."""
 
     image: str
@@ -44,7 +44,7 @@ class Archive:
 def make_debian(store: LocalStore, recipes: Path, log: Path) -> str:
     """A minimal Debian with apt as a local image; returns its id.
 
-    Raises OutsideError when the archive's keys are missing, FoundryError when it can't be had.
+    Raises OutsideError when the keys of Debian's archive are missing, FoundryError when it can't be had.
     """
     if not _KEYRING.exists():
         raise OutsideError(
@@ -65,8 +65,8 @@ def make_debian(store: LocalStore, recipes: Path, log: Path) -> str:
         return store.build(IMAGE, recipes / "Containerfile.debian", folder, log=log, created=_RELEASED)
 
 
-def survey(store: LocalStore, image: str, recipes: Path, out: Path, log: Path) -> Archive:
-    """Ask the archive; `out` is a folder that the facts are written to."""
+def survey(store: LocalStore, image: str, recipes: Path, out: Path, log: Path) -> Survey:
+    """Ask Debian's archive; `out` is a folder that the facts are written to."""
     out.mkdir(parents=True, exist_ok=True)
     with store.engine.container("survey") as name:
         store.engine.call(
@@ -81,14 +81,14 @@ def survey(store: LocalStore, image: str, recipes: Path, out: Path, log: Path) -
     if not source or not facts["busybox.version"]:
         raise OutsideError("Debian's archive offers no source of its busybox", reason=Reason.DEBIAN_UNREACHABLE,
                            log=log)
-    return Archive(
+    return Survey(
         image, tuple(facts["kernels"].split()), int(parsedate_to_datetime(facts["date"]).timestamp()),
         out / "busybox", facts["busybox.version"], int(facts["busybox.created"]), source, sha256,
     )
 
 
 def upstream_source(listing: str) -> tuple[str, str]:
-    """URL and hex SHA-256 of the upstream archive among a source package's files, both empty when it is not there.
+    """URL and hex SHA-256 of the upstream tarball among a source package's files, both empty when it is not there.
 
     The lines are those of ``apt-get source --print-uris``: URL and checksum, as in ``SHA256:0123…``.
     """
@@ -101,10 +101,10 @@ def upstream_source(listing: str) -> tuple[str, str]:
 
 
 def choose_kernels(offered: tuple[str, ...], arch: str, count: int) -> list[str]:
-    """`count` of the kernels that the archive offers, oldest first.
+    """`count` of the kernels that Debian's archive offers, oldest first.
 
     The newest of each series, then the next newest of the oldest series; never
-    a fixed ABI number, because old ones leave the archive. OutsideError when
+    a fixed ABI number, because old ones leave it. OutsideError when
     there are too few.
     """
     flavour = _FLAVOURS[arch]
@@ -125,7 +125,7 @@ def choose_kernels(offered: tuple[str, ...], arch: str, count: int) -> list[str]
 
 
 def rt_kernel(offered: tuple[str, ...], kernel: str, arch: str) -> str:
-    """The real-time kernel of the same version as one that was chosen; OutsideError when the archive has none."""
+    """The real-time kernel of the same version as one that was chosen; OutsideError when there is none."""
     name = f"{kernel.removesuffix(_FLAVOURS[arch])}{_RT_FLAVOURS[arch]}"
     if name not in offered:
         raise OutsideError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from foundry.base.files import pretty_json, scratch, write_atomic
 from foundry.base.times import utc
 from foundry.sandbox.daemons import REGISTRY
-from foundry.sandbox.debian import Archive
+from foundry.sandbox.debian import Survey
 from foundry.sandbox.localstore import LocalStore
 from foundry.sandbox.toolkits import kernel_tag
 
@@ -17,20 +17,20 @@ _FIXED_TIME = 1_700_000_000  # release and node images hold nothing that has a t
 _UPSTREAM = "https://busybox.net/downloads/busybox-{version}.tar.bz2"
 
 
-def build_base(store: LocalStore, archive: Archive, recipes: Path, log: Path) -> dict[str, object]:
+def build_base(store: LocalStore, survey: Survey, recipes: Path, log: Path) -> dict[str, object]:
     """Make and push the base image; returns the `base` of a lock (schemas/lock.schema.json)."""
     store.build(
-        "busybox", recipes / "Containerfile.base", archive.busybox_root.parent, log=log,
-        created=archive.busybox_created, arguments={"VERSION": archive.busybox_version},
+        "busybox", recipes / "Containerfile.base", survey.busybox_root.parent, log=log,
+        created=survey.busybox_created, arguments={"VERSION": survey.busybox_version},
     )
     reference = store.push("busybox", _BASE, log=log)
     return {
         "name": f"{REGISTRY}/{_BASE}", "digest": reference.partition("@")[2],
-        "created": utc(archive.busybox_created),
+        "created": utc(survey.busybox_created),
         "busybox": {
-            "version": archive.busybox_version, "source": archive.busybox_source,
-            "source_backup": _UPSTREAM.format(version=archive.busybox_version),
-            "sha256": {archive.busybox_source: archive.busybox_sha256},
+            "version": survey.busybox_version, "source": survey.busybox_source,
+            "source_backup": _UPSTREAM.format(version=survey.busybox_version),
+            "sha256": {survey.busybox_source: survey.busybox_sha256},
         },
     }
 

@@ -26,7 +26,7 @@ _SECONDS = 900.0
 
 @dataclass(frozen=True)
 class SourcePackage:
-    """A package of the archive: its version, its address, the SHA-256 of the file."""
+    """A package of Debian's archive: its version, its address, the SHA-256 of the file."""
 
     name: str
     version: str
@@ -37,7 +37,7 @@ class SourcePackage:
 def find_package(name: str, folder: Path, log: Path) -> SourcePackage:
     """What Debian's archive offers under a name; `folder` takes temporary files.
 
-    Raises OutsideError where the archive's keys are missing, can't be reached or did not sign what it offers.
+    Raises OutsideError where the archive's keys are missing, it can't be reached or did not sign what it offers.
     """
     if not _KEYRING.exists():
         raise OutsideError("Debian's archive keys are not installed", reason=Reason.TOOL_MISSING,

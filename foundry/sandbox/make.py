@@ -162,14 +162,14 @@ class Sandbox:
         recipes = self.project / "container/sandbox"
         shared = LocalStore(store.engine, self.work, shared=True)
         with locked(user_lock()), scratch(self.work, "survey") as out, shared.cleaned():
-            archive = debian.survey(shared, debian.make_debian(shared, recipes, log), recipes, out, log)
-            kernels = debian.choose_kernels(archive.kernels, self.arch, self.content.kernels)
+            found = debian.survey(shared, debian.make_debian(shared, recipes, log), recipes, out, log)
+            kernels = debian.choose_kernels(found.kernels, self.arch, self.content.kernels)
             pushed = pool.submit(toolkits.push_debian, shared, log.with_name("debian.log"))
-            base = pool.submit(images.build_base, store, archive, recipes, log.with_name("base.log"))
-            kit = toolkits.Kit(archive, toolkits.read_recipe(self.project), self.project, "")
+            base = pool.submit(images.build_base, store, found, recipes, log.with_name("base.log"))
+            kit = toolkits.Kit(found, toolkits.read_recipe(self.project), self.project, "")
             toolkits.build_toolchain(shared, kit, kernels[-1], log)
             kit = replace(kit, base=pushed.result())
-            rt = {kernels[number]: debian.rt_kernel(archive.kernels, kernels[number], self.arch)
+            rt = {kernels[number]: debian.rt_kernel(found.kernels, kernels[number], self.arch)
                   for number in self.content.rt}
             references = list(pool.map(
                 lambda kernel: toolkits.build_toolkit(shared, kit, kernel, log, rt_kernel=rt.get(kernel, "")), kernels))

@@ -9,7 +9,7 @@ from foundry.base.names import kernel_arch, tag_of
 from foundry.base.yaml_files import parse_yaml
 from foundry.config.toolkit_recipes import ToolkitRecipe
 from foundry.plan.toolkits import Toolkit
-from foundry.sandbox.debian import IMAGE, SUITE, Archive
+from foundry.sandbox.debian import IMAGE, SUITE, Survey
 from foundry.sandbox.localstore import LocalStore
 from foundry.toolkit import image
 from foundry.toolkit.image import Order
@@ -23,7 +23,7 @@ FILES = (_RECIPE, "container/driver-toolkit/Containerfile.debian", "container/dr
 class Kit:
     """What all toolkits have in common: the base as podman has it here, and as it was pushed."""
 
-    archive: Archive
+    survey: Survey
     recipe: ToolkitRecipe
     project: Path
     base: str  # by digest
@@ -33,8 +33,8 @@ class Kit:
         toolkit = Toolkit(kernel, kernel_arch(kernel), self.recipe)
         name, _, digest = self.base.partition("@")
         return Order(
-            kernel, rt_kernel, self.project / self.recipe.data["containerfile"], self.archive.image, f"{name}:{SUITE}",
-            digest, self.archive.date, toolkit.arguments, toolkit.labels,
+            kernel, rt_kernel, self.project / self.recipe.data["containerfile"], self.survey.image, f"{name}:{SUITE}",
+            digest, self.survey.date, toolkit.arguments, toolkit.labels,
         )
 
 

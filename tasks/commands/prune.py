@@ -19,10 +19,10 @@ _MEGABYTE = 1e6
 
 
 class Prune(Command):  # type: ignore[misc]  # reason: doit has no types
-    """Remove images that runs pulled and nobody needs, and archives of published cells."""
+    """Remove images that runs pulled and nobody needs, and image files of published cells."""
 
     name = "prune"
-    doc_purpose = "free disk space: pulled images that nobody needs, archives of published cells"
+    doc_purpose = "free disk space: pulled images that nobody needs, image files of published cells"
     doc_usage = ""
     doc_description = None
     cmd_options = _OPTIONS

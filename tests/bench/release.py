@@ -17,7 +17,7 @@ from foundry.config.profile import Profile
 from foundry.ledger.ledgers import ledger_file
 from foundry.plan.ledger import Ledger
 from foundry.plan.rows import row_of
-from foundry.release import source_archives
+from foundry.release import source_tarballs
 from foundry.release.corresponding_source import asset_name
 from foundry.run.context import Foundry, make_foundry
 from tests.bench.figure import Figure, at_most
@@ -79,7 +79,7 @@ def _released(clone: Clone, hub: GitHub) -> None:
 
 
 def publish(clone: Clone) -> None:
-    """Ledgers as if all cells were published, with source archives that they know."""
+    """Ledgers as if all cells were published, with source tarballs that they know."""
     fill(clone)
     loaded = load_config(clone.root, Profile(PROFILE, "synthetic"))
     one = make_foundry(loaded)
@@ -101,9 +101,9 @@ def publish(clone: Clone) -> None:
 
 
 def _with_archives(one: Foundry, ledger: Ledger) -> Ledger:
-    names = {source_archives.DRIVER: asset_name("aws-neuronx-dkms", ledger.driver),
-             source_archives.BUSYBOX: "busybox-1.37.0.tar.bz2"}
-    for kind, key in source_archives.keys(one, ledger.driver, ledger).items():
+    names = {source_tarballs.DRIVER: asset_name("aws-neuronx-dkms", ledger.driver),
+             source_tarballs.BUSYBOX: "busybox-1.37.0.tar.bz2"}
+    for kind, key in source_tarballs.keys(one, ledger.driver, ledger).items():
         content = f"{ledger.driver} {kind}\n".encode() * (_ARCHIVE_BYTES // 20)
         write_atomic(ledger_file(one, ledger.driver).with_name(names[kind]), content)
         ledger = ledger.with_sources({names[kind]: {

@@ -117,7 +117,7 @@ def _fill_cell(one: Foundry, cell: Cell, key: CellKey) -> None:
     folder = one.cell_folder(cell)
     names = [*module.module_names(one, cell), *(f"{module.DEPMOD}/modules.{name}" for name in _DEPMOD)]
     (folder / module.DEPMOD).mkdir(parents=True)
-    for name in (*names, image.ARCHIVE):
+    for name in (*names, image.IMAGE_FILE):
         (folder / name).write_bytes(f"{cell.name} {name}\n".encode())
     common = {"driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch}
     _record(one, folder, "module", {
@@ -128,7 +128,8 @@ def _fill_cell(one: Foundry, cell: Cell, key: CellKey) -> None:
     })
     _record(one, folder, "image", {
         **common, "key": key.key, "key_inputs": key.parts,
-        "inputs": input_facts(one.root, image.file_deps(one, cell)), "outputs": output_facts(folder, [image.ARCHIVE]),
+        "inputs": input_facts(one.root, image.file_deps(one, cell)),
+        "outputs": output_facts(folder, [image.IMAGE_FILE]),
         "tag": cell.tag, "digest": "sha256:" + key.key, "config_digest": "sha256:" + key.module,
         "diff_ids": ["sha256:" + "1" * 64, "sha256:" + key.module], "size": 1_200_000,
         "labels": {**key.labels, KEY_LABEL: key.key}, "tools": {"podman": "4.9.4"},

@@ -58,7 +58,7 @@ def test_a_driver_is_one_yaml_file(clone: Clone, kernels: list[str], tmp_path: P
 
 
 def test_release_of_a_further_family(clone: Clone, kernels: list[str], tmp_path: Path) -> None:
-    """Notes name what stays behind on a node; the source archive's README makes the modules again."""
+    """Notes name what stays behind on a node; the source tarball's README makes the modules again."""
     add_family(clone, tmp_path)
     done = clone.doit("release")
     assert done.code == 0, done.text

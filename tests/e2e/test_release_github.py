@@ -328,7 +328,7 @@ def test_no_source_no_release(world: World, kernels: list[str]) -> None:
         run = clone.doit("release")
         assert run.code == 1, run.text
         assert "FAILED assets:2.22.2.0: the source of BusyBox can't be had" in run.out
-        assert "its source archives are missing" in run.out
+        assert "its source tarballs are missing" in run.out
         assert hub.writes() == []
         assert world.release(DRIVER).asset("images.json").content == held["images.json"]
         assert kernels_of(kept(world)) == kernels[:2]

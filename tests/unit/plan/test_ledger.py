@@ -135,16 +135,16 @@ def test_a_cell_without_patches_leaves_no_series() -> None:
     assert (with_none.series, json.loads(with_none.to_bytes()).get("series")) == ({}, None)
 
 
-def test_of_two_archives_that_of_the_later_revision_stays() -> None:
+def test_of_two_tarballs_that_of_the_later_revision_stays() -> None:
     """It was made from more rows; the other checkout knows of none of them."""
-    def archive(key: str) -> dict[str, dict[str, Any]]:
+    def tarball(key: str) -> dict[str, dict[str, Any]]:
         return {"x.tar.gz": {"kind": "driver", "key": key * 64, "sha256": key * 64, "size": 3}}
 
-    first = ledger(row(KERNELS[0])).with_sources(archive("1")).with_revision()
-    second = first.with_row(row(KERNELS[1]), []).with_sources(archive("2")).with_revision()
+    first = ledger(row(KERNELS[0])).with_sources(tarball("1")).with_revision()
+    second = first.with_row(row(KERNELS[1]), []).with_sources(tarball("2")).with_revision()
     assert first.merged(second) == second.merged(first) == second
-    again = first.with_sources(archive("3"))
-    assert again.merged(first).sources == archive("3"), "of the same revision it is what was made here"
+    again = first.with_sources(tarball("3"))
+    assert again.merged(first).sources == tarball("3"), "of the same revision it is what was made here"
 
 
 @pytest.mark.parametrize("document, says", [

@@ -21,9 +21,9 @@ from foundry.base.errors import FoundryError, OutsideError
 from foundry.config.family import Family
 from foundry.config.locks import BusyBox
 from foundry.plan.keys import CellKey
-from foundry.release import busybox_archive
+from foundry.release import busybox_tarball
 from foundry.release.busybox import BusyBoxSource, fetch_busybox
-from foundry.release.busybox_archive import check_source
+from foundry.release.busybox_tarball import check_source
 from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import LOCK, Checkout
 from tests.harness.fuzz import examples
@@ -126,12 +126,12 @@ def test_any_damage_is_one_error(suffix: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", PACK)
 def test_a_bomb(suffix: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(busybox_archive, "_UNPACKED", 4 << 20)
+    monkeypatch.setattr(busybox_tarball, "_UNPACKED", 4 << 20)
     many = {f"f{number}": bytes(1 << 20) for number in range(5)}
     for files in ({**FILES, "big": bytes(5 << 20)}, {**FILES, **many}):
         assert refused(file, PACK[suffix](tarball(files))).reason == "busybox-too-large"
     assert refused(file, PACK[suffix](tarball() + bytes(5 << 20))).reason == "busybox-too-large"
-    monkeypatch.setattr(busybox_archive, "MAX_BYTES", 100)
+    monkeypatch.setattr(busybox_tarball, "MAX_BYTES", 100)
     assert refused(file, PACK[suffix](tarball())).reason == "busybox-too-large"
 
 
@@ -229,7 +229,7 @@ def test_a_file_that_is_not_the_locked_one_is_fetched_again(fetching: Fetching) 
 
 
 BAD: dict[str, tuple[Callable[[Fetching], None], str]] = {
-    "error page": (lambda one: one.serve(HTML), "is no .tar.gz, .tar.bz2 or .tar.xz archive"),
+    "error page": (lambda one: one.serve(HTML), "is no .tar.gz, .tar.bz2 or .tar.xz tarball"),
     "missing": (lambda one: None, "the server answers 404"),
     "cut off": (lambda one: one.serve(BZ2[:-20]), "can't be read"),
     "dropped": (lambda one: one.server.faults.__setitem__("/first.zip", [truncated(BZ2)] * 4), "the answer is cut off"),

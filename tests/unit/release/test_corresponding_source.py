@@ -1,4 +1,4 @@
-"""The modified source as an archive: the same bytes for the same facts, and patches that programs apply."""
+"""The modified source as a tarball: the same bytes for the same facts, and patches that programs apply."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     yield made
 
 
-def unpacked(archive: Path, dest: Path) -> Path:
-    with tarfile.open(archive) as tar:
+def unpacked(tarball: Path, dest: Path) -> Path:
+    with tarfile.open(tarball) as tar:
         tar.extractall(dest, filter="data")
     return dest / TOP
 
@@ -104,7 +104,7 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def test_the_same_facts_give_the_same_bytes(tmp_path: Path) -> None:
-    """Two folders, two umasks, other file times, other order of things: one archive."""
+    """Two folders, two umasks, other file times, other order of things: one tarball."""
     with umask(0o077):
         first = make_source(tmp_path / "a")
         write_corresponding_source(tmp_path / "a.tar.gz", first)
@@ -261,7 +261,7 @@ def test_kernels_that_make_no_sense(series: tuple[Series, ...], folder: Path, tm
 
 
 def test_faults(folder: Path, tmp_path: Path) -> None:
-    """Whatever is wrong, an archive that is there stays as it is, and nothing is left beside it."""
+    """Whatever is wrong, a tarball that is there stays as it is, and nothing is left beside it."""
     dest = tmp_path / "out/out.tar.gz"
     dest.parent.mkdir()
     dest.write_bytes(b"old")

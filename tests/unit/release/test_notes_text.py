@@ -90,7 +90,7 @@ def test_long_notes_are_as_they_were() -> None:
 
 
 def test_a_profile_without_registries() -> None:
-    """What was built here and pushed nowhere is named by its archive."""
+    """What was built here and pushed nowhere is named by its image file."""
     rows = [replace(row(EL94, 1, "4.16.30"), registries=())]
     text = make_notes(ledger_of(rows).with_revision(), replace(FACTS, registries=()), LONGEST_BODY).text
     assert "How to use" not in text

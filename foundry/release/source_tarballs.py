@@ -1,7 +1,7 @@
-"""Stage sources: the source archives that go with a driver's images, as the GPL asks for.
+"""Stage sources: the source tarballs that go with a driver's images, as the GPL asks for.
 
-An archive is made from what the ledger says of the published images, on
-whatever machine they were built. The ledger keeps what an archive was made from and its checksum: a
+A tarball is made from what the ledger says of the published images, on
+whatever machine they were built. The ledger keeps what a tarball was made from and its checksum: a
 checkout that has none of the files knows whether those that are published are
 right.
 """
@@ -34,37 +34,37 @@ if TYPE_CHECKING:
 
 DRIVER, BUSYBOX = "driver", "busybox"
 LOG = "sources.log"
-_FORM = 1  # of the archives: another number makes them anew
+_FORM = 1  # of the tarballs: another number makes them anew
 
 
 def missing(foundry: Foundry, driver: str, ledger: Ledger) -> list[str]:
-    """The kinds of archives that the ledger lacks, or has of other inputs; makes no network request."""
+    """The kinds of tarballs that the ledger lacks, or has of other inputs; makes no network request."""
     wanted = keys(foundry, driver, ledger)
     current = {entry["kind"] for entry in ledger.sources.values() if entry["key"] == wanted.get(entry["kind"])}
     return [kind for kind in wanted if kind not in current]
 
 
-def archives(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, Mapping[str, Any]]:
-    """What the ledger says of the archives of today's inputs, by file name."""
+def tarballs(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, Mapping[str, Any]]:
+    """What the ledger says of the tarballs of today's inputs, by file name."""
     wanted = keys(foundry, driver, ledger)
     return {name: entry for name, entry in ledger.sources.items() if entry["key"] == wanted.get(entry["kind"])}
 
 
 def here(foundry: Foundry, driver: str, name: str, entry: Mapping[str, Any]) -> bool:
-    """Whether the archive's file is in the driver's release folder, by its size."""
+    """Whether the tarball's file is in the driver's release folder, by its size."""
     path = ledger_file(foundry, driver).with_name(name)
     return path.is_file() and path.stat().st_size == entry["size"]
 
 
 def make(foundry: Foundry, driver: str) -> None:
-    """Make the archives that the ledger lacks, and those whose files are not here, and note them in the ledger.
+    """Make the tarballs that the ledger lacks, and those whose files are not here, and note them in the ledger.
 
     Raises FoundryError ``series-unknown``, what the stages fetch and source raise, and what
     `foundry.release.busybox.fetch_busybox` raises; what could be made is kept.
     """
     ledger = ledger_of(foundry, driver)
     lacking = {*missing(foundry, driver, ledger), *(
-        entry["kind"] for name, entry in archives(foundry, driver, ledger).items()
+        entry["kind"] for name, entry in tarballs(foundry, driver, ledger).items()
         if not here(foundry, driver, name, entry)
     )}
     problem: FoundryError | None = None
@@ -118,7 +118,7 @@ def _make_busybox(foundry: Foundry, driver: str) -> Path:
 
 
 def keys(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, str]:
-    """What each archive depends on, hashed; empty where nothing is published or locked."""
+    """What each tarball depends on, hashed; empty where nothing is published or locked."""
     family = foundry.states.plan.families[driver]
     lock = foundry.config.locks.of(family.name)
     package, base = lock.packages.get(driver), lock.base

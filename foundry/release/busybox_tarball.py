@@ -1,8 +1,8 @@
-"""BusyBox's source as an archive: what it is by its bytes, and of which version.
+"""BusyBox's source as a tarball: what it is by its bytes, and of which version.
 
 The version stands in the top folder's Makefile, as ``VERSION``, ``PATCHLEVEL``,
 ``SUBLEVEL`` and ``EXTRAVERSION``, as in Linux (scripts of both: kbuild). So that another
-project's archive is not taken for BusyBox, its main header must be there, too.
+project's tarball is not taken for BusyBox, its main header must be there, too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from foundry.base.reasons import Reason
 from foundry.formats.trees.decompress import Blame, kind_of, opened
 from foundry.formats.trees.tarstream import Kind, TarStream
 
-MAX_BYTES = 32 << 20  # of the archive; BusyBox 1.37.0 has 2.5 MB
+MAX_BYTES = 32 << 20  # of the tarball; BusyBox 1.37.0 has 2.5 MB
 _UNPACKED = 256 << 20
 _MAKEFILE = 1 << 20
 _PIECE = 1 << 18
@@ -25,15 +25,15 @@ _assignment = re.compile(rb"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*:?=
 
 
 def asset_name(head: bytes, version: str) -> str:
-    """``busybox-1.36.1.tar.bz2``, by the first bytes of the archive; empty when they are those of none."""
+    """``busybox-1.36.1.tar.bz2``, by the first bytes of the tarball; empty when they are those of none."""
     suffix = _SUFFIXES.get(kind_of(head), "")
     return f"busybox-{version}{suffix}" if suffix else ""
 
 
 def check_source(path: Path, version: str, what: str) -> str:
-    """The right name of the archive, after reading all of it; `what` is how messages call it.
+    """The right name of the tarball, after reading all of it; `what` is how messages call it.
 
-    Raises FoundryError: ``busybox-damaged`` for what is no whole archive of BusyBox's source,
+    Raises FoundryError: ``busybox-damaged`` for what is no whole tarball of BusyBox's source,
     ``busybox-version`` for one of another version, ``busybox-too-large``.
     """
     with path.open("rb") as stream:
@@ -42,7 +42,7 @@ def check_source(path: Path, version: str, what: str) -> str:
         raise FoundryError(f"{what} has more than {MAX_BYTES} bytes", reason=Reason.BUSYBOX_TOO_LARGE)
     name = asset_name(data[:_PIECE], version)
     if not name:
-        raise FoundryError(f"{what} is no .tar.gz, .tar.bz2 or .tar.xz archive", reason=Reason.BUSYBOX_DAMAGED)
+        raise FoundryError(f"{what} is no .tar.gz, .tar.bz2 or .tar.xz tarball", reason=Reason.BUSYBOX_DAMAGED)
     found = _version(data, what)
     if found != version:
         raise FoundryError(f"{what} is the source of BusyBox {found}, not {version}", reason=Reason.BUSYBOX_VERSION)
@@ -53,16 +53,16 @@ def _version(data: bytes, what: str) -> str:
     blame = Blame(what, damaged=Reason.BUSYBOX_DAMAGED, too_large=Reason.BUSYBOX_TOO_LARGE)
     with opened(data, kind_of(data), limit=_UNPACKED, blame=blame) as stream:
         pieces = iter(lambda: stream.read1(_PIECE), b"")
-        archive = TarStream(pieces, what=what, damaged=blame.damaged, too_large=blame.too_large, limit=_UNPACKED)
+        tarball = TarStream(pieces, what=what, damaged=blame.damaged, too_large=blame.too_large, limit=_UNPACKED)
         makefile, header, tops = b"", False, set[bytes]()
-        for member in archive:
+        for member in tarball:
             top, _, name = member.name.removeprefix(b"./").partition(b"/")
             tops |= {top} - {b""}  # the folder . itself
             if len(tops) > 1:
                 break
             header |= member.kind is Kind.FILE and name == _HEADER
             if member.kind is Kind.FILE and name == b"Makefile" and member.size <= _MAKEFILE:
-                makefile = archive.read()
+                makefile = tarball.read()
     if len(tops) > 1 or not header or not makefile:
         raise FoundryError(f"{what} is not the source of BusyBox", reason=Reason.BUSYBOX_DAMAGED)
     parts = {key.decode(): value.decode("ascii", "replace") for key, value in _assignment.findall(makefile)}
