@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from foundry.plan.cells import Cell, Plan
 from foundry.plan.selection import narrowed_cells
 from tasks.actions import Task
-from tasks.session import foundry, requested
+from tasks.session import foundry, plan, requested
 
 
 def task_build() -> Iterator[Task]:
     """Build the images of all cells; never pushes."""
-    plan = foundry().states.plan
-    yield {"name": None, "doc": "images of all drivers; never pushes", "task_dep": by_toolkit(plan, "image")}
-    for driver, cells in plan.by_driver.items():
+    part = plan()
+    yield {"name": None, "doc": "images of all drivers; never pushes", "task_dep": by_toolkit(part, "image")}
+    for driver, cells in part.by_driver.items():
         yield _group(driver, cells, f"images of {driver} for all its kernels")
     for name in requested():
-        cells = narrowed_cells(plan, name)
+        cells = narrowed_cells(foundry().states.plan, name)
         if cells:
             yield _group(name.removeprefix("build:"), cells, f"images of {name.removeprefix('build:')}")
 

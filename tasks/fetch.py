@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from foundry.driver.fetch import LOG, RECORD, fetch, files_of
 from tasks.actions import Task, stage_task
-from tasks.session import foundry
+from tasks.session import foundry, plan
 
 
 def task_fetch() -> Iterator[Task]:
     """Fetch and verify driver packages."""
     one = foundry()
-    for driver, source in one.states.sources.items():
+    for driver in plan().by_driver:
+        source = one.states.source(driver)
         folder = one.states.source_folder(driver)
         state, reason = source.shown(source.fetch_done)
         yield stage_task(

@@ -9,13 +9,13 @@ from foundry.cell.run import run_image
 from foundry.plan.state import CellState
 from foundry.run.context import Foundry
 from tasks.actions import Task, stage_task
-from tasks.session import foundry
+from tasks.session import foundry, plan
 
 
 def task_image() -> Iterator[Task]:
     """Build reproducible OCI images."""
     one = foundry()
-    for state in one.states.cells.values():
+    for state in one.states.of_all(plan().cells):
         yield _adopted(one, state) if state.adopted else _built(one, state)
 
 
@@ -34,7 +34,7 @@ def _built(one: Foundry, state: CellState) -> Task:
 def _adopted(one: Foundry, state: CellState) -> Task:
     """A published cell needs no toolkit, source or module: only a record that says so."""
     cell, folder = state.cell, one.states.cell_folder(state.cell)
-    recorded = state.image is not None and state.key is not None and state.image["key"] == state.key.key
+    recorded = state.image is not None and state.key is not None and state.image.key == state.key.key
     return stage_task(
         "image", cell.name, image.adopt, [state],
         doc=f"image {cell.tag}, published", done=recorded, state=state.state, reason=state.reason,

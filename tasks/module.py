@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from foundry.cell import module
 from foundry.cell.run import run_module
 from tasks.actions import Task, stage_task
-from tasks.session import foundry
+from tasks.session import foundry, plan
 
 
 def task_module() -> Iterator[Task]:
     """Compile modules in their toolkits and gate them."""
     one = foundry()
-    for name, state in one.states.cells.items():
+    for state in one.states.of_all(plan().cells):
         cell = state.cell
         folder = one.states.cell_folder(cell)
-        source = one.states.sources[cell.driver]
+        source = one.states.source(cell.driver)
         # A module that is done does not make its sources be fetched again.
         inert = state.adopted or (state.module_done and not (source.fetch_done and source.source_done))
         targets = [str(folder / file) for file in (module.RECORD, *module.module_names(one, cell))]
         yield stage_task(
-            "module", name, run_module, [cell],
+            "module", cell.name, run_module, [cell],
             doc=f"{cell.driver} for {cell.kernel}", done=state.module_done,
             state=state.state if state.adopted else "done" if state.module_done else "pending",
             reason="up to date" if state.module_done and not state.adopted else state.reason,

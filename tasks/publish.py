@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from foundry.ledger import publish
 from tasks.actions import Task, stage_task
 from tasks.build import by_toolkit
-from tasks.session import foundry
+from tasks.session import foundry, plan
 
 
 def task_push() -> Iterator[Task]:
     """Push images and prove that the registries have them."""
     one = foundry()
-    for state in one.states.cells.values() if one.settings.publish else ():
+    for state in one.states.of_all(plan().cells) if one.settings.publish else ():
         cell = state.cell
         done = publish.published(one, state)
         record = one.states.cell_folder(cell) / publish.RECORD
@@ -32,12 +32,12 @@ def task_publish() -> Iterator[Task]:
     """Publish what the ledgers lack."""
     if not foundry().settings.publish:
         return  # the task loader says so when it is asked for
-    plan = foundry().states.plan
+    part = plan()
     yield {
         "name": None, "doc": "images of all drivers in the profile's registries, proven; the ledgers",
-        "task_dep": by_toolkit(plan, "push"),
+        "task_dep": by_toolkit(part, "push"),
     }
-    for driver, cells in plan.by_driver.items():
+    for driver, cells in part.by_driver.items():
         yield {
             "name": driver, "doc": f"images of {driver} in the profile's registries", "actions": None,
             "task_dep": [f"push:{cell.name}" for cell in cells],

@@ -15,7 +15,7 @@ from foundry.plan.ledger import ledger_path
 from foundry.release import notes, source_tarballs
 from foundry.run.context import Foundry
 from tasks.actions import Task, stage_task
-from tasks.session import foundry
+from tasks.session import foundry, plan
 
 _NOTHING = "there is no ledger yet: run `doit release`"
 
@@ -23,9 +23,9 @@ _NOTHING = "there is no ledger yet: run `doit release`"
 def task_assets() -> Iterator[Task]:
     """Make the source tarballs of releases."""
     one = foundry()
-    for driver, family in one.states.plan.families.items():
+    for driver, family in plan().families.items():
         lacking = _lacking(one, driver)
-        current = "up to date" if driver in one.states.ledgers else _NOTHING
+        current = "up to date" if one.states.ledger(driver) is not None else _NOTHING
         yield stage_task(
             "assets", driver, source_tarballs.make, [driver], doc=f"source tarballs of {family['title']} {driver}",
             done=not lacking, state="pending" if lacking else "done",
@@ -38,28 +38,28 @@ def task_assets() -> Iterator[Task]:
 def task_ledger() -> Iterator[Task]:
     """Keep ledgers beside the images."""
     one = foundry()
-    for driver in one.states.plan.by_driver:
+    for driver in plan().by_driver:
         done = ledgers.stored(one, driver)
-        current = "up to date" if driver in one.states.ledgers else _NOTHING
+        current = "up to date" if one.states.ledger(driver) is not None else _NOTHING
         path = ledger_path(one.config.build, driver)
         yield stage_task(
             "ledger", driver, ledgers.store, [driver],
             doc=f"ledger of {driver}", done=done, state="done" if done else "pending",
             reason=current if done else "changed since it was kept",
-            targets=[str(path)] if not done or driver in one.states.ledgers else (),
+            targets=[str(path)] if not done or one.states.ledger(driver) is not None else (),
         )
 
 
 def task_notes() -> Iterator[Task]:
     """Write the notes of releases."""
     one = foundry()
-    for driver in one.states.plan.by_driver:
+    for driver in plan().by_driver:
         done = notes.current(one, driver)
-        pending = "what they say changed" if driver in one.states.ledgers else _NOTHING
+        pending = "what they say changed" if one.states.ledger(driver) is not None else _NOTHING
         yield stage_task(
             "notes", driver, notes.notes, [driver], doc=f"notes of {driver}", done=done,
             state="done" if done else "pending", reason="up to date" if done else pending,
-            file_dep=notes.file_deps(one, driver) if driver in one.states.ledgers else (),
+            file_dep=notes.file_deps(one, driver) if one.states.ledger(driver) is not None else (),
             targets=notes.targets(one, driver),
         )
 
@@ -71,7 +71,7 @@ def task_github() -> Iterator[Task]:
         return
     from foundry.release import github_release
 
-    for driver in one.states.plan.by_driver:
+    for driver in plan().by_driver:
         task = stage_task(
             "github", driver, github_release.github, [driver], doc=f"GitHub release of {driver}", done=False,
             state="pending",
@@ -85,7 +85,7 @@ def task_release() -> Iterator[Task]:
     """Publish, then sources, notes and GitHub releases."""
     one = foundry()
     last = "github" if repository(one) else "notes"
-    drivers = list(one.states.plan.by_driver)
+    drivers = list(plan().by_driver)
     yield {"name": None, "doc": "everything published, with notes and sources, on GitHub where the profile says so",
            "task_dep": [f"release:{driver}" for driver in drivers]}
     for driver in drivers:
@@ -95,14 +95,14 @@ def task_release() -> Iterator[Task]:
 
 def _tarballs(one: Foundry, driver: str) -> list[str]:
     """The tarballs' files, of those that the ledger knows and that are here."""
-    ledger, folder = one.states.ledgers.get(driver), ledger_path(one.config.build, driver).parent
+    ledger, folder = one.states.ledger(driver), ledger_path(one.config.build, driver).parent
     known = source_tarballs.tarballs(one, driver, ledger) if ledger is not None else {}
     return [str(folder / name) for name, entry in known.items() if source_tarballs.here(one, driver, name, entry)]
 
 
 def _lacking(one: Foundry, driver: str) -> list[str]:
     """The tarballs that must be made: without GitHub their files have to be here, with it only where it lacks them."""
-    ledger = one.states.ledgers.get(driver)
+    ledger = one.states.ledger(driver)
     if ledger is None:
         return []
     lacking = source_tarballs.missing(one, driver, ledger)

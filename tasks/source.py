@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from foundry.driver.fetch import files_of
 from foundry.driver.source import RECORD, TAR, source
 from tasks.actions import Task, stage_task
-from tasks.session import foundry
+from tasks.session import foundry, plan
 
 
 def task_source() -> Iterator[Task]:
     """Unpack driver sources, read-only."""
     one = foundry()
-    for driver, known in one.states.sources.items():
+    for driver in plan().by_driver:
+        known = one.states.source(driver)
         folder = one.states.source_folder(driver)
         state, reason = known.shown(known.source_done)
         yield stage_task(

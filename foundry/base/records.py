@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from foundry.base.files import pretty_json, read_json, sha256_file, write_atomic
+from foundry.base.files import parse_json, pretty_json, sha256_file, write_atomic
 
 SCHEMA = 1
 
@@ -21,7 +21,18 @@ Record = Mapping[str, Any]
 
 def read_record(path: Path, stage: str) -> Record | None:
     """The record, or None when there is none that this version understands."""
-    found = read_json(path)
+    try:
+        return parse_record(path.read_bytes(), stage)
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+
+
+def parse_record(content: bytes, stage: str) -> Record | None:
+    """The record in a file's content, or None when it holds none that this version understands."""
+    try:
+        found = parse_json(content)
+    except ValueError:
+        return None
     if not isinstance(found, dict) or found.get("schema") != SCHEMA or found.get("stage") != stage:
         return None
     outputs = found.get("outputs")
@@ -37,11 +48,11 @@ def write_record(path: Path, stage: str, facts: Mapping[str, Any]) -> None:
     write_atomic(path, pretty_json({"schema": SCHEMA, "stage": stage, **facts}))
 
 
-def outputs_missing(record: Record, folder: Path) -> str:
+def outputs_missing(record: Record, folder: Path | str) -> str:
     """The first output that is not there or has another size; empty when all are whole."""
     for name, fact in record["outputs"].items():
         try:
-            size = os.stat(os.path.join(folder, name)).st_size
+            size = os.stat(f"{folder}/{name}").st_size
         except (OSError, ValueError):  # a name that no file can have
             return str(name)
         if size != fact["size"]:

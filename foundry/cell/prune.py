@@ -21,12 +21,9 @@ class Waste:
 
 def waste(foundry: Foundry) -> Iterator[Waste]:
     """All of it. Images that no run of ours pulled, pending cells' toolkits and what can be replayed are not waste."""
-    pulled = foundry.containers.pulled()
-    if pulled:
-        needed = foundry.needed_toolkits()
-        for reference in pulled:
-            if reference not in needed:
-                yield Waste("image", reference, foundry.containers.engine.size_of(reference))
+    for reference in foundry.containers.pulled():
+        if not foundry.toolkit_needed(reference):
+            yield Waste("image", reference, foundry.containers.engine.size_of(reference))
     if foundry.settings.keep_images:
         return
     for state in foundry.states.cells.values():

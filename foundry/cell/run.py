@@ -21,13 +21,15 @@ TIMES_FILE = "times.json"
 def run_module(foundry: Foundry, cell: Cell) -> None:
     """Stage module; the toolkit goes when no other pending cell needs it."""
     _run(foundry, cell, "module", lambda key: module.module(foundry, cell, key))
-    if foundry.schedule.toolkit_done(cell) and not foundry.settings.keep_toolkits:
-        foundry.containers.images.drop(foundry.containers.platforms.image_of(cell.toolkit, cell.arch))
+    foundry.schedule.compiled(cell.name)
+    toolkit = foundry.containers.platforms.known(cell.toolkit, cell.arch)
+    if not foundry.settings.keep_toolkits and not foundry.toolkit_needed(toolkit):
+        foundry.containers.images.drop(toolkit)
 
 
 def _done_meanwhile(foundry: Foundry, state: CellState, stage: str) -> bool:
     """True when the stage turns out to be done: its key was not known when the run began, but is now."""
-    if foundry.states.cells[state.cell.name].key is not None:
+    if foundry.states.of(state.cell).key is not None:
         return False
     if state.adopted:
         if stage == "image":

@@ -72,7 +72,7 @@ def collect(foundry: Foundry, folders: Iterable[Path]) -> tuple[list[Taken], lis
     Raises what `foundry.ledger.ledgers.fetch_missing` and `foundry.ledger.adoption.adopt` raise.
     """
     ledgers.fetch_missing(foundry, foundry.states.plan.by_driver)
-    foundry.refresh_states()
+    foundry.states.forget(foundry.states.plan.by_driver)
     cells = {cell.name: cell for cell in (*foundry.states.plan.cells, *foundry.states.plan.withheld)}
     found: list[tuple[Taken, list[Left]]] = []
     lost = []
@@ -95,11 +95,12 @@ def collect(foundry: Foundry, folders: Iterable[Path]) -> tuple[list[Taken], lis
         by_driver[cell.driver].append((cell, row))
     for driver, rows in by_driver.items():
         ledgers.put_rows(foundry, driver, rows)
-    foundry.refresh_states()
+    drivers = {left.cell.driver for _, lefts in found for left in lefts}
+    foundry.states.forget(drivers)
     for taken, lefts in found:
         for left in lefts:
             _take_failure(foundry, taken, left)
-    foundry.refresh_states()
+    foundry.states.forget(drivers)
     return [taken for taken, _ in found], lost
 
 
@@ -113,7 +114,7 @@ def _lock(foundry: Foundry, drivers: Iterable[str]) -> dict[str, str]:
                 fetch.fetch(foundry, driver, foundry.states.plan.families[driver])
             except FoundryError as error:
                 failed[driver] = error.message
-    foundry.refresh_states()
+            foundry.states.forget([driver])
     return failed
 
 

@@ -33,7 +33,7 @@ def claim(foundry: Foundry) -> list[str]:
     for driver, rows in found.items():
         ledgers.put_rows(foundry, driver, rows)
     if found:
-        foundry.refresh_states()
+        foundry.states.forget(found)
     return [cell.name for rows in found.values() for cell, _ in rows]
 
 

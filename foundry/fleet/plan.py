@@ -38,7 +38,7 @@ def plan(foundry: Foundry, jobs: int) -> list[Shard]:
     drivers = [driver for driver in foundry.states.plan.by_driver if not has_ledger(foundry, driver)]
     if drivers:
         fetch_missing(foundry, drivers)
-        foundry.refresh_states()
+        foundry.states.forget(drivers)
     states = [state for state in foundry.states.cells.values() if not published(foundry, state)]
     costs = _Costs(foundry, states)
     return spread([costs.work(state) for state in states], jobs=jobs, pull=costs.pull)

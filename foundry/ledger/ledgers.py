@@ -190,7 +190,7 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
 
 def stored(foundry: Foundry, driver: str) -> bool:
     """Whether the ledger is a revision that every target has; finding out makes no network request."""
-    ledger = foundry.states.ledgers.get(driver)
+    ledger = foundry.states.ledger(driver)
     if not foundry.settings.publish:
         return ledger is not None and ledger.revised and _with_built(foundry, ledger) == ledger
     if ledger is None or not ledger.rows:
@@ -227,13 +227,13 @@ def _series(cell: Cell) -> list[Mapping[str, Any]]:
 
 
 def _built_row(foundry: Foundry, cell: Cell) -> Row | None:
-    state = foundry.states.cells[cell.name]
+    state = foundry.states.of(cell)
     if state.key is None or not (state.module_done and state.image_done) or state.image is None:
         return None
     image = state.image
     return row_of(
-        state.cell, state.key, content_sha256=foundry.content_sha256(cell), digest=image["digest"], tags=[cell.tag],
-        registries=(), config_digest=image["config_digest"], size=image["size"],
+        state.cell, state.key, content_sha256=foundry.content_sha256(cell), digest=image.digest, tags=[cell.tag],
+        registries=(), config_digest=image.config_digest, size=image.size,
     )
 
 

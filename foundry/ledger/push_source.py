@@ -26,7 +26,7 @@ class Published:
         self.foundry, self.state, self.log = foundry, state, log
         self._whole: Content | None = None
         self._from: Writer | None = None
-        self.digest = str(row.digest if row is not None else (state.image or {}).get("digest", ""))
+        self.digest = row.digest if row is not None else state.image.digest if state.image is not None else ""
         self.row = row
         if not self.digest:
             raise FoundryError(f"{state.cell.name} has no image yet", reason=Reason.IMAGE_MISSING,
@@ -76,6 +76,5 @@ class Published:
         if self._whole is not None:
             config = json.loads(self._whole.manifest)["config"]["digest"]
             return config, len(self._whole.manifest) + sum(len(blob) for blob in self._whole.blobs.values())
-        known = self.state.image or {}
-        same = known.get("digest") == self.digest
-        return (known.get("config_digest", ""), known.get("size", 0)) if same else ("", 0)
+        known = self.state.image
+        return (known.config_digest, known.size) if known is not None and known.digest == self.digest else ("", 0)

@@ -118,6 +118,22 @@ class Plan:
     mismatches: tuple[Mismatch, ...] = ()
     lacking: tuple[Lacking, ...] = ()
 
+    @cached_property
+    def by_name(self) -> Mapping[str, Cell]:
+        """The cells by their names."""
+        return {cell.name: cell for cell in self.cells}
+
+    def only(self, cells: Iterable[Cell], drivers: Iterable[str] = ()) -> Plan:
+        """The plan with no other cells than these; of drivers with these, their own and further ones."""
+        wanted: dict[str, list[Cell]] = {driver: [] for driver in drivers}
+        for cell in cells:
+            wanted.setdefault(cell.driver, []).append(cell)
+        by_driver = {driver: tuple(wanted[driver]) for driver in self.by_driver if driver in wanted}
+        return replace(
+            self, cells=tuple(itertools.chain.from_iterable(by_driver.values())), by_driver=by_driver,
+            families={driver: self.families[driver] for driver in by_driver},
+        )
+
     def gap_faults(self, gaps: Iterable[Gap] | None = None) -> list[Fault]:
         """The gaps as faults; one for all where the catalogue is empty."""
         faults = [gap.fault for gap in (self.gaps if gaps is None else gaps)]

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundry.base.files import canonical_json, sha256_bytes, sha256_file
@@ -20,7 +19,7 @@ from foundry.config.locks import MainPackage
 from foundry.config.patches import Patch, applying
 from foundry.config.recipe import BUILD_SCRIPT, Recipe, complete
 from foundry.plan.cells import Cell
-from foundry.plan.labels import make_labels
+from foundry.plan.labels import DriverLabels
 from foundry.plan.why import BASE_NOT_LOCKED, NOT_FETCHED, Why
 
 # What people call the parts of a key.
@@ -31,18 +30,30 @@ PART_NAMES = {
     "base": "the base image", "labels": "the labels", "platform": "the platform", "firmware": "the firmware",
 }
 
+_OF_THE_IMAGE = {"containerfile", "licenses", "base", "labels", "platform"}  # the other parts are of the module, too
+
 Parts = dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CellKey:
     """A cell's keys. `key` is that of the image and the cell, `module` of the compile alone."""
 
     key: str
     module: str
-    module_parts: Parts
     parts: Parts
-    labels: Mapping[str, str]
+    cell: Cell = field(repr=False, compare=False)
+    texts: DriverLabels = field(repr=False, compare=False)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The image's labels, but the key's own."""
+        return self.texts.of(self.cell)
+
+    @property
+    def module_parts(self) -> Parts:
+        """The parts that the compile alone depends on."""
+        return {name: part for name, part in self.parts.items() if name not in _OF_THE_IMAGE}
 
 
 class FileHashes:
@@ -52,50 +63,75 @@ class FileHashes:
         self.root = root
         self._known: dict[str, tuple[tuple[int, int, int], str]] = {}
 
-    def get(self, path: str) -> str:
+    def get(self, path: str, stat: os.stat_result | None = None) -> str:
         """The hash of a file, given relative to the root; OSError when it can't be read."""
         full = os.path.join(self.root, path)
-        stat = os.stat(full)
-        mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        mark = _mark(stat or os.stat(full))
         known = self._known.get(path)
         if known is None or known[0] != mark:
-            known = (mark, sha256_file(full))
-            self._known[path] = known
+            known = self._known[path] = mark, sha256_file(full)
         return known[1]
 
+    def read(self, path: str) -> bytes:
+        """A small file's content, whose hash is known from then on; OSError when it can't be read."""
+        with open(os.path.join(self.root, path), "rb", buffering=0) as stream:
+            mark, content = _mark(os.fstat(stream.fileno())), stream.read()
+        self._known[path] = mark, sha256_bytes(content)
+        return content
 
-class HashSnapshot(FileHashes):
-    """The hashes as of one moment: each file is looked at once, however many cells ask for it."""
 
-    def __init__(self, hashes: FileHashes) -> None:
-        super().__init__(hashes.root)
-        self._hashes = hashes
-        self._seen: dict[str, str] = {}
+def _mark(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
-    def get(self, path: str) -> str:
-        """The hash of a file, given relative to the root; OSError when it can't be read."""
-        if path not in self._seen:
-            self._seen[path] = self._hashes.get(path)
-        return self._seen[path]
+
+class DriverKeys:
+    """The keys of one driver's cells, as of one moment: what the cells share is looked at and hashed once."""
+
+    def __init__(self, config: Config, family: Family, driver: str, hashes: FileHashes) -> None:
+        """Raises OSError when a file that keys depend on can't be read, and FoundryError as `DriverLabels` does."""
+        self._family, self._driver = family, driver
+        self._patches: dict[tuple[Patch, ...], str] = {}
+        self.unknown: Why | None = None
+        lock = config.locks.of(family.name)
+        package, base = lock.packages.get(driver), lock.base
+        if base is None:
+            self.unknown = BASE_NOT_LOCKED
+            return
+        if package is None or not complete(family, package):
+            self.unknown = NOT_FETCHED
+            return
+        recipe = config.recipe(family, driver)
+        self._labels = DriverLabels(family, driver, package, base, config.settings.source_url)
+        self._module = {
+            "package": package.content_sha256, "build_script": hashes.get(BUILD_SCRIPT), "make": made_hash(recipe),
+            "modules": modules_hash(recipe), "strip": recipe.strip,
+            **({"firmware": firmware_hash(family, package)} if "firmware" in family.data else {}),
+        }
+        self._image = {
+            "containerfile": hashes.get(family["containerfile"]), "base": base.digest,
+            "licenses": _hash({Path(file).name: hashes.get(file) for file in family["licenses"]}),
+        }
+
+    def of(self, cell: Cell) -> CellKey | Why:
+        """The key of one of the driver's cells, or why it can't be known yet."""
+        if self.unknown is not None:
+            return self.unknown
+        module = {**self._module, "patches": self._patches_of(cell), "toolkit": cell.toolkit_digest,
+                  "kernel": cell.kernel}
+        parts = {**module, **self._image, "labels": _hash(self._labels.of(cell)), "platform": f"linux/{cell.arch}"}
+        return CellKey(key_of(parts), key_of(module), parts, cell, self._labels)
+
+    def _patches_of(self, cell: Cell) -> str:
+        patches = applying(self._family.patches, self._driver, cell.kernel)
+        found = self._patches.get(patches)
+        if found is None:
+            found = self._patches[patches] = patches_hash(patches)
+        return found
 
 
 def cell_key(cell: Cell, config: Config, hashes: FileHashes) -> CellKey | Why:
-    """The key of a cell, or why it can't be known yet."""
-    lock = config.locks.of(cell.family.name)
-    package, base = lock.packages.get(cell.driver), lock.base
-    if base is None:
-        return BASE_NOT_LOCKED
-    if package is None or not complete(cell.family, package):
-        return NOT_FETCHED
-    module = _module_parts(cell, package, config.recipe(cell.family, cell.driver), hashes)
-    labels = make_labels(cell, package, base, config.settings.source_url)
-    image = {
-        "containerfile": hashes.get(cell.family["containerfile"]),
-        "licenses": _licenses_hash(tuple((file, hashes.get(file)) for file in cell.family["licenses"])),
-        "base": base.digest, "labels": _hash(labels), "platform": f"linux/{cell.arch}",
-    }
-    parts = module | image
-    return CellKey(key_of(parts), key_of(module), module, parts, labels)
+    """The key of one cell, or why it can't be known yet."""
+    return DriverKeys(config, cell.family, cell.driver, hashes).of(cell)
 
 
 def key_of(parts: Mapping[str, str]) -> str:
@@ -113,43 +149,16 @@ def part_words(parts: Iterable[str]) -> str:
     return ", ".join(PART_NAMES.get(name, name) for name in parts)
 
 
-def _module_parts(cell: Cell, package: MainPackage, recipe: Recipe, hashes: FileHashes) -> Parts:
-    family = cell.family
-    firmware = {"firmware": firmware_hash(family, package)} if "firmware" in family.data else {}
-    return {
-        "package": package.content_sha256,
-        "patches": patches_hash(applying(family.patches, cell.driver, cell.kernel)),
-        "build_script": hashes.get(BUILD_SCRIPT),
-        "toolkit": cell.toolkit_digest,
-        "kernel": cell.kernel,
-        "make": made_hash(recipe),
-        "modules": modules_hash(recipe),
-        "strip": recipe.strip,
-        **firmware,
-    }
-
-
-# What many cells share is hashed once.
-
-
-@lru_cache(maxsize=1024)
-def _licenses_hash(licenses: tuple[tuple[str, str], ...]) -> str:
-    return _hash({Path(file).name: content for file, content in licenses})
-
-
-@lru_cache(maxsize=1024)
 def patches_hash(patches: tuple[Patch, ...]) -> str:
     """The part of a key that stands for patches in their order."""
     return _hash([patch.as_key() for patch in patches])
 
 
-@lru_cache(maxsize=1024)
 def made_hash(recipe: Recipe) -> str:
     """The part of a key that stands for how modules are made."""
     return _hash([recipe.root, list(recipe.make), list(recipe.pre_build)])
 
 
-@lru_cache(maxsize=1024)
 def modules_hash(recipe: Recipe) -> str:
     """The part of a key that stands for the modules, their places and their order."""
     return _hash([[[one.name, one.file, one.destination] for one in recipe.modules], list(recipe.loading_order)])

@@ -11,10 +11,13 @@ from datetime import datetime
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
-from foundry.base.templates import fill
+from foundry.base.templates import fields_of, fill
 from foundry.base.times import utc
+from foundry.config.family import Family
 from foundry.config.locks import Base, BusyBox, MainPackage
 from foundry.plan.cells import Cell
+
+_OF_CELLS = {"kernel", "arch", "tag"}  # the fields that differ between a driver's cells
 
 
 def created(package: MainPackage, base: Base) -> int:
@@ -29,30 +32,39 @@ def created(package: MainPackage, base: Base) -> int:
     return max(package.build_time, base_time)
 
 
-def make_labels(
-    cell: Cell, package: MainPackage, base: Base, source_url: str
-) -> dict[str, str]:
-    """Every label but the key's. FoundryError (``label-empty``) when one would be empty; what `created` raises."""
-    busybox = base.busybox or BusyBox("", "")
-    facts = {
-        **package.variables, "title": cell.family["title"],
-        "driver": cell.driver, "kernel": cell.kernel, "arch": cell.arch, "tag": cell.tag, "family": cell.family.name,
-        "created": utc(created(package, base)),
-        "source_url": source_url,
-        "base_name": base.name, "base_digest": base.digest,
-        "busybox_version": busybox.version, "busybox_source": busybox.source,
-        "busybox_source_backup": busybox.source_backup or busybox.source,
-        "package_name": package.name, "package_url": package.url, "package_license": package.license,
-    }
-    more = cell.family["base"].get("busybox", {}).get("labels", {}) if base.busybox is not None else {}
-    templates: Mapping[str, str] = {**more, **cell.family["labels"]}
-    labels = {
-        name: fill(template, facts) for name, template in templates.items()
-    }
-    for name, value in labels.items():
-        if not value.strip():
-            raise FoundryError(
-                f"the label {name} of driver {cell.driver} would be empty: the lock lacks what it shows",
-                reason=Reason.LABEL_EMPTY,
-            )
-    return labels
+class DriverLabels:
+    """Every label but the key's, of one driver's images; what its cells share is filled in once."""
+
+    def __init__(
+        self, family: Family, driver: str, package: MainPackage, base: Base, source_url: str
+    ) -> None:
+        """Raises what `created` raises."""
+        busybox = base.busybox or BusyBox("", "")
+        self._driver = driver
+        self._facts: Mapping[str, str] = {
+            **package.variables, "title": family["title"], "driver": driver, "family": family.name,
+            "created": utc(created(package, base)),
+            "source_url": source_url,
+            "base_name": base.name, "base_digest": base.digest,
+            "busybox_version": busybox.version, "busybox_source": busybox.source,
+            "busybox_source_backup": busybox.source_backup or busybox.source,
+            "package_name": package.name, "package_url": package.url, "package_license": package.license,
+        }
+        more = family["base"].get("busybox", {}).get("labels", {}) if base.busybox is not None else {}
+        templates: Mapping[str, str] = {**more, **family["labels"]}
+        self._open = {name: text for name, text in templates.items() if not _OF_CELLS.isdisjoint(fields_of(text))}
+        self._labels = {
+            name: text if name in self._open else fill(text, self._facts) for name, text in templates.items()
+        }
+
+    def of(self, cell: Cell) -> dict[str, str]:
+        """The labels of a cell's image. FoundryError (``label-empty``) when one would be empty."""
+        facts = {**self._facts, "kernel": cell.kernel, "arch": cell.arch, "tag": cell.tag}
+        labels = self._labels | {name: fill(text, facts) for name, text in self._open.items()}
+        for name, value in labels.items():
+            if not value.strip():
+                raise FoundryError(
+                    f"the label {name} of driver {self._driver} would be empty: the lock lacks what it shows",
+                    reason=Reason.LABEL_EMPTY,
+                )
+        return labels

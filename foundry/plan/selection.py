@@ -13,6 +13,7 @@ from foundry.plan.cells import Cell, Gap, Lacking, Mismatch, Plan
 
 _NARROWED = re.compile(r"build:(?P<driver>[^@]+)@(?P<release>.+)$")
 _SHOWN = "`doit list` shows all"
+_OF_DRIVERS, _OF_CELLS = ("build", "publish", "release"), ("module", "image", "push")
 _NEEDS_ALL = ("build", "release", "publish", "push", "module", "image", "fetch", "source")
 
 
@@ -46,6 +47,26 @@ def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:
             f"the matrix wants no release {release} of {driver}; it wants {', '.join(wanted) or 'none'}", hint=_SHOWN
         )
     return cells
+
+
+def reach(names: Sequence[str], plan: Plan) -> Plan:
+    """The part of the plan that tasks of these names can have to do with; all of it where one may mean anything.
+
+    Raises as `narrowed_cells` does.
+    """
+    cells: dict[str, Cell] = {}
+    for name in names:
+        stage, _, rest = name.partition(":")
+        if stage in _OF_DRIVERS and rest in plan.by_driver:
+            found = plan.by_driver[rest]
+        elif stage in _OF_CELLS and rest in plan.by_name:
+            found = (plan.by_name[rest],)
+        else:
+            found = narrowed_cells(plan, name)
+        if not found:
+            return plan
+        cells |= {cell.name: cell for cell in found}
+    return plan.only(cells.values()) if names else plan
 
 
 def refuse_unknown(names: Sequence[str], plan: Plan, tasks: Iterable[str], targets: Iterable[str]) -> None:

@@ -7,21 +7,21 @@ content hashes alone decide.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import canonical_json, read_json, sha256_bytes
 from foundry.base.reasons import Reason
-from foundry.base.records import Record, outputs_missing, read_record
+from foundry.base.records import Record, outputs_missing, parse_record, read_record
 from foundry.config.family import Family
 from foundry.config.load import Config
 from foundry.config.recipe import complete
 from foundry.plan.cells import Cell, Plan, make_plan
-from foundry.plan.keys import CellKey, FileHashes, HashSnapshot, cell_key, changed_parts, part_words
+from foundry.plan.keys import CellKey, DriverKeys, FileHashes, changed_parts, part_words
 from foundry.plan.ledger import Ledger, Place, ledger_path, read_ledger
 from foundry.plan.rows import Row
 from foundry.plan.why import CURRENT, FORCED, IN_LEDGER, NOT_BUILT, NOT_FETCHED, Why
@@ -33,9 +33,27 @@ FAILURE_FILE = "failure.json"
 _FETCHED = ("download", "signature", "sha256", "further_packages", "variables", "firmware")
 _REASONS = frozenset(Reason)
 _TRUE = {"1", "true", "yes", "on"}
+_Asked = TypeVar("_Asked")
+_Found = TypeVar("_Found")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a cell's record says of its image. `size` is in bytes, of manifest, config and layers."""
+
+    key: str
+    digest: str
+    config_digest: str
+    size: int
+
+    @classmethod
+    def of(cls, record: Record) -> Built:
+        """What is kept of a record; with thousands of cells the rest would take memory and is not asked for."""
+        return cls(record.get("key", ""), record.get("digest", ""), record.get("config_digest", ""),
+                   record.get("size", 0))
+
+
+@dataclass(frozen=True, slots=True)
 class CellState:
     """What is known of a cell before a run. `failure` is what `failure.json` says of a cell that failed."""
 
@@ -45,7 +63,7 @@ class CellState:
     why: Why
     module_done: bool
     image_done: bool
-    image: Record | None = None
+    image: Built | None = None
     row: Row | None = None
     failure: Mapping[str, Any] | None = None
 
@@ -84,7 +102,7 @@ def force_build(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 class States:
-    """The states of all cells and sources of one configuration, each found out once."""
+    """The states of the cells and sources of one configuration, each found out when it is first asked for."""
 
     def __init__(self, config: Config, *, force: bool = False, not_here: Mapping[str, str] | None = None) -> None:
         """`not_here` are architectures that can't be compiled for on this machine, each with the reason."""
@@ -93,28 +111,58 @@ class States:
         self.not_here = not_here or {}
         self.hashes = FileHashes(config.root)
         self.inputs: dict[str, Mapping[str, str]] = {}  # of the cells' records, by doit's task name, as first read
-        self._folders: dict[str, Path] = {}
+        self._cells: dict[str, CellState] = {}
+        self._sources: dict[str, SourceState] = {}
+        self._keys: dict[str, DriverKeys] = {}
+        self._ledgers: dict[str, Ledger | None] = {}
+        self._rows: dict[str, Mapping[Place, Row]] = {}
 
     @cached_property
     def plan(self) -> Plan:
         """The cells that the matrix wants."""
         return make_plan(self.config, force=self.force)
 
-    @cached_property
+    @property
     def cells(self) -> Mapping[str, CellState]:
-        """By cell name, in the order of the plan. ConfigError lists every faulty ledger."""
-        ledgers, hashes = self._published, HashSnapshot(self.hashes)
-        states: dict[str, CellState] = {}
-        faults: list[Fault] = []
-        for cell in self.plan.cells:
-            try:
-                states[cell.name] = self._cell(cell, ledgers.get(cell.driver, {}), hashes)
-            except FoundryError as error:
-                faults.append(Fault(str(self.config.locks.path(cell.family.name)), "$.base", error.message))
-        if faults:
-            raise ConfigError(faults)
+        """Of all cells, by name, in the order of the plan. Raises as `of_all` does."""
+        return {state.cell.name: state for state in self.of_all(self.plan.cells)}
+
+    def of_all(self, cells: Sequence[Cell]) -> list[CellState]:
+        """The states of several cells; ConfigError lists every faulty ledger, or every faulty lock."""
+        _each(self.ledger, dict.fromkeys(cell.driver for cell in cells))
+        states = _each(self.of, cells)
         self.config.validation.keep()
         return states
+
+    def of(self, cell: Cell) -> CellState:
+        """The state of one cell, as it was when it was first asked for. Raises ConfigError as `cells` does."""
+        state = self._cells.get(cell.name)
+        if state is None:
+            keys = self._keys.get(cell.driver)
+            try:
+                if keys is None:
+                    keys = self._keys[cell.driver] = self._driver_keys(cell)
+                state = self._cells[cell.name] = self._cell(cell, keys)
+            except ConfigError:
+                raise
+            except FoundryError as error:
+                fault = Fault(str(self.config.locks.path(cell.family.name)), "$.base", error.message)
+                raise ConfigError([fault]) from error
+        return state
+
+    def again(self, cell: Cell) -> CellState:
+        """The cell's state as of now: since the run began its package may have been locked."""
+        return self._cell(cell, self._driver_keys(cell))
+
+    def forget(self, drivers: Collection[str], cells: Iterable[str] = ()) -> None:
+        """Of these drivers, with all their cells, and of further cells, all is found out anew when it is asked for."""
+        changed = [self.plan.by_name[name] for name in cells if name in self.plan.by_name]
+        changed += [cell for driver in drivers for cell in self.plan.by_driver.get(driver, ())]
+        for cell in changed:
+            self._cells.pop(cell.name, None)
+        for driver in {*drivers, *(cell.driver for cell in changed)}:
+            for known in (self._sources, self._keys, self._ledgers, self._rows):
+                known.pop(driver, None)
 
     @cached_property
     def withheld(self) -> Mapping[str, CellState]:
@@ -125,29 +173,32 @@ class States:
         reasons = {(one.driver, one.kernel, one.arch): one.text for one in reversed(self.plan.mismatches)}
         states = {}
         for cell in self.plan.withheld:
-            state = self._cell(cell, self._published.get(cell.driver, {}))
+            state = self.again(cell)
             if state.state not in (PUBLISHED, BUILT):
                 why = Why(Reason.KERNEL_MISMATCH, reasons[cell.driver, cell.kernel, cell.arch])
                 state = replace(state, state=PENDING, why=why, failure=None)
             states[cell.name] = state
         return states
 
-    @cached_property
+    def source(self, driver: str) -> SourceState:
+        """What is known of a driver's package and source tree."""
+        if driver not in self._sources:
+            self._sources[driver] = self._source(driver, self.plan.families[driver])
+        return self._sources[driver]
+
+    @property
     def sources(self) -> Mapping[str, SourceState]:
-        """By driver."""
-        return {driver: self._source(driver, family) for driver, family in self.plan.families.items()}
+        """Of all drivers."""
+        return {driver: self.source(driver) for driver in self.plan.families}
 
     def unbuilt(self, driver: str) -> bool:
         """Whether anything of the driver would have to be built."""
-        cells = (self.cells[cell.name] for cell in self.plan.by_driver[driver])
-        return any(not (state.module_done and state.image_done) for state in cells)
+        states = (self.of(cell) for cell in self.plan.by_driver[driver])
+        return any(not (state.module_done and state.image_done) for state in states)
 
     def cell_folder(self, cell: Cell) -> Path:
         """``build/<profile>/cells/<driver>-<kernel>``, relative to the root."""
-        folder = self._folders.get(cell.name)
-        if folder is None:
-            folder = self._folders[cell.name] = self.config.build / "cells" / cell.name
-        return folder
+        return self.config.build / "cells" / cell.name
 
     def source_folder(self, driver: str) -> Path:
         """``build/<profile>/sources/<driver>``, relative to the root."""
@@ -162,53 +213,46 @@ class States:
                         "command": "command" in family.data.get("make", {})}
         return sha256_bytes(canonical_json([driver, *parts, *([further] if further else [])]))
 
-    @cached_property
-    def ledgers(self) -> Mapping[str, Ledger]:
-        """By driver, as they were when they were first looked at; those that are not here are left out."""
-        ledgers, faults = {}, list[Fault]()
-        hint = ""
-        for driver in self.plan.by_driver:
+    def ledger(self, driver: str) -> Ledger | None:
+        """A driver's ledger as it was when it was first looked at; None when there is none here."""
+        if driver not in self._ledgers:
             path = ledger_path(self.config.build, driver)
-            try:
-                found = read_ledger(self.config.root / path, str(path), self.config.validation)
-            except ConfigError as error:
-                faults += error.faults
-                hint = hint or error.hint
-                continue
-            if found is not None:
-                ledgers[driver] = found
-        if faults:
-            raise ConfigError(faults, hint=hint)
-        return ledgers
+            self._ledgers[driver] = read_ledger(self.config.root / path, str(path), self.config.validation)
+        return self._ledgers[driver]
 
-    @cached_property
-    def _published(self) -> dict[str, Mapping[Place, Row]]:
+    def _published(self, driver: str) -> Mapping[Place, Row]:
         """The rows of published cells: those that name a place where this profile publishes."""
-        found: dict[str, Mapping[Place, Row]] = {}
-        for driver, ledger in self.ledgers.items():
+        if driver not in self._rows:
             targets = targets_of(self.config.settings.publish, self.plan.families[driver].name)
-            found[driver] = {
-                place: row for place, row in ledger.rows.items()
+            ledger = self.ledger(driver)
+            self._rows[driver] = {
+                place: row for place, row in (ledger.rows.items() if ledger is not None else ())
                 if any(target.is_in(row.registries) for target in targets)
             }
-        return found
+        return self._rows[driver]
 
-    def _cell(self, cell: Cell, ledger: Mapping[Place, Row], hashes: FileHashes | None = None) -> CellState:
-        row = ledger.get((cell.kernel, cell.arch))
-        folder = self.config.root / self.cell_folder(cell)
-        image = read_record(folder / "image.json", "image")
-        module = read_record(folder / "module.json", "module")
+    def _driver_keys(self, cell: Cell) -> DriverKeys:
+        return DriverKeys(self.config, cell.family, cell.driver, self.hashes)
+
+    def _cell(self, cell: Cell, keys: DriverKeys) -> CellState:
+        row = self._published(cell.driver).get((cell.kernel, cell.arch))
+        folder = f"{self.config.build}/cells/{cell.name}"
+        image, module = self._record(folder, "image"), self._record(folder, "module")
         cell = cell.compiled_in(_toolkit_of(row, image, module))
-        key = cell_key(cell, self.config, hashes or self.hashes)
+        key = keys.of(cell)
         if isinstance(key, Why):
             return CellState(cell, None, PENDING, key, False, False, row=row)
+        built = Built.of(image) if image is not None else None
         if not self.force and row is not None and row.key == key.key:
-            return CellState(cell, key, PUBLISHED, IN_LEDGER, True, True, image, row)
-        module_why = self._why(module, key.module, key, folder)
-        image_why = self._why(image, key.key, key, folder)
-        self.inputs |= {f"{r['stage']}:{cell.name}": r["inputs"] for r in (module, image) if r is not None}
+            return CellState(cell, key, PUBLISHED, IN_LEDGER, True, True, built, row)
+        place = os.path.join(self.config.root, folder)
+        module_why = self._why(module, key.module, key, place)
+        image_why = self._why(image, key.key, key, place)
+        for record in (module, image):
+            if record is not None:
+                self.inputs[f"{record['stage']}:{cell.name}"] = record["inputs"]
         why = module_why or image_why
-        failure = self._failure(key, folder) if why is not None else None
+        failure = self._failure(key, Path(place)) if why is not None else None
         if failure is not None:
             why = Why(Reason(failure["reason"]), f"{failure['reason']}: {failure.get('message')}")
         elif why is not None and image is None and row is not None and not self.force:
@@ -217,8 +261,14 @@ class States:
             why = Why(Reason.ARCH_NOT_HERE, self.not_here[cell.arch])
         state = FAILED if failure is not None else PENDING if why is not None else BUILT
         return CellState(
-            cell, key, state, why or CURRENT, module_why is None, image_why is None, image, row, failure
+            cell, key, state, why or CURRENT, module_why is None, image_why is None, built, row, failure
         )
+
+    def _record(self, folder: str, stage: str) -> Record | None:
+        try:
+            return parse_record(self.hashes.read(f"{folder}/{stage}.json"), stage)
+        except (OSError, ValueError):  # ValueError: a name that no file can have
+            return None
 
     @staticmethod
     def _failure(key: CellKey, folder: Path) -> Mapping[str, Any] | None:
@@ -227,15 +277,11 @@ class States:
         known = isinstance(failure, dict) and failure.get("key") == key.key and str(failure.get("reason")) in _REASONS
         return failure if known else None
 
-    def again(self, cell: Cell) -> CellState:
-        """The cell's state as of now: since the run began its package may have been locked."""
-        return self._cell(cell, self._published.get(cell.driver, {}))
-
     def note_row(self, cell: Cell, row: Row) -> None:
         """The cell's row in its ledger is this one from now on."""
-        self._published[cell.driver] = {**self._published.get(cell.driver, {}), (cell.kernel, cell.arch): row}
+        self._rows[cell.driver] = {**self._published(cell.driver), (cell.kernel, cell.arch): row}
 
-    def _why(self, record: Record | None, wanted: str, key: CellKey, folder: Path) -> Why | None:
+    def _why(self, record: Record | None, wanted: str, key: CellKey, folder: str) -> Why | None:
         """Why a stage has to run again; None when it is done."""
         if self.force:
             return FORCED
@@ -249,10 +295,9 @@ class States:
 
     def _source(self, driver: str, family: Family) -> SourceState:
         lock = self.config.locks.of(family.name).packages.get(driver)
-        needed = any(not self.cells[cell.name].module_done for cell in self.plan.by_driver[driver])
         folder = self.config.root / self.source_folder(driver)
         if lock is None or not complete(family, lock):
-            return SourceState(driver, family, False, False, needed, NOT_FETCHED.text)
+            return SourceState(driver, family, False, False, self._to_compile(driver), NOT_FETCHED.text)
         content = lock.content_sha256
         fetched = read_record(folder / "fetch.json", "fetch")
         source = read_record(folder / "source.json", "source")
@@ -264,7 +309,25 @@ class States:
             source and source.get("further", {}) == further
         )
         reason = "" if source_done else "not unpacked yet" if fetch_done else NOT_FETCHED.text
+        needed = not (fetch_done and source_done) and self._to_compile(driver)
         return SourceState(driver, family, fetch_done, source_done, needed, reason)
+
+    def _to_compile(self, driver: str) -> bool:
+        return any(not self.of(cell).module_done for cell in self.plan.by_driver[driver])
+
+
+def _each(look: Callable[[_Asked], _Found], these: Iterable[_Asked]) -> list[_Found]:
+    """What is found of each; ConfigError with the faults of all."""
+    found, faults, hint = list[_Found](), dict[Fault, None](), ""
+    for one in these:
+        try:
+            found.append(look(one))
+        except ConfigError as error:
+            faults |= dict.fromkeys(error.faults)
+            hint = hint or error.hint
+    if faults:
+        raise ConfigError(list(faults), hint=hint)
+    return found
 
 
 def _changed(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> Why:

@@ -57,7 +57,7 @@ def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str]
 
 def _require_targets(foundry: Foundry, cells: set[str]) -> None:
     """Every target takes uploads: said before anything is built for it."""
-    families = {state.cell.family.name for name, state in foundry.states.cells.items() if name in cells}
+    families = {foundry.states.plan.by_name[name].family.name for name in cells}
     for family in sorted(families):
         for target in foundry.registries.targets(family):
             if is_ecr(target.registry):
@@ -81,7 +81,7 @@ def _raise_first(found: Sequence[checks.Check]) -> None:
 
 def _to_pull(foundry: Foundry, cells: Iterable[str]) -> list[Reference]:
     """One image of each repository from which something has to be pulled; what is here already is not asked for."""
-    states = [foundry.states.cells[name] for name in dict.fromkeys(cells)]
+    states = [foundry.states.of(foundry.states.plan.by_name[name]) for name in dict.fromkeys(cells)]
     wanted = {(state.cell.toolkit, state.cell.arch) for state in states if not state.module_done}
     found: dict[str, Reference] = {}
     for text, arch in sorted(wanted):

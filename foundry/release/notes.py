@@ -56,7 +56,7 @@ def targets(foundry: Foundry, driver: str) -> list[str]:
 def current(foundry: Foundry, driver: str) -> bool:
     """Whether the notes that are here say the same facts; the ledger itself is compared by its content."""
     record = read_record(_folder(foundry, driver) / RECORD, "notes")
-    ledger = foundry.states.ledgers.get(driver)
+    ledger = foundry.states.ledger(driver)
     return record is not None and ledger is not None and record.get("key") == _key(facts_of(foundry, ledger))
 
 
@@ -132,7 +132,7 @@ def _unbuilt(foundry: Foundry, ledger: Ledger) -> Iterable[Unbuilt]:
     from foundry.release.notes_text import Unbuilt
 
     for cell in foundry.states.plan.by_driver.get(ledger.driver, ()):
-        state = foundry.states.cells[cell.name]
+        state = foundry.states.of(cell)
         if state.state != FAILED or state.failure is None:
             continue
         if state.why.code in _BUILD_FAULTS and not state.failure.get("retry"):

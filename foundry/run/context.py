@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foundry.base.errors import FoundryError
+from foundry.base.errors import ConfigError, FoundryError
 from foundry.config import profile as profiles
 from foundry.config.load import Config, load_config
 from foundry.config.settings import Settings
@@ -25,7 +25,7 @@ from foundry.podman.containers import Containers
 from foundry.podman.emulation import not_here
 from foundry.registry.pool import Registries
 from foundry.registry.targets import targets_of, toolkits_at
-from foundry.run.journal import DONE, Journal
+from foundry.run.journal import BLOCKED, Journal
 from foundry.run.schedule import Schedule
 
 DEFAULT_VERBOSITY = 1
@@ -48,6 +48,7 @@ class Foundry:
     exports_lock: threading.Lock = field(default_factory=threading.Lock)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # of recipes, by environment variable
     ending: threading.Event = field(default_factory=threading.Event)  # set when the process is about to exit
+    _accounted: int = 0  # entries of the journal whose changes the states no longer lack
 
     @property
     def root(self) -> Path:
@@ -71,9 +72,18 @@ class Foundry:
         """The driver's source folder, absolute."""
         return self.root / self.states.source_folder(driver)
 
-    def refresh_states(self) -> None:
-        """Find the states out anew: what they rest on has changed."""
-        self.states = States(self.config, force=self.states.force, not_here=self.states.not_here)
+    def forget_what_stages_changed(self) -> None:
+        """What the stages of this run changed is found out anew when it is next asked for."""
+        drivers, cells = set[str](), set[str]()
+        entries = list(self.journal.entries.items())
+        for name, entry in entries[self._accounted:]:
+            subject = name.rpartition(":")[2]
+            if entry.state != BLOCKED and subject in self.states.plan.by_driver:
+                drivers.add(subject)
+            elif entry.state != BLOCKED:
+                cells.add(subject)
+        self.states.forget(drivers, cells)
+        self._accounted = len(entries)
 
     def sweep(self) -> None:
         """Remove images that runs of ours pulled and no pending cell needs any more."""
@@ -81,21 +91,26 @@ class Foundry:
         sandbox = [name.startswith("sandbox:") for name in self.journal.entries]
         if not pulled or (sandbox and all(sandbox)) or self.settings.keep_toolkits:
             return  # looking into podman's store needs the services: `sandbox:down` must not start them
-        needed = self.needed_toolkits()
         try:
             for reference in pulled:
-                if reference not in needed:
+                if not self.toolkit_needed(reference):
                     self.containers.images.drop(reference)
         except FoundryError as error:
             self.journal.warn(f"images that are no longer needed could not be removed: {error.message}")
 
-    def needed_toolkits(self) -> set[str]:
-        """The toolkits of the cells that are still to be compiled."""
-        compiled = {name for name, entry in self.journal.entries.items() if entry.state == DONE}
-        return {
-            self.containers.platforms.known(state.cell.toolkit, state.cell.arch) for state in self.states.cells.values()
-            if not state.module_done and f"module:{state.cell.name}" not in compiled
-        }
+    def toolkit_needed(self, image: str) -> bool:
+        """Whether a cell is still to be compiled in an image of podman's store, or may have to be."""
+        known = self.containers.platforms.known
+        try:
+            return any(
+                known(state.cell.toolkit, state.cell.arch) == image and not state.module_done
+                for cell in self.states.plan.cells
+                if image in [known(toolkit, cell.arch) for toolkit in cell.toolkits]
+                and not self.schedule.is_compiled(cell.name)
+                for state in [self.states.of(cell)]
+            )
+        except ConfigError:
+            return True  # of a cell that this run is not about
 
     def stop(self) -> None:
         """End every command and container of this run and let the stages clean up; for a process about to exit."""

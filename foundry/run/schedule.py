@@ -1,13 +1,10 @@
-"""How the cells of one run share the machine, and which toolkits they still need."""
+"""How the cells of one run share the machine, and which of them are compiled."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections import defaultdict
 from collections.abc import Iterable
-
-from foundry.plan.cells import Cell
 
 
 class Schedule:
@@ -19,7 +16,7 @@ class Schedule:
         self._lock = threading.Lock()
         self._to_compile: set[str] = set()
         self._compiling = 0
-        self._users: dict[str, set[str]] = defaultdict(set)
+        self._compiled: set[str] = set()
 
     def expect(self, cells: Iterable[str], slots: int) -> None:
         """The names of the cells that this run will compile, and how many at once."""
@@ -40,15 +37,12 @@ class Schedule:
         with self._lock:
             self._compiling -= 1
 
-    def need_toolkit(self, cells: Iterable[Cell]) -> None:
-        """The pending cells, of all drivers: their toolkits are kept until each is done."""
+    def compiled(self, cell: str) -> None:
+        """The cell is compiled, or turned out to be: for this run it needs its toolkit no longer."""
         with self._lock:
-            for cell in cells:
-                self._users[cell.toolkit].add(cell.name)
+            self._compiled.add(cell)
 
-    def toolkit_done(self, cell: Cell) -> bool:
-        """The cell needs its toolkit no longer; True when no other pending cell does."""
+    def is_compiled(self, cell: str) -> bool:
+        """Whether this run compiled the cell."""
         with self._lock:
-            users = self._users[cell.toolkit]
-            users.discard(cell.name)
-            return not users
+            return cell in self._compiled

@@ -85,8 +85,13 @@ class ContentChecker(FileChangedChecker):  # type: ignore[misc]  # reason: doit 
 
     def check_modified(self, file_path: str, file_stat: os.stat_result, state: str) -> bool:
         """True when the content differs from what the record says."""
-        return self._hashes.get(file_path) != state
+        return self._known().get(file_path, file_stat) != state
 
     def get_state(self, dep: str, current_state: str | None) -> str:
         """The content's hash."""
-        return self._hashes.get(dep)
+        return self._known().get(dep)
+
+    def _known(self) -> FileHashes:
+        """Those of the states, which have read many of the files already."""
+        one = opened()
+        return one.states.hashes if one is not None else self._hashes

@@ -65,10 +65,11 @@ def _patch(patch: Patch, driver: str, kernel: str, findings: list[dict[str, Any]
 
 def _cells(name: str, tasks: list[Any]) -> list[CellState]:
     """The cells that a task is about: one of a stage's, or all of a group's."""
-    known = session.foundry().states.cells
+    states = session.foundry().states
+    known = states.plan.by_name
     stage, _, cell = name.partition(":")
     if stage in _CELL_STAGES and cell in known:
-        return [known[cell]]
+        return [states.of(known[cell])]
     task = next((task for task in tasks if task.name == name), None)
     members = [dep.partition(":")[2] for dep in (task.task_dep if task is not None and stage == "build" else ())]
-    return [known[member] for member in members if member in known]
+    return [states.of(known[member]) for member in members if member in known]

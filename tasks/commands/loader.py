@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from doit import get_var
@@ -11,7 +12,7 @@ from doit.cmd_base import DodoTaskLoader
 from foundry.base.errors import ConfigError, Fault, FoundryError, UsageError
 from foundry.github.repository import repository, require_token
 from foundry.plan.catalogue import unread_toolkits
-from foundry.plan.selection import drivers_of, faults_in_the_way, mismatches_of, refuse_unknown
+from foundry.plan.selection import drivers_of, faults_in_the_way, mismatches_of, reach, refuse_unknown
 from foundry.run.context import has_ledger
 from tasks import session
 from tasks.commands import workflow
@@ -33,8 +34,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
                 workflow.tell_fault(error)
             raise SystemExit(error.exit_code) from None
 
-    def load_again(self, cmd: Any) -> list[Any]:
-        """The tasks as they are now; nothing of the command line is checked once more."""
+    def load_again(self, cmd: Any, names: Sequence[str]) -> list[Any]:
+        """The tasks of these drivers' releases as they are now; nothing of the command line is checked once more."""
+        session.narrow(session.foundry().states.plan.only((), [name.partition(":")[2] for name in names]))
         tasks: list[Any] = super().load_tasks(cmd, [])
         return tasks
 
@@ -44,7 +46,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         try:
             if cmd.get_name() == "run":
                 session.foundry().journal.at_the_end = True
-                _have_ledgers(pos_args or list(cmd.sel_tasks or ()))
+                names = pos_args or list(cmd.sel_tasks or ())
+                _have_ledgers(names)
+                session.narrow(reach(names, session.foundry().states.plan))
             tasks: list[Any] = super().load_tasks(cmd, pos_args)
         except ConfigError as error:
             raise _with_hint(error) from error
@@ -54,7 +58,6 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         targets = [target for task in tasks for target in task.targets] if pos_args else []
         refuse_unknown(pos_args, one.states.plan, [task.name for task in tasks], targets)
         if cmd.get_name() == "run":
-            names = pos_args or list(cmd.sel_tasks or ())
             faults = faults_in_the_way(names, one.states.plan, one.config)
             if faults:
                 raise ConfigError(faults, hint=catalogue_hint())
@@ -98,7 +101,7 @@ def _have_ledgers(names: list[str]) -> None:
         except FoundryError as error:
             error.hint += f"{'; ' if error.hint else ''}the profile local builds without asking what is published"
             raise
-        one.refresh_states()
+        one.states.forget(drivers)
 
 
 def _with_hint(error: ConfigError) -> ConfigError:

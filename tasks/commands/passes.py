@@ -63,10 +63,11 @@ def require_releases(names: Sequence[str]) -> None:
 def unfinished(names: Sequence[str], one: Foundry) -> list[str]:
     """What the releases lack: cells that failed or that nobody built or published, one sentence each."""
     drivers = set(drivers_of(names, one.states.plan))
+    cells = [cell for cell in one.states.plan.cells if cell.driver in drivers]
     lacking = [
         f"{state.cell.name} is not published: {state.reason if state.state != BUILT else 'built, not pushed'}"
         if one.settings.publish else f"{state.cell.name} is not built: {state.reason}"
-        for state in one.states.cells.values() if state.cell.driver in drivers and not _finished(one, state)
+        for state in one.states.of_all(cells) if not _finished(one, state)
     ]
     more = len(lacking) - _SHOWN
     return [*lacking[:_SHOWN], *([f"and {more} more: `doit status`"] if more > 0 else [])]

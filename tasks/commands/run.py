@@ -82,7 +82,6 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         one, started = session.foundry(), time.monotonic()
         slots = num_process or int(one.settings.parallel) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
         one.schedule.expect((), slots)
-        one.schedule.need_toolkit(state.cell for state in one.states.cells.values() if not state.module_done)
         one.verbosity = DEFAULT_VERBOSITY if verbosity is None else int(verbosity)
         if isinstance(outfile, str):
             outfile = open(outfile, "w", encoding="utf-8")  # noqa: SIM115 - ends with the process
@@ -127,12 +126,12 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         else:
             passes.require_releases(names)
         for tasks in passes.later_passes(names, one):
-            one.refresh_states()
+            one.forget_what_stages_changed()
             if not passes.needless(tasks, one):
-                self.task_list = self.loader.load_again(self)
+                self.task_list = self.loader.load_again(self, tasks)
                 result = max(result, perform(tasks))
         if not build:
-            one.refresh_states()
+            one.forget_what_stages_changed()
             for text in passes.unfinished(names, one):
                 one.journal.warn(text)
                 result = max(result, EXIT_TASK_FAILED)
@@ -149,7 +148,7 @@ def _prepare(one: Foundry, pending: Sequence[str]) -> None:
     from foundry.preflight.readiness import require
 
     modules = [name.partition(":")[2] for name in pending if name.startswith("module:")]
-    compiles = [name for name in modules if one.states.cells[name].cell.arch not in one.states.not_here]
+    compiles = [name for name in modules if one.states.plan.by_name[name].arch not in one.states.not_here]
     one.schedule.expect(compiles, one.schedule.slots)
     require(one, pending)
 

@@ -91,17 +91,16 @@ def _word(states: list[CellState], mismatched: bool) -> str:
 
 
 def _detail(state: CellState, known: States) -> str:
-    image = state.image or {}
-    if state.state == BUILT:
+    if state.state == BUILT and state.image is not None:
         archive = known.cell_folder(state.cell) / "image.oci.tar"
-        return f"{image['digest'][:19]}  {image['size'] / 1e6:.2f} MB  {archive}"
+        return f"{state.image.digest[:19]}  {state.image.size / 1e6:.2f} MB  {archive}"
     return (state.row.digest[:19] if state.row is not None and state.adopted else state.reason)
 
 
 def _row(state: CellState) -> dict[str, Any]:
-    cell, image, row = state.cell, state.image or {}, state.row
+    cell, row = state.cell, state.row
     current = state.state in (PUBLISHED, BUILT)
-    digest = row.digest if row is not None and state.adopted else image.get("digest")
+    digest = row.digest if row is not None and state.adopted else state.image.digest if state.image else None
     return {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
         "flavour": cell.flavour, "releases": list(cell.releases), "state": state.state, "reason": state.reason,

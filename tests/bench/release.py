@@ -91,8 +91,8 @@ def publish(clone: Clone) -> None:
                 raise RuntimeError(f"{cell.name} is not built")
             image = state.image
             row = row_of(
-                cell, state.key, content_sha256=one.content_sha256(cell), digest=image["digest"], tags=[cell.tag],
-                registries=[f"{HOST}/{REPOSITORY}"], config_digest=image["config_digest"], size=image["size"],
+                cell, state.key, content_sha256=one.content_sha256(cell), digest=image.digest, tags=[cell.tag],
+                registries=[f"{HOST}/{REPOSITORY}"], config_digest=image.config_digest, size=image.size,
                 published="2026-01-02T03:04:05Z",
             )
             applied = applying(cell.family.patches, driver, cell.kernel)

@@ -60,7 +60,7 @@ def test_both_rows_stay(one: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     if before:
         put_row(machines[0], OLD)
         ledgers.store(machines[0], DRIVER)
-        machines[1].refresh_states()
+        machines[1].states.forget([DRIVER])
     both_read = threading.Barrier(2, timeout=30)
 
     def together(handler: Asked) -> None:

@@ -12,7 +12,7 @@ from foundry.config.load import load_config
 from foundry.config.locks import Base, MainPackage
 from foundry.config.profile import Profile
 from foundry.plan.cells import make_plan
-from foundry.plan.labels import created, make_labels
+from foundry.plan.labels import DriverLabels, created
 from tests.harness.checkout import LOCK, OLD, Checkout
 
 PACKAGE = MainPackage.from_document(LOCK["packages"]["2.22.2.0"])
@@ -38,7 +38,8 @@ def labels(
     config = load_config(checkout.root, Profile("local", "test"))
     cell = make_plan(config).cells[0]
     whole = replace(PACKAGE, **(package or {}))
-    return make_labels(cell, whole, Base.from_document(base or LOCK["base"]), config.settings.source_url)
+    known = Base.from_document(base or LOCK["base"])
+    return DriverLabels(cell.family, cell.driver, whole, known, config.settings.source_url).of(cell)
 
 
 def test_facts_fill_the_labels(checkout: Checkout) -> None:

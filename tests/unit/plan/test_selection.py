@@ -10,7 +10,7 @@ from foundry.base.errors import ConfigError, UsageError
 from foundry.config.load import Config, load_config
 from foundry.config.profile import Profile
 from foundry.plan.cells import make_plan
-from foundry.plan.selection import drivers_of, faults_in_the_way, mismatches_of, narrowed_cells, refuse_unknown
+from foundry.plan.selection import drivers_of, faults_in_the_way, mismatches_of, narrowed_cells, reach, refuse_unknown
 from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD, Checkout, entry
 
 ONE, OTHER = "2.22.2.0", "2.28.0.0"
@@ -153,3 +153,27 @@ def test_a_flavour_that_a_toolkit_lacks_is_said(checkout: Checkout) -> None:
 def test_drivers_that_names_are_about(config: Config, names: list[str], drivers: list[str]) -> None:
     """A pattern that may be about a driver's cells is about the driver: too many is safe, too few is not."""
     assert drivers_of(names, make_plan(config)) == drivers
+
+
+@pytest.mark.parametrize("names, cells", [
+    ([f"build:{ONE}@4.16"], [f"{ONE}-{OLD}"]), ([f"build:{ONE}"], [f"{ONE}-{OLD}", f"{ONE}-{NEW}"]),
+    ([f"push:{OTHER}-{OLD}", f"module:{ONE}-{NEW}"], [f"{ONE}-{NEW}", f"{OTHER}-{OLD}"]),
+    ([f"release:{ONE}", f"image:{ONE}-{NEW}"], [f"{ONE}-{OLD}", f"{ONE}-{NEW}"]),
+])
+def test_what_names_can_have_to_do_with(config: Config, names: list[str], cells: list[str]) -> None:
+    """No other task is loaded for a run of them."""
+    whole = make_plan(config)
+    part = reach(names, whole)
+    assert [cell.name for cell in part.cells] == cells
+    assert list(part.by_driver) == list(part.families) == list(dict.fromkeys(cell.driver for cell in part.cells))
+    assert part.gaps == whole.gaps
+
+
+@pytest.mark.parametrize("name", [
+    "build", "toolkit", f"fetch:{ONE}", "build:*", f"image:*{OLD}", "build/local/cells/x/image.json", "--option",
+    "nothing",
+])
+def test_names_that_may_mean_anything(config: Config, name: str) -> None:
+    whole = make_plan(config)
+    assert reach([name, f"build:{ONE}@4.16"], whole) is whole
+    assert reach([], whole) is whole

@@ -333,3 +333,40 @@ def test_a_row_that_is_written_in_a_run_counts_at_once(checkout: Checkout) -> No
     one.note_row(other, row_from(ledger_row(other.kernel, key=found.key)))
     assert one.again(other).state == PUBLISHED
     assert one.again(one.cells[NAME].cell).state == PUBLISHED
+
+
+def test_a_state_is_decided_once(checkout: Checkout) -> None:
+    """And anew only where something is said to have changed."""
+    folder = build(checkout)
+    one = states(checkout)
+    before = one.cells
+    (folder / "image.json").unlink()
+    assert one.cells == before
+    assert all(one.cells[name] is before[name] for name in before)
+    one.forget([], [NAME])
+    after = one.cells
+    assert (before[NAME].state, after[NAME].state) == (BUILT, PENDING)
+    assert [name for name in before if after[name] is not before[name]] == [NAME]
+
+
+def test_what_is_known_of_a_driver_is_forgotten_with_its_cells(checkout: Checkout) -> None:
+    """A ledger, for one, says of each cell whether it is published."""
+    checkout.publishes("kmod")
+    one = states(checkout)
+    assert (one.ledger("2.22.2.0"), one.cells[NAME].state) == (None, PENDING)
+    put_ledger(checkout, ledger(checkout))
+    assert (one.ledger("2.22.2.0"), one.cells[NAME].state) == (None, PENDING)
+    one.forget(["2.22.2.0"])
+    assert one.ledger("2.22.2.0") is not None
+    assert one.cells[NAME].state == PUBLISHED
+
+
+def test_one_cell_is_decided_without_the_others(checkout: Checkout) -> None:
+    """So a build of one release is done soon, whatever else there is."""
+    checkout.write("build-matrix.json", [
+        {"driver": driver, "ocp_versions": ["4.16", "4.18.15"]} for driver in ("2.22.2.0", "2.28.0.0")])
+    checkout.write(str(ledger_path(Path("build/local"), "2.28.0.0")), "broken")
+    one = states(checkout)
+    assert one.of(one.plan.by_name[NAME]).state == PENDING
+    with pytest.raises(ConfigError, match=r"2\.28\.0\.0/images\.json: is not JSON"):
+        one.of_all(one.plan.cells)

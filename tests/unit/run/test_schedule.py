@@ -1,11 +1,7 @@
-"""Cores shared fairly by the cells that run at once; toolkits counted by their pending cells."""
+"""Cores shared fairly by the cells that run at once."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import cast
-
-from foundry.plan.cells import Cell
 from foundry.run.schedule import Schedule
 
 
@@ -34,11 +30,3 @@ def test_never_less_than_one() -> None:
     schedule = Schedule(cores=1)
     schedule.expect(["a", "b"], slots=8)
     assert schedule.begin_compile("a") == 1
-
-
-def test_a_toolkit_is_needed_until_its_last_cell_is_done() -> None:
-    cells = [cast(Cell, SimpleNamespace(name=name, toolkit="t@sha256:1")) for name in ("a", "b")]
-    schedule = Schedule()
-    schedule.need_toolkit(cells)
-    assert schedule.toolkit_done(cells[0]) is False
-    assert schedule.toolkit_done(cells[1]) is True
