@@ -25,7 +25,7 @@ def stage_task(
     reason: str,
     file_dep: Sequence[str] = (),
     targets: Sequence[str] = (),
-    log: Path | None = None,
+    log: Path | str | None = None,
 ) -> Task:
     """A task of one stage."""
     return {
@@ -35,10 +35,12 @@ def stage_task(
     }
 
 
-def perform(name: str, work: Callable[..., None], arguments: Sequence[object], log: Path | None) -> TaskFailed | None:
+def perform(
+    name: str, work: Callable[..., None], arguments: Sequence[object], log: Path | str | None
+) -> TaskFailed | None:
     """Do a task's work; a failure is noted in the journal and told to doit."""
     one = foundry()
-    entry = one.journal.perform(name, lambda: work(one, *arguments), log)
+    entry = one.journal.perform(name, lambda: work(one, *arguments), Path(log) if log else None)
     if entry.error is None:
         return None
     return TaskFailed(entry.error.render(), report=False)

@@ -20,23 +20,23 @@ def task_image() -> Iterator[Task]:
 
 
 def _built(one: Foundry, state: CellState) -> Task:
-    cell, folder = state.cell, one.states.cell_folder(state.cell)
+    cell, folder = state.cell, one.states.cell_path(state.cell)
     return stage_task(
         "image", cell.name, run_image, [cell],
         doc=f"image {cell.tag}", done=state.image_done,
         state="done" if state.image_done else "pending",
         reason="up to date" if state.image_done else state.reason,
         file_dep=image.file_deps(one, cell),
-        targets=[str(folder / image.RECORD), str(folder / image.IMAGE_FILE)], log=folder / image.LOG,
+        targets=[f"{folder}/{image.RECORD}", f"{folder}/{image.IMAGE_FILE}"], log=f"{folder}/{image.LOG}",
     )
 
 
 def _adopted(one: Foundry, state: CellState) -> Task:
     """A published cell needs no toolkit, source or module: only a record that says so."""
-    cell, folder = state.cell, one.states.cell_folder(state.cell)
+    cell, folder = state.cell, one.states.cell_path(state.cell)
     recorded = state.image is not None and state.key is not None and state.image.key == state.key.key
     return stage_task(
         "image", cell.name, image.adopt, [state],
         doc=f"image {cell.tag}, published", done=recorded, state=state.state, reason=state.reason,
-        targets=[str(folder / image.RECORD)],
+        targets=[f"{folder}/{image.RECORD}"],
     )

@@ -15,16 +15,16 @@ def task_module() -> Iterator[Task]:
     one = foundry()
     for state in one.states.of_all(plan().cells):
         cell = state.cell
-        folder = one.states.cell_folder(cell)
+        folder = one.states.cell_path(cell)
         source = one.states.source(cell.driver)
         # A module that is done does not make its sources be fetched again.
         inert = state.adopted or (state.module_done and not (source.fetch_done and source.source_done))
-        targets = [str(folder / file) for file in (module.RECORD, *module.module_names(one, cell))]
+        targets = [f"{folder}/{file}" for file in (module.RECORD, *module.module_names(one, cell))]
         yield stage_task(
             "module", cell.name, run_module, [cell],
             doc=f"{cell.driver} for {cell.kernel}", done=state.module_done,
             state=state.state if state.adopted else "done" if state.module_done else "pending",
             reason="up to date" if state.module_done and not state.adopted else state.reason,
             file_dep=() if inert else module.file_deps(one, cell),
-            targets=() if state.adopted else targets, log=folder / module.LOG,
+            targets=() if state.adopted else targets, log=f"{folder}/{module.LOG}",
         )

@@ -16,14 +16,15 @@ def task_push() -> Iterator[Task]:
     for state in one.states.of_all(plan().cells) if one.settings.publish else ():
         cell = state.cell
         done = publish.published(one, state)
-        record = one.states.cell_folder(cell) / publish.RECORD
+        folder = one.states.cell_path(cell)
+        record = f"{folder}/{publish.RECORD}"
         task = stage_task(
             "push", cell.name, publish.push, [cell], doc=f"image {cell.tag} in its registries", done=done,
             state="done" if done else "pending",
             reason="up to date" if done else "other releases, tags or registries" if state.adopted else "not published",
             # what is published from elsewhere has no record here
-            targets=[str(record)] if not done or (one.root / record).exists() else (),
-            log=one.states.cell_folder(cell) / publish.LOG,
+            targets=[record] if not done or (one.root / record).exists() else (),
+            log=f"{folder}/{publish.LOG}",
         )
         yield {**task, "task_dep": [f"image:{cell.name}"]}
 

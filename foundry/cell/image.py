@@ -30,7 +30,7 @@ LOG = "image.log"
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
     """The files that the stage depends on, relative to the root."""
     family = cell.family
-    return [str(foundry.states.cell_folder(cell) / module.RECORD), family["containerfile"], *family["licenses"]]
+    return [f"{foundry.states.cell_path(cell)}/{module.RECORD}", family["containerfile"], *family["licenses"]]
 
 
 def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:

@@ -38,7 +38,7 @@ WORK = "work"
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
     """The files that the stage depends on, relative to the root."""
-    return [str(foundry.states.source_folder(cell.driver) / TAR), BUILD_SCRIPT]
+    return [f"{foundry.states.source_folder(cell.driver)}/{TAR}", BUILD_SCRIPT]
 
 
 def recipe_for(foundry: Foundry, cell: Cell) -> Recipe:

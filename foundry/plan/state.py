@@ -198,11 +198,15 @@ class States:
 
     def cell_folder(self, cell: Cell) -> Path:
         """``build/<profile>/cells/<driver>-<kernel>``, relative to the root."""
-        return self.config.build / "cells" / cell.name
+        return Path(self.cell_path(cell))
+
+    def cell_path(self, cell: Cell) -> str:
+        """The same as a text: of thousands of cells, paths would take their time."""
+        return f"{self.config.build}/cells/{cell.name}"
 
     def source_folder(self, driver: str) -> Path:
         """``build/<profile>/sources/<driver>``, relative to the root."""
-        return self.config.build / "sources" / driver
+        return Path(f"{self.config.build}/sources/{driver}")
 
     def fetch_key(self, driver: str, family: Family) -> str:
         """What a fetched package depends on besides the lock: where it comes from and who signs it."""
@@ -236,7 +240,7 @@ class States:
 
     def _cell(self, cell: Cell, keys: DriverKeys) -> CellState:
         row = self._published(cell.driver).get((cell.kernel, cell.arch))
-        folder = f"{self.config.build}/cells/{cell.name}"
+        folder = self.cell_path(cell)
         image, module = self._record(folder, "image"), self._record(folder, "module")
         cell = cell.compiled_in(_toolkit_of(row, image, module))
         key = keys.of(cell)

@@ -19,13 +19,14 @@ from tasks.commands import workflow
 from tasks.commands.passes import is_release, publishes
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
+_SHOWS_STATES = {"status"}  # these commands need no tasks
 
 
 class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
     """Loads dodo.py; a FoundryError becomes its sentence and its exit code."""
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Any]:
-        """All tasks, after everything that the command line names was checked."""
+        """All tasks that the command can have to do with, after everything that the command line names was checked."""
         try:
             return self._load(cmd, pos_args)
         except FoundryError as error:
@@ -49,6 +50,10 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
                 names = pos_args or list(cmd.sel_tasks or ())
                 _have_ledgers(names)
                 session.narrow(reach(names, session.foundry().states.plan))
+            if cmd.get_name() in _SHOWS_STATES:
+                one = session.foundry()
+                one.states.of_all(one.states.plan.cells)
+                return []
             tasks: list[Any] = super().load_tasks(cmd, pos_args)
         except ConfigError as error:
             raise _with_hint(error) from error

@@ -203,7 +203,7 @@ def pending_of(tasks: Mapping[str, Any], selected: Sequence[str]) -> list[str]:
 
 
 def _pending(task: Any) -> bool:
-    return bool(task.actions and stage_of(task.name)) and (task.meta or {}).get("state") == "pending"
+    return (task.meta or {}).get("state") == "pending" and bool(task.actions and stage_of(task.name))
 
 
 def _work(name: str) -> str:

@@ -92,7 +92,7 @@ def _word(states: list[CellState], mismatched: bool) -> str:
 
 def _detail(state: CellState, known: States) -> str:
     if state.state == BUILT and state.image is not None:
-        archive = known.cell_folder(state.cell) / "image.oci.tar"
+        archive = f"{known.cell_path(state.cell)}/image.oci.tar"
         return f"{state.image.digest[:19]}  {state.image.size / 1e6:.2f} MB  {archive}"
     return (state.row.digest[:19] if state.row is not None and state.adopted else state.reason)
 
