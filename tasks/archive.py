@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from doit.exceptions import TaskFailed
 
-from foundry.archive.settings import families
 from foundry.run.context import Foundry
 from tasks.actions import Task, perform
 from tasks.session import foundry
@@ -14,6 +13,8 @@ from tasks.session import foundry
 
 def task_archive() -> Iterator[Task]:
     """Keep every version of a package in a git repository; it asks the vendor's repository each time."""
+    from foundry.archive.settings import families
+
     one = foundry()
     yield {"name": None, "doc": "bring the archives of drivers' sources up to date"}
     for family in families(one):
@@ -28,6 +29,8 @@ def task_archive() -> Iterator[Task]:
 
 def task_archive_verify() -> Iterator[Task]:
     """Prove archives from their own content and the pinned key; it does not run with `archive`."""
+    from foundry.archive.settings import families
+
     one = foundry()
     yield {"basename": "archive:verify", "name": None, "doc": "prove the archives: signatures, contents, messages"}
     for family in families(one):

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from doit.exceptions import TaskFailed
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.plan.catalogue import log_path
-from foundry.plan.toolkits import listed, toolkit_of
 from foundry.run.context import Foundry
-from foundry.toolkit.state import (
-    LOG,
-    PENDING,
-    PUBLISHED,
-    RECORD,
-    ToolkitState,
-    folder_of,
-    read_ledger,
-    state_of,
-)
 from tasks.actions import Task, perform, stage_task
 from tasks.session import foundry, requested
+
+if TYPE_CHECKING:
+    from foundry.toolkit.state import ToolkitState
 
 _PUBLISH = "dtk:publish"
 _VERBS = ("dtk:publish", "dtk:kernels", "dtk:ledger")
@@ -40,6 +33,8 @@ def task_dtk() -> Iterator[Task]:
 
 def task_dtk_publish() -> Iterator[Task]:
     """Publish toolkits of our own."""
+    from foundry.toolkit.state import PUBLISHED, folder_of
+
     one = foundry()
     states = _states(one)
     yield {"basename": _PUBLISH, "name": None, "doc": "toolkits of our own in their registry, and their ledger",
@@ -105,6 +100,8 @@ def _keep(one: Foundry) -> None:
 
 
 def _built(one: Foundry, state: ToolkitState) -> Task:
+    from foundry.toolkit.state import LOG, PENDING, RECORD, folder_of
+
     toolkit, folder = state.toolkit, folder_of(one, state.toolkit.kernel)
     done = state.state != PENDING
     return stage_task(
@@ -117,6 +114,9 @@ def _built(one: Foundry, state: ToolkitState) -> Task:
 
 def _states(one: Foundry) -> list[ToolkitState]:
     """The toolkits of the kernel list, and those that the command line names."""
+    from foundry.plan.toolkits import listed, toolkit_of
+    from foundry.toolkit.state import read_ledger, state_of
+
     asked = _asked()
     try:
         toolkits = {toolkit.kernel: toolkit for toolkit in listed(one.config)}

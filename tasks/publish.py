@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from foundry.ledger import publish
 from tasks.actions import Task, stage_task
 from tasks.build import by_toolkit
 from tasks.session import foundry, plan
@@ -13,7 +12,11 @@ from tasks.session import foundry, plan
 def task_push() -> Iterator[Task]:
     """Push images and prove that the registries have them."""
     one = foundry()
-    for state in one.states.of_all(plan().cells) if one.settings.publish else ():
+    if not one.settings.publish:
+        return  # the task loader says so when it is asked for
+    from foundry.ledger import publish
+
+    for state in one.states.of_all(plan().cells):
         cell = state.cell
         done = publish.published(one, state)
         folder = one.states.cell_path(cell)
@@ -32,7 +35,7 @@ def task_push() -> Iterator[Task]:
 def task_publish() -> Iterator[Task]:
     """Publish what the ledgers lack."""
     if not foundry().settings.publish:
-        return  # the task loader says so when it is asked for
+        return
     part = plan()
     yield {
         "name": None, "doc": "images of all drivers in the profile's registries, proven; the ledgers",

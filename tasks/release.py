@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from foundry.github.repository import LOG, repository
-from foundry.ledger import ledgers
 from foundry.plan.ledger import ledger_path
-from foundry.release import notes, source_tarballs
 from foundry.run.context import Foundry
 from tasks.actions import Task, stage_task
 from tasks.session import foundry, plan
@@ -22,6 +20,8 @@ _NOTHING = "there is no ledger yet: run `doit release`"
 
 def task_assets() -> Iterator[Task]:
     """Make the source tarballs of releases."""
+    from foundry.release import source_tarballs
+
     one = foundry()
     for driver, family in plan().families.items():
         lacking = _lacking(one, driver)
@@ -37,6 +37,8 @@ def task_assets() -> Iterator[Task]:
 
 def task_ledger() -> Iterator[Task]:
     """Keep ledgers beside the images."""
+    from foundry.ledger import ledgers
+
     one = foundry()
     for driver in plan().by_driver:
         done = ledgers.stored(one, driver)
@@ -52,6 +54,8 @@ def task_ledger() -> Iterator[Task]:
 
 def task_notes() -> Iterator[Task]:
     """Write the notes of releases."""
+    from foundry.release import notes
+
     one = foundry()
     for driver in plan().by_driver:
         done = notes.current(one, driver)
@@ -95,6 +99,8 @@ def task_release() -> Iterator[Task]:
 
 def _tarballs(one: Foundry, driver: str) -> list[str]:
     """The tarballs' files, of those that the ledger knows and that are here."""
+    from foundry.release import source_tarballs
+
     ledger, folder = one.states.ledger(driver), ledger_path(one.config.build, driver).parent
     known = source_tarballs.tarballs(one, driver, ledger) if ledger is not None else {}
     return [str(folder / name) for name, entry in known.items() if source_tarballs.here(one, driver, name, entry)]
@@ -102,6 +108,8 @@ def _tarballs(one: Foundry, driver: str) -> list[str]:
 
 def _lacking(one: Foundry, driver: str) -> list[str]:
     """The tarballs that must be made: without GitHub their files have to be here, with it only where it lacks them."""
+    from foundry.release import source_tarballs
+
     ledger = one.states.ledger(driver)
     if ledger is None:
         return []

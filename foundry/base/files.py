@@ -33,7 +33,7 @@ def sha256_file(path: Path | str) -> str:
 
 def canonical_json(value: object) -> bytes:
     """The one byte form of a JSON value: sorted keys, no blanks, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encoder.encode(value).encode()
 
 
 def pretty_json(value: object, *, sort: bool = True) -> bytes:
@@ -85,7 +85,9 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_constant)  # made once: thousands of records are read in a run
+# Made once: thousands of records are read, and of keys written, in a run.
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def read_json(path: Path) -> Any | None:

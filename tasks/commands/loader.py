@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from doit import get_var
 from doit.cmd_base import DodoTaskLoader
+from doit.loader import generate_tasks
 
 from foundry.base.errors import ConfigError, Fault, FoundryError, UsageError
 from foundry.github.repository import repository, require_token
@@ -19,6 +20,8 @@ from tasks.commands import workflow
 from tasks.commands.passes import is_release, publishes
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
+_OF_CELLS = {"build", "fetch", "source", "module", "image", "push", "publish"}
+_OF_RELEASES = {"assets", "ledger", "notes", "github", "release"}
 _SHOWS_STATES = {"status"}  # these commands need no tasks
 
 
@@ -35,26 +38,26 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
                 workflow.tell_fault(error)
             raise SystemExit(error.exit_code) from None
 
-    def load_again(self, cmd: Any, names: Sequence[str]) -> list[Any]:
+    def load_again(self, names: Sequence[str]) -> list[Any]:
         """The tasks of these drivers' releases as they are now; nothing of the command line is checked once more."""
         session.narrow(session.foundry().states.plan.only((), [name.partition(":")[2] for name in names]))
-        tasks: list[Any] = super().load_tasks(cmd, [])
-        return tasks
+        return self._declared(_OF_RELEASES)
 
     def _load(self, cmd: Any, pos_args: list[str]) -> list[Any]:
         _refuse_variables()
         session.request(pos_args)
+        names = pos_args or list(cmd.sel_tasks or ())
+        stages = {name.partition(":")[0] for name in names}
         try:
             if cmd.get_name() == "run":
                 session.foundry().journal.at_the_end = True
-                names = pos_args or list(cmd.sel_tasks or ())
                 _have_ledgers(names)
                 session.narrow(reach(names, session.foundry().states.plan))
             if cmd.get_name() in _SHOWS_STATES:
                 one = session.foundry()
                 one.states.of_all(one.states.plan.cells)
                 return []
-            tasks: list[Any] = super().load_tasks(cmd, pos_args)
+            tasks = self._declared(_OF_CELLS if cmd.get_name() == "run" and _OF_CELLS.issuperset(stages) else None)
         except ConfigError as error:
             raise _with_hint(error) from error
         if cmd.get_name() not in _NAMES_TASKS:
@@ -68,6 +71,19 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
                 raise ConfigError(faults, hint=catalogue_hint())
             for text in mismatches_of(names, one.states.plan):
                 one.journal.warn(text)
+        return tasks
+
+
+    def _declared(self, stages: Container[str] | None) -> list[Any]:
+        """The tasks that dodo.py declares, of these stages or of all.
+
+        doit's own loader reads the sources of all declarations, for an order that means nothing here.
+        """
+        tasks: list[Any] = []
+        for name, declare in self.namespace.items():
+            stage = name.removeprefix("task_")
+            if stage != name and (stages is None or stage in stages):
+                tasks += generate_tasks(stage, declare(), declare.__doc__)
         return tasks
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foundry.base.errors import UsageError
-from foundry.ledger.ledgers import stored
-from foundry.ledger.publish import published
 from foundry.plan.selection import drivers_of
 from foundry.plan.state import BUILT, PUBLISHED, CellState
 from foundry.run.context import Foundry
@@ -74,9 +72,13 @@ def unfinished(names: Sequence[str], one: Foundry) -> list[str]:
 
 
 def _finished(one: Foundry, state: CellState) -> bool:
+    from foundry.ledger.publish import published
+
     return published(one, state) if one.settings.publish else state.state in (BUILT, PUBLISHED)
 
 
 def needless(tasks: Sequence[str], one: Foundry) -> bool:
     """Whether a pass has nothing to do: no task, or ledgers alone that are kept already."""
+    from foundry.ledger.ledgers import stored
+
     return all(name.startswith("ledger:") and stored(one, name.partition(":")[2]) for name in tasks)

@@ -128,7 +128,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         for tasks in passes.later_passes(names, one):
             one.forget_what_stages_changed()
             if not passes.needless(tasks, one):
-                self.task_list = self.loader.load_again(self, tasks)
+                self.task_list = self.loader.load_again(tasks)
                 result = max(result, perform(tasks))
         if not build:
             one.forget_what_stages_changed()
