@@ -17,8 +17,8 @@ from tests.bench.figure import Figure
 
 # The modules of the figures, the quick ones first; each has `measure(folder)`.
 MODULES = (
-    "nothing_to_do", "graph", "shards", "package_read", "archive", "kernel_read", "catalogue", "publish", "mirror",
-    "release", "dtk", "from_nothing", "image_size", "reproducible", "families",
+    "nothing_to_do", "graph", "library", "shards", "package_read", "archive", "kernel_read", "catalogue", "publish",
+    "mirror", "release", "dtk", "from_nothing", "image_size", "reproducible", "families",
 )
 
 

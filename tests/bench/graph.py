@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.bench.child import Cost, cost_of, in_turns
 from tests.bench.figure import Figure, at_most
-from tests.bench.synthetic import synthetic_clone, timed_environment
+from tests.bench.synthetic import drivers_of, synthetic_clone, timed_environment
 from tests.harness.clone import Clone
 
 SMALL, LARGE = (20, 50), (50, 200)  # drivers, kernels
@@ -34,8 +34,7 @@ def measure(folder: Path) -> Iterator[Figure]:
 
 
 def _clone(folder: Path, drivers: int, kernels: int) -> Clone:
-    versions = [f"2.{10 + number}.{number % 7}.0" for number in range(drivers)]
-    clone = synthetic_clone(folder, versions, releases=kernels, kernels=kernels)
+    clone = synthetic_clone(folder, drivers_of(drivers), releases=kernels, kernels=kernels)
     shown = clone.doit("list", "--quiet").out.splitlines()
     found = sum(1 for name in shown if name.startswith("image:"))
     if found != drivers * kernels:

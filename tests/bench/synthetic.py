@@ -32,6 +32,11 @@ _PACKAGE = "package.rpm"
 _PACKAGE_BYTES, _TAR_BYTES = 300_000, 2_000_000  # about what the vendor's have
 
 
+def drivers_of(number: int) -> list[str]:
+    """So many made-up versions of the driver."""
+    return [f"2.{10 + one}.{one % 7}.0" for one in range(number)]
+
+
 def synthetic_clone(folder: Path, drivers: Sequence[str], *, releases: int, kernels: int) -> Clone:
     """A clone whose matrix wants every driver for every release; the releases share the kernels evenly."""
     clone = Clone(folder, folder / "no-services")
