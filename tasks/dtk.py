@@ -1,4 +1,4 @@
-"""dtk: toolkits of our own, built, published, and the list of kernels that they are for."""
+"""dtk: custom toolkits, built, published, and the list of kernels that they are for."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _VERBS = ("dtk:publish", "dtk:kernels", "dtk:ledger")
 
 
 def task_dtk() -> Iterator[Task]:
-    """Build toolkits of our own; never pushes."""
+    """Build custom toolkits; never pushes."""
     one = foundry()
     states = _states(one)
-    yield {"name": None, "doc": "toolkits of our own for all kernels of the kernel list; never pushes",
+    yield {"name": None, "doc": "custom toolkits for all kernels of the kernel list; never pushes",
            "task_dep": [f"dtk:{state.toolkit.kernel}" for state in states if state.toolkit.releases]}
     for state in states:
         yield _built(one, state)
 
 
 def task_dtk_publish() -> Iterator[Task]:
-    """Publish toolkits of our own."""
+    """Publish custom toolkits."""
     from foundry.toolkit.state import PUBLISHED, folder_of
 
     one = foundry()
     states = _states(one)
-    yield {"basename": _PUBLISH, "name": None, "doc": "toolkits of our own in their registry, and their ledger",
+    yield {"basename": _PUBLISH, "name": None, "doc": "custom toolkits in their registry, and their ledger",
            "task_dep": [f"{_PUBLISH}:{state.toolkit.kernel}" for state in states if state.toolkit.releases]}
     for state in states:
         kernel, done = state.toolkit.kernel, state.state == PUBLISHED

@@ -186,7 +186,7 @@ class Reason(StrEnum):
     BASE_CONTRADICTS = "base-contradicts"
     BASE_CREATED_MISSING = "base-created-missing"
 
-    # Toolkits of our own; the recipes' scripts give some of these names.
+    # Custom toolkits; the recipes' scripts give some of these names.
     KERNEL_MISSING = "kernel-missing"
     KERNEL_FOREIGN = "kernel-foreign"
     PACKAGES_MISSING = "packages-missing"

@@ -20,7 +20,7 @@ from foundry.base.files import append_to, write_atomic
 from foundry.base.reasons import Reason
 from foundry.catalogue.base_lock import resolve_base, write_base
 from foundry.catalogue.find_releases import find_releases, lost, require_wanted
-from foundry.catalogue.reading import Reading
+from foundry.catalogue.refresh_run import RefreshRun
 from foundry.catalogue.release_lists import Lists
 from foundry.catalogue.resolve import CustomToolkits, Resolver
 from foundry.config.catalogue import CatalogueEntry, Place
@@ -57,7 +57,7 @@ def refresh(
 
 
 @dataclass
-class _Run(Reading):
+class _Run(RefreshRun):
     def refresh(
         self, log: Path, custom: CustomToolkits | None, *, allow_shrink: bool, update_base: bool
     ) -> None:

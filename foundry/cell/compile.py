@@ -121,7 +121,7 @@ class Compile:
                 )
             if done.returncode not in _PODMAN_ITSELF or engine.has_image(self.toolkit) or attempt == 2:  # noqa: PLR2004
                 break
-            images.again(self.toolkit, self.log)
+            images.refresh(self.toolkit, self.log)
         return done, shell_line(engine.command("run", *arguments, starts=True))
 
     @contextmanager

@@ -62,7 +62,7 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
             except FoundryError:
                 if foundry.containers.engine.has_image(reference):
                     raise
-                foundry.containers.images.again(reference, log)  # somebody else removed the base meanwhile
+                foundry.containers.images.refresh(reference, log)  # somebody else removed the base meanwhile
                 _build(foundry, cell, work, arguments, log)
         # podman writes a digest of its store's copy, which may have come from elsewhere, under another one
         made = with_annotations(read_archive(work / "built.tar"), {

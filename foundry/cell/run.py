@@ -52,7 +52,7 @@ def run_image(foundry: Foundry, cell: Cell) -> None:
 
 
 def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], float | None]) -> None:
-    state = foundry.states.again(cell)
+    state = foundry.states.refresh(cell)
     key = state.key
     if key is None:
         raise FoundryError(f"{cell.name} can't be built: {state.reason}", reason=state.why.code)

@@ -36,8 +36,8 @@ class Releases:
 
 
 @dataclass(frozen=True)
-class OwnToolkits:
-    """Toolkits of our own: recipes by name, the file of the kernel list, and where they are published."""
+class CustomToolkits:
+    """Custom toolkits: recipes by name, the file of the kernel list, and where they are published."""
 
     recipes: tuple[str, ...]
     kernels: str
@@ -86,7 +86,7 @@ class Settings:
     compile_disk: float
     network_timeout: int
     releases: Releases
-    toolkits: OwnToolkits
+    toolkits: CustomToolkits
     image_repository: str
     source_url: str
     family: Mapping[str, Any]
@@ -106,7 +106,7 @@ class Settings:
             "publish": tuple(ImagePlace(**one) for one in document["publish"]),
             "mirror": ImagePlace(**document["mirror"]),
             "releases": Releases(**_fields(document["releases"])),
-            "toolkits": OwnToolkits(**{**toolkits, "publish": ImagePlace(**toolkits["publish"])}),
+            "toolkits": CustomToolkits(**{**toolkits, "publish": ImagePlace(**toolkits["publish"])}),
             "sandbox": SandboxContent(**_fields(document.get("sandbox", {}))),
         })
 

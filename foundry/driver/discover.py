@@ -18,7 +18,7 @@ from foundry.config.family import Family
 from foundry.config.locks import DkmsFacts, MainPackage
 from foundry.config.module import Module
 from foundry.formats.packages import dkms
-from foundry.formats.packages.nodeparts import find_parts
+from foundry.formats.packages.host_side_effects import find_parts
 
 if TYPE_CHECKING:
     from foundry.packages.obtain import Obtained

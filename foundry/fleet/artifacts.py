@@ -33,7 +33,7 @@ _DEPTH, _FOLDERS = 4, 2000  # how deep, and among how many folders, a shard's is
 
 
 @dataclass
-class Left:
+class Artifact:
     """What one folder has of one cell; `refused` says what was not taken, and why."""
 
     cell: Cell
@@ -66,7 +66,9 @@ def _folders(path: Path) -> Iterator[str]:
                 yield entry.name
 
 
-def read_left(folder: Path, cells: Mapping[str, Cell], validation: ValidationCache) -> tuple[list[Left], list[str]]:
+def read_artifacts(
+    folder: Path, cells: Mapping[str, Cell], validation: ValidationCache
+) -> tuple[list[Artifact], list[str]]:
     """What a shard's folder has of cells that the plan knows, and what was refused besides."""
     found, refused = [], []
     with os.scandir(folder / CELLS) as entries:
@@ -99,20 +101,20 @@ def shown(text: str) -> str:
     return "".join(one if one.isprintable() else "?" for one in text)[:300]
 
 
-def _read_cell(folder: Path, cell: Cell, validation: ValidationCache) -> Left:
-    left = Left(cell)
+def _read_cell(folder: Path, cell: Cell, validation: ValidationCache) -> Artifact:
+    artifact = Artifact(cell)
     for name in (*_SCHEMAS, *LOGS.values()):
         try:
             data = _read(folder / name, MAX_JSON if name in _SCHEMAS else MAX_LOG)
             if data is None:
                 continue
             if name in _SCHEMAS:
-                left.documents[name] = _document(name, data, cell, validation)
+                artifact.documents[name] = _document(name, data, cell, validation)
             else:
-                left.logs[name] = data
+                artifact.logs[name] = data
         except ValueError as error:
-            left.refused.append(f"{cell.name}/{name}: {shown(str(error))}")
-    return left
+            artifact.refused.append(f"{cell.name}/{name}: {shown(str(error))}")
+    return artifact
 
 
 def _read(path: Path, limit: int) -> bytes | None:

@@ -20,7 +20,7 @@ from foundry.base.reasons import Reason
 from foundry.cell import image, module
 from foundry.cell.run import TIMES_FILE
 from foundry.driver import fetch
-from foundry.fleet.artifacts import LOGS, Left, read_left, read_totals, shard_folders, shown
+from foundry.fleet.artifacts import LOGS, Artifact, read_artifacts, read_totals, shard_folders, shown
 from foundry.ledger import ledgers, publish
 from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
@@ -40,7 +40,7 @@ _KNOWN_HERE = ("kernel", "arch", "key_inputs", "tags", "releases", "toolkit", "c
 class Taken:
     """What was taken of one shard's folder: cells by what is known of them now; what was refused, and why.
 
-    `totals` are the run's, where it left them.
+    `totals` are the run's, where it artifact them.
     """
 
     folder: Path
@@ -74,32 +74,32 @@ def collect(foundry: Foundry, folders: Iterable[Path]) -> tuple[list[Taken], lis
     ledgers.fetch_missing(foundry, foundry.states.plan.by_driver)
     foundry.states.forget(foundry.states.plan.by_driver)
     cells = {cell.name: cell for cell in (*foundry.states.plan.cells, *foundry.states.plan.withheld)}
-    found: list[tuple[Taken, list[Left]]] = []
+    found: list[tuple[Taken, list[Artifact]]] = []
     lost = []
     for folder in folders:
         shards = list(shard_folders(folder))
         if not shards:
             lost.append(f"{folder}: no shard left anything here")
         for shard in shards:
-            lefts, refused = read_left(shard, cells, foundry.config.validation)
+            artifacts, refused = read_artifacts(shard, cells, foundry.config.validation)
             totals, no_totals = read_totals(shard, foundry.config.validation)
-            refused += [*no_totals, *(one for left in lefts for one in left.refused)]
-            found.append((Taken(shard, refused=refused, totals=totals), lefts))
-    unlocked = _lock(foundry, {left.cell.driver for _, lefts in found for left in lefts if left.documents})
+            refused += [*no_totals, *(one for artifact in artifacts for one in artifact.refused)]
+            found.append((Taken(shard, refused=refused, totals=totals), artifacts))
+    unlocked = _lock(foundry, {one.cell.driver for _, artifacts in found for one in artifacts if one.documents})
     claims: list[_Claim] = []
-    for taken, lefts in found:
-        claims += _take(foundry, taken, lefts, unlocked)
+    for taken, artifacts in found:
+        claims += _take(foundry, taken, artifacts, unlocked)
     news = _true(foundry, claims)
     by_driver: dict[str, list[tuple[Cell, Row]]] = defaultdict(list)
     for cell, row in news.values():
         by_driver[cell.driver].append((cell, row))
     for driver, rows in by_driver.items():
         ledgers.put_rows(foundry, driver, rows)
-    drivers = {left.cell.driver for _, lefts in found for left in lefts}
+    drivers = {artifact.cell.driver for _, artifacts in found for artifact in artifacts}
     foundry.states.forget(drivers)
-    for taken, lefts in found:
-        for left in lefts:
-            _take_failure(foundry, taken, left)
+    for taken, artifacts in found:
+        for artifact in artifacts:
+            _take_failure(foundry, taken, artifact)
     foundry.states.forget(drivers)
     return [taken for taken, _ in found], lost
 
@@ -108,7 +108,7 @@ def _lock(foundry: Foundry, drivers: Iterable[str]) -> dict[str, str]:
     """Have packages locked whose content no lock names yet: without it no key is known. Driver → why that failed."""
     failed = {}
     for driver in sorted(drivers):
-        states = [foundry.states.again(cell) for cell in foundry.states.plan.by_driver.get(driver, ())]
+        states = [foundry.states.refresh(cell) for cell in foundry.states.plan.by_driver.get(driver, ())]
         if any(state.key is None and state.why.code == Reason.NOT_FETCHED for state in states):
             try:
                 fetch.fetch(foundry, driver, foundry.states.plan.families[driver])
@@ -118,20 +118,22 @@ def _lock(foundry: Foundry, drivers: Iterable[str]) -> dict[str, str]:
     return failed
 
 
-def _take(foundry: Foundry, taken: Taken, lefts: Sequence[Left], unlocked: Mapping[str, str]) -> Iterator[_Claim]:
+def _take(
+    foundry: Foundry, taken: Taken, artifacts: Sequence[Artifact], unlocked: Mapping[str, str]
+) -> Iterator[_Claim]:
     """Records, times and logs; yields the rows. Failures are for later, when all rows are known."""
-    for left in lefts:
-        if left.cell.driver in unlocked:
-            taken.refused.append(f"{left.cell.name}: {shown(unlocked[left.cell.driver])}")
+    for artifact in artifacts:
+        if artifact.cell.driver in unlocked:
+            taken.refused.append(f"{artifact.cell.name}: {shown(unlocked[artifact.cell.driver])}")
             continue
-        _take_records(foundry, left)
-        state = foundry.states.again(left.cell)
-        record = left.documents.get(publish.RECORD)
+        _take_records(foundry, artifact)
+        state = foundry.states.refresh(artifact.cell)
+        record = artifact.documents.get(publish.RECORD)
         if record is None:
             continue
         fault = _fault(foundry, state, record["row"])
         if fault:
-            taken.refused.append(f"{left.cell.name}/{publish.RECORD}: {shown(fault)}")
+            taken.refused.append(f"{artifact.cell.name}/{publish.RECORD}: {shown(fault)}")
             continue
         yield _Claim(taken, state, replace(row_from(record["row"]), revision=None))
 
@@ -157,41 +159,41 @@ def _true(foundry: Foundry, claims: Iterable[_Claim]) -> dict[str, tuple[Cell, R
     return news
 
 
-def _take_records(foundry: Foundry, left: Left) -> None:
+def _take_records(foundry: Foundry, artifact: Artifact) -> None:
     """What stages left, unless this checkout has what they made itself."""
-    folder = foundry.cell_folder(left.cell)
-    state = foundry.states.again(left.cell)
+    folder = foundry.cell_folder(artifact.cell)
+    state = foundry.states.refresh(artifact.cell)
     built_here = {module.RECORD: state.module_done, image.RECORD: state.image_done}
     if not state.adopted and all(built_here.values()):
         return
     for name in (module.RECORD, image.RECORD):
-        record = left.documents.get(name)
+        record = artifact.documents.get(name)
         # one that is adopted says what the ledger says, or what somebody would have us believe
         if record is not None and record["outputs"] and not record.get("adopted") and not built_here[name]:
             write_atomic(folder / name, pretty_json(record))
-    if TIMES_FILE in left.documents:
-        write_atomic(folder / TIMES_FILE, pretty_json(left.documents[TIMES_FILE]))
-    for name, data in left.logs.items():
+    if TIMES_FILE in artifact.documents:
+        write_atomic(folder / TIMES_FILE, pretty_json(artifact.documents[TIMES_FILE]))
+    for name, data in artifact.logs.items():
         write_atomic(folder / name, data)
 
 
-def _take_failure(foundry: Foundry, taken: Taken, left: Left) -> None:
+def _take_failure(foundry: Foundry, taken: Taken, artifact: Artifact) -> None:
     """Why a cell failed, if it is not published and the try was with today's key."""
-    if left.cell.name in taken.rows:
+    if artifact.cell.name in taken.rows:
         return
-    failure = left.documents.get(FAILURE_FILE)
-    state = foundry.states.again(left.cell)
+    failure = artifact.documents.get(FAILURE_FILE)
+    state = foundry.states.refresh(artifact.cell)
     if failure is None or state.adopted or state.key is None:
-        taken.others.append(left.cell.name)
+        taken.others.append(artifact.cell.name)
         return
     if failure["key"] != state.key.key:
-        taken.refused.append(f"{left.cell.name}/{FAILURE_FILE}: is of other inputs than today's")
+        taken.refused.append(f"{artifact.cell.name}/{FAILURE_FILE}: is of other inputs than today's")
         return
-    folder = foundry.cell_folder(left.cell)
+    folder = foundry.cell_folder(artifact.cell)
     log = folder / LOGS[failure["stage"]]
     texts = {name: _plain(failure[name]) for name in ("message", "hint", "replay")}
     write_atomic(folder / FAILURE_FILE, pretty_json({**failure, **texts, "log": str(log) if log.exists() else ""}))
-    taken.failures.append(left.cell.name)
+    taken.failures.append(artifact.cell.name)
 
 
 def _fault(foundry: Foundry, state: CellState, data: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from foundry.plan.state import CellState
 from foundry.run.context import Foundry
 
 
-def claim(foundry: Foundry) -> list[str]:
+def adopt_orphans(foundry: Foundry) -> list[str]:
     """Put rows of pending cells into the ledgers whose images all targets have; the cells' names.
 
     Makes no network request where no cell is pending. Raises what reading from the registries raises.

@@ -53,7 +53,7 @@ def push(foundry: Foundry, cell: Cell) -> None:
     Raises FoundryError: ``tag-taken``, ``push-mismatch``, ``image-missing`` (it was not built), and what
     `foundry.registry.push.Writer.push` raises.
     """
-    state = foundry.states.again(cell)
+    state = foundry.states.refresh(cell)
     key = state.key
     if key is None:
         raise FoundryError(f"{cell.name} can't be published: {state.reason}", reason=state.why.code)

@@ -150,7 +150,7 @@ class States:
                 raise ConfigError([fault]) from error
         return state
 
-    def again(self, cell: Cell) -> CellState:
+    def refresh(self, cell: Cell) -> CellState:
         """The cell's state as of now: since the run began its package may have been locked."""
         return self._cell(cell, self._driver_keys(cell))
 
@@ -173,7 +173,7 @@ class States:
         reasons = {(one.driver, one.kernel, one.arch): one.text for one in reversed(self.plan.mismatches)}
         states = {}
         for cell in self.plan.withheld:
-            state = self.again(cell)
+            state = self.refresh(cell)
             if state.state not in (PUBLISHED, BUILT):
                 why = Why(Reason.KERNEL_MISMATCH, reasons[cell.driver, cell.kernel, cell.arch])
                 state = replace(state, state=PENDING, why=why, failure=None)

@@ -1,4 +1,4 @@
-"""The toolkits of our own: which kernel gets which, by what recipe, and the key of each.
+"""The custom toolkits: which kernel gets which, by what recipe, and the key of each.
 
 A toolkit belongs to a kernel: releases with the same kernel have the same one. Its key is a hash over all that it
 is built from; the names of secrets are no part of it, nor is anything that they hold.

@@ -108,7 +108,7 @@ class LocalImages:
         with self._lock:
             return self._locks[reference]
 
-    def again(self, reference: str, log: Path) -> None:
+    def refresh(self, reference: str, log: Path) -> None:
         """Have the image again, which somebody else removed since."""
         self._present.discard(reference)
         self._arches.pop(reference, None)

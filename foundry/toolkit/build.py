@@ -1,4 +1,4 @@
-"""Stage dtk: a toolkit of our own, built, gated, and kept as a folder until it is published. Never pushes.
+"""Stage dtk: a custom toolkit, built, gated, and kept as a folder until it is published. Never pushes.
 
 What the ledger has with today's key is adopted, and needs no build; nor does what the registry has with it, where a
 ledger was lost or another machine published it meanwhile.

@@ -1,4 +1,4 @@
-"""Toolkits of our own in the catalogue (`releases.toolkits: own`): by the kernel of the nodes, from the ledger."""
+"""Custom toolkits in the catalogue (`releases.toolkits: custom`): by the kernel of the nodes, from the ledger."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PublishedToolkits:
     @classmethod
     def of(cls, foundry: Foundry) -> PublishedToolkits | None:
         """None where the catalogue names the releases' own. Raises ConfigError, and what the registry raises."""
-        if foundry.settings.releases.toolkits != "own":
+        if foundry.settings.releases.toolkits != "custom":
             return None
         place = remote.require_target(foundry).name
         remote.have_ledger(foundry)

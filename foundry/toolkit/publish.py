@@ -1,4 +1,4 @@
-"""Publishing toolkits of our own: one tag a kernel, an index over architectures, and the ledger beside them.
+"""Publishing custom toolkits: one tag a kernel, an index over architectures, and the ledger beside them.
 
 An architecture that is published later joins the index; what others have there stays. Layers that the registry has
 are not sent again.

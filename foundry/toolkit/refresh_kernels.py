@@ -15,7 +15,7 @@ from typing import Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to
 from foundry.catalogue.find_releases import find_releases, lost, require_wanted
-from foundry.catalogue.reading import Reading
+from foundry.catalogue.refresh_run import RefreshRun
 from foundry.catalogue.release_lists import Lists
 from foundry.catalogue.resolve import Resolver
 from foundry.config.catalogue import CatalogueEntry, KernelList
@@ -37,7 +37,7 @@ def refresh(foundry: Foundry, *, allow_shrink: bool, update_base: bool) -> None:
 
 
 @dataclass
-class _Run(Reading):
+class _Run(RefreshRun):
     def refresh(self, log: Path, *, allow_shrink: bool, update_base: bool) -> None:
         foundry, file = self.foundry, self.foundry.settings.toolkits.kernels
         kernels = read_kernels(foundry)

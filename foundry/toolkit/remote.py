@@ -1,4 +1,4 @@
-"""Toolkits of our own as their registry has them: the ledger beside them, and images with today's key."""
+"""Custom toolkits as their registry has them: the ledger beside them, and images with today's key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the toolkits of our own before a run: records, ledger and content hashes; no network."""
+"""What is known of the custom toolkits before a run: records, ledger and content hashes; no network."""
 
 from __future__ import annotations
 

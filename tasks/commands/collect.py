@@ -11,7 +11,7 @@ from doit.cmd_base import Command
 from foundry.base.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
 from tasks import session
 from tasks.commands import workflow
-from tasks.commands.alone import alone
+from tasks.commands.run_lock import run_lock
 
 
 class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
@@ -29,7 +29,7 @@ class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
             print("error: collect needs a folder\n  hint: `doit collect DIR`, with what shards left", file=sys.stderr)
             return EXIT_CONFIG
         try:
-            with workflow.guarded(), alone():
+            with workflow.guarded(), run_lock():
                 return _collect([Path(name) for name in args])
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)
@@ -38,14 +38,14 @@ class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
 
 def _collect(folders: list[Path]) -> int:
     from foundry.fleet.collect import collect
-    from foundry.fleet.orphans import claim
+    from foundry.fleet.orphans import adopt_orphans
 
     foundry = session.foundry()
     taken, lost = collect(foundry, folders)
     try:
-        claimed = claim(foundry)
+        adopted = adopt_orphans(foundry)
     except FoundryError as error:  # what it would have found is built once more
-        claimed = []
+        adopted = []
         lost.append(f"what lost machines pushed can't be looked for: {error.message}")
     for text in lost:
         print(f"warning: {text}", file=sys.stderr)
@@ -53,7 +53,7 @@ def _collect(folders: list[Path]) -> int:
         print(one.line())
         for text in one.refused:
             print(f"warning: {one.folder}: refused: {text}", file=sys.stderr)
-    for name in claimed:
+    for name in adopted:
         print(f"{name}: published by a machine that left no record; adopted by its key")
     workflow.tell_collected(taken, lost)
     return EXIT_TASK_FAILED if any(one.refused for one in taken) else 0

@@ -26,10 +26,10 @@ _RELEASES = 4  # of a kernel, in the table
 
 
 class Matrix(Command):  # type: ignore[misc]  # reason: doit has no types
-    """The kernels that toolkits of our own are for."""
+    """The kernels that custom toolkits are for."""
 
     name = "dtk:matrix"
-    doc_purpose = "the kernels that toolkits of our own are for, and which are published"
+    doc_purpose = "the kernels that custom toolkits are for, and which are published"
     doc_usage = ""
     doc_description = None
     cmd_options = _OPTIONS

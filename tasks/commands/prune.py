@@ -9,7 +9,7 @@ from doit.cmd_base import Command
 
 from foundry.base.errors import EXIT_CONFIG, FoundryError
 from tasks import session
-from tasks.commands.alone import alone
+from tasks.commands.run_lock import run_lock
 
 _OPTIONS = (
     {"name": "dry_run", "short": "n", "long": "dry-run", "type": bool, "default": False,
@@ -34,7 +34,7 @@ class Prune(Command):  # type: ignore[misc]  # reason: doit has no types
                   " files", file=sys.stderr)
             return EXIT_CONFIG
         try:
-            with alone():
+            with run_lock():
                 return _prune(dry_run=bool(params["dry_run"]))
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)

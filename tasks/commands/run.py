@@ -20,8 +20,8 @@ from foundry.run.context import DEFAULT_VERBOSITY, Foundry
 from foundry.run.totals import Totals, leave_totals
 from tasks import session
 from tasks.commands import passes, workflow
-from tasks.commands.alone import alone
 from tasks.commands.reporter import FoundryReporter, pending_of
+from tasks.commands.run_lock import run_lock
 
 _MOST_CELLS_AT_ONCE = 8
 _opt_verbosity = {
@@ -54,7 +54,7 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
 
     def _alone(self, params: Any, args: list[str]) -> int:
         try:
-            with alone():
+            with run_lock():
                 return self._interruptible(params, args)
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)

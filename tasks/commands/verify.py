@@ -11,7 +11,7 @@ from doit.cmd_base import Command
 from foundry.base.errors import EXIT_TASK_FAILED, FoundryError, UsageError
 from foundry.plan.cells import Cell
 from tasks import session
-from tasks.commands.alone import alone
+from tasks.commands.run_lock import run_lock
 
 _OPTIONS = (
     {"name": "sample", "short": "", "long": "sample", "type": int, "default": 0,
@@ -31,7 +31,7 @@ class Verify(Command):  # type: ignore[misc]  # reason: doit has no types
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 1 when an image is not what its ledger says."""
         try:
-            with alone():
+            with run_lock():
                 return _verify(args, int(params["sample"]))
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)

@@ -19,7 +19,7 @@ def test_a_library_from_nothing(
     """Two releases with one kernel: one toolkit, and modules that are compiled in it, from the registry."""
     clone = new_clone()
     clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16"]}])
-    clone.edit(PROFILE, "releases:\n  graph:", "releases:\n  toolkits: own\n  graph:")
+    clone.edit(PROFILE, "releases:\n  graph:", "releases:\n  toolkits: custom\n  graph:")
     clone.write("build/sandbox/driver-toolkit.json", [])
     kernel = kernels[0]
 

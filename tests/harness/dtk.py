@@ -1,4 +1,4 @@
-"""Toolkits of our own for tests that build none: an image with today's key as `doit dtk:KERNEL` would have left it."""
+"""Custom toolkits for tests that build none: an image with today's key as `doit dtk:KERNEL` would have left it."""
 
 from __future__ import annotations
 

@@ -273,7 +273,7 @@ def test_a_forged_ledger_of_toolkits(
 def test_a_catalogue_of_our_own_toolkits(world: OpenShift, tmp_path: Path, repository: str) -> None:
     """Nothing of the releases' own toolkits is read; a kernel without a toolkit leaves the catalogue as it was."""
     toolkits = {version: world.release(version, kernel) for version, kernel in (("4.16.3", OLD), ("4.18.15", NEW))}
-    clone = clone_of(world, tmp_path, repository, releases={"toolkits": "own"})
+    clone = clone_of(world, tmp_path, repository, releases={"toolkits": "custom"})
     done(clone, "dtk:kernels")
     digests = {OLD: left_behind(clone, OLD)}
     done(clone, f"dtk:publish:{OLD}")

@@ -11,7 +11,7 @@ import yaml
 from foundry.config.load import load_config
 from foundry.config.package_specs import kind_of_url, specs_of
 from foundry.config.profile import Profile
-from foundry.formats.packages.nodeparts import find_parts
+from foundry.formats.packages.host_side_effects import find_parts
 from foundry.formats.packages.sideeffect import HostSideEffect
 from foundry.plan.keys import CellKey, FileHashes, cell_key
 from foundry.plan.state import States

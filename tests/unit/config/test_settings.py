@@ -12,7 +12,7 @@ from foundry.config.catalogue import CatalogueEntry
 from foundry.config.load import load_config
 from foundry.config.locks import Base, BusyBox, DkmsFacts, LockedPackage, MainPackage
 from foundry.config.profile import Profile
-from foundry.config.settings import ImagePlace, OwnToolkits, Releases, SandboxContent, Settings
+from foundry.config.settings import CustomToolkits, ImagePlace, Releases, SandboxContent, Settings
 from tests.harness.checkout import ROOT, Checkout
 
 
@@ -28,7 +28,7 @@ PACKAGE, BASE = LOCK["$defs"]["package"]["properties"], LOCK["properties"]["base
 @pytest.mark.parametrize("value, properties", [
     (Settings, SETTINGS), (Releases, SETTINGS["releases"]["properties"]),
     (ImagePlace, SETTINGS["mirror"]["properties"]), (ImagePlace, SETTINGS["publish"]["items"]["properties"]),
-    (OwnToolkits, SETTINGS["toolkits"]["properties"]), (SandboxContent, SETTINGS["sandbox"]["properties"]),
+    (CustomToolkits, SETTINGS["toolkits"]["properties"]), (SandboxContent, SETTINGS["sandbox"]["properties"]),
     (CatalogueEntry, schema("catalogue")["items"]["properties"]),
     (Base, BASE), (BusyBox, BASE["busybox"]["properties"]), (LockedPackage, PACKAGE),
     (MainPackage, PACKAGE | LOCK["$defs"]["main_package"]["properties"]),

@@ -327,12 +327,12 @@ def test_a_row_that_is_written_in_a_run_counts_at_once(checkout: Checkout) -> No
     put_ledger(checkout, ledger(checkout))
     one = states(checkout)
     other = next(cell for cell in one.plan.cells if cell.name != NAME)
-    assert one.again(other).state == PENDING
+    assert one.refresh(other).state == PENDING
     found = one.cells[other.name].key
     assert found is not None
     one.note_row(other, row_from(ledger_row(other.kernel, key=found.key)))
-    assert one.again(other).state == PUBLISHED
-    assert one.again(one.cells[NAME].cell).state == PUBLISHED
+    assert one.refresh(other).state == PUBLISHED
+    assert one.refresh(one.cells[NAME].cell).state == PUBLISHED
 
 
 def test_a_state_is_decided_once(checkout: Checkout) -> None:

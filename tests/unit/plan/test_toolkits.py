@@ -1,4 +1,4 @@
-"""Toolkits of our own, the pure parts: tags, templates, the compiler's words, the ledger, layouts."""
+"""Custom toolkits, the pure parts: tags, templates, the compiler's words, the ledger, layouts."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _ENDS = frozenset({
 
 
 @dataclass
-class Reading:
+class RefreshRun:
     """A run of one command: what it has read, and how long it may take."""
 
     foundry: Foundry

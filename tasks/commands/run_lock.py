@@ -14,7 +14,7 @@ from foundry.config.profile import resolve
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def run_lock() -> Iterator[None]:
     """Wait until no other run works in this checkout with the same profile, and say so."""
     folder = Path("build") / resolve(Path()).name
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import pytest
 
 from foundry.base.errors import OutsideError
 from foundry.base.names import KEY_LABEL
-from foundry.fleet.orphans import claim
+from foundry.fleet.orphans import adopt_orphans
 from foundry.ledger import ledgers
 from foundry.plan.state import PENDING, PUBLISHED
 from foundry.run.context import Foundry, open_foundry
@@ -62,14 +62,14 @@ def test_what_all_registries_have_is_adopted(registry: Front, foundry: Foundry) 
     digest = push(registry, foundry, ONE, "first", "second")
     push(registry, foundry, OTHER, "first")
     registry.requests.clear()
-    assert claim(foundry) == [ONE]
+    assert adopt_orphans(foundry) == [ONE]
     assert states(foundry) == {ONE: PUBLISHED, OTHER: PENDING}
     [row] = ledgers.ledger_of(foundry, DRIVER).sorted_rows()
     assert (row.digest, row.registries) == (digest, ("registry.test/first", "registry.test/second"))
     assert row.size > 0 and row.config_digest.startswith("sha256:")
     assert {method for method, _, _ in registry.requests} == {"GET"}
     assert len(registry.requests) == 2 + 2 * 3, "a list and three looks, in each repository"
-    assert claim(foundry) == []
+    assert adopt_orphans(foundry) == []
 
 
 @pytest.mark.parametrize("repositories", [("first",), ("first", "second")])
@@ -77,7 +77,7 @@ def test_images_of_other_inputs_are_left_alone(
     registry: Front, foundry: Foundry, repositories: tuple[str, ...]
 ) -> None:
     push(registry, foundry, ONE, *repositories, key="0" * 64)
-    assert claim(foundry) == []
+    assert adopt_orphans(foundry) == []
     assert states(foundry)[ONE] == PENDING
 
 
@@ -86,20 +86,20 @@ def test_different_images_in_two_registries_are_no_answer(registry: Front, found
     state = foundry.states.cells[ONE]
     assert state.key is not None
     Pusher(registry.upstream, "second").image([b"another"], labels={KEY_LABEL: state.key.key}, tag=state.cell.tag)
-    assert claim(foundry) == []
+    assert adopt_orphans(foundry) == []
 
 
 def test_nobody_is_asked_where_nothing_is_pending(registry: Front, foundry: Foundry) -> None:
     for cell in (ONE, OTHER):
         push(registry, foundry, cell, "first", "second")
-    assert sorted(claim(foundry)) == sorted([ONE, OTHER])
+    assert sorted(adopt_orphans(foundry)) == sorted([ONE, OTHER])
     registry.requests.clear()
-    assert claim(foundry) == []
+    assert adopt_orphans(foundry) == []
     assert registry.requests == []
 
 
 def test_a_registry_that_can_not_be_read(registry: Front, foundry: Foundry) -> None:
     registry.always("tags/list", lambda handler: handler.send_error(403))
     with pytest.raises(OutsideError):
-        claim(foundry)
+        adopt_orphans(foundry)
     assert states(foundry) == {ONE: PENDING, OTHER: PENDING}
