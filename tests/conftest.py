@@ -23,11 +23,21 @@ MATRIX = [
 ]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers (`pytest -n 2 --dist=loadgroup`), one has the sandbox, and all that uses podman's store."""
     for item in items:
         if "services" in getattr(item, "fixturenames", ()) or item.get_closest_marker("podman"):
             item.add_marker(pytest.mark.xdist_group("sandbox"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Two workers in one sandbox disturb each other: pytest-xdist must have seen the group."""
+    if getattr(session.config.option, "loadgroup", False):
+        lost = [item.nodeid for item in session.items
+                if item.get_closest_marker("xdist_group") and not item.nodeid.endswith("@sandbox")]
+        if lost:
+            raise pytest.UsageError(f"pytest-xdist does not see the group of {lost[0]}: is it too old for this pytest?")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

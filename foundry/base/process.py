@@ -80,7 +80,7 @@ def run(
     sink, begin = None, 0
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        sink = log.open("ab")
+        sink = log.open("ab", buffering=0)
         sink.write(f"$ {shell_line(argv, secrets)}\n".encode())
         sink.flush()
         begin = sink.tell()

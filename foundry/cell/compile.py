@@ -73,8 +73,8 @@ class Compile:
         finally:
             self.foundry.schedule.end_compile()
             disarm(self.work / "build")
-        require_listed(self.recipe, self.cell, self.work)
         self._take_modules()
+        require_listed(self.recipe, self.cell, self.work)
         self._finish()
 
     def _compile(self, jobs: int) -> None:
