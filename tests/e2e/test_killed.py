@@ -42,7 +42,7 @@ def test_killed(stage: str, copied: Clone, built: Clone, kernels: list[str]) -> 
     marks: dict[str, Callable[[], bool]] = {
         "fetch": lambda: (source / "fetch.log").exists() or (source / "package.rpm").exists(),
         "source": lambda: any(source.glob(".unpack.*")) or (source / "source.json").exists(),
-        "module": lambda: "compiler" in names(copied.cell(other) / "work/out"),
+        "module": lambda: "Kbuild" in names(copied.cell(other) / "work/build"),
         "image": lambda: any(copied.cell(other).glob(".image.*")),
     }
     if stage in ("fetch", "source"):
@@ -84,8 +84,8 @@ def test_interrupted(number: int, copied: Clone, kernels: list[str]) -> None:
     """No container and no temporary folder stays, the exit code is 130, the next run ends the work."""
     cell = f"{DRIVER}-{kernels[1]}"
     (copied.cell(cell) / "neuron.ko").unlink()
-    compiling = copied.cell(cell) / "work/out"
-    assert when(copied, lambda: "compiler" in names(compiling), "build", number=number) == 130
+    compiling = copied.cell(cell) / "work/build"
+    assert when(copied, lambda: "Kbuild" in names(compiling), "build", number=number) == 130
     assert containers(copied) == []
     assert not (copied.cell(cell) / "work").exists()
     run = copied.doit("build")
@@ -116,7 +116,7 @@ def compiling(clone: Clone, cell: str) -> subprocess.Popen[bytes]:
         clone.command("build"), cwd=clone.root, env=clone.environment(), stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while "compiler" not in names(clone.cell(cell) / "work/out"):
+    while "Kbuild" not in names(clone.cell(cell) / "work/build"):
         assert run.poll() is None
         time.sleep(0.01)
     return run
