@@ -65,19 +65,21 @@ class FileHashes:
 
     def get(self, path: str, stat: os.stat_result | None = None) -> str:
         """The hash of a file, given relative to the root; OSError when it can't be read."""
-        full = os.path.join(self.root, path)
-        mark = _mark(stat or os.stat(full))
+        mark = _mark(stat or os.stat(self._full(path)))
         known = self._known.get(path)
         if known is None or known[0] != mark:
-            known = self._known[path] = mark, sha256_file(full)
+            known = self._known[path] = mark, sha256_file(self._full(path))
         return known[1]
 
     def read(self, path: str) -> bytes:
         """A small file's content, whose hash is known from then on; OSError when it can't be read."""
-        with open(os.path.join(self.root, path), "rb", buffering=0) as stream:
+        with open(self._full(path), "rb", buffering=0) as stream:
             mark, content = _mark(os.fstat(stream.fileno())), stream.read()
         self._known[path] = mark, sha256_bytes(content)
         return content
+
+    def _full(self, path: str) -> str:
+        return os.path.join(self.root, path)
 
 
 def _mark(stat: os.stat_result) -> tuple[int, int, int]:

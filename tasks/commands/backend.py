@@ -77,6 +77,17 @@ class RecordBackend:
         return inputs if isinstance(inputs, dict) else {}
 
 
+class OnRecords:
+    """Of a command of doit: its state is the records. No installed package is searched for others."""
+
+    cmdparser: Any
+
+    def get_backends(self) -> dict[str, Any]:
+        """By name."""
+        self.cmdparser["backend"].choices = {"records": RecordBackend.desc}
+        return {"records": RecordBackend}
+
+
 class ContentChecker(FileChangedChecker):  # type: ignore[misc]  # reason: doit has no types
     """A file is changed when its SHA-256 is; time stamps decide nothing."""
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from doit.cmd_base import DoitCmdBase
 
+from tasks.commands.backend import OnRecords
 from tasks.commands.loader import warn_of_gaps
 
 _ORDER = {"failed": 0, "pending": 1, "": 2, "done": 3, "built": 3, "published": 4}
 
 
-class List(DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
+class List(OnRecords, DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
     """List all tasks, subtasks too."""
 
     name = "list"

@@ -11,6 +11,7 @@ from typing import Any
 from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdParseError
 from doit.control import TaskControl
+from doit.reporter import ConsoleReporter, ErrorOnlyReporter, ExecutedOnlyReporter, JsonReporter, ZeroReporter
 from doit.runner import MThreadRunner
 from doit.task import Stream
 
@@ -20,6 +21,7 @@ from foundry.run.context import DEFAULT_VERBOSITY, Foundry
 from foundry.run.totals import Totals, leave_totals
 from tasks import session
 from tasks.commands import passes, workflow
+from tasks.commands.backend import OnRecords
 from tasks.commands.reporter import FoundryReporter, pending_of
 from tasks.commands.run_lock import run_lock
 
@@ -30,13 +32,17 @@ _opt_verbosity = {
 }
 # Options of doit that have no use here: cells run in threads, a failure is told with its log.
 _NO_USE = {"par_type", "auto_delayed_regex", "failure_verbosity", "force_verbosity", "pdb"}
+_REPORTERS = {
+    "console": ConsoleReporter, "executed-only": ExecutedOnlyReporter, "json": JsonReporter, "zero": ZeroReporter,
+    "error-only": ErrorOnlyReporter,
+}
 _opt_no_build = {
     "name": "no_build", "short": "", "long": "no-build", "type": bool, "default": False,
     "help": "of releases: try no cell; sources, ledgers, notes and releases of what is published",
 }
 
 
-class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
+class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no types
     """doit's run with this project's defaults, lock, interruption and exit codes."""
 
     name = "run"
@@ -44,6 +50,11 @@ class Run(DoitRun):  # type: ignore[misc]  # reason: doit has no types
         _opt_verbosity if option["name"] == "verbosity" else option for option in DoitRun.cmd_options
         if option["name"] not in _NO_USE
     ), _opt_no_build)
+
+    def get_reporters(self) -> dict[str, Any]:
+        """Doit's own, by name; others would be looked for in all packages that are installed."""
+        self.cmdparser["reporter"].choices = {name: one.desc for name, one in _REPORTERS.items()}
+        return _REPORTERS
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Run the tasks; returns 0, 1, 2, 3 or 130 as `docs/commands.md` says."""

@@ -14,12 +14,13 @@ from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
 from tasks import session
+from tasks.commands.backend import OnRecords
 from tasks.commands.loader import warn_of_gaps
 
 _FARTHEST_FIRST = (PUBLISHED, BUILT, PENDING, FAILED)
 
 
-class Status(DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
+class Status(OnRecords, DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
     """Show what is published, built, pending (and why) and failed."""
 
     name = "status"
