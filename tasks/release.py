@@ -43,12 +43,13 @@ def task_ledger() -> Iterator[Task]:
     for driver in plan().by_driver:
         done = ledgers.stored(one, driver)
         current = "up to date" if one.states.ledger(driver) is not None else _NOTHING
-        path = ledger_path(one.config.build, driver)
+        # Not the ledger itself: the notes read it, and a release must not hang on a registry that takes no ledgers.
+        marks = ledger_path(one.config.build, driver).with_name(ledgers.STORED)
         yield stage_task(
             "ledger", driver, ledgers.store, [driver],
             doc=f"ledger of {driver}", done=done, state="done" if done else "pending",
             reason=current if done else "changed since it was kept",
-            targets=[str(path)] if not done or one.states.ledger(driver) is not None else (),
+            targets=[str(marks)] if one.settings.publish and (not done or (one.root / marks).exists()) else (),
         )
 
 

@@ -36,7 +36,7 @@ TAG_PREFIX = "ledger-"
 _MEANWHILE = (Reason.DOCUMENT_CHANGED, Reason.PUSH_MISMATCH)  # how it shows that somebody else writes
 _SETTLE_SECONDS = 0.1
 _ATTEMPTS = 6  # at writing a ledger that somebody else writes, too
-_STORED = "stored.json"  # target → hash of the ledger that it was last given
+STORED = "stored.json"  # target → hash of the ledger that it was last given
 
 
 def ledger_tag(driver: str) -> str:
@@ -266,9 +266,9 @@ def checked(foundry: Foundry, content: bytes, where: str, driver: str) -> Ledger
 def _mark(foundry: Foundry, driver: str, target: Target, data: bytes) -> None:
     """Remember that a target has these bytes."""
     marks = {**_marks(foundry, driver), target.name: sha256_bytes(data)}
-    write_atomic(ledger_file(foundry, driver).with_name(_STORED), pretty_json(marks))
+    write_atomic(ledger_file(foundry, driver).with_name(STORED), pretty_json(marks))
 
 
 def _marks(foundry: Foundry, driver: str) -> Mapping[str, Any]:
-    found = read_json(ledger_file(foundry, driver).with_name(_STORED))
+    found = read_json(ledger_file(foundry, driver).with_name(STORED))
     return found if isinstance(found, dict) else {}

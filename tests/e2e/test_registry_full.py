@@ -20,7 +20,7 @@ def test_the_registry_has_no_space(copied: Clone, tmp_path: Path) -> None:
     settings = yaml.safe_load(profile.read_text())
     settings["publish"] = [{"registry": HOST, "repository": REPOSITORY}]
     folder = tmp_path / "registry"
-    with small_disk(folder, 1600) as grow, real_registry(folder) as address:
+    with small_disk(folder, 1150) as grow, real_registry(folder) as address:
         profile.write_text(yaml.safe_dump({**settings, "addresses": {HOST: address}}))
         run = copied.doit("publish")
         assert run.code == 3, run.text
