@@ -73,9 +73,13 @@ class FileHashes:
 
     def read(self, path: str) -> bytes:
         """A small file's content, whose hash is known from then on; OSError when it can't be read."""
-        with open(self._full(path), "rb", buffering=0) as stream:
-            mark, content = _mark(os.fstat(stream.fileno())), stream.read()
-        self._known[path] = mark, sha256_bytes(content)
+        handle = os.open(self._full(path), os.O_RDONLY)
+        try:
+            stat = os.fstat(handle)
+            content = os.read(handle, stat.st_size)
+        finally:
+            os.close(handle)
+        self._known[path] = _mark(stat), sha256_bytes(content)
         return content
 
     def _full(self, path: str) -> str:
