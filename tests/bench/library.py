@@ -18,7 +18,7 @@ from tests.harness.clone import Clone
 
 SMALL, LARGE = (10, 10), (50, 200)  # drivers, kernels
 RELEASE = "4.18.15"
-LIMIT_CPU, LIMIT_MEGABYTES, LIMIT_NARROWED = 60.0, 250.0, 2.0
+LIMIT_CPU, LIMIT_MEGABYTES, LIMIT_NARROWED = 55.0, 250.0, 2.0
 TIMES, TIMES_SMALL = 3, 9
 
 
