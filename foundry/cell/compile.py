@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,18 +110,18 @@ class Compile:
         return Places(script=str((self.work / _SCRIPT).absolute()), **names)
 
     def _run(self, arguments: list[str], *, watched: bool) -> tuple[Completed, str]:
-        """Run a container, and the line that replays it; once more where somebody else removed the toolkit."""
-        engine, images = self.foundry.containers.engine, self.foundry.containers.images
+        """Run a container; what became of it, and the line that replays it."""
+        engine = self.foundry.containers.engine
         arguments = [f"--label={engine.label}", *arguments]
-        for attempt in (1, 2):
+
+        def once() -> Completed:
             with engine.container(self.cell.name) as name, self._watch(name, watched=watched):
-                done = engine.call(
+                return engine.call(
                     "run", f"--name={name}", *arguments, starts=True, log=self.log, check=False,
                     timeout=max(1.0, self._deadline - time.monotonic()),
                 )
-            if done.returncode not in _PODMAN_ITSELF or engine.has_image(self.toolkit) or attempt == 2:  # noqa: PLR2004
-                break
-            images.refresh(self.toolkit, self.log)
+
+        done = _started(self.foundry, self.toolkit, self.log, once)
         return done, shell_line(engine.command("run", *arguments, starts=True))
 
     @contextmanager
@@ -171,6 +171,15 @@ class Compile:
         )
 
 
+def _started(foundry: Foundry, toolkit: str, log: Path, once: Callable[[], Completed]) -> Completed:
+    """What `once` gives; again where podman could not start it because somebody else removed the toolkit meanwhile."""
+    done = once()
+    if done.returncode in _PODMAN_ITSELF and not foundry.containers.engine.has_image(toolkit):
+        foundry.containers.images.refresh(toolkit, log)
+        done = once()
+    return done
+
+
 def kernel_exports(foundry: Foundry, cell: Cell, toolkit: str, log: Path) -> bytes:
     """The kernel's own Module.symvers, read in a container of `toolkit` in which nothing of the driver runs.
 
@@ -178,12 +187,16 @@ def kernel_exports(foundry: Foundry, cell: Cell, toolkit: str, log: Path) -> byt
     """
     with foundry.exports_lock:
         if (toolkit, cell.kernel) not in foundry.exports:
-            with foundry.containers.engine.container(f"exports {cell.name}") as name:
-                done = foundry.containers.engine.call(
-                    "run", f"--name={name}", *CONFINED, f"--label={foundry.containers.engine.label}",
-                    "--user=0", "--entrypoint=/bin/sh", toolkit, "-c", EXPORTS, "sh", cell.kernel,
-                    starts=True, check=False,
-                )
+            engine = foundry.containers.engine
+
+            def once() -> Completed:
+                with engine.container(f"exports {cell.name}") as name:
+                    return engine.call(
+                        "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--user=0",
+                        "--entrypoint=/bin/sh", toolkit, "-c", EXPORTS, "sh", cell.kernel, starts=True, check=False,
+                    )
+
+            done = _started(foundry, toolkit, log, once)
             if done.returncode in _PODMAN_ITSELF:
                 raise FoundryError(failure_sentence(done), reason=Reason.PODMAN_FAILED, hint="run `doit doctor`")
             if done.returncode != 0 or not done.stdout:
