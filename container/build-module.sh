@@ -14,6 +14,20 @@ set -eu
 kernel_build=/lib/modules/$KERNEL/build
 
 compile() {
+    tree=/usr/src/kernels/$KERNEL
+    if [ ! -e "$kernel_build/Makefile" ] && [ -e "$tree/Makefile" ]; then
+        # The toolkit lacks the link to the build tree. Who may not make it names the tree itself.
+        if ! { mkdir -p "/lib/modules/$KERNEL" && ln -sfn "$tree" "$kernel_build"; } 2> /dev/null; then
+            for argument do
+                shift
+                case $argument in *"$kernel_build"*)
+                    argument=${argument%%"$kernel_build"*}$tree${argument#*"$kernel_build"} ;;
+                esac
+                set -- "$@" "$argument"
+            done
+            kernel_build=$tree
+        fi
+    fi
     if [ ! -e "$kernel_build/Makefile" ]; then
         echo "foundry: this toolkit has no build tree for kernel $KERNEL" >&2
         exit 3

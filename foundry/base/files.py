@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 _FULL = 64 << 10  # bytes
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -123,7 +123,7 @@ def remove_tree(path: Path) -> None:
         path.unlink()
         return
     path.chmod(0o700)
-    top = os.open(path, _FOLDER)
+    top = os.open(path, FOLDER)
     try:
         _empty(top)
     finally:
@@ -137,7 +137,7 @@ def _empty(top: int) -> None:
     while inner := _remove_files(top):
         for name in inner:
             os.chmod(name, 0o700, dir_fd=top)
-            folder = os.open(name, _FOLDER, dir_fd=top)
+            folder = os.open(name, FOLDER, dir_fd=top)
             try:
                 for below in _remove_files(folder):
                     number += 1

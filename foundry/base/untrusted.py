@@ -9,14 +9,13 @@ from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISLNK, S_ISREG, S_ISUID
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import atomic
+from foundry.base.files import FOLDER, atomic
 from foundry.base.reasons import Reason
 
 _DEEPEST = 100  # folders in folders
 _MOST = 500_000  # files and folders
 _CHUNK = 1 << 20
 _HINT = "look at what the driver's Makefile does"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def walk(folder: Path) -> Iterator[Entry]:
 
     Raises FoundryError ``output-unsafe`` for more, or deeper, than any build makes.
     """
-    top = os.open(folder, _FOLDER)
+    top = os.open(folder, FOLDER)
     stack, seen = [("", top, sorted(os.listdir(top), reverse=True))], 0
     try:
         while stack:
@@ -55,7 +54,7 @@ def walk(folder: Path) -> Iterator[Entry]:
             if S_ISDIR(entry.stat.st_mode):
                 if len(stack) > _DEEPEST or seen > _MOST:
                     raise FoundryError("the build left folders without end", reason=Reason.OUTPUT_UNSAFE, hint=_HINT)
-                inner = os.open(name, _FOLDER, dir_fd=parent)
+                inner = os.open(name, FOLDER, dir_fd=parent)
                 stack.append((f"{entry.path}/", inner, sorted(os.listdir(inner), reverse=True)))
     finally:
         for _, parent, _ in stack:
@@ -96,10 +95,10 @@ def copy_out(folder: Path, path: str, dest: Path, *, limit: int) -> None:
     name, or it has more than `limit` bytes.
     """
     *folders, name = path.split("/")
-    parent = os.open(folder, _FOLDER)
+    parent = os.open(folder, FOLDER)
     try:
         for part in folders:
-            parent, outer = os.open(part, _FOLDER, dir_fd=parent), parent
+            parent, outer = os.open(part, FOLDER, dir_fd=parent), parent
             os.close(outer)
         source = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=parent)
     except FileNotFoundError:

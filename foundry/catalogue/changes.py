@@ -237,7 +237,7 @@ def _lock_changes(old: Lock, new: Lock) -> list[str]:
 
 
 def _base_facts(base: Base | None) -> dict[str, str]:
-    """What is told of a base, by its name in the text; empty where there is nothing."""
+    """The facts of a base that the text shows, by their names there; empty where the base has none."""
     busybox = base.busybox if base is not None else None
     return {
         "base image": _plain(base.name) if base is not None else "",

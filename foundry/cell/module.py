@@ -81,7 +81,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
         outputs = _move_out(foundry, cell, recipe, out, folder)
     except FoundryError as error:
-        if error.reason == Reason.NO_SPACE:
+        if error.reason in (Reason.NO_SPACE, Reason.OUTPUT_UNSAFE):
             remove_tree(work)
         raise
     except BaseException:

@@ -73,7 +73,6 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
                 one.journal.warn(text)
         return tasks
 
-
     def _declared(self, stages: Container[str] | None) -> list[Any]:
         """The tasks that dodo.py declares, of these stages or of all.
 

@@ -30,7 +30,7 @@ _opt_verbosity = {
     "name": "verbosity", "short": "v", "long": "verbosity", "type": int, "default": None,
     "help": "0: failures and the table alone; 1: a line an event (default); 2: the logs of the stages, too",
 }
-# Options of doit that have no use here: cells run in threads, a failure is told with its log.
+# Options of doit without use here: cells run in threads, and a failure names its log.
 _NO_USE = {"par_type", "auto_delayed_regex", "failure_verbosity", "force_verbosity", "pdb"}
 _REPORTERS = {
     "console": ConsoleReporter, "executed-only": ExecutedOnlyReporter, "json": JsonReporter, "zero": ZeroReporter,

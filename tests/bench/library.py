@@ -1,6 +1,6 @@
 """A library of 10,000 cells that are all built: what it costs to look at it, and to have nothing to do.
 
-CPU time is told in starts of a Python that imports doit. A build of one release is
+CPU time is counted in starts of a Python that imports doit. A build of one release is
 compared with `doit list` of 100 cells: it must not pay for the others.
 """
 

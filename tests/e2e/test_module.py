@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from foundry.base.versions import in_range, kernel_version
-from tests.harness.clone import Clone
+from foundry.cell.compile_command import Places, compile_arguments
+from foundry.config.recipe import Recipe
+from foundry.podman.engine import Engine
+from tests.harness.clone import ROOT, Clone
 from tests.harness.refusal import no_container, refused
 
 DRIVER = "2.22.2.0"
@@ -108,3 +115,31 @@ def test_patches_by_kernel_apply_where_they_are_needed(new_clone: Callable[[], C
     run = clone.doit(f"module:2.28.0.0-{needed[0]}")
     assert run.code == 1
     assert "no_llseek" in run.out
+
+
+@pytest.mark.parametrize("user", ["0", "64999"])
+def test_a_toolkit_that_lacks_the_link_to_its_build_tree(user: str, services: Clone, tmp_path: Path) -> None:
+    """It has /usr/src/kernels alone: a user who can't make the link is given the tree itself."""
+    entry = services.catalogue()[0]
+    state = json.loads((services.services / "state.json").read_text())
+    engine = Engine(services.services / "engine" / "engine.json",
+                    {"registry.sandbox.internal": state["registry"]["address"]})
+    engine.pull(entry["dtk"])
+    kernel, source = entry["kernel"], tmp_path / "src"
+    source.mkdir()
+    (source / "Makefile").write_text("all:\n\t@test -e $(TREE)/Makefile && echo tree=$(TREE) for $$(uname -r)\n")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work").chmod(0o777)
+    (tmp_path / "Containerfile").write_text(
+        f"FROM {entry['dtk']}\nRUN mkdir -p /usr/src/kernels/{kernel} && touch /usr/src/kernels/{kernel}/Makefile"
+        f" && rm /lib/modules/{kernel}/build\n")
+    places = Places(script=str(ROOT / "container/build-module.sh"), source=str(source), work=str(tmp_path / "work"))
+    with engine.temporary_image(f"no link {user}") as image:
+        engine.call("build", "--quiet", "--pull=never", f"--tag={image}", str(tmp_path), starts=True)
+        arguments = compile_arguments(
+            places, recipe=Recipe((), ("TREE={kernel_build}", "all")), kernel=kernel, arch=entry["arch"],
+            toolkit=image, jobs="1", user=user,
+        )
+        done = engine.call("run", *arguments, starts=True)
+    tree = f"/lib/modules/{kernel}/build" if user == "0" else f"/usr/src/kernels/{kernel}"
+    assert f"tree={tree} for {kernel}\n" in done.stdout

@@ -159,7 +159,7 @@ def test_weak_digests(key: Key) -> None:
 
 
 def test_a_signature_over_a_text(key: Key) -> None:
-    """It is as good with other ends of lines: whoever sends the data could change these."""
+    """It stays good when ends of lines change, so the sender of the data could change them."""
     text = sign_bytes(b"one\r\ntwo\r\n", key, "--textmode")
     error = fault(b"one\ntwo\n", text, key.file, key.fingerprint)
     assert error.reason == "signature-wrong-kind"
