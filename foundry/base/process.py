@@ -12,6 +12,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -129,6 +130,35 @@ def run_even_when_stopping(argv: Sequence[str], env: Mapping[str, str]) -> bool:
         )
         return done.returncode == 0
     return False
+
+
+def wait_for_others(word: str, timeout: float) -> None:
+    """Wait until no other process has `word` in its command line; those that take longer are killed.
+
+    For commands that outlived a killed run. Where there is no ``/proc`` (macOS) none is seen.
+    """
+    deadline, said = time.monotonic() + timeout, False
+    while others := [pid for pid in _processes() if pid != os.getpid() and word in _command_line(pid)]:
+        if not said:
+            print(f"waiting for what a killed run left at work (process {others[0]})", file=sys.stderr)
+            said = True
+        if time.monotonic() > deadline:
+            for pid in others:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def _processes() -> list[int]:
+    with suppress(OSError):
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return []
+
+
+def _command_line(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return ""
 
 
 def failure_sentence(done: Completed, printed: str = "") -> str:

@@ -24,15 +24,16 @@ from pathlib import Path
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.filelock import locked
 from foundry.base.files import append_to, pretty_json, read_json, remove_tree, sha256_bytes, write_atomic
-from foundry.base.process import Completed, run, run_even_when_stopping
+from foundry.base.process import Completed, run, run_even_when_stopping, wait_for_others
 from foundry.base.reasons import Reason
 from foundry.base.references import parse_reference
 from foundry.podman.probe import EngineSettings, find_out, machine
 from foundry.registry.credentials import Credential, Credentials, auth_document
 
-# What registries say of a manifest that they do not have (distribution specification, MANIFEST_UNKNOWN).
 _AUTH_PREFIX = "auth-"
+_BUILD_SECONDS = 300.0  # that a build which outlived its run may still take
 _REFUSED = ("unauthorized", "denied", "authentication required")  # it would be refused again
+# What registries say of a manifest that they do not have (distribution specification, MANIFEST_UNKNOWN).
 _GONE = ("manifest unknown", "not found", "MANIFEST_UNKNOWN")
 
 
@@ -278,7 +279,12 @@ class Engine:
         return sorted(self._containers)
 
     def remove_leftovers(self) -> None:
-        """Remove containers and images that a killed run of this checkout left; only under the run's lock."""
+        """Remove containers and images that a killed run of this checkout left; only under the run's lock.
+
+        A build that went on without its run is waited for first: podman leaves its working container when it is
+        killed, and would give the image its name after we looked.
+        """
+        wait_for_others(self._own_images, _BUILD_SECONDS)
         done = self.call("ps", "--all", "--quiet", f"--filter=label={self.label}", check=False)
         self.remove_containers(done.stdout.split())
         listed = self.call(

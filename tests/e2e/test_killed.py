@@ -13,6 +13,7 @@ import pytest
 
 from foundry.podman.engine import Engine
 from tests.harness.clone import Clone
+from tests.harness.refusal import no_container
 
 DRIVER = "2.22.2.0"
 
@@ -43,7 +44,7 @@ def test_killed(stage: str, copied: Clone, built: Clone, kernels: list[str]) -> 
         "fetch": lambda: (source / "fetch.log").exists() or (source / "package.rpm").exists(),
         "source": lambda: any(source.glob(".unpack.*")) or (source / "source.json").exists(),
         "module": lambda: "Kbuild" in names(copied.cell(other) / "work/build"),
-        "image": lambda: any(copied.cell(other).glob(".image.*")),
+        "image": lambda: any(copied.cell(other).glob(".image.*/context/licenses/*")),
     }
     if stage in ("fetch", "source"):
         shutil.rmtree(source)
@@ -55,6 +56,7 @@ def test_killed(stage: str, copied: Clone, built: Clone, kernels: list[str]) -> 
     assert run.code == 0, run.text
     assert set(run.compiled) <= {kernels[1]}
     assert run.imaged <= 1
+    no_container(copied)
     if stage == "module":
         assert run.compiled == [kernels[1]]
     if stage == "image":
