@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from foundry.base.filelock import locked
 from tests.harness.checkout import Checkout
 from tests.harness.clone import ROOT, AccessLogs, Clone
 from tests.harness.quick_driver import quick_repository, take_quick
 from tests.harness.rpmtools import Key, signing_key
+from tests.harness.store import cold_store
 
 os.environ["KMOD_TEST_LONGEST_PAUSE"] = "0.05"  # of the programs that tests start: tests/harness/audit
 
@@ -25,17 +27,17 @@ MATRIX = [
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (`pytest -n 2 --dist=loadgroup`), one has the sandbox, and all that uses podman's store."""
+    """With several workers (`pytest -n 2 --dist=loadgroup`), a file that uses the sandbox or podman has one of them."""
     for item in items:
         if "services" in getattr(item, "fixturenames", ()) or item.get_closest_marker("podman"):
-            item.add_marker(pytest.mark.xdist_group("sandbox"))
+            item.add_marker(pytest.mark.xdist_group(f"sandbox-{item.path.stem}"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Two workers in one sandbox disturb each other: pytest-xdist must have seen the group."""
+    """Two workers must not make what a file's tests share twice: pytest-xdist must have seen the groups."""
     if getattr(session.config.option, "loadgroup", False):
         lost = [item.nodeid for item in session.items
-                if item.get_closest_marker("xdist_group") and not item.nodeid.endswith("@sandbox")]
+                if item.get_closest_marker("xdist_group") and "@sandbox-" not in item.nodeid]
         if lost:
             raise pytest.UsageError(f"pytest-xdist does not see the group of {lost[0]}: is it too old for this pytest?")
 
@@ -52,14 +54,34 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The first of several workers has the machine's store of images, the others have one each."""
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":
+        yield
+        return
+    with cold_store(tmp_path_factory.mktemp("store") / "store") as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """The sandbox, up: the checkout's own (or the one that KMOD_SANDBOX names), so that it is made once.
+    """The sandbox, up: a copy of the checkout's own (or of the one that KMOD_SANDBOX names), which is made once.
 
     Afterwards nothing is left running.
     """
-    folder = Path(os.environ.get("KMOD_SANDBOX", ROOT / "build" / "sandbox" / "services")).absolute()
-    clone = Clone(tmp_path_factory.mktemp("sandbox") / "clone", folder)
+    made = Path(os.environ.get("KMOD_SANDBOX", ROOT / "build" / "sandbox" / "services")).absolute()
+    place = tmp_path_factory.mktemp("sandbox")
+    folder = place / "services"
+    with locked(made.parent / ".tests.lock"):
+        maker = Clone(place / "maker", made)
+        for verb in ("up", "down"):
+            done = maker.doit(f"sandbox:{verb}")
+            assert done.code == 0, done.text
+        shutil.copytree(made, folder, symlinks=True)
+    clone = Clone(place / "clone", folder)
     done = clone.doit("sandbox:up")
     assert done.code == 0, done.text
     with quick_repository(folder):
