@@ -33,7 +33,7 @@ demo: setup
 	@echo "  podman load -i build/sandbox/cells/<cell>/image.oci.tar"
 	@echo "  doit sandbox:down                    stops the sandbox's services"
 
-# The linters are part of the tests. TESTS names some, such as tests/integration; the sandbox has one process to itself.
+# The linters are part of the tests. TESTS names some, such as tests/integration.
 test: setup
 	@$(BIN)/python -m pytest $(WORKERS) $(TESTS)
 

@@ -11,7 +11,8 @@ class Stage:
 
     `verb` is said while one works, `done` of one that has worked. `folder` is where below
     ``build/<profile>`` records with hashes of input files are, as ``<folder>/<subject>/<name>.json``;
-    empty where there are none. `whole` is what a task without a subject works on.
+    empty where there are none. `whole` is what a task without a subject works on. `group` is the task that runs
+    all of them, where there is one.
     """
 
     name: str
@@ -19,21 +20,22 @@ class Stage:
     done: str
     folder: str = ""
     whole: str = ""
+    group: str = ""
 
 
 _STAGES = {stage.name: stage for stage in (
     Stage("toolkit", "refreshing", "catalogue refreshed", whole="the catalogue"),
     Stage("toolkit:pr", "proposing", "proposed", whole="catalogue and locks"),
     Stage("sync", "mirroring", "mirrored", whole="toolkits"),
-    Stage("fetch", "fetching", "fetched", folder="sources"),
-    Stage("source", "unpacking", "unpacked", folder="sources"),
-    Stage("module", "compiling", "compiled", folder="cells"),
-    Stage("image", "imaging", "built", folder="cells"),
-    Stage("push", "pushing", "published"),
-    Stage("assets", "packing", "sources packed"),
-    Stage("ledger", "keeping", "ledger kept"),
-    Stage("notes", "writing", "notes written", folder="release"),
-    Stage("github", "releasing", "released"),
+    Stage("fetch", "fetching", "fetched", folder="sources", group="build"),
+    Stage("source", "unpacking", "unpacked", folder="sources", group="build"),
+    Stage("module", "compiling", "compiled", folder="cells", group="build"),
+    Stage("image", "imaging", "built", folder="cells", group="build"),
+    Stage("push", "pushing", "published", group="publish"),
+    Stage("assets", "packing", "sources packed", group="release"),
+    Stage("ledger", "keeping", "ledger kept", group="release"),
+    Stage("notes", "writing", "notes written", folder="release", group="release"),
+    Stage("github", "releasing", "released", group="release"),
     Stage("archive", "archiving", "archived"),
     Stage("archive:verify", "proving", "proven"),
     Stage("dtk", "building toolkit", "toolkit built", folder="dtk"),
@@ -41,6 +43,11 @@ _STAGES = {stage.name: stage for stage in (
     Stage("dtk:kernels", "listing", "kernels listed", whole="kernels"),
     Stage("dtk:ledger", "keeping", "ledger of toolkits kept", whole="the ledger of toolkits"),
 )}
+
+
+def of_groups(*groups: str) -> frozenset[str]:
+    """The groups and the stages that they run."""
+    return frozenset(groups) | {stage.name for stage in _STAGES.values() if stage.group in groups}
 
 
 def stage_of(task: str) -> tuple[Stage, str] | None:

@@ -15,13 +15,14 @@ from foundry.github.repository import repository, require_token
 from foundry.plan.catalogue import unread_toolkits
 from foundry.plan.selection import drivers_of, faults_in_the_way, mismatches_of, reach, refuse_unknown
 from foundry.run.context import has_ledger
+from foundry.run.stages import of_groups
 from tasks import session
 from tasks.commands import workflow
 from tasks.commands.passes import is_release, publishes
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
-_OF_CELLS = {"build", "fetch", "source", "module", "image", "push", "publish"}
-_OF_RELEASES = {"assets", "ledger", "notes", "github", "release"}
+_OF_CELLS = of_groups("build", "publish")
+_OF_RELEASES = of_groups("release")
 _SHOWS_STATES = {"status"}  # these commands need no tasks
 
 
