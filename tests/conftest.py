@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from foundry.base.filelock import locked
+from foundry.base.plain_text import forget_secrets
 from tests.harness.checkout import Checkout
 from tests.harness.clone import ROOT, AccessLogs, Clone
 from tests.harness.quick_driver import quick_repository, take_quick
@@ -45,6 +46,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes don't name a test: those of gzip hold the time, and each worker would have other names."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets() -> Iterator[None]:
+    """What one test calls a secret is an ordinary word in the next one."""
+    yield
+    forget_secrets()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

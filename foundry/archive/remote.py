@@ -17,10 +17,12 @@ from pathlib import Path
 from foundry.archive.git import CALLERS, SECONDS, Git
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import append_to
+from foundry.base.plain_text import keep_login_secret
 from foundry.base.process import Completed, run
 from foundry.base.reasons import Reason
 
 TOKEN_VARIABLE = "KMOD_ARCHIVE_TOKEN"  # noqa: S105 - a variable's name
+_USER = "x-access-token"
 _WAITS = (1.0, 3.0, 9.0)  # seconds before each further attempt
 _REFUSED = re.compile(r"\[rejected\]|\[remote rejected\]|non-fast-forward|fetch first|stale info", re.IGNORECASE)
 _DENIED = re.compile(
@@ -61,12 +63,12 @@ class Remote:
 
     def _run(self, *arguments: str) -> Completed:
         argv = [*self.git.command(), *arguments]
-        words, secrets = _credentials(self.url)
+        words = _credentials(self.url)
         environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "LC_ALL": "C", "TZ": "UTC", **words}
         note = append_to(self.log)
         verb = next(word for word in arguments if word in ("ls-remote", "fetch", "push"))
         for number, wait in enumerate((*_WAITS, 0.0)):
-            done = run(argv, env=environment, unset=CALLERS, check=False, binary=True, timeout=SECONDS, secrets=secrets)
+            done = run(argv, env=environment, unset=CALLERS, check=False, binary=True, timeout=SECONDS)
             if done.returncode == 0:
                 return done
             note(f"git {verb} {self.shown}: exit code {done.returncode}\n{done.stderr.replace(self.url, self.shown)}")
@@ -90,17 +92,18 @@ class Remote:
         )
 
 
-def _credentials(url: str, environ: Mapping[str, str] = os.environ) -> tuple[dict[str, str], list[str]]:
-    """Variables that give git the token for an https URL, and what must not be shown."""
+def _credentials(url: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that give git the token for an https URL."""
     token = environ.get(TOKEN_VARIABLE, "")
     if not token or not url.startswith("https://"):
-        return {}, []
-    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+        return {}
+    keep_login_secret(_USER, token)
+    basic = base64.b64encode(f"{_USER}:{token}".encode()).decode()
     count = int(environ.get("GIT_CONFIG_COUNT", "0") or 0)
     return {
         "GIT_CONFIG_COUNT": str(count + 1), f"GIT_CONFIG_KEY_{count}": f"http.{url}.extraHeader",
         f"GIT_CONFIG_VALUE_{count}": f"Authorization: Basic {basic}",
-    }, [token, basic]
+    }
 
 
 def _last(text: str) -> str:

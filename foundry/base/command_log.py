@@ -1,21 +1,18 @@
-"""What a command prints, as a log takes it: no control characters, the beginning and the end of what has no end."""
+"""What a command prints, as a log takes it: plain text, the beginning and the end of what has no end."""
 
 from __future__ import annotations
 
-import re
+import codecs
+import io
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO
 
+from foundry.base.plain_text import ACTED_ON, hidden, longest_secret
+
 _HEAD, _TAIL = 8 << 20, 8 << 20  # bytes
 _CHUNK = 1 << 16
-# C0 without tab and newline, DEL, and C1 in UTF-8: terminals and log viewers act on them (ECMA-48).
-_CONTROLS = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
-
-
-def visible(data: bytes) -> bytes:
-    """The bytes with a question mark for each control character; other ends of lines become newlines."""
-    return _CONTROLS.sub(b"?", data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
 
 
 def copy(source: IO[bytes], sink: IO[bytes]) -> None:
@@ -30,11 +27,7 @@ def copy(source: IO[bytes], sink: IO[bytes]) -> None:
 
     written, left_out, kept = 0, 0, 0
     tail: deque[bytes] = deque()
-    rest = b""
-    while chunk := source.read1(_CHUNK):  # type: ignore[attr-defined]  # a pipe is buffered
-        chunk = rest + chunk
-        rest = chunk[-1:] if chunk[-1:] in (b"\xc2", b"\r") else b""  # half of something
-        chunk = visible(chunk[:len(chunk) - len(rest)])
+    for chunk in _plain(source):
         if written < _HEAD:
             write(chunk)
             written += len(chunk)
@@ -46,4 +39,20 @@ def copy(source: IO[bytes], sink: IO[bytes]) -> None:
             kept -= len(tail.popleft())
     if left_out:
         write(f"\n… {left_out} bytes are left out here …\n".encode())
-    write(*tail, visible(rest))
+    write(*tail)
+
+
+def _plain(source: IO[bytes]) -> Iterator[bytes]:
+    """What `source` gives as plain text, in which other ends of lines are newlines; some of it waits for what follows.
+
+    That is half of a character or of an end of line, and what may be the beginning of a secret.
+    """
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
+    waiting = ""
+    while chunk := source.read1(_CHUNK):  # type: ignore[attr-defined]  # a pipe is buffered
+        waiting = hidden(waiting + decoder.decode(chunk))
+        ready = len(waiting) - max(0, longest_secret() - 1)
+        if ready > 0:
+            yield ACTED_ON.sub("?", waiting[:ready]).encode()
+            waiting = waiting[ready:]
+    yield ACTED_ON.sub("?", hidden(waiting + decoder.decode(b"", final=True))).encode()

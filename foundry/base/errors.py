@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from foundry.base.plain_text import plain
 from foundry.base.reasons import Reason
 
 EXIT_TASK_FAILED = 1
@@ -49,10 +50,24 @@ _HINTS = {
 }
 
 
+class _Plain:
+    """A text of an error: whoever's words are put into it, what comes out is plain."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.place = f"_{name}"
+
+    def __get__(self, error: FoundryError, owner: type) -> str:
+        return str(getattr(error, self.place))
+
+    def __set__(self, error: FoundryError, text: str) -> None:
+        setattr(error, self.place, plain(text))
+
+
 class FoundryError(Exception):
     """A task failed for a reason that can be told in one sentence."""
 
     exit_code = EXIT_TASK_FAILED
+    message, hint, replay = _Plain(), _Plain(), _Plain()
 
     def __init__(
         self,
@@ -64,7 +79,7 @@ class FoundryError(Exception):
         replay: str = "",
         retry: bool = False,
     ) -> None:
-        super().__init__(message)
+        super().__init__(plain(message))
         self.message = message
         self.reason = reason
         self.hint = hint or _HINTS.get(reason, "")

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from foundry.base.plain_text import ACTED_ON, plain
+
 _FULL = 64 << 10  # bytes
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -38,7 +40,9 @@ def canonical_json(value: object) -> bytes:
 
 def pretty_json(value: object, *, sort: bool = True) -> bytes:
     """JSON for people: sorted keys (unless they have an order of their own), two blanks, a newline at the end."""
-    return (json.dumps(value, sort_keys=sort, indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(value, sort_keys=sort, indent=2, ensure_ascii=False)
+    text.encode()  # halves of surrogate pairs are an error, not escaped: nobody could read them again
+    return (ACTED_ON.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n").encode()
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -100,11 +104,11 @@ def read_json(path: Path) -> Any | None:
 
 
 def append_to(log: Path) -> Callable[[str], None]:
-    """A function that appends lines to a file."""
+    """A function that appends lines to a file, as plain text."""
     def write(line: str) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+            stream.write(plain(line) + "\n")
 
     return write
 

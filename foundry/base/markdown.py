@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 
-LONGEST_WORDS = 300  # characters of somebody else's words
+from foundry.base.plain_text import LONGEST_WORDS, hidden
+
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, direction, line separators
 _HARMLESS = re.compile(r"(?!.*www)[A-Za-z0-9 ,.;:'()+-]+")
 
 
 def code(text: str) -> str:
     """Anybody's words, a compiler's for one, as a code span that they can't leave (CommonMark 0.31, "Code spans")."""
-    shown = "".join(" " if unicodedata.category(char) in _UNSEEN else char for char in text)
+    shown = "".join(" " if unicodedata.category(char) in _UNSEEN else char for char in hidden(text))
     flat = " ".join(shown.split())
     if len(flat) > LONGEST_WORDS:
         flat = f"{flat[:LONGEST_WORDS].rstrip()}…"

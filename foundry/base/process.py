@@ -2,8 +2,8 @@
 
 Commands are argument lists. Each is logged so that it can be pasted into a
 shell, runs in a process group of its own so that an interruption leaves
-nothing behind, and has a time limit. Secrets named by the caller are hidden
-wherever the command or its output is written.
+nothing behind, and has a time limit. Of the command and its output only plain
+text is logged, without secrets.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import IO, cast
 
 from foundry.base import command_log
 from foundry.base.errors import FoundryError, OutsideError, no_space, says_no_space
+from foundry.base.plain_text import plain
 from foundry.base.reasons import Reason
 
 _GRACE_SECONDS = 5.0
@@ -44,9 +45,9 @@ class Completed:
     output: bytes = field(default=b"", repr=False)
 
 
-def shell_line(argv: Sequence[str], secrets: Sequence[str] = ()) -> str:
-    """The command as one line that can be pasted into a shell, secrets hidden."""
-    return _hide(shlex.join(argv), secrets)
+def shell_line(argv: Sequence[str]) -> str:
+    """The command as one line that can be pasted into a shell."""
+    return shlex.join(argv)
 
 
 def run(
@@ -57,7 +58,6 @@ def run(
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    secrets: Sequence[str] = (),
     check: bool = True,
     hint: str = "",
     reason: Reason = Reason.COMMAND_FAILED,
@@ -82,7 +82,7 @@ def run(
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         sink = log.open("ab", buffering=0)
-        sink.write(f"$ {shell_line(argv, secrets)}\n".encode())
+        sink.write(f"$ {plain(shell_line(argv))}\n".encode())
         sink.flush()
         begin = sink.tell()
     try:
@@ -94,7 +94,7 @@ def run(
             _end([process])
             raise FoundryError(
                 f"{argv[0]} took longer than {timeout:.0f} s and was stopped",
-                reason=Reason.TIMEOUT, hint=hint, log=log, replay=shell_line(argv, secrets), retry=True,
+                reason=Reason.TIMEOUT, hint=hint, log=log, replay=shell_line(argv), retry=True,
             ) from error
         except BaseException:
             _end([process])
@@ -108,16 +108,16 @@ def run(
             sink.close()
     done = Completed(
         tuple(argv), process.returncode,
-        "" if binary else _hide((out or b"").decode(errors="replace"), secrets),
-        _hide((err or b"").decode(errors="replace"), secrets),
+        "" if binary else (out or b"").decode(errors="replace"),
+        (err or b"").decode(errors="replace"),
         time.monotonic() - started,
         (out or b"") if binary else b"",
     )
     if check and done.returncode != 0:
-        sentence = failure_sentence(done, _tail(log, begin, secrets))
+        sentence = failure_sentence(done, _tail(log, begin))
         if says_no_space(sentence):
             raise no_space(sentence, log=log)
-        raise FoundryError(sentence, reason=reason, hint=hint, log=log, replay=shell_line(argv, secrets))
+        raise FoundryError(sentence, reason=reason, hint=hint, log=log, replay=shell_line(argv))
     return done
 
 
@@ -170,14 +170,14 @@ def failure_sentence(done: Completed, printed: str = "") -> str:
     return f"{' '.join(words[:2])} {how}" + (f": {last}" if last else "")
 
 
-def _tail(log: Path | None, begin: int, secrets: Sequence[str]) -> str:
+def _tail(log: Path | None, begin: int) -> str:
     """The end of what a command printed to its log, from byte `begin` on."""
     if log is None:
         return ""
     with log.open("rb") as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(begin, size - 2000))
-        return _hide(stream.read().decode(errors="replace"), secrets)
+        return stream.read().decode(errors="replace")
 
 
 def stop_all() -> None:
@@ -259,10 +259,3 @@ def _end(
                 process.wait(max(0.0, deadline - time.monotonic()))
         if all(process.returncode is not None for process in processes):
             return
-
-
-def _hide(text: str, secrets: Sequence[str]) -> str:
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    return text

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import read_json, remove_stale, remove_tree, sha256_bytes
+from foundry.base.files import append_to, read_json, remove_stale, remove_tree, sha256_bytes
 from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, write_record
 from foundry.cell.compile import Compile, kernel_exports
@@ -142,9 +142,9 @@ def _gate(
             modversions=None, siblings=siblings,
         )
         findings[name] = report.to_json()
-        with log.open("a", encoding="utf-8") as stream:
-            for finding in report.findings:
-                stream.write(f"gate {name}: {'ok' if finding.ok else 'REFUSED'} {finding.rule}: {finding.detail}\n")
+        note = append_to(log)
+        for finding in report.findings:
+            note(f"gate {name}: {'ok' if finding.ok else 'REFUSED'} {finding.rule}: {finding.detail}")
         report.require()
     return findings
 

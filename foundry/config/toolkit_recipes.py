@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import Fault
+from foundry.base.plain_text import keep_secret
 
 FIELDS = ("arch", "kernel", "rhel", "rhel_major")
 TEMPLATE = re.compile(r"\{([a-z_]*)\}")
@@ -56,4 +57,6 @@ def recipe_faults(recipe: ToolkitRecipe, root: Path) -> list[Fault]:
 def take_secrets(recipes: Iterable[ToolkitRecipe], environ: MutableMapping[str, str] = os.environ) -> dict[str, str]:
     """What the environment holds for recipes, by variable, taken out of it: no command that is started gets it."""
     names = {name for recipe in recipes for name in recipe.secrets.values()}
-    return {name: environ.pop(name, "").strip() for name in sorted(names)}
+    found = {name: environ.pop(name, "").strip() for name in sorted(names)}
+    keep_secret(*found.values())
+    return found

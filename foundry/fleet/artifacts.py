@@ -16,6 +16,7 @@ from stat import S_ISREG
 from typing import Any
 
 from foundry.base.files import parse_json
+from foundry.base.plain_text import line
 from foundry.base.schema import ValidationCache
 from foundry.cell import image, module
 from foundry.cell.run import TIMES_FILE
@@ -74,9 +75,9 @@ def read_artifacts(
     with os.scandir(folder / CELLS) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
             if not entry.is_dir(follow_symlinks=False):
-                refused.append(f"{shown(entry.name)} is no folder")
+                refused.append(f"{line(entry.name)} is no folder")
             elif entry.name not in cells:
-                refused.append(f"{shown(entry.name)} is no cell of this matrix and catalogue")
+                refused.append(f"{line(entry.name)} is no cell of this matrix and catalogue")
             else:
                 found.append(_read_cell(Path(entry.path), cells[entry.name], validation))
     return found, refused
@@ -93,12 +94,7 @@ def read_totals(folder: Path, validation: ValidationCache) -> tuple[Totals | Non
             raise ValueError(faults[0].render())
         return totals_of(document), []
     except ValueError as error:
-        return None, [f"{RUN_FILE}: {shown(str(error))}"]
-
-
-def shown(text: str) -> str:
-    """A text of strangers on one line, without what a terminal or GitHub would take as a command."""
-    return "".join(one if one.isprintable() else "?" for one in text)[:300]
+        return None, [f"{RUN_FILE}: {line(str(error))}"]
 
 
 def _read_cell(folder: Path, cell: Cell, validation: ValidationCache) -> Artifact:
@@ -113,7 +109,7 @@ def _read_cell(folder: Path, cell: Cell, validation: ValidationCache) -> Artifac
             else:
                 artifact.logs[name] = data
         except ValueError as error:
-            artifact.refused.append(f"{cell.name}/{name}: {shown(str(error))}")
+            artifact.refused.append(f"{cell.name}/{name}: {line(str(error))}")
     return artifact
 
 
@@ -147,6 +143,6 @@ def _document(name: str, data: bytes, cell: Cell, validation: ValidationCache) -
             raise ValueError("is of another cell")
         for output in found["outputs"]:
             path = PurePosixPath(output)
-            if path.is_absolute() or ".." in path.parts or not shown(output) == output:
+            if path.is_absolute() or ".." in path.parts or not line(output) == output:
                 raise ValueError(f"names an output outside of its folder: {output}")
     return found

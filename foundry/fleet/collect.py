@@ -16,11 +16,12 @@ from typing import Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import pretty_json, write_atomic
+from foundry.base.plain_text import line, plain
 from foundry.base.reasons import Reason
 from foundry.cell import image, module
 from foundry.cell.run import TIMES_FILE
 from foundry.driver import fetch
-from foundry.fleet.artifacts import LOGS, Artifact, read_artifacts, read_totals, shard_folders, shown
+from foundry.fleet.artifacts import LOGS, Artifact, read_artifacts, read_totals, shard_folders
 from foundry.ledger import ledgers, publish
 from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
@@ -54,7 +55,7 @@ class Taken:
         """One sentence."""
         counts = ((self.rows, "published"), (self.failures, "failed"), (self.others, "neither"))
         said = ", ".join(f"{len(cells)} {word}" for cells, word in counts if cells) or "nothing"
-        return f"{shown(str(self.folder))}: {said}" + (f"; {len(self.refused)} refused" if self.refused else "")
+        return f"{line(str(self.folder))}: {said}" + (f"; {len(self.refused)} refused" if self.refused else "")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _take(
     """Records, times and logs; yields the rows. Failures are for later, when all rows are known."""
     for artifact in artifacts:
         if artifact.cell.driver in unlocked:
-            taken.refused.append(f"{artifact.cell.name}: {shown(unlocked[artifact.cell.driver])}")
+            taken.refused.append(f"{artifact.cell.name}: {line(unlocked[artifact.cell.driver])}")
             continue
         _take_records(foundry, artifact)
         state = foundry.states.refresh(artifact.cell)
@@ -133,7 +134,7 @@ def _take(
             continue
         fault = _fault(foundry, state, record["row"])
         if fault:
-            taken.refused.append(f"{artifact.cell.name}/{publish.RECORD}: {shown(fault)}")
+            taken.refused.append(f"{artifact.cell.name}/{publish.RECORD}: {line(fault)}")
             continue
         yield _Claim(taken, state, replace(row_from(record["row"]), revision=None))
 
@@ -191,7 +192,7 @@ def _take_failure(foundry: Foundry, taken: Taken, artifact: Artifact) -> None:
         return
     folder = foundry.cell_folder(artifact.cell)
     log = folder / LOGS[failure["stage"]]
-    texts = {name: _plain(failure[name]) for name in ("message", "hint", "replay")}
+    texts = {name: plain(failure[name]) for name in ("message", "hint", "replay")}
     write_atomic(folder / FAILURE_FILE, pretty_json({**failure, **texts, "log": str(log) if log.exists() else ""}))
     taken.failures.append(artifact.cell.name)
 
@@ -222,8 +223,3 @@ def _fault(foundry: Foundry, state: CellState, data: Mapping[str, Any]) -> str:
 def _is_older(row: Row, here: Row | None) -> bool:
     """Whether what is here was published with the same key after the row."""
     return here is not None and here.key == row.key and here.published > row.published
-
-
-def _plain(text: str) -> str:
-    """Without control characters, line by line."""
-    return "\n".join("".join(one if one.isprintable() else "?" for one in line) for line in text.splitlines())

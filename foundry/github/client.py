@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from foundry.base.errors import OutsideError
+from foundry.base.plain_text import keep_secret
 from foundry.base.reasons import Reason
 from foundry.net.redirects import followed
 from foundry.net.transport import (
@@ -71,6 +72,7 @@ class GitHub:
         self.note = note
         self.policy = RetryPolicy(total=seconds, retries=retries, first=pauses.first, pause=_LONGEST_WAIT)
         self._token = token
+        keep_secret(token)
         self._permissions = permissions
         self._pauses = pauses
         self._repository: Repository | None = None

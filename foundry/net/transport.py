@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.plain_text import keep_header_secret
 from foundry.base.reasons import Reason
 from foundry.base.references import LOOPBACK
 
@@ -161,6 +162,7 @@ def answer(
                 method, attempt.url, headers=dict(headers or {}), stream=True, timeout=attempt.timeout,
                 allow_redirects=False, **more,  # type: ignore[arg-type]
             )
+        keep_header_secret(begun.request.headers.get("Authorization") or "")
         with begun as response:
             yield response
             if method == "HEAD" or _length(response) <= _SHORT:

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from foundry.base.errors import FoundryError
+from foundry.base.files import append_to
 from foundry.base.process import Completed, run, shell_line
 from foundry.base.reasons import Reason
 
@@ -240,6 +241,4 @@ def _made_before(status: dict[str, list[list[str]]]) -> bool:
 
 
 def _write_log(log: Path, done: Completed) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as stream:
-        stream.write(f"$ {shell_line(done.argv)}\n{done.stdout}{done.stderr}")
+    append_to(log)(f"$ {shell_line(done.argv)}\n{done.stdout}{done.stderr}".rstrip("\n"))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.plain_text import line
 from foundry.base.reasons import Reason
 from foundry.base.references import DOCKER_HUB, LOOPBACK
 from foundry.formats.images.manifest import ACCEPT, MAX_MANIFEST
@@ -51,6 +52,7 @@ _PUSHING = {  # LayersNotFound and InvalidLayer are ECR's
 _REPOSITORY_MISSING = (NOT_FOUND, 400)
 _NO_REPOSITORY = re.compile(r": NAME_UNKNOWN\b|RepositoryNotFoundException")  # the specification's; ECR's
 _MAX_REASON = 1 << 16  # bytes of an error's body
+_LONGEST_SAID = 200  # characters of its message
 
 
 @dataclass(frozen=True)
@@ -269,4 +271,4 @@ def _said(response: requests.Response) -> str:
         said = f"{first['code']} {first.get('message') or ''}".strip()
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # whatever a server puts there
         return ""
-    return f": {''.join(c if c.isprintable() else ' ' for c in said[:200])}" if said else ""
+    return f": {line(said, _LONGEST_SAID)}" if said else ""

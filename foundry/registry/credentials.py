@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from foundry.base.errors import OutsideError
+from foundry.base.plain_text import keep_login_secret, keep_secret
 from foundry.base.process import run
 from foundry.base.reasons import Reason
 from foundry.base.references import DOCKER_HUB
@@ -38,6 +39,10 @@ class Credential:
     password: str = field(repr=False)
     source: str
     identity_token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        keep_login_secret(self.username, self.password)
+        keep_secret(self.identity_token)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -86,7 +86,7 @@ def _build(foundry: Foundry, toolkit: Toolkit, key: ToolkitKey, folder: Path) ->
     base = locked_base(foundry, toolkit)
     named = str(parse_reference(toolkit.base_name).at(base["digest"]))
     reference = foundry.containers.platforms.image_of(named, toolkit.arch)
-    with scratch(folder, "build") as work, _secrets(foundry, toolkit, log) as secrets, \
+    with scratch(folder, "build") as work, _secrets(foundry, toolkit) as secrets, \
             _base_here(foundry, reference, toolkit.arch, log):
         order = _order(foundry, toolkit, key, base, reference, secrets)
         layout, built, report = _made(foundry, toolkit, order, work, log)
@@ -156,7 +156,7 @@ def _require_platform(toolkit: Toolkit) -> None:
 
 
 @contextmanager
-def _secrets(foundry: Foundry, toolkit: Toolkit, log: Path) -> Iterator[dict[str, Path]]:
+def _secrets(foundry: Foundry, toolkit: Toolkit) -> Iterator[dict[str, Path]]:
     """The recipe's secrets as files that this user alone can read, gone after the block.
 
     podman is given their names. OutsideError ``secret-missing`` for the first that the environment lacks.
@@ -170,30 +170,14 @@ def _secrets(foundry: Foundry, toolkit: Toolkit, log: Path) -> Iterator[dict[str
                 reason=Reason.SECRET_MISSING,
                 hint=f"set {' and '.join(toolkit.recipe.secrets.values())}, or take them out of {toolkit.recipe.file}",
             )
-    try:
-        if not values:
-            yield {}
-            return
-        with foundry.containers.engine.private_folder() as private:
-            files = {name: private / name for name in values}
-            for name, file in files.items():
-                write_atomic(file, values[name].encode(), mode=0o600)
-            yield files
-    except FoundryError as error:
-        error.message, error.replay = (_hidden(text, values.values()) for text in (error.message, error.replay))
-        raise
-    finally:
-        if values and log.exists():  # what a program said in spite of all
-            said = log.read_text(encoding="utf-8", errors="replace")
-            clean = _hidden(said, values.values())
-            if clean != said:
-                write_atomic(log, clean.encode())
-
-
-def _hidden(text: str, secrets: Iterable[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
+    if not values:
+        yield {}
+        return
+    with foundry.containers.engine.private_folder() as private:
+        files = {name: private / name for name in values}
+        for name, file in files.items():
+            write_atomic(file, values[name].encode(), mode=0o600)
+        yield files
 
 
 @contextmanager

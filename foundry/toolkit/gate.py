@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import scratch
+from foundry.base.files import append_to, scratch
 from foundry.base.reasons import Reason
 from foundry.cell.compile import EXPORTS
 from foundry.cell.compile_command import CONFINED, Places, compile_arguments
@@ -46,9 +46,9 @@ def gate(foundry: Foundry, toolkit: Toolkit, image: str, folder: Path, log: Path
             work / "build" / "hello.ko", kernel=toolkit.kernel, expected_name="hello", arch=toolkit.arch,
             symvers=parse(_exports(foundry, toolkit, image, log)),
         )
-        with log.open("a", encoding="utf-8") as stream:
-            for finding in report.findings:
-                stream.write(f"gate hello.ko: {'ok' if finding.ok else 'REFUSED'} {finding.rule}: {finding.detail}\n")
+        note = append_to(log)
+        for finding in report.findings:
+            note(f"gate hello.ko: {'ok' if finding.ok else 'REFUSED'} {finding.rule}: {finding.detail}")
         report.require(log=log)
     return report.to_json()
 

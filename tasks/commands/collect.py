@@ -29,7 +29,7 @@ class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
             print("error: collect needs a folder\n  hint: `doit collect DIR`, with what shards left", file=sys.stderr)
             return EXIT_CONFIG
         try:
-            with workflow.guarded(), run_lock():
+            with run_lock():
                 return _collect([Path(name) for name in args])
         except FoundryError as error:
             print(f"error: {error.render()}", file=sys.stderr)

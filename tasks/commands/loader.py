@@ -27,7 +27,14 @@ _SHOWS_STATES = {"status"}  # these commands need no tasks
 
 
 class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
-    """Loads dodo.py; a FoundryError becomes its sentence and its exit code."""
+    """Loads dodo.py; a FoundryError becomes its sentence and its exit code.
+
+    doit makes one for every command, before the command itself: what is printed from then on is plain text.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        workflow.guard()
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Any]:
         """All tasks that the command can have to do with, after everything that the command line names was checked."""

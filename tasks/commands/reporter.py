@@ -12,9 +12,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from foundry.base.plain_text import plain
 from foundry.run.context import DEFAULT_VERBOSITY
 from foundry.run.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
 from foundry.run.stages import stage_of
+from tasks.commands.workflow import unguarded
 from tasks.session import foundry, opened
 
 
@@ -166,7 +168,7 @@ class _Live:
         from rich.live import Live
 
         self.reporter = reporter
-        self.console = Console(file=sys.stdout)
+        self.console = Console(file=unguarded(sys.stdout))
         self.view = Live(console=self.console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self.lock = threading.Lock()
 
@@ -178,7 +180,7 @@ class _Live:
 
     def print(self, text: str) -> None:
         with self.lock:
-            self.console.print(text, markup=False, highlight=False)
+            self.console.print(plain(text), markup=False, highlight=False)
 
     def _render(self) -> Any:
         from rich.text import Text
@@ -186,7 +188,7 @@ class _Live:
         now = time.monotonic()
         running = foundry().journal.running()
         lines = [f"  {_work(entry.name)}  {now - entry.started:.0f} s" for entry in running]
-        return Text("\n".join([*lines, f"  {len(running)} running, {self.reporter.left()} left"]))
+        return Text(plain("\n".join([*lines, f"  {len(running)} running, {self.reporter.left()} left"])))
 
 
 def pending_of(tasks: Mapping[str, Any], selected: Sequence[str]) -> list[str]:

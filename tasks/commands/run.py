@@ -60,10 +60,6 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
         """Run the tasks; returns 0, 1, 2, 3 or 130 as `docs/commands.md` says."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
-        with workflow.guarded():
-            return self._alone(params, args)
-
-    def _alone(self, params: Any, args: list[str]) -> int:
         try:
             with run_lock():
                 return self._interruptible(params, args)

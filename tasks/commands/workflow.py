@@ -2,7 +2,7 @@
 
 The runner takes a line for a command that begins with ``::`` after white space, and one that has
 ``##[`` anywhere (actions/runner, src/Runner.Common/ActionCommand.cs), from standard output and
-standard error alike. So whatever a compiler says passes `guarded`.
+standard error alike. So all that is printed passes `guard`, which lets through nothing that a terminal acts on, either.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.markdown import cell, code, words
+from foundry.base.plain_text import plain
 from foundry.net.traffic import NOTHING, Traffic, size
 from foundry.run.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
 from foundry.run.stages import stage_of
@@ -46,20 +46,19 @@ def harmless(text: str) -> str:
 
 def command(name: str, title: str, message: str) -> str:
     """A workflow command with its properties and data escaped as the runner reads them."""
-    data = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    escaped = title.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    data, escaped = (plain(text).replace("%", "%25").replace("\n", "%0A") for text in (message, title))
     return f"::{name} title={escaped.replace(':', '%3A').replace(',', '%2C')}::{data}"
 
 
 class Guarded:
-    """A stream whose text has no workflow commands; all else is the stream's own."""
+    """A stream of plain text, in GitHub Actions without workflow commands; all else is the stream's own."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write the text without its commands; the length of what was given."""
-        self.stream.write(harmless(text))
+        """Write the text without what anybody acts on; the length of what was given."""
+        self.stream.write(harmless(plain(text)) if in_actions() else plain(text))
         return len(text)
 
     def writelines(self, lines: Sequence[str]) -> None:
@@ -71,18 +70,14 @@ class Guarded:
         return getattr(self.stream, name)
 
 
-@contextmanager
-def guarded() -> Iterator[None]:
-    """In GitHub Actions nothing but `annotate` gives the runner a command while this lasts."""
-    if not in_actions():
-        yield
-        return
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Guarded(sys.stdout), Guarded(sys.stderr)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = streams
+def guard() -> None:
+    """From now on this process prints plain text alone; the live view and the annotations write to `unguarded`."""
+    sys.stdout, sys.stderr = Guarded(unguarded(sys.stdout)), Guarded(unguarded(sys.stderr))
+
+
+def unguarded(stream: Any) -> Any:
+    """The stream below the guard, for what we write ourselves."""
+    return stream.stream if isinstance(stream, Guarded) else stream
 
 
 # -- what a run tells ------------------------------------------------------------
@@ -199,7 +194,7 @@ def _state(entries: Sequence[Entry]) -> str:
 
 
 def _annotate(lines: Sequence[str]) -> None:
-    stream = sys.stdout.stream if isinstance(sys.stdout, Guarded) else sys.stdout
+    stream = unguarded(sys.stdout)
     for line in lines:
         stream.write(f"{line}\n")
     stream.flush()
@@ -212,6 +207,6 @@ def _append(text: str) -> None:
         return
     try:
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
+            file.write(plain(text) + "\n")
     except OSError as error:
         print(f"warning: the job's summary can't be written: {error.strerror}", file=sys.stderr)

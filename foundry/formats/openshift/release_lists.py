@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import parse_json
+from foundry.base.plain_text import line
 from foundry.base.reasons import Reason
 from foundry.base.references import Reference, parse_reference
 
@@ -101,7 +102,7 @@ def error_text(data: bytes) -> str:
         return ""
     for name in ("value", "error_message", "message", "detail") if isinstance(document, dict) else ():
         if isinstance(document.get(name), str):
-            return _printable(document[name])
+            return line(document[name], _SHOWN)
     return ""
 
 
@@ -125,8 +126,4 @@ def _malformed(where: str, why: str) -> NoReturn:
 
 
 def _shown(value: object) -> str:
-    return _printable(value if isinstance(value, str) else ascii(value))
-
-
-def _printable(text: str) -> str:
-    return "".join(sign if sign.isprintable() else " " for sign in text[:_SHOWN])
+    return line(value if isinstance(value, str) else ascii(value), _SHOWN)

@@ -14,6 +14,7 @@ from typing import Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import parse_json
 from foundry.base.names import is_kernel, kernel_arch
+from foundry.base.plain_text import line
 from foundry.base.reasons import Reason
 
 PATH = "etc/driver-toolkit-release.json"
@@ -54,7 +55,7 @@ def parse(data: bytes, arch: str) -> ToolkitRelease:
     named = completed(kernel, arch)
     if not is_kernel(named):
         raise FoundryError(
-            f"the toolkit's KERNEL_VERSION is {_plain(kernel)!r}, which is no kernel",
+            f"the toolkit's KERNEL_VERSION is {line(kernel, _SHOWN)!r}, which is no kernel",
             reason=Reason.TOOLKIT_KERNEL_INVALID,
             hint="the toolkit was built without a kernel: take that of another release",
         )
@@ -81,10 +82,6 @@ def completed(kernel: str, arch: str) -> str:
         return kernel
     name, plus, variant = kernel.partition("+")
     return f"{name}.{arch}{plus}{variant}"
-
-
-def _plain(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "?" for sign in text)[:_SHOWN]
 
 
 def _malformed(why: str) -> FoundryError:

@@ -11,6 +11,7 @@ from foundry.archive import remote
 from foundry.archive.git import created
 from foundry.archive.remote import Remote
 from foundry.base.errors import OutsideError
+from foundry.base.plain_text import hidden
 
 TOKEN = "ghp_" + "x" * 36
 
@@ -18,15 +19,15 @@ TOKEN = "ghp_" + "x" * 36
 def test_a_token_goes_to_its_remote_alone() -> None:
     """As a header for this URL, beside what the caller gave git in the same way; never in an argument."""
     url = "https://github.com/o/r.git"
-    words, secrets = remote._credentials(url, {"KMOD_ARCHIVE_TOKEN": TOKEN, "GIT_CONFIG_COUNT": "2"})
+    words = remote._credentials(url, {"KMOD_ARCHIVE_TOKEN": TOKEN, "GIT_CONFIG_COUNT": "2"})
     assert words["GIT_CONFIG_COUNT"] == "3"
     assert words["GIT_CONFIG_KEY_2"] == f"http.{url}.extraHeader"
     basic = words["GIT_CONFIG_VALUE_2"].removeprefix("Authorization: Basic ")
     assert base64.b64decode(basic).decode() == f"x-access-token:{TOKEN}"
-    assert set(secrets) == {TOKEN, basic}
+    assert hidden(f"{TOKEN} {basic}") == "*** ***"
     for other in ("http://github.com/o/r.git", "git@github.com:o/r.git", "/srv/r.git"):
-        assert remote._credentials(other, {"KMOD_ARCHIVE_TOKEN": TOKEN}) == ({}, [])
-    assert remote._credentials(url, {}) == ({}, [])
+        assert remote._credentials(other, {"KMOD_ARCHIVE_TOKEN": TOKEN}) == {}
+    assert remote._credentials(url, {}) == {}
 
 
 def test_nothing_secret_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

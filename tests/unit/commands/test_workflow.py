@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from foundry.base.errors import ConfigError, Fault, FoundryError, OutsideError
+from foundry.base.plain_text import plain
 from foundry.base.reasons import Reason
 from foundry.fleet.collect import Taken
 from foundry.net.traffic import Traffic
@@ -24,6 +27,15 @@ EVIL = [
     "::error::x", "  \t::set-output name=a::b", "first\n::add-mask::x", "first\r::stop-commands::x", "\u2003::debug::x",
     "##[add-mask]x", "text ##[error]x", "##[##[error]x", "\x0b::group::x", "\x85::warning::x", "a\n\n \n ::error::b",
 ]
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """The streams that pytest captures are guarded, as those of a command are."""
+    streams = sys.stdout, sys.stderr
+    workflow.guard()
+    yield
+    sys.stdout, sys.stderr = streams
 
 
 @pytest.fixture
@@ -54,24 +66,25 @@ def test_a_command_is_read_as_it_was_meant(title: str, message: str) -> None:
     line = workflow.command("error", title, message)
     assert "\n" not in line and "\r" not in line
     [(name, properties, data)] = commands_in(line)
-    assert (name, properties, data.strip()) == ("error", {"title": title}, message.strip())
+    assert (name, properties, data.strip()) == ("error", {"title": plain(title)}, plain(message).strip())
 
 
 def test_escapes_as_documented() -> None:
-    assert workflow.command("warning", "a:b,c%", "100% of\r\na: b, c") == (
-        "::warning title=a%3Ab%2Cc%25::100%25 of%0D%0Aa: b, c")
+    assert workflow.command("warning", "a:b,c%", "100% of\na: b, c") == (
+        "::warning title=a%3Ab%2Cc%25::100%25 of%0Aa: b, c")
 
 
 def test_guarded_streams(actions: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with workflow.guarded():
-        print("::error::from a compiler")
+    with guarded(), guarded():
+        print("::error::from a compiler \x1b]8;;http://x\x1b\\")
         print("ok\n::error::on another line", file=sys.stderr)
         sys.stdout.writelines(["::debug::x\n"])
         assert sys.stdout.encoding, "all else is the stream's own"
-    shown = capsys.readouterr()
+        shown = capsys.readouterr()
+        print("::error::ours", file=workflow.unguarded(sys.stdout))
     assert commands_in(shown.out + shown.err) == []
+    assert "\x1b" not in shown.out
     assert "from a compiler" in shown.out and "on another line" in shown.err
-    print("::error::ours")
     assert capsys.readouterr().out == "::error::ours\n"
 
 
@@ -79,11 +92,11 @@ def test_elsewhere_nothing_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pyte
                                    tmp_path: Path) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
-    with workflow.guarded():
-        print("::x::")
+    with guarded():
+        print("::x:: \x9b31m \u202e")
     workflow.tell(some_entries(), 3, ["careful"])
     workflow.tell_fault(FoundryError("x", reason=Reason.TIMEOUT))
-    assert capsys.readouterr().out == "::x::\n"
+    assert capsys.readouterr().out == "::x:: ?31m ?\n"
     assert not (tmp_path / "summary").exists()
 
 
@@ -103,7 +116,7 @@ def some_entries() -> list[Entry]:
 
 
 def test_what_a_run_tells(actions: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with workflow.guarded():
+    with guarded():
         workflow.tell(some_entries(), 3, ["careful: 100%", "careful: 100%"],
                       Traffic(received=1_234_567, sent=7_340_999, pulled=1_500_000_000, unknown=1))
     [error, warning] = commands_in(capsys.readouterr().out)
