@@ -30,6 +30,7 @@ TOTAL_SECONDS = 900.0  # for one URL, all attempts together
 OK, NOT_MODIFIED, NOT_FOUND, TOO_MANY, SERVER_FAULT = 200, 304, 404, 429, 500
 FIRST_WAIT = 0.5  # seconds, doubled with each attempt
 _LONGEST_WAIT = 30.0  # seconds
+_DAY = 86400.0
 _SHORT = 1 << 16  # bytes of an answer that are taken although nobody wants them
 
 
@@ -224,12 +225,13 @@ def _pause(number: int, asked: float, policy: RetryPolicy) -> float:
 
 
 def _retry_after(text: str) -> float:
-    """Seconds that a Retry-After header asks for, given as a number or a date; 0 when it says nothing."""
-    if text.strip().isdecimal():
-        return float(text[:9])
+    """Seconds that a Retry-After header asks for (RFC 9110, 10.2.3), a day at most; 0 when it says nothing."""
+    asked = text.strip()
+    if asked.isascii() and asked.isdecimal():
+        return min(_DAY, float(asked[:9]))
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
+        return min(_DAY, max(0.0, parsedate_to_datetime(asked).timestamp() - time.time()))
+    except (ValueError, TypeError, LookupError, OverflowError, OSError):  # what email.utils makes of nonsense
         return 0.0
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -16,22 +18,31 @@ from foundry.registry.client import Registry, pull_scope, whole
 if TYPE_CHECKING:
     import requests
 
-_PAGE = 1000  # tags that are asked for at once
+_PAGE = 1000  # tags that are asked for at once; a registry may give fewer
+_MOST_PAGES = 1000
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")  # distribution specification, "Pulling manifests"
 
 
 def list_tags(registry: Registry, repository: str) -> list[str]:
     """All tags; none when the registry does not know the repository.
 
-    Raises FoundryError ``tags-malformed`` for an answer that is no list, and what `Registry.manifest` raises.
+    Raises FoundryError ``tags-malformed`` for an answer that is no list, and for pages that don't come to an end or
+    lead elsewhere; and what `Registry.manifest` raises.
     """
-    url, found, seen = f"{registry.base}{repository}/tags/list?n={_PAGE}", list[str](), set[str]()
-    while url and url not in seen:
-        seen.add(url)
+    url, found = f"{registry.base}{repository}/tags/list?n={_PAGE}", dict[str, None]()
+    deadline = time.monotonic() + registry.policy.total
+    for _ in range(_MOST_PAGES):
         names, following = registry.ask("GET", url, pull_scope(repository), _page, accept=(OK, NOT_FOUND),
                                         what=f"{repository} tags")
-        found += names
-        url = _safe_next(url, following)
-    return list(dict.fromkeys(found))
+        if not following:
+            return list(found | dict.fromkeys(names))
+        if found.keys() >= set(names):
+            raise _malformed(url, "a page has nothing new and says that more follows")
+        if time.monotonic() > deadline:
+            raise _malformed(url, "they take too long to list")
+        found |= dict.fromkeys(names)
+        url = _next(url, following)
+    raise _malformed(url, f"they do not end after {_MOST_PAGES} pages")
 
 
 def _page(attempt: Attempt, response: requests.Response) -> tuple[list[str], str]:
@@ -40,15 +51,24 @@ def _page(attempt: Attempt, response: requests.Response) -> tuple[list[str], str
         return [], ""
     try:
         names = json.loads(whole(attempt, response, MAX_MANIFEST))["tags"] or []
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not isinstance(names, list) or not all(isinstance(name, str) and _TAG.fullmatch(name) for name in names):
             raise ValueError(names)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise FoundryError(f"{shown(attempt.url)}: the list of tags is malformed", reason=Reason.TAGS_MALFORMED,
-                           hint="is it a registry?") from error
+        raise _malformed(attempt.url, "it is none") from error
     return names, str(response.links.get("next", {}).get("url", ""))
 
 
-def _safe_next(url: str, following: str) -> str:
-    """The next page, if it is on the same registry."""
-    target = urljoin(url, following) if following else ""
-    return target if target and origin(target) == origin(url) else ""
+def _next(url: str, following: str) -> str:
+    """The next page, which must be on the same registry."""
+    try:
+        target = urljoin(url, following)
+        if origin(target) == origin(url):
+            return target
+    except ValueError:
+        pass
+    raise _malformed(url, "it leads elsewhere")
+
+
+def _malformed(url: str, why: str) -> FoundryError:
+    return FoundryError(f"{shown(url)}: the list of tags is malformed: {why}", reason=Reason.TAGS_MALFORMED,
+                        hint="is it a registry?")

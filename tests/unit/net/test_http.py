@@ -10,9 +10,11 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError, OutsideError
-from foundry.net import http
+from foundry.net import http, transport
 from tests.harness.rpmtools import Server, answer, body, serve, slow, status, truncated
 
 DATA = bytes(range(256)) * 2000
@@ -117,6 +119,24 @@ def test_retry_after_is_obeyed_and_bounded(server: Server, out: Path, monkeypatc
     assert time.monotonic() - started < 1
     server.faults["/file"] = [status(503, Retry_After="nonsense")]
     assert http.get(f"{server.url}/file", max_bytes=MAX) == DATA
+
+
+@pytest.mark.parametrize("said, seconds", [
+    ("5", 5), (" 5 ", 5), ("0", 0), ("-5", 0), ("1e9", 0), ("9" * 400, 86400), (" " * 20 + "7", 7), ("5; rm", 0),
+    ("\x1b[31m", 0), ("5\x00", 0), ("\u0665", 0), ("inf", 0), ("nan", 0), ("", 0), ("0" * 9 + "5", 0),
+    ("Fri, 31 Dec 9999 23:59:59 GMT", 86400), ("Mon, 01 Jan 0001 00:00:00 GMT", 0),
+    ("Mon, 01 Jan 0001 00:00:00 -0000", 0),
+    ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("Fri, 31 Dec 9999 23:59:59 -2359", 86400),
+    ("Fri, 99 Dec 2030 99:99:99 GMT", 0), ("Fri, 31 Dec 99999999999 23:59:59 GMT", 0), (",", 0), ("GMT", 0),
+])
+def test_whatever_retry_after_says(said: str, seconds: float) -> None:
+    assert transport._retry_after(said) == seconds
+
+
+@given(st.text() | st.from_regex(r"\A[A-Z][a-z]{2}, [0-9]{1,12} (Jan|Feb|Dec) [0-9]{0,12} [0-9:]{0,9} ?[+-]?\w{0,9}\Z"))
+@settings(deadline=None)
+def test_retry_after_is_a_time_within_a_day(said: str) -> None:
+    assert 0 <= transport._retry_after(said) <= 86400
 
 
 def test_a_slow_server_is_not_waited_for(server: Server, out: Path) -> None:
