@@ -15,6 +15,7 @@ from typing import Any
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
 from foundry.base.versions import in_range, kernel_version, rhel_release
+from foundry.formats.trees.tree import is_behind_link
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ def applying(patches: Sequence[Patch], driver: str, kernel: str) -> tuple[Patch,
 
 
 def file_of(patch: Patch, edit: Edit, tree: Path) -> Path:
-    """The file that an edit changes; FoundryError (``patch-file-missing``) when it is not there as a plain file."""
+    """The file that an edit changes; FoundryError (``patch-file-missing``) for no plain file, or one behind a link."""
     path = tree / edit.file
-    if not path.is_file() or path.is_symlink():
+    if is_behind_link(edit.file, tree) or not path.is_file():
         raise FoundryError(
             f"patch {patch.id} wants to change {edit.file}, which the driver's source does not have",
             reason=Reason.PATCH_FILE_MISSING, hint="narrow the patch's `drivers` range in the family file",

@@ -34,6 +34,7 @@ def discover(package: MainPackage, family: Family, driver: str, work: Path, foun
     Raises FoundryError ``source-missing``, ``dkms-*``, ``variable-missing``, ``firmware-missing``,
     and what unpacking raises; ConfigError for a file that a variable names and that is not there.
     """
+    from foundry.formats.trees.tree import require_tree
     from foundry.packages.obtain import unpack
 
     roots: dict[str, Path] = {}
@@ -46,6 +47,7 @@ def discover(package: MainPackage, family: Family, driver: str, work: Path, foun
         files += [path for path in written if not (root / path).is_dir()]
         scripts |= one.scripts
     place = source_place(family, driver, roots[""])
+    require_tree(roots[""], place)
     tree = roots[""] / place
     conf = _conf(family, tree) if family.dkms else None
     if conf is not None:

@@ -37,6 +37,7 @@ def source(foundry: Foundry, driver: str, family: Family) -> None:
 def _source(foundry: Foundry, driver: str, family: Family) -> None:
     from foundry.driver.discover import source_place
     from foundry.formats.trees.sourcetar import tree_entries, write_tar
+    from foundry.formats.trees.tree import require_tree
     from foundry.packages.obtain import identity, unpack
 
     folder = foundry.source_folder(driver)
@@ -51,7 +52,9 @@ def _source(foundry: Foundry, driver: str, family: Family) -> None:
         found = {spec.role: identity(spec, folder / spec.file) for spec in specs}
         for spec in specs:
             unpack(spec, folder / spec.file, roots[spec.role])
-        tree = roots[""] / (place or source_place(family, driver, roots[""]))
+        place = place or source_place(family, driver, roots[""])
+        require_tree(roots[""], place)  # what its links lead to comes along when it is moved
+        tree = roots[""] / place
         firmware = _firmware(family, roots, work / FIRMWARE)
         with (work / TAR).open("wb") as sink:
             write_tar(sink, tree_entries(tree), top=f"{family.name}-{driver}", mtime=found[""][1])

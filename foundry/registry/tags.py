@@ -6,12 +6,11 @@ import json
 import re
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import MAX_MANIFEST
-from foundry.net.redirects import origin
 from foundry.net.transport import NOT_FOUND, OK, Attempt, shown
 from foundry.registry.client import Registry, pull_scope, whole
 
@@ -26,8 +25,8 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")  # distribution specific
 def list_tags(registry: Registry, repository: str) -> list[str]:
     """All tags; none when the registry does not know the repository.
 
-    Raises FoundryError ``tags-malformed`` for an answer that is no list, and for pages that don't come to an end or
-    lead elsewhere; and what `Registry.manifest` raises.
+    Raises FoundryError ``tags-malformed`` for an answer that is no list, and for pages that don't come to an
+    end; and what `Registry.manifest` raises.
     """
     url, found = f"{registry.base}{repository}/tags/list?n={_PAGE}", dict[str, None]()
     deadline = time.monotonic() + registry.policy.total
@@ -59,14 +58,13 @@ def _page(attempt: Attempt, response: requests.Response) -> tuple[list[str], str
 
 
 def _next(url: str, following: str) -> str:
-    """The next page, which must be on the same registry."""
+    """The next page, on the same registry: behind a proxy one may call itself by another name."""
     try:
-        target = urljoin(url, following)
-        if origin(target) == origin(url):
-            return target
-    except ValueError:
-        pass
-    raise _malformed(url, "it leads elsewhere")
+        target = urlsplit(urljoin(url, following))
+    except ValueError as error:
+        raise _malformed(url, "it leads nowhere") from error
+    own = urlsplit(url)
+    return target._replace(scheme=own.scheme, netloc=own.netloc).geturl()
 
 
 def _malformed(url: str, why: str) -> FoundryError:

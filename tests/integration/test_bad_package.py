@@ -208,6 +208,10 @@ EVIL = {
     "a link to a folder outside": ([File(f"{ROOT}/d", linkto="../../../../..", mode=LINK)], "package-unsafe-link"),
     "through a link": ([File(f"{ROOT}/e", mode=FOLDER), File(f"{ROOT}/d", linkto="e", mode=LINK),
                         File(f"{ROOT}/d/escaped", b"x")], "package-unsafe-path"),
+    "a link out of the sources, to elsewhere in the package": (
+        [File("/usr/src/other", b"x"), File(f"{ROOT}/d", linkto="../other", mode=LINK)], "package-unsafe-link"),
+    "a link out of the sources and back": (
+        [File(f"{ROOT}/d", linkto=f"../thing-{DRIVER}/main.c", mode=LINK)], "package-unsafe-link"),
     "a device": ([File(f"{ROOT}/null", mode=0o20666)], "package-unsafe-type"),
 }
 

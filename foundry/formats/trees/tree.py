@@ -1,25 +1,28 @@
 """Writes files below one fresh folder and nowhere else.
 
 The folder is new and private to the caller, so what is in it is known without
-asking the disk: no name is written twice, and nothing through a link.
+asking the disk: no name is written twice, and nothing through a link. Links are
+judged by names alone, so that what is said of them holds wherever the folder is moved.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISLNK
 from typing import BinaryIO
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
+from foundry.base.untrusted import walk
 
 _NAME_LIMIT = 255  # bytes of a path's part, NAME_MAX
 _DEPTH_LIMIT = 100  # folders in each other
 _PATH_LIMIT = 2048  # bytes, leaves room for the folder below PATH_MAX
+_MOST_HOPS = 40  # links on the way to one, as Linux follows (MAXSYMLINKS)
 
 
 def safe_name(name: str) -> str:
@@ -69,10 +72,9 @@ class Tree:
             os.utime(handle, (mtime, mtime))
 
     def symlink(self, name: str, target: str) -> None:
-        """Make a link that stays inside; FoundryError (``package-unsafe-link``) for one that does not."""
-        end = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-        if target.startswith("/") or "\0" in target or end == ".." or end.startswith("../"):
-            raise self._astray(name, target)
+        """Make a link; `close` judges where it leads."""
+        if "\0" in target:
+            raise _astray(name, target)
         self._claim(name)
         self._links[name] = target
         os.symlink(target, self._path(name))
@@ -83,14 +85,10 @@ class Tree:
         os.link(self._path(existing), self._path(name), follow_symlinks=False)
 
     def close(self) -> None:
-        """Set the folders' modes and follow every link to its end, which must be inside; it may be missing."""
+        """Set the folders' modes; FoundryError (``package-unsafe-link``) for a link that does not stay inside."""
         for name in self._folders:
             os.chmod(self._path(name), 0o755)
-        root = os.path.realpath(self._root)
-        for name, target in self._links.items():
-            end = os.path.realpath(self._path(name))
-            if (end != root and not end.startswith(root + "/")) or _loops(end):
-                raise self._astray(name, target)
+        _require_inside(self._links)
 
     def _claim(self, name: str) -> None:
         parent = posixpath.dirname(name)
@@ -104,17 +102,57 @@ class Tree:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
 
-    @staticmethod
-    def _astray(name: str, target: str) -> FoundryError:
-        return FoundryError(
-            f"the package's link {name} leads outside or in a circle: {target[:200]!r}",
-            reason=Reason.PACKAGE_UNSAFE_LINK
-        )
+
+def require_tree(root: Path, place: str) -> None:
+    """The folder `place` below `root` is one by itself: no link leads to it, and none in it out of it.
+
+    Raises FoundryError ``package-unsafe-link``.
+    """
+    if is_behind_link(place, root):
+        raise FoundryError(f"the package's sources are not in {place}: a link on the way leads elsewhere",
+                           reason=Reason.PACKAGE_UNSAFE_LINK)
+    tree = root / place
+    _require_inside({one.path: os.readlink(tree / one.path) for one in walk(tree) if S_ISLNK(one.stat.st_mode)})
 
 
-def _loops(path: str) -> bool:
-    try:
-        os.stat(path)
-    except OSError as error:
-        return error.errno == errno.ELOOP
-    return False
+def is_behind_link(path: str, tree: Path) -> bool:
+    """Whether a link in `tree` is on the way to the path, or at its end."""
+    parts = path.split("/")
+    return any((tree / "/".join(parts[:number + 1])).is_symlink() for number in range(len(parts)))
+
+
+def end_of_link(name: str, links: Mapping[str, str]) -> str | None:
+    """Where the link `name` of a tree leads, which may be missing; None for one that leaves the tree on the way.
+
+    `links` are the targets of all links in the tree, by path. No step may go above the top, not even on the way back
+    into it: the tree has another name elsewhere. A circle never ends, so it leads nowhere, too.
+    """
+    done: list[str] = []
+    ahead, hops = name.split("/")[::-1], 0
+    while ahead:
+        part = ahead.pop()
+        if part == "..":
+            if not done:
+                return None
+            done.pop()
+        elif part not in ("", "."):
+            done.append(part)
+            target = links.get("/".join(done))
+            if target is not None:
+                hops += 1
+                if target.startswith("/") or hops > _MOST_HOPS:
+                    return None
+                done.pop()
+                ahead += reversed(target.split("/"))
+    return "/".join(done)
+
+
+def _require_inside(links: Mapping[str, str]) -> None:
+    for name, target in links.items():
+        if end_of_link(name, links) is None:
+            raise _astray(name, target)
+
+
+def _astray(name: str, target: str) -> FoundryError:
+    return FoundryError(f"the package's link {name} leads outside or in a circle: {target[:200]!r}",
+                        reason=Reason.PACKAGE_UNSAFE_LINK)

@@ -90,3 +90,11 @@ def test_missing_file_and_link(tree: Path) -> None:
     (tree / "a/b.c").symlink_to("c.c")
     with pytest.raises(FoundryError, match="does not have"):
         apply(patch(), tree)
+
+
+def test_nothing_is_written_through_a_linked_folder(tree: Path) -> None:
+    (tree / "a").rename(tree.parent / "outside")
+    (tree / "a").symlink_to("../outside")
+    with pytest.raises(FoundryError, match="does not have"):
+        apply(patch(), tree)
+    assert (tree.parent / "outside/b.c").read_text() == "old(); old();\n"
