@@ -102,7 +102,7 @@ def branch_of(family: Family) -> str:
 
 def pinned(foundry: Foundry, family: Family) -> str:
     """The full fingerprint of the key that signs the family's packages."""
-    return pinned_fingerprint(foundry.root, family, family["signing"])
+    return pinned_fingerprint(foundry.root, family["signing"], family.file)
 
 
 def settings_of(foundry: Foundry, family: Family) -> Settings:

@@ -7,19 +7,22 @@ from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.catalogue.toolkit_reader import image_file
 from foundry.formats.openshift import image_references, node_image
-from foundry.formats.openshift.image_references import Stream
+from foundry.formats.openshift.image_references import Payload
 from foundry.registry.client import Registry
 from foundry.registry.images import image_config, image_manifest
 
 
-def read_payload(registry: Registry, reference: Reference, arch: str) -> tuple[Stream, ...]:
-    """The toolkits (and node images) of a release image: its manifest, and the beginning of its last layer.
+def read_payload(registry: Registry, reference: Reference, arch: str) -> Payload:
+    """The toolkits (and node images) of a release image, by its manifest and its last layer, which is read whole.
+
+    What stands there decides which toolkit compiles, so nothing of it is used before the layer's digest was compared.
 
     Raises FoundryError ``payload-malformed``, ``payload-without-toolkit``, ``payload-without-references``,
     and what reading images raises.
     """
     manifest = image_manifest(registry, reference, arch)
-    data = image_file(registry, reference, manifest, image_references.PATH, max_bytes=image_references.MAX_BYTES)
+    data = image_file(registry, reference, manifest, image_references.PATH, max_bytes=image_references.MAX_BYTES,
+                      proven=True)
     if data is None:
         raise FoundryError(
             f"{reference} has no /{image_references.PATH}", reason=Reason.PAYLOAD_WITHOUT_REFERENCES,

@@ -20,6 +20,7 @@ from foundry.base.parallel import Pen
 from foundry.base.reasons import Reason
 from foundry.base.records import Record, read_record, write_record
 from foundry.base.references import Reference, parse_reference
+from foundry.catalogue.payload_signature import signatures_of
 from foundry.config.catalogue import CatalogueEntry
 from foundry.net.transport import RateLimiter, RetryPolicy
 from foundry.plan.catalogue import Kernels, Release, log_path
@@ -57,6 +58,7 @@ class Resolver:
         # What was written by hand, without the payload that it is from, is read once more.
         known = [entry for entry in self.entries if entry.kernel and entry.payload]
         self._known = {(_digest(entry.dtk), entry.arch): as_document(entry) for entry in known}
+        self._signatures = signatures_of(self.foundry, self.policy, self.pen, self.log)
         self._names = {(*entry.place, _digest(entry.dtk)): entry.dtk for entry in self.entries}
 
     @property
@@ -125,15 +127,30 @@ class Resolver:
         )
 
     def _payload(self, release: Release) -> dict[str, Any]:
+        """The streams of a release image that is vouched for, and that names none but the images of a release."""
+        settings, payload = self.foundry.settings.releases, parse_reference(release.payload)
+        _require_place(payload, (settings.repository,), "the release image", "releases.repository")
+        if self._signatures is not None:
+            self._signatures.require(payload)
+
         def read(registry: Registry, reference: Reference) -> dict[str, Any]:
             from foundry.catalogue.payload_reader import read_payload
 
-            return {"streams": {
+            found = read_payload(registry, reference, release.arch)
+            return {"release": found.release, "streams": {
                 stream.name: {"toolkit": str(stream.toolkit), "node": str(stream.node) if stream.node else None}
-                for stream in read_payload(registry, reference, release.arch)
+                for stream in found.streams
             }}
 
-        streams: dict[str, Any] = self._record("payload", release.payload, release.arch, read)["streams"]
+        record = self._record("payload", release.payload, release.arch, read)
+        if record["release"] != release.version:
+            raise FoundryError(f"{payload} says that it is {record['release']!a}",
+                               reason=Reason.PAYLOAD_OTHER_RELEASE,
+                               hint="nothing was changed; the list of releases is wrong: tell who runs it")
+        streams: dict[str, Any] = record["streams"]
+        for name, stream in streams.items():
+            for image in filter(None, (stream["toolkit"], stream["node"])):
+                _require_place(parse_reference(image), settings.images, f"an image of {name}", "releases.images")
         return streams
 
     def _kernels(self, toolkit: str, arch: str, *, with_config: bool) -> Kernels:
@@ -196,6 +213,13 @@ def outside(error: FoundryError, before: str, log: Path) -> OutsideError:
     append_to(log)(f"{before}{error.message}")
     return OutsideError(f"{before}{error.message}", reason=error.reason, hint=error.hint or _HINT,
                         log=noted or log, retry=error.retry)
+
+
+def _require_place(image: Reference, places: Sequence[str], what: str, setting: str) -> None:
+    """FoundryError where an image is none of these repositories: who names it decides what compiles every module."""
+    if image.name not in places:
+        raise FoundryError(f"{what} is {image}, which is not in {' or '.join(places)}", reason=Reason.PAYLOAD_FOREIGN,
+                           hint=f"nothing was changed; `{setting}` names the repositories that are believed")
 
 
 _HINT = "nothing was changed; try again, and tell the image's maker if it stays so"

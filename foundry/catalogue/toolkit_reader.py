@@ -16,9 +16,7 @@ from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.formats.images import layers
 from foundry.formats.images.layers import Found
-from foundry.formats.images.manifest import (
-    Manifest,
-)
+from foundry.formats.images.manifest import Descriptor, Manifest
 from foundry.formats.openshift import toolkit_release
 from foundry.formats.openshift.toolkit_release import ToolkitRelease
 from foundry.registry.client import Registry
@@ -26,6 +24,7 @@ from foundry.registry.images import image_config, image_manifest
 from foundry.registry.windows import read_layer
 
 _KERNEL_LABEL = "kernel-version"
+_LARGEST_LAYER = 64 << 20  # bytes, of those that are read whole
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,12 @@ def read_toolkit(registry: Registry, reference: Reference, arch: str, *, with_co
 
 def image_file(
     registry: Registry, reference: Reference, manifest: Manifest, path: str, *, max_bytes: int = 1 << 20,
-    layers_read: int | None = None,
+    layers_read: int | None = None, proven: bool = False,
 ) -> bytes | None:
     """One file of an image, from the last layer down; None when it has none.
 
-    Of each layer no more is read than is needed. `layers_read` looks into so many layers at most.
+    Of each layer no more is read than is needed, so its digest can't be compared; `proven`: each is read to its end,
+    and nothing of it is used before its digest was compared. `layers_read` looks into so many layers at most.
     """
     def look(chunks: Iterator[bytes]) -> Found:
         found = layers.look(chunks, path, max_file=max_bytes)
@@ -85,12 +85,20 @@ def image_file(
     for layer in tuple(reversed(manifest.layers))[:layers_read]:
         if layer.foreign:
             raise FoundryError(f"{reference} has a layer that its registry does not keep", reason=Reason.LAYER_FOREIGN)
-        found = read_layer(registry, reference.repository, layer, look)
+        found = look(iter([_whole_layer(registry, reference, layer)])) if proven else \
+            read_layer(registry, reference.repository, layer, look)
         if found.content is not None:
             return found.content
         if found.kind is layers.HIDDEN:
             break
     return None
+
+
+def _whole_layer(registry: Registry, reference: Reference, layer: Descriptor) -> bytes:
+    if layer.size > _LARGEST_LAYER:
+        raise FoundryError(f"{reference} has a layer of {layer.size} bytes, {_LARGEST_LAYER} are the limit",
+                           reason=Reason.LAYER_TOO_LARGE)
+    return registry.blob(reference.repository, layer.digest, layer.size)
 
 
 def _labels(registry: Registry, reference: Reference, manifest: Manifest, arch: str) -> Mapping[str, str]:

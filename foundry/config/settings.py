@@ -22,17 +22,23 @@ class ImagePlace:
 
 @dataclass(frozen=True)
 class Releases:
-    """Where `doit toolkit` finds releases; `timeout` is in seconds for all of it."""
+    """Where `doit toolkit` finds releases; `timeout` is in seconds for all of it.
+
+    `repository` has the release images, `images` those that they are made of; `signatures` is as the file has it, and
+    empty where signatures are not looked at.
+    """
 
     source: str
     graph: str
     channels: tuple[str, ...]
     tags: str
     repository: str
+    images: tuple[str, ...]
     exclude: tuple[str, ...]
     parallel: int
     timeout: int
     toolkits: str
+    signatures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _obtain(
         key_file = key_name
         key_url = foundry.addresses.resolve(spec.signing["key_url"])
         write_atomic(key_file, get(key_url, max_bytes=1 << 20, total=seconds, log=log))
-        fingerprint = pinned_fingerprint(foundry.root, family, spec.signing, spec.path)
+        fingerprint = pinned_fingerprint(foundry.root, spec.signing, family.file, f"{spec.path}.signing")
     address = foundry.addresses.resolve(spec.repository or spec.url)
     return obtain(
         spec, work / spec.file, Trust(key_file, fingerprint, locked_sha256), address=address,

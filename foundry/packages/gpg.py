@@ -12,7 +12,8 @@ import hashlib
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -21,6 +22,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import append_to
 from foundry.base.process import Completed, run, shell_line
 from foundry.base.reasons import Reason
+from foundry.packages.openpgp import packets, signed_message
 
 _STRONG = {"8", "9", "10", "11", "12", "14"}  # SHA-2 and SHA-3 (RFC 4880, 9.4; RFC 9580)
 _VALIDSIG_FIELDS = 10
@@ -29,7 +31,6 @@ _CLOCKS_DIFFER = 3600.0  # seconds
 _KEY_PACKETS = (6, 14)  # public key and subkey (RFC 4880, 4.3)
 _BY_LENGTH = (1, 2, 3, 17)  # algorithms whose strength is the length of their first number: RSA, DSA (9.1)
 _SHORTEST = 2048  # bits
-_TWO_OCTETS, _FIVE_OCTETS = 0xC0, 0xFF  # first octets of longer lengths (4.2.2)
 _SHORTEST_BODY = 8  # version, time, algorithm, the length of the first number
 _SECONDS = 120.0
 _fingerprint = re.compile(r"[0-9A-F]{40}")
@@ -90,6 +91,18 @@ def verify(
     except FoundryError as error:
         error.log = log
         raise
+
+
+def signed_content(
+    message: bytes, key_file: Path, fingerprint: str, *, max_bytes: int, log: Path | None = None
+) -> bytes:
+    """What a signed message says, once its signature is good; errors as of `verify`."""
+    try:
+        content, signature = signed_message(message, max_bytes)
+    except ValueError as error:
+        raise FoundryError(f"the signature can't be read: {error}", reason=Reason.SIGNATURE_BAD, log=log) from error
+    verify(content, signature, key_file, fingerprint, log=log)
+    return content
 
 
 def keyring(key_file: Path) -> bytes:
@@ -203,7 +216,7 @@ def _judge(
 
 def _require_strong(ring: bytes, used: set[str], key_file: Path) -> None:
     """FoundryError ``key-weak`` where one of the keys is an RSA or DSA key of less than 2048 bits."""
-    for body in _key_packets(ring):
+    for body in _keys(ring):
         named = b"\x99" + len(body).to_bytes(2, "big") + body  # RFC 4880, 12.2
         fingerprint = hashlib.sha1(named, usedforsecurity=False).hexdigest().upper()
         if fingerprint not in used:
@@ -214,23 +227,14 @@ def _require_strong(ring: bytes, used: set[str], key_file: Path) -> None:
                                hint=f"the key is {key_file}; ask the vendor for one of {_SHORTEST} bits or more")
 
 
-def _key_packets(ring: bytes) -> Iterator[bytes]:
-    """The bodies of a keyring's version-4 keys (RFC 4880, 4.2 and 5.5.2); ends at what is no packet."""
-    at = 0
-    while at + 2 <= len(ring) and ring[at] & 0x80:
-        tag, size, head = ring[at] & 0x3F, ring[at + 1], 2
-        if not ring[at] & 0x40:  # the old form of packets
-            width = (1, 2, 4, 0)[tag & 3]
-            tag, size, head = tag >> 2, int.from_bytes(ring[at + 1:at + 1 + width], "big"), 1 + width
-            size = size if width else len(ring) - at - head
-        elif size == _FIVE_OCTETS:
-            size, head = int.from_bytes(ring[at + 2:at + 6], "big"), 6
-        elif size >= _TWO_OCTETS:
-            size, head = ((size - _TWO_OCTETS) << 8) + int.from_bytes(ring[at + 2:at + 3], "big") + _TWO_OCTETS, 3
-        body = ring[at + head:at + head + size]
-        if tag in _KEY_PACKETS and body[:1] == b"\x04" and len(body) >= _SHORTEST_BODY:
-            yield body
-        at += head + size
+def _keys(ring: bytes) -> list[bytes]:
+    """The bodies of a keyring's version-4 keys (RFC 4880, 5.5.2); ends at what is no packet."""
+    found = []
+    with suppress(ValueError):
+        for tag, body in packets(ring):
+            if tag in _KEY_PACKETS and body[:1] == b"\x04" and len(body) >= _SHORTEST_BODY:
+                found.append(body)
+    return found
 
 
 def _made_before(status: dict[str, list[list[str]]]) -> bool:

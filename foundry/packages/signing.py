@@ -1,4 +1,4 @@
-"""The key that must have signed a package: its full fingerprint, as the family file pins it."""
+"""The key that must have signed something: its full fingerprint, as the configuration pins it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
-from foundry.config.family import Family
 
 
-def pinned_fingerprint(root: Path, family: Family, signing: Mapping[str, Any], path: str = "$") -> str:
-    """The full fingerprint that `signing`, the part of a family file at `path`, pins; ConfigError when there is none.
+def pinned_fingerprint(root: Path, signing: Mapping[str, Any], file: str, path: str = "$.signing") -> str:
+    """The full fingerprint that `signing`, the part of a file of configuration at `path`, pins.
 
-    `root` is the checkout.
+    `root` is the checkout. ConfigError when there is none.
     """
     if "fingerprint_file" in signing:
-        file = root / str(signing["fingerprint_file"])
         try:
-            return file.read_text(encoding="utf-8").strip()
+            return (root / str(signing["fingerprint_file"])).read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            fault = Fault(family.file, f"{path}.signing.fingerprint_file",
-                          f"{signing['fingerprint_file']} does not exist")
+            fault = Fault(file, f"{path}.fingerprint_file", f"{signing['fingerprint_file']} does not exist")
             raise ConfigError([fault], hint="run `doit sandbox:up`") from None
     return str(signing["fingerprint"])

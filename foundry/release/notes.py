@@ -148,7 +148,7 @@ def _why(cell: Cell, message: str) -> str:
 
 def _fingerprint(foundry: Foundry, family: Family) -> str:
     signing = family.data.get("signing")
-    return pinned_fingerprint(foundry.root, family, signing) if signing is not None else ""
+    return pinned_fingerprint(foundry.root, signing, family.file) if signing is not None else ""
 
 
 def _folder(foundry: Foundry, driver: str) -> Path:

@@ -28,12 +28,13 @@ from foundry.sandbox import debian, images, standin, toolkits
 from foundry.sandbox.daemons import Daemons
 from foundry.sandbox.localstore import LocalStore
 from foundry.sandbox.made import Made
+from foundry.sandbox.signatures import sign_releases
 
 # A change of these changes what they make.
 _PARTS = {
     "archive": ("debian.py", "images.py"),
     "repository": ("standin.py", "oldrpm.py", "openpgp3.py"),
-    "releases": ("images.py",),
+    "releases": ("images.py", "signatures.py"),
 }
 _CODE = Path("foundry/sandbox")
 _WORKERS = 3  # two toolkits and the RPM repository
@@ -101,7 +102,9 @@ class Sandbox:
 
     def _release_inputs(self, kits: list[dict[str, str]]) -> object:
         code = {name: sha256_file(self.project / _CODE / name) for name in _PARTS["releases"]}
-        return [code, _hashes(self._recipes("node", "release")), kits, dict(self.content.releases)]
+        key = self.daemons.web_root / "keys" / standin.SECRET_NAME
+        return [code, _hashes(self._recipes("node", "release")), kits, dict(self.content.releases),
+                sha256_file(key) if key.exists() else ""]
 
     def _recipes(self, *names: str) -> list[Path]:
         return [self.project / "container/sandbox" / f"Containerfile.{name}" for name in names]
@@ -131,9 +134,10 @@ class Sandbox:
                 repository = pool.submit(self._part, "repository", inputs["repository"], make)
                 archive = self._part("archive", inputs["archive"], partial(self._archive, pool, store, log))
                 kits = archive["toolkits"]
+                made = repository.result()  # with the key that signs release images, too
                 releases = self._part(
                     "releases", self._release_inputs(kits), partial(self._releases, kits, store, log))
-                return {"repository": repository.result(), "archive": archive, "releases": releases}
+                return {"repository": made, "archive": archive, "releases": releases}
         finally:
             remove_tree(self.work)
 
@@ -197,7 +201,10 @@ class Sandbox:
                 **({"rt_kernel": kit["rt_kernel"]} if "rt_kernel" in kit else {}),
                 "payload": payload, "node_kernel": kit["kernel"],
             })
-        return {"catalogue": entries, "images": [*nodes, *(entry["payload"] for entry in entries)]}
+        signatures = sign_releases(
+            self.daemons.web_root, ((f"{entry['version']}-{self.arch}", entry["payload"]) for entry in entries), log)
+        return {"catalogue": entries, "images": [*nodes, *(entry["payload"] for entry in entries)],
+                "files": [str(file.relative_to(self.folder)) for file in signatures]}
 
     # -- what others read ----------------------------------------------------
 

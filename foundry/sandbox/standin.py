@@ -35,10 +35,10 @@ TREE = "aws-neuronx"
 KEY_NAME = "GPG-KEY.pub"
 EMPTY_FOLDER = "firmware"
 SIGNER = "kmod-foundry sandbox <sandbox@localhost>"
+SECRET_NAME = "signing-key.asc"  # noqa: S105 -- a file's name
 
 _RELEASE = "dkms"
 _LICENSE = Path("/usr/share/common-licenses/GPL-2")
-_SECRET_NAME = "signing-key.asc"  # noqa: S105 -- a file's name
 _KEY_DATE = "20200101T000000"
 _FIRST_DAY = 1_577_923_200  # 2020-01-02: the key must be older than what it signs
 _DAY = 86_400
@@ -67,7 +67,7 @@ def build_repository(dest: Path, versions: Sequence[str], *, source: Path, log: 
     """
     for version in versions:
         _parsed(version)
-    with scratch(dest.parent, dest.name) as work, _keyring(dest.parent / "keys", log) as (home, key):
+    with scratch(dest.parent, dest.name) as work, signing_key(dest.parent / "keys", log) as (home, key):
         folder = work / "repository"
         folder.mkdir(mode=0o755)
         for version in versions:
@@ -191,10 +191,10 @@ def _defines(macros: Mapping[str, object]) -> list[str]:
 
 
 @contextmanager
-def _keyring(keys: Path, log: Path) -> Iterator[tuple[Path, SecretKey]]:
+def signing_key(keys: Path, log: Path) -> Iterator[tuple[Path, SecretKey]]:
     """A GnuPG home for the block that holds the signing key, and the key itself."""
     home = Path(tempfile.mkdtemp(prefix="kf-", dir="/tmp"))  # sockets in it: the path must be short
-    secret = keys / _SECRET_NAME
+    secret = keys / SECRET_NAME
     try:
         if secret.is_file():
             _gpg(home, "--import", str(secret))

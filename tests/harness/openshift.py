@@ -25,10 +25,12 @@ import yaml
 from tests.harness.clone import Clone, Run
 from tests.harness.front import Front, front, send, serving
 from tests.harness.registry import Pusher, real_registry, release_file, tar_of
+from tests.harness.rpmtools import Key, sign_message
 
 CATALOGUE = "driver-toolkit/driver-toolkit.json"
 GRAPH, TAGS = "/api/upgrades_info/graph", "/api/v1/repository/openshift-release-dev/ocp-release/tag/"
 PAYLOADS, IMAGES = "openshift-release-dev/ocp-release", "openshift-release-dev/ocp-v4.0-art-dev"
+SIGNATURES = "/signatures/openshift/release"
 TOOLKIT_FILE = "etc/driver-toolkit-release.json"
 REFERENCES = "release-manifests/image-references"
 META = "usr/share/openshift/base/meta.json"
@@ -55,12 +57,14 @@ class OpenShift:
     page: int = 100
     auth: tuple[str, str] | None = None  # what pushing needs
     token: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)  # what the lists' server has besides, by path
     clones: int = 0
 
     def clear(self) -> None:
         """Forget all releases, settings, faults and requests."""
         self.payloads.clear()
         self.channels.clear()
+        self.files.clear()
         self.validators, self.page, self.auth, self.token = "ETag", 100, None, ""
         for server in (self.lists, self.registry):
             server.faults.clear()
@@ -82,7 +86,7 @@ class OpenShift:
         return self.push([tar_of({"etc/os-release": salt.encode()}), tar_of(files or {"etc/x": b"x"})], arch,
                          labels=labels)
 
-    def payload(self, tags: Mapping[str, str], name: str = "4.0.0") -> str:
+    def payload(self, tags: Mapping[str, str], name: str = "4.18.15") -> str:
         """A release image whose last layer begins with its list of images."""
         content = {REFERENCES: image_stream(tags, name), "release-manifests/0000_manifest.yaml": filler(1 << 16)}
         return self.push([tar_of({"usr/bin/cvo": b"x"}), gzip.compress(tar_of(content), mtime=0)],
@@ -99,6 +103,20 @@ class OpenShift:
         self.payloads[version, arch] = self.payload(tags, version)
         return self.payloads[version, arch]
 
+    def sign(self, payload: str, key: Key, *, number: int = 1, **changes: Any) -> None:
+        """Have a good signature beside the others; `changes` are those of `signed_text`."""
+        self.files[self.signature(payload, number)] = sign_message(signed_text(payload, **changes), key)
+
+    def signature(self, payload: str, number: int = 1) -> str:
+        """Where a signature of a release image is, as a path of the lists' server."""
+        return f"{SIGNATURES}/{payload.partition('@')[2].replace(':', '=')}/signature-{number}"
+
+    def signing(self, key: Key) -> dict[str, Any]:
+        """The setting `releases.signatures` of a clone; the key is served."""
+        self.files["/key"] = key.file.read_bytes()
+        return {"url": f"http://{self.lists.address}{SIGNATURES}/", "key_url": f"http://{self.lists.address}/key",
+                "fingerprint": key.fingerprint}
+
     def clone(self, folder: Path, matrix: Sequence[str] = ("4.16", "4.18"), **settings: Any) -> Clone:
         """A checkout in the profile `local` that asks these servers, with an empty catalogue and a lock."""
         self.clones += 1
@@ -109,12 +127,22 @@ class OpenShift:
             "addresses": {"quay.io": self.registry.address, "public.ecr.aws": self.registry.address},
             **{name: value for name, value in settings.items() if name != "releases"},
             "releases": {"graph": f"http://{self.lists.address}{GRAPH}", "tags": f"http://{self.lists.address}{TAGS}",
-                         **settings.get("releases", {})},
+                         "signatures": None, **settings.get("releases", {})},
         }
         (clone.root / "config/profiles/local.yaml").write_text(yaml.safe_dump(profile))
         clone.write("config/locks/neuron.json", LOCK)
         clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": list(matrix)}])
         return clone
+
+
+def signed_text(payload: str, **changes: Any) -> bytes:
+    """What is signed of a release image; `changes` are fields of ``critical``, or ``more`` beside that."""
+    name, _, digest = payload.partition("@")
+    more = changes.pop("more", {"optional": {"creator": "a test"}})
+    return json.dumps({"critical": {
+        "image": {"docker-manifest-digest": digest}, "type": "atomic container signature",
+        "identity": {"docker-reference": f"{name}:4.18.15-x86_64"}, **changes,
+    }, **more}).encode()
 
 
 def image_stream(tags: Mapping[str, str], name: str = "4.0.0") -> bytes:
@@ -162,6 +190,10 @@ def openshift(folder: Path, auth: Mapping[str, Any] | None = None) -> Iterator[O
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            if parts.path in shown[0].files or parts.path.startswith(SIGNATURES):
+                found = shown[0].files.get(parts.path)
+                send(self, 404 if found is None else 200, found or b"")
+                return
             document = _graph(shown[0], query) if parts.path == GRAPH else _tags(shown[0], query)
             body = json.dumps(document).encode()
             known = hashlib.sha256(body).hexdigest()

@@ -112,6 +112,15 @@ def sign_bytes(data: bytes, key: Key, *options: str) -> bytes:
         return Path(folder, "data.sig").read_bytes()
 
 
+def sign_message(data: bytes, key: Key, *options: str, mode: str = "--sign") -> bytes:
+    """A signed message that holds the data; `mode` is gpg's name of another form."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "data")
+        file.write_bytes(data)
+        command("gpg", "--batch", *options, "--output", f"{file}.gpg", mode, file, env={"GNUPGHOME": str(key.home)})
+        return Path(f"{file}.gpg").read_bytes()
+
+
 def sign_rpm(path: Path, key: Key, *options: str) -> None:
     """Sign the header, and header and payload (``--rpmv3``), or as `options` say; gpg's signatures are of version 4."""
     command("rpmsign", "--define", "__gpg /usr/bin/gpg", "--define", f"_gpg_name {key.fingerprint}",

@@ -220,6 +220,7 @@ BAD = {
     "by tag": (bad_payload(image_stream({"driver-toolkit": "quay.io/a/b:latest"})), "driver-toolkit is no image by"),
     "no JSON": (bad_payload(b"<html>"), "it is no JSON"),
     "no stream": (bad_payload(b'{"kind":"List"}'), "it is no ImageStream"),
+    "no release": (bad_payload(b'{"kind":"ImageStream","spec":{"tags":[]}}'), "does not name its release"),
     "twice": (bad_payload(b'{"kind":"ImageStream","spec":{"tags":[{"name":"a"},{"name":"a"}]}}'), "'a' is there twice"),
     "no references": (lambda world: world.payloads.update({("4.18.15", "x86_64"): world.push(
         [tar_of({"etc/x": b"x"})], repository=PAYLOADS)}), f"has no /{REFERENCES}"),
@@ -440,6 +441,6 @@ def test_a_registry_that_is_down(tmp_path: Path) -> None:
         gone = address
     with openshift(tmp_path) as world:
         world.payloads["4.16.30", "x86_64"] = f"{gone}/x/y@sha256:{'1' * 64}"
-        clone = world.clone(tmp_path, ["4.16"])
+        clone = world.clone(tmp_path, ["4.16"], releases={"repository": f"{gone}/x/y"})
         with untouched(clone):
             failed(clone.doit("toolkit"), 3, gone, "can't be reached")

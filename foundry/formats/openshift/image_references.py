@@ -20,6 +20,7 @@ PATH = "release-manifests/image-references"
 MAX_BYTES = 8 << 20
 TOOLKIT = "driver-toolkit"
 _MOST = 10_000  # tags
+_LONGEST = 100  # characters of a release
 _stream = re.compile(rf"{TOOLKIT}((?:-[0-9]{{1,3}})?)")
 # The node image beside a toolkit, by the name that OpenShift, OKD and old releases give it.
 _NODES = ("rhel-coreos{}", "stream-coreos{}", "rhel-coreos{}-9", "rhel-coreos{}-8")
@@ -34,12 +35,20 @@ class Stream:
     node: Reference | None
 
 
-def parse(data: bytes) -> tuple[Stream, ...]:
-    """The toolkits of a release, at least one, each by digest.
+@dataclass(frozen=True)
+class Payload:
+    """The release that a payload says to be, ``4.18.15``, and its operating systems, at least one."""
+
+    release: str
+    streams: tuple[Stream, ...]
+
+
+def parse(data: bytes) -> Payload:
+    """What a payload says of itself, its images by digest.
 
     Raises FoundryError ``payload-malformed``, ``payload-without-toolkit``.
     """
-    images = _images(data)
+    release, images = _content(data)
     streams = []
     for name in sorted(images):
         match = _stream.fullmatch(name)
@@ -50,10 +59,10 @@ def parse(data: bytes) -> tuple[Stream, ...]:
     if not streams:
         raise FoundryError(f"it has no {TOOLKIT}", reason=Reason.PAYLOAD_WITHOUT_TOOLKIT,
                            hint="is it a release of OpenShift? `releases.exclude` leaves a release out")
-    return tuple(streams)
+    return Payload(release, tuple(streams))
 
 
-def _images(data: bytes) -> Mapping[str, Any]:
+def _content(data: bytes) -> tuple[str, Mapping[str, Any]]:
     try:
         document = parse_json(data)
     except ValueError as error:
@@ -70,7 +79,11 @@ def _images(data: bytes) -> Mapping[str, Any]:
         if name in images:
             _malformed(f"the tag {ascii(name)[:80]} is there twice")
         images[name] = tag.get("from")
-    return images
+    metadata = document["metadata"] if isinstance(document.get("metadata"), dict) else {}
+    release = metadata.get("name")
+    if not isinstance(release, str) or not 0 < len(release) <= _LONGEST:
+        _malformed("it does not name its release")
+    return release, images
 
 
 def _reference(name: str, source: Any) -> Reference:

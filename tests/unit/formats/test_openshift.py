@@ -44,10 +44,12 @@ def test_a_graph_and_a_page() -> None:
 
 
 def test_the_streams_of_a_payload() -> None:
-    [one] = image_references.parse(image_stream({"driver-toolkit": A, "stream-coreos": B, "cli": A}))
+    found = image_references.parse(image_stream({"driver-toolkit": A, "stream-coreos": B, "cli": A}, "4.18.15"))
+    assert found.release == "4.18.15"
+    [one] = found.streams
     assert (one.name, str(one.toolkit), str(one.node)) == ("driver-toolkit", A, B)
     first, second = image_references.parse(image_stream({"driver-toolkit-10": B, "driver-toolkit": A,
-                                                         "rhel-coreos-10": A, "driver-toolkit-test": A}))
+                                                         "rhel-coreos-10": A, "driver-toolkit-test": A})).streams
     assert (first.name, first.node, second.name, str(second.node)) == (
         "driver-toolkit", None, "driver-toolkit-10", A)
 

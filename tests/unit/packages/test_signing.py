@@ -1,4 +1,4 @@
-"""Which key must have signed: the fingerprint that a family pins."""
+"""Which key must have signed: the fingerprint that the configuration pins."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from foundry.base.errors import ConfigError
-from foundry.config.family import Family
 from foundry.packages.signing import pinned_fingerprint
 
 FINGERPRINT, OTHER = "A" * 40, "B" * 40
-FAMILY = Family("thing", {}, (), "config/drivers/thing.yaml")
+FILE = "config/drivers/thing.yaml"
 
 
 def test_a_fingerprint_in_the_family_file(tmp_path: Path) -> None:
-    assert pinned_fingerprint(tmp_path, FAMILY, {"fingerprint": FINGERPRINT}) == FINGERPRINT
+    assert pinned_fingerprint(tmp_path, {"fingerprint": FINGERPRINT}, FILE) == FINGERPRINT
 
 
 def test_a_fingerprint_in_a_file_of_the_checkout(tmp_path: Path) -> None:
@@ -23,14 +22,14 @@ def test_a_fingerprint_in_a_file_of_the_checkout(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys/thing").write_text(f"{OTHER}\n")
     both = {"fingerprint": FINGERPRINT, "fingerprint_file": "keys/thing"}
-    assert pinned_fingerprint(tmp_path, FAMILY, both) == OTHER
+    assert pinned_fingerprint(tmp_path, both, FILE) == OTHER
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """Not the other fingerprint: who names a file wants that one."""
     both = {"fingerprint": FINGERPRINT, "fingerprint_file": "keys/thing"}
     with pytest.raises(ConfigError) as caught:
-        pinned_fingerprint(tmp_path, FAMILY, both, "$.packages[0]")
+        pinned_fingerprint(tmp_path, both, FILE, "$.packages[0].signing")
     [fault] = caught.value.faults
-    assert (fault.file, fault.path) == ("config/drivers/thing.yaml", "$.packages[0].signing.fingerprint_file")
+    assert (fault.file, fault.path) == (FILE, "$.packages[0].signing.fingerprint_file")
     assert fault.message == "keys/thing does not exist"
