@@ -23,7 +23,7 @@ def without_kernels(clone: Clone) -> None:
 def test_kernels_are_read_once_and_for_ever(
     new_clone: Callable[[], Clone], access: AccessLogs, kernels: list[str]
 ) -> None:
-    """Three channels, and of the five releases in them: two requests a payload, two a toolkit, two a node image."""
+    """Three channels, and of the five releases in them: three requests a payload, two a toolkit, two a node image."""
     clone = new_clone()
     text = (clone.root / CATALOGUE).read_text()
     without_kernels(clone)
@@ -36,8 +36,8 @@ def test_kernels_are_read_once_and_for_ever(
     access.new()
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
-    assert run.processes == []  # nothing is pulled
-    assert len(access.new()) == 3 + 2 * 5 + 2 * len(kernels) + 2 * len(kernels)
+    assert [argv[0] for argv in run.processes] == ["gpgv"] * 5  # nothing is pulled
+    assert len(access.new()) == 3 + 1 + 3 * 5 + 2 * len(kernels) + 2 * len(kernels)  # one is for the key of signatures
     whole = [entry for entry in json.loads(text) if entry["version"] != "4.19.3"]
     assert clone.catalogue() == whole
     run = clone.doit("toolkit")
@@ -45,7 +45,7 @@ def test_kernels_are_read_once_and_for_ever(
     without_kernels(clone)
     run = clone.doit("toolkit")
     assert run.code == 0, run.text
-    assert len(access.new()) == 3  # what a digest holds never changes
+    assert len(access.new()) == 3 + 1 + 5  # what a digest holds never changes; who signed it is asked again
     assert clone.catalogue() == whole
 
 
