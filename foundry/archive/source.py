@@ -50,12 +50,12 @@ def obtain_archived(
         raise FoundryError(f"the archive's {name} is not what its checksum says",
                            reason=Reason.DIGEST_MISMATCH, log=log,
                            hint=f"`doit archive:verify:{family.name}` shows what else is wrong")
+    check_pin(name, digest, spec.sha256)
+    check_lock(name, rpm.content_sha256(data), locked_sha256, spec.version)
     write_atomic(key_file, _key(git, family))
     package = rpm.parse_package(data)
     signature = verify_signature(data, package, key_file, pinned(foundry, family), log=log, later=True)
     check_label(package, spec.names, spec.version, spec.arch, name)
-    check_pin(name, digest, spec.sha256)
-    check_lock(name, package.content_sha256, locked_sha256, spec.version)
     with scratch(dest.parent, dest.name) as folder:
         (folder / "package").write_bytes(data)
         os.replace(folder / "package", dest)

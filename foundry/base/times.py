@@ -25,3 +25,8 @@ def parse_utc(text: str) -> datetime | None:
         return datetime.fromisoformat(text) if _FORM.fullmatch(text) else None
     except ValueError:
         return None
+
+
+def within_32_bits(seconds: int) -> int:
+    """A time that a package says, in seconds since 1970, moved to the nearest that RPM's headers and locks can hold."""
+    return min(max(0, seconds), (1 << 32) - 1)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
+from foundry.base.expressions import EndlessError, bash_matches
 from foundry.base.files import scratch
 from foundry.base.reasons import Reason
 from foundry.base.untrusted import copy_out, walk
@@ -102,6 +102,9 @@ def _fits(name: str, wanted: str, cell: Cell) -> bool:
     if name.endswith("_MAX"):
         return version_key(kernel_version(cell.kernel)) <= version_key(wanted)
     try:
-        return re.search(wanted, cell.arch if name.endswith("_ARCH") else cell.kernel) is not None
-    except (re.error, RecursionError):
-        return True  # bash's own form of expressions: left to the compiler
+        return bash_matches(cell.arch if name.endswith("_ARCH") else cell.kernel, wanted)  # as DKMS does
+    except EndlessError as error:
+        raise FoundryError(
+            f"the {name} in the dkms.conf of {cell.driver} takes too long to judge: {wanted[:200]}",
+            reason=Reason.DKMS_MALFORMED, hint="don't use the package before you know what this is for",
+        ) from error

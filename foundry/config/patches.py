@@ -15,7 +15,7 @@ from typing import Any
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
 from foundry.base.versions import in_range, kernel_version, rhel_release
-from foundry.formats.trees.tree import is_behind_link
+from foundry.formats.trees.links import is_behind_link
 
 
 @dataclass(frozen=True)

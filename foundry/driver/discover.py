@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
+from foundry.base.expressions import EndlessError, first_group
 from foundry.base.reasons import Reason
 from foundry.config.family import Family
 from foundry.config.locks import DkmsFacts, MainPackage
@@ -34,7 +35,7 @@ def discover(package: MainPackage, family: Family, driver: str, work: Path, foun
     Raises FoundryError ``source-missing``, ``dkms-*``, ``variable-missing``, ``firmware-missing``,
     and what unpacking raises; ConfigError for a file that a variable names and that is not there.
     """
-    from foundry.formats.trees.tree import require_tree
+    from foundry.formats.trees.links import require_tree
     from foundry.packages.obtain import unpack
 
     roots: dict[str, Path] = {}
@@ -143,8 +144,12 @@ def _variable(family: Family, name: str, said: Mapping[str, Any], tree: Path, ro
         raise ConfigError([Fault(family.file, f"{where}.file", f"the package has no file {said['file']}")])
     with path.open("rb") as stream:
         text = stream.read(_MAX_TEXT).decode(errors="replace")
-    match = re.search(said["pattern"], text, re.MULTILINE)
-    value = match.group(1).strip() if match is not None and match.group(1) is not None else ""
+    try:
+        value = first_group(said["pattern"], text).strip()
+    except EndlessError as error:
+        raise FoundryError(f"looking for {{{name}}} in {said['file']} of the package takes too long",
+                           reason=Reason.VARIABLE_MISSING,
+                           hint=f"make {where}.pattern in {family.file} simpler, or look at the file") from error
     if not value or not value.isprintable() or " " in value:
         raise FoundryError(
             f"{said['file']} of the package gives no value for {{{name}}}"

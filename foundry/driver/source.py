@@ -13,6 +13,7 @@ from foundry.base.files import canonical_json, remove_stale, remove_tree, scratc
 from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, write_record
 from foundry.config.family import Family
+from foundry.config.locks import MainPackage
 from foundry.config.package_specs import specs_of
 from foundry.driver.fetch import files_of
 from foundry.run.context import Foundry
@@ -36,9 +37,9 @@ def source(foundry: Foundry, driver: str, family: Family) -> None:
 
 def _source(foundry: Foundry, driver: str, family: Family) -> None:
     from foundry.driver.discover import source_place
+    from foundry.formats.trees.links import require_tree
     from foundry.formats.trees.sourcetar import tree_entries, write_tar
-    from foundry.formats.trees.tree import require_tree
-    from foundry.packages.obtain import identity, unpack
+    from foundry.packages.obtain import build_time, content_sha256, unpack
 
     folder = foundry.source_folder(driver)
     record = folder / RECORD
@@ -49,7 +50,8 @@ def _source(foundry: Foundry, driver: str, family: Family) -> None:
     place = known.dkms.root if known is not None and known.dkms is not None else ""
     with scratch(folder, "unpack") as work:
         roots = {spec.role: work / (spec.role or "main") for spec in specs}
-        found = {spec.role: identity(spec, folder / spec.file) for spec in specs}
+        found = {spec.role: content_sha256(spec, folder / spec.file) for spec in specs}
+        _require_locked(driver, found, known, folder)
         for spec in specs:
             unpack(spec, folder / spec.file, roots[spec.role])
         place = place or source_place(family, driver, roots[""])
@@ -57,7 +59,8 @@ def _source(foundry: Foundry, driver: str, family: Family) -> None:
         tree = roots[""] / place
         firmware = _firmware(family, roots, work / FIRMWARE)
         with (work / TAR).open("wb") as sink:
-            write_tar(sink, tree_entries(tree), top=f"{family.name}-{driver}", mtime=found[""][1])
+            write_tar(sink, tree_entries(tree), top=f"{family.name}-{driver}",
+                      mtime=build_time(specs[0], folder / specs[0].file))
         make_read_only(tree)
         remove_tree(folder / TREE)
         remove_tree(folder / FIRMWARE)
@@ -67,15 +70,28 @@ def _source(foundry: Foundry, driver: str, family: Family) -> None:
         if firmware:
             os.replace(work / FIRMWARE, folder / FIRMWARE)
         os.replace(work / TAR, folder / TAR)
-    further = {role: content for role, (content, _) in found.items() if role}
+    further = {role: content for role, content in found.items() if role}
     inputs = [str(foundry.states.source_folder(driver) / name) for name in files_of(family, driver)]
     write_record(record, "source", {
         "driver": driver, "family": family.name, "inputs": input_facts(foundry.root, inputs),
         "outputs": output_facts(folder, [TAR, *(f"{FIRMWARE}/{name}" for name in firmware)]),
-        "content_sha256": found[""][0], "tree_sha256": tree_sha256(folder / TREE),
+        "content_sha256": found[""], "tree_sha256": tree_sha256(folder / TREE),
         "files": sum(1 for path in (folder / TREE).rglob("*") if path.is_file()),
         **({"further": further} if further else {}),
     })
+
+
+def _require_locked(driver: str, found: Mapping[str, str], known: MainPackage | None, folder: Path) -> None:
+    """FoundryError ``lock-mismatch`` where a fetched package is not the locked one, before anything is read in it."""
+    locked = {"": known, **known.further} if known is not None else {}
+    for role, content in found.items():
+        package = locked.get(role)
+        if package is not None and package.content_sha256 != content:
+            raise FoundryError(
+                f"the package {package.href} of {driver} in {folder} is not the locked one: its content is {content},"
+                f" locked is {package.content_sha256}", reason=Reason.LOCK_MISMATCH,
+                hint=f"run `doit fetch:{driver}`, which fetches it again",
+            )
 
 
 def _firmware(family: Family, roots: Mapping[str, Path], dest: Path) -> list[str]:

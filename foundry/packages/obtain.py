@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from foundry.base.errors import FoundryError, OutsideError
-from foundry.base.files import scratch, sha256_bytes, sha256_file
+from foundry.base.files import scratch, sha256_file
 from foundry.base.reasons import Reason
 from foundry.config.package_specs import DEB, RPM, TAR, PackageSpec
 from foundry.formats.packages import deb, rpm, rpmpayload
 from foundry.formats.trees import sourcetree
 from foundry.net import http
-from foundry.packages.repository import check_label, check_lock, check_pin, fetch_package, verify_signature
+from foundry.packages.repository import (
+    check_label,
+    check_lock,
+    check_pin,
+    download_version,
+    fetch_package,
+    verify_signature,
+)
 
 if TYPE_CHECKING:
     from foundry.formats.packages.repodata import RepoPackage
@@ -63,8 +70,8 @@ def obtain(
     """Fetch a package to `dest`, which appears only once everything that can be checked is.
 
     `address` is the spec's repository or URL where it is really served; `listed` are the repository's
-    packages, where they were read already. What nothing vouches for is fetched, too: `Obtained.known` is then False,
-    and the caller must not use it.
+    packages, where they were read already. Every hash that is known is compared before anything is read in the package.
+    What nothing vouches for is fetched for its hash, and not kept: `Obtained.known` is then False.
 
     Raises FoundryError as `foundry.packages.repository.fetch_package` does, ``deb-*``, ``tar-*``,
     ``package-mislabelled``, ``pin-mismatch``.
@@ -76,8 +83,11 @@ def obtain(
         http.download(address, file, sha256=None, max_bytes=MAX_FILE, total=seconds, log=log)
         digest = sha256_file(file)
         check_pin(spec.url, digest, spec.sha256)
+        if trust.locked_content_sha256 is not None:
+            check_lock(spec.url, content_sha256(spec, file), trust.locked_content_sha256, spec.version)
+        if not _known(spec, trust):
+            return _unread(spec, _href(spec), digest)
         found = _READERS[spec.kind](spec, file, digest, trust, log)
-        check_lock(spec.url, found.content_sha256, trust.locked_content_sha256, found.version or spec.version)
         os.replace(file, dest)
     return found
 
@@ -95,20 +105,28 @@ def unpack(spec: PackageSpec, file: Path, root: Path) -> list[str]:
         raise OutsideError(f"can't unpack below {root}: {error.strerror or error}", reason=Reason.DISK) from error
 
 
-def identity(spec: PackageSpec, file: Path) -> tuple[str, int]:
-    """Of a fetched package: the hash of its content, and when it was made, in seconds since 1970."""
+def content_sha256(spec: PackageSpec, file: Path) -> str:
+    """The hash of a fetched package's content, without reading anything in it (`Obtained.content_sha256`)."""
+    return rpm.content_sha256(rpm.read_bytes(file)) if spec.kind == RPM else sha256_file(file)
+
+
+def build_time(spec: PackageSpec, file: Path) -> int:
+    """When a fetched package was made, in seconds since 1970."""
     if spec.kind == RPM:
-        package = rpm.read_package(file)
-        return package.content_sha256, package.build_time
+        return rpm.read_package(file).build_time
     data = file.read_bytes()
-    made = deb.parse_deb(data).build_time if spec.kind == DEB else sourcetree.newest(data, what=file.name)
-    return sha256_bytes(data), made
+    return deb.parse_deb(data).build_time if spec.kind == DEB else sourcetree.newest(data, what=file.name)
 
 
 def _from_repository(
     spec: PackageSpec, dest: Path, trust: Trust, address: str, listed: tuple[RepoPackage, ...] | None, log: Path,
     seconds: float,
 ) -> Obtained:
+    if not _known(spec, trust):
+        with scratch(dest.parent, dest.name) as folder:
+            file = folder / "package"
+            offered, _ = download_version(address, spec.names, spec.version, spec.arch, file, log, listed, seconds)
+            return _unread(spec, offered.href, offered.sha256)
     fetched = fetch_package(
         address, package_names=spec.names, version=spec.version, arch=spec.arch, key_file=trust.key_file,
         fingerprint=trust.fingerprint, dest=dest, locked_content_sha256=trust.locked_content_sha256,
@@ -159,6 +177,11 @@ def _read_tar(spec: PackageSpec, file: Path, digest: str, trust: Trust, log: Pat
 
 
 _READERS = {RPM: _read_rpm, DEB: _read_deb, TAR: _read_tar}
+
+
+def _unread(spec: PackageSpec, href: str, digest: str) -> Obtained:
+    """What nothing vouches for: where it is, and its hash."""
+    return Obtained(spec, href, "", spec.license, 0, href, spec.url, digest, digest, None, False, {})
 
 
 def rpm_scripts(package: rpm.Package) -> dict[str, str]:

@@ -98,13 +98,13 @@ def fetch_package(
     """
     with scratch(dest.parent, dest.name) as folder:
         file = folder / "package.rpm"
-        offered, url = _obtain(base_url, package_names, version, arch, file, log, listed, seconds)
+        offered, url = download_version(base_url, package_names, version, arch, file, log, listed, seconds)
         check_pin(offered.href, offered.sha256, pinned_sha256)
         data = rpm.read_bytes(file)
+        check_lock(offered.href, rpm.content_sha256(data), locked_content_sha256, version)
         package = rpm.parse_package(data)
         signature = verify_signature(data, package, key_file, fingerprint, log=log) if key_file else None
         check_label(package, package_names, version, arch, offered.href)
-        check_lock(package.nevra, package.content_sha256, locked_content_sha256, package.version)
         os.replace(file, dest)
     return FetchedPackage(package, offered.href, url, offered.sha256, len(data), signature)
 
@@ -187,11 +187,14 @@ def _expect(read: _Read, sha256: str | None, size: int | None, what: str, log: P
         )
 
 
-def _obtain(
+def download_version(
     base_url: str, names: Sequence[str], version: str, arch: str, file: Path, log: Path | None,
     listed: tuple[RepoPackage, ...] | None, seconds: float,
 ) -> tuple[RepoPackage, str]:
-    """Download the file that the repository offers for a version; asks anew once when a given list is stale."""
+    """Download the file that the repository offers for a version; asks anew once when a given list is stale.
+
+    Its hash is that in the repository's list, and nothing is read in it. Raises as `fetch_package` does.
+    """
     found = list_packages(base_url, log=log, seconds=seconds) if listed is None else listed
     offered = _choose(found, names, version, arch)
     try:

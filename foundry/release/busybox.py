@@ -84,9 +84,11 @@ def _there(folder: Path, version: str, sums: Mapping[str, str]) -> BusyBoxSource
     files = {path: sha256_file(path) for path in found}
     for url, wanted in sums.items():
         for path, digest in sorted(files.items()):
+            if digest != wanted:
+                continue
             with path.open("rb") as stream:
                 name = asset_name(stream.read(_HEAD), version)
-            if digest == wanted and path.name == name:
+            if path.name == name:
                 return BusyBoxSource(path, digest, url)
     return None
 

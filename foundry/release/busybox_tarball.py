@@ -12,7 +12,8 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
-from foundry.formats.trees.decompress import Blame, kind_of, opened
+from foundry.formats.trees.budget import Budget
+from foundry.formats.trees.decompress import kind_of, pieces
 from foundry.formats.trees.tarstream import Kind, TarStream
 
 MAX_BYTES = 32 << 20  # of the tarball; BusyBox 1.37.0 has 2.5 MB
@@ -50,19 +51,17 @@ def check_source(path: Path, version: str, what: str) -> str:
 
 
 def _version(data: bytes, what: str) -> str:
-    blame = Blame(what, damaged=Reason.BUSYBOX_DAMAGED, too_large=Reason.BUSYBOX_TOO_LARGE)
-    with opened(data, kind_of(data), limit=_UNPACKED, blame=blame) as stream:
-        pieces = iter(lambda: stream.read1(_PIECE), b"")
-        tarball = TarStream(pieces, what=what, damaged=blame.damaged, too_large=blame.too_large, limit=_UNPACKED)
-        makefile, header, tops = b"", False, set[bytes]()
-        for member in tarball:
-            top, _, name = member.name.removeprefix(b"./").partition(b"/")
-            tops |= {top} - {b""}  # the folder . itself
-            if len(tops) > 1:
-                break
-            header |= member.kind is Kind.FILE and name == _HEADER
-            if member.kind is Kind.FILE and name == b"Makefile" and member.size <= _MAKEFILE:
-                makefile = tarball.read()
+    budget = Budget(what, Reason.BUSYBOX_DAMAGED, Reason.BUSYBOX_TOO_LARGE, _UNPACKED)
+    tarball = TarStream(pieces(iter([data]), kind_of(data), budget), budget)
+    makefile, header, tops = b"", False, set[bytes]()
+    for member in tarball:
+        top, _, name = member.name.removeprefix(b"./").partition(b"/")
+        tops |= {top} - {b""}  # the folder . itself
+        if len(tops) > 1:
+            break
+        header |= member.kind is Kind.FILE and name == _HEADER
+        if member.kind is Kind.FILE and name == b"Makefile" and member.size <= _MAKEFILE:
+            makefile = tarball.read()
     if len(tops) > 1 or not header or not makefile:
         raise FoundryError(f"{what} is not the source of BusyBox", reason=Reason.BUSYBOX_DAMAGED)
     parts = {key.decode(): value.decode("ascii", "replace") for key, value in _assignment.findall(makefile)}

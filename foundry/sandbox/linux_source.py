@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import lzma
 import re
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +12,17 @@ from foundry.base.files import scratch
 from foundry.base.process import run
 from foundry.base.reasons import Reason
 from foundry.formats.packages.deb import parse_deb
+from foundry.formats.trees.budget import Budget
+from foundry.formats.trees.decompress import kind_of, pieces
+from foundry.formats.trees.tarstream import Kind, TarStream
+from foundry.formats.trees.tree import safe_name
 from foundry.net import http
 from foundry.sandbox.debian import SUITE
 
 MIRROR = "http://deb.debian.org/debian"
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MAX_INDEX, _MAX_PACKAGE = 64 << 20, 400 << 20  # bytes
+_MAX_OPEN_INDEX, _MAX_UNPACKED = 512 << 20, 8 << 30
 _SECONDS = 900.0
 
 
@@ -55,7 +57,9 @@ def find_package(name: str, folder: Path, log: Path) -> SourcePackage:
                 continue
             http.download(f"{base}/{part}", work / "index", sha256=listed.group(1), max_bytes=_MAX_INDEX,
                           total=_SECONDS, log=log)
-            found = _stanza(lzma.decompress((work / "index").read_bytes()).decode(), name)
+            budget = Budget(f"{base}/{part}", Reason.DEBIAN_UNREACHABLE, Reason.DEBIAN_UNREACHABLE, _MAX_OPEN_INDEX)
+            plain_index = b"".join(pieces(iter([(work / "index").read_bytes()]), "xz", budget))
+            found = _stanza(plain_index.decode(errors="replace"), name)
             if found is not None:
                 return found
     raise OutsideError(f"Debian's archive offers no {name}", reason=Reason.DEBIAN_UNREACHABLE, log=log)
@@ -66,25 +70,23 @@ def extract(package: SourcePackage, folders: tuple[str, ...], dest: Path, log: P
     with scratch(dest.parent, "package") as work:
         file = work / "package.deb"
         http.download(package.url, file, sha256=package.sha256, max_bytes=_MAX_PACKAGE, total=_SECONDS, log=log)
+        budget = Budget(package.name, Reason.SANDBOX_SOURCE, Reason.SANDBOX_SOURCE, _MAX_UNPACKED)
         payload = parse_deb(file.read_bytes()).payload
-        with tarfile.open(fileobj=io.BytesIO(payload), mode="r|*") as outer:
-            for member in outer:
-                inner = outer.extractfile(member) if member.name.endswith(".tar.xz") else None
-                if inner is not None:
-                    with tarfile.open(fileobj=inner, mode="r|xz") as tree:
-                        _take(tree, folders, dest)
+        outer = TarStream(pieces(iter([payload]), kind_of(bytes(payload[:8])), budget), budget)
+        for member in outer:
+            if member.name.endswith(b".tar.xz"):
+                _take(TarStream(pieces(outer.chunks(), "xz", budget), budget), folders, dest)
     missing = [name for name in folders if not (dest / name).exists()]
     if missing:
         raise FoundryError(f"{package.name} {package.version} has no {missing[0]}", reason=Reason.SANDBOX_SOURCE)
 
 
-def _take(tree: tarfile.TarFile, folders: tuple[str, ...], dest: Path) -> None:
+def _take(tree: TarStream, folders: tuple[str, ...], dest: Path) -> None:
     for member in tree:
-        name = member.name.partition("/")[2]
-        if member.isfile() and name.startswith(tuple(f"{folder}/" for folder in folders)) and ".." not in name:
-            source = tree.extractfile(member)
-            (dest / name).parent.mkdir(parents=True, exist_ok=True)
-            (dest / name).write_bytes(source.read() if source is not None else b"")
+        name = member.name.decode(errors="replace").partition("/")[2]
+        if member.kind is Kind.FILE and name.startswith(tuple(f"{folder}/" for folder in folders)):
+            (dest / safe_name(name)).parent.mkdir(parents=True, exist_ok=True)
+            (dest / name).write_bytes(tree.read())
 
 
 def _stanza(text: str, name: str) -> SourcePackage | None:

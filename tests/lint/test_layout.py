@@ -78,6 +78,17 @@ def test_no_file_imports_itself_through_others() -> None:
         visit(module, ())
 
 
+def test_one_reader_of_archives() -> None:
+    """Whatever unpacks or decompresses goes through a budget (foundry/formats/trees); others only write."""
+    unpacks = re.compile(r"^\s*(?:import|from) (?:tarfile|zipfile|gzip|bz2|lzma|zlib|zstandard)\b", re.MULTILINE)
+    found = {name for name in tracked("foundry/*.py", "tasks/*.py") if unpacks.search((ROOT / name).read_text())}
+    assert found == {
+        "foundry/formats/trees/decompress.py", "foundry/formats/trees/sourcetar.py", "foundry/formats/images/oci.py",
+    }
+    assert all('mode="w' in line or ', "w"' in line for name in found
+               for line in (ROOT / name).read_text().replace("(\n", "(").splitlines() if "tarfile.open(" in line)
+
+
 def test_contributors_are_told() -> None:
     """The table in CONTRIBUTING.md has the folders in their order."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

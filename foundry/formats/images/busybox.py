@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
@@ -20,6 +21,7 @@ PATHS = ("bin/busybox", "usr/bin/busybox")
 _MAX_PROGRAM = 16 << 20  # bytes
 _MAX_LAYER = 1 << 30  # bytes, unpacked
 _MOST_PROGRAMS = 2000  # files that may be what a hard link names
+_MOST_VERSIONS = 100  # in one of them, where one is right
 _version = re.compile(rb"BusyBox v([0-9]{1,4}(?:\.[0-9]{1,6}){1,3})(?![0-9.])")
 
 
@@ -42,7 +44,7 @@ def look(chunks: Iterator[bytes]) -> Found:
     for member, tar in layers.members(chunks, _MAX_LAYER):
         name = layers.parts_of(member.name)
         if member.kind is Kind.FILE and member.size <= _MAX_PROGRAM and len(programs) < _MOST_PROGRAMS:
-            programs[name] = frozenset(one.decode() for one in _version.findall(tar.read()))
+            programs[name] = _versions(tar.read())
         if name in wanted and member.kind in (Kind.FILE, Kind.HARDLINK):
             target = name if member.kind is Kind.FILE else layers.parts_of(member.link)
             if target not in programs:
@@ -51,3 +53,7 @@ def look(chunks: Iterator[bytes]) -> Found:
             return Found(FILE, programs[target])
         hidden |= {one for one in wanted if layers.hides(name, member.kind, one)}
     return Found(HIDDEN if len(hidden) == len(wanted) else ABSENT)
+
+
+def _versions(program: bytes) -> frozenset[str]:
+    return frozenset(one[1].decode() for one in islice(_version.finditer(program), _MOST_VERSIONS))

@@ -15,10 +15,11 @@ from enum import Enum
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
 from foundry.formats.trees import decompress
+from foundry.formats.trees.budget import Budget
 from foundry.formats.trees.tarstream import Kind, Member, TarStream
 
-_WHITEOUT = b".wh."
-_OPAQUE = b".wh..wh..opq"
+WHITEOUT = b".wh."
+OPAQUE = b".wh..wh..opq"
 
 _Parts = tuple[bytes, ...]
 
@@ -72,10 +73,8 @@ def look(
 
 def members(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[Member, TarStream]]:
     """The members of a layer's blob as `look` reads it; of each, the stream that `read` takes its data from."""
-    arrived = _some(chunks)
-    blame = decompress.Blame("the layer", Reason.LAYER_MALFORMED, Reason.LAYER_TOO_LARGE)
-    pieces = decompress.stream(arrived, limit=limit, blame=blame)
-    tar = TarStream(pieces, what=blame.what, damaged=blame.damaged, too_large=blame.too_large, limit=limit)
+    budget = Budget("the layer", Reason.LAYER_MALFORMED, Reason.LAYER_TOO_LARGE, limit)
+    tar = TarStream(decompress.stream(_some(chunks), budget), budget)
     for member in tar:
         yield member, tar
 
@@ -115,10 +114,10 @@ def hides(name: _Parts, kind: Kind, wanted: _Parts) -> bool:
     depth = len(folder)
     if tuple(folder) != wanted[:depth]:
         return False
-    if last == _OPAQUE:
+    if last == OPAQUE:
         return depth < len(wanted)
-    if last.startswith(_WHITEOUT):
-        return depth < len(wanted) and last == _WHITEOUT + wanted[depth]
+    if last.startswith(WHITEOUT):
+        return depth < len(wanted) and last == WHITEOUT + wanted[depth]
     # what is no folder takes the place of the folder below, with all in it
     return name == wanted[: len(name)] and kind is not Kind.FOLDER
 

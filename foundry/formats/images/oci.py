@@ -6,7 +6,6 @@ Formats: OCI image layout and image manifest specifications, version 1.
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,9 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import canonical_json, sha256_bytes
+from foundry.base.files import canonical_json, parse_json, sha256_bytes
 from foundry.base.reasons import Reason
+from foundry.formats.trees import decompress
+from foundry.formats.trees.budget import Budget
+from foundry.formats.trees.tarstream import Kind, TarStream
 
+_MAX_IMAGE = 2 << 30  # bytes
+_PIECE = 1 << 20
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -38,11 +42,11 @@ class Image:
 def read_archive(path: Path) -> Image:
     """The single image of an OCI archive, every blob checked against its digest.
 
-    Raises FoundryError (``oci-damaged``) for anything else.
+    Raises FoundryError (``oci-damaged``, ``image-too-large``) for anything else.
     """
     try:
         files = _members(path)
-        index = json.loads(files["index.json"])
+        index = parse_json(files["index.json"])
         [entry] = index["manifests"]
         blobs = {
             f"sha256:{name.rpartition('/')[2]}": data
@@ -52,7 +56,7 @@ def read_archive(path: Path) -> Image:
             if digest != f"sha256:{sha256_bytes(data)}":
                 raise FoundryError(f"{path.name}: a blob differs from its digest {digest}", reason=Reason.OCI_DAMAGED)
         return _image(blobs, entry["digest"], entry["mediaType"])
-    except (KeyError, ValueError, TypeError, AttributeError, OSError, tarfile.TarError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise FoundryError(
             f"{path.name} is not an OCI archive of one image: {error!r}", reason=Reason.OCI_DAMAGED
         ) from error
@@ -60,7 +64,7 @@ def read_archive(path: Path) -> Image:
 
 def with_annotations(image: Image, annotations: Mapping[str, str]) -> Image:
     """The image with these annotations in its manifest, in place of what it has under the same names."""
-    manifest = json.loads(image.blobs[image.digest])
+    manifest = parse_json(image.blobs[image.digest])
     manifest["annotations"] = {**manifest.get("annotations", {}), **annotations}
     data = canonical_json(manifest)
     digest = f"sha256:{sha256_bytes(data)}"
@@ -94,9 +98,9 @@ def write_archive(image: Image, path: Path, name: str, mtime: int) -> None:
 
 
 def _image(blobs: Mapping[str, bytes], digest: str, manifest_type: str) -> Image:
-    manifest: Mapping[str, Any] = json.loads(blobs[digest])
+    manifest: Mapping[str, Any] = parse_json(blobs[digest])
     config_digest: str = manifest["config"]["digest"]
-    config: Mapping[str, Any] = json.loads(blobs[config_digest])
+    config: Mapping[str, Any] = parse_json(blobs[config_digest])
     layers = tuple(layer["digest"] for layer in manifest["layers"])
     sizes = [len(blobs[part]) for part in (digest, config_digest, *layers)]
     return Image(
@@ -106,10 +110,12 @@ def _image(blobs: Mapping[str, bytes], digest: str, manifest_type: str) -> Image
 
 
 def _members(path: Path) -> dict[str, bytes]:
-    files = {}
-    with tarfile.open(path) as tar:
+    budget = Budget(path.name, Reason.OCI_DAMAGED, Reason.IMAGE_TOO_LARGE, _MAX_IMAGE)
+    files: dict[str, bytes] = {}
+    with path.open("rb") as stream:
+        tar = TarStream(decompress.pieces(iter(lambda: stream.read(_PIECE), b""), "none", budget), budget)
         for member in tar:
-            if member.isfile():
-                stream = tar.extractfile(member)
-                files[member.name.removeprefix("./")] = stream.read() if stream else b""
+            if member.kind is Kind.FILE:
+                budget.keep(member.size)
+                files[member.name.decode(errors="surrogateescape").removeprefix("./")] = tar.read()
     return files

@@ -3,22 +3,32 @@
 Source of the rules: bash(1), "QUOTING", "PARAMETERS", "Arrays". Known are plain words, both
 kinds of quotes, backslashes, ``$name``, ``${name}``, ``${name[n]}``, ``${name:-word}``, ``name[n]=``, ``name+=`` and
 ``name=(…)``. A value with anything else in it is marked as `code` and has no meaning.
+
+A script is somebody else's: what its values grow to, and how often a character of it is looked at, have a limit.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 _ASSIGNMENT = re.compile(r"(?:export[ \t]+)?([A-Za-z_]\w*)(?:\[(\d{1,3})\])?(\+?)=")
-_ANYWHERE = re.compile(r"(?:^|[\s;&|({])([A-Za-z_]\w*)(?:\[[^\]]*\])?\+?=")
+# An index that is too long to be looked through counts as that of an assignment.
+_ANYWHERE = re.compile(r"(?:^|[\s;&|({])([A-Za-z_]\w*)(?:(?:\[[^\]]{0,200}\])?\+?=|\[[^\]]{201})")
 _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:\[(\d{1,3})\])?(?::?-([^{}$`\"'\\]*))?\})")
 _KEYWORD = re.compile(r"(?:^|[;&|\n]|\b(?:then|do|else)\b)[ \t]*(if|case|for|while|until|select|fi|esac|done)\b")
 _LOADS = re.compile(r"^\s*(?:\.|source|eval)\s")
 _OPENS = ("if", "case", "for", "while", "until", "select")
 _META = frozenset("|&;<>()`")
 _SHOWN = 120
+_MAX_VALUES = 1 << 20  # characters of all values together
+_MAX_STEPS = 1 << 20  # characters that are looked at, one that is looked at twice counting twice
+
+
+class TooMuch(ValueError):
+    """The script grows, or takes steps, beyond all that a description of modules needs."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class Script:
 
 
 def read_script(text: str, known: Mapping[str, str]) -> Script:
-    """Read a script; `known` are variables that are set before."""
+    """Read a script; `known` are variables that are set before. Raises `TooMuch`."""
     return _Reader(text.replace("\r\n", "\n").replace("\\\n", "\0"), known).read()
 
 
@@ -71,6 +81,8 @@ class _Reader:
     def __init__(self, text: str, known: Mapping[str, str]) -> None:
         self._text, self._at, self._known = text, 0, known
         self._script = Script()
+        self._steps = self._size = 0
+        self._line_starts = [0, *(match.end() for match in re.finditer("[\n\0]", text))]
 
     def read(self) -> Script:
         while self._at < len(self._text):
@@ -93,8 +105,12 @@ class _Reader:
         name, index, plus = match.group(1), int(match.group(2) or 0), match.group(3)
         self._at = match.end()
         listed = self._text.startswith("(", self._at)
-        found = self._list(name, start) if listed else [self._value(name, start)]
+        empty = Assignment(name, "", self._line(start), self._shown(start))
+        found = self._list(empty) if listed else [self._value(empty)]
         self._skip_blanks()
+        self._steps += self._at - start
+        if self._steps > _MAX_STEPS:
+            raise TooMuch(f"reading it takes more than {_MAX_STEPS} steps")
         rest = self._text[self._at:self._at + 1]
         if rest not in ("", "\n", ";", "#") and not _ASSIGNMENT.match(self._text, self._at):
             self._at = start  # a command with an environment of its own
@@ -102,12 +118,13 @@ class _Reader:
         values = self._script.values.setdefault(name, {})
         if plus and len(found) == 1 and index in values:
             before = values[index]
+            self._grow(len(before.value))
             found = [replace(found[0], value=before.value + found[0].value, code=before.code or found[0].code)]
         for number, one in enumerate(found, index):
             values[number] = one
         return True
 
-    def _list(self, name: str, start: int) -> list[Assignment]:
+    def _list(self, empty: Assignment) -> list[Assignment]:
         found: list[Assignment] = []
         self._at += 1
         while self._at < len(self._text):
@@ -121,12 +138,12 @@ class _Reader:
                 self._at = self._line_end(self._at)
             else:
                 before = self._at
-                found.append(self._value(name, start))
+                found.append(self._value(empty))
                 if self._at == before:  # a character that no word begins with
                     break
-        return [Assignment(name, "", self._line(start), self._shown(start), code=True)]
+        return [replace(empty, code=True)]
 
-    def _value(self, name: str, start: int) -> Assignment:
+    def _value(self, empty: Assignment) -> Assignment:
         parts: list[str] = []
         unset: list[str] = []
         shell, quote = False, ""
@@ -148,6 +165,7 @@ class _Reader:
                 parts.append(after if not quote or after in '$`"\\' else f"\\{after}")
             elif char == "$":
                 text, missing, ok = self._variable()
+                self._grow(len(text))
                 parts.append(text)
                 unset += missing
                 shell = shell or not ok
@@ -161,8 +179,12 @@ class _Reader:
             else:
                 parts.append(char)
             self._at += 1
-        return Assignment(name, "".join(parts), self._line(start), self._shown(start), shell or bool(quote),
-                          tuple(dict.fromkeys(unset)))
+        return replace(empty, value="".join(parts), code=shell or bool(quote), unset=tuple(dict.fromkeys(unset)))
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > _MAX_VALUES:
+            raise TooMuch(f"its values grow beyond {_MAX_VALUES} characters")
 
     def _variable(self) -> tuple[str, list[str], bool]:
         match = _VARIABLE.match(self._text, self._at)
@@ -204,8 +226,11 @@ class _Reader:
         """A command up to the end of its line; a conditional, loop or function to its own end."""
         start = self._at
         end = self._line_end(start)
-        while self._open(self._text[start:end]) and end < len(self._text):
-            end = self._line_end(end + 1)
+        conditionals, braces = self._opened(start, end)
+        while (conditionals > 0 or braces > 0) and end < len(self._text):
+            begin, end = end + 1, self._line_end(end + 1)
+            more = self._opened(begin, end)
+            conditionals, braces = conditionals + more[0], braces + more[1]
         block = self._text[start:end]
         self._at = end
         self._script.code.append(Code(
@@ -214,11 +239,11 @@ class _Reader:
             bool(_LOADS.match(block)),
         ))
 
-    @staticmethod
-    def _open(block: str) -> bool:
-        words = _KEYWORD.findall(block)
-        depth = sum(1 if word in _OPENS else -1 for word in words)
-        return depth > 0 or block.count("{") > block.count("}")
+    def _opened(self, start: int, end: int) -> tuple[int, int]:
+        """How many conditionals and loops, and how many braces, more begin than end in a line."""
+        line = self._text[start:end]
+        words = _KEYWORD.findall(line)
+        return sum(1 if word in _OPENS else -1 for word in words), line.count("{") - line.count("}")
 
     # -- places ----------------------------------------------------------------
 
@@ -231,7 +256,8 @@ class _Reader:
             self._at += 1
 
     def _line(self, at: int) -> int:
-        return self._text.count("\n", 0, at) + self._text.count("\0", 0, at) + 1
+        return bisect_right(self._line_starts, at)
 
     def _shown(self, at: int) -> str:
-        return " ".join(self._text[at:self._line_end(at)].replace("\0", " ").split())[:_SHOWN]
+        line = self._text[at:at + 4 * _SHOWN].partition("\n")[0]
+        return " ".join(line.replace("\0", " ").split())[:_SHOWN]

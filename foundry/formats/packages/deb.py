@@ -13,6 +13,7 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
+from foundry.base.times import within_32_bits
 from foundry.formats.trees import sourcetree
 
 MAX_FILE = 512 << 20  # bytes of a package file
@@ -25,7 +26,9 @@ _control = re.compile(r"control\.tar(\.\w+)?")
 _data = re.compile(r"data\.tar(\.\w+)?")
 _field = re.compile(r"([A-Za-z0-9-]+):[ \t]*(.*)")
 _token = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~-]{0,199}")
+_number = re.compile(rb"([0-9]*) *")
 _MAX_CONTROL = 8 << 20  # bytes of the control archive, unpacked
+_MOST_MEMBERS = 16  # deb(5) has three, and lets others be
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def parse_deb(data: bytes) -> DebPackage:
     if not names or names[0] != "debian-binary" or not bytes(members[names[0]][1]).startswith(b"2."):
         raise _damaged("it is of no form that is known")
     control = _one(names, _control, "control archive")
-    files = sourcetree.read_small(bytes(members[control][1]), limit=_MAX_CONTROL, what="the package's control archive")
+    files = sourcetree.read_small(members[control][1], limit=_MAX_CONTROL, what="the package's control archive")
     fields = _fields(files.get("control", b"").decode(errors="replace"))
     for name in ("Package", "Version", "Architecture"):
         if not _token.fullmatch(fields.get(name, "")):
@@ -61,7 +64,7 @@ def parse_deb(data: bytes) -> DebPackage:
 
 def unpack_deb(package: DebPackage, dest: Path) -> list[str]:
     """Write the payload below the new folder `dest`; the paths written. Raises as `sourcetree.unpack_tar` does."""
-    return sourcetree.unpack_tar(bytes(package.payload), dest, what="the package's payload")
+    return sourcetree.unpack_tar(package.payload, dest, what="the package's payload")
 
 
 def _members(data: bytes) -> dict[str, tuple[int, memoryview]]:
@@ -74,15 +77,17 @@ def _members(data: bytes) -> dict[str, tuple[int, memoryview]]:
         header = data[at:at + _HEADER]
         if len(header) < _HEADER or not header.endswith(_END):
             raise _damaged(f"there is no member at byte {at}")
-        try:
-            name, when, size = header[:16].decode("ascii").strip().rstrip("/"), header[16:28], int(header[48:58])
-            time = int(when.strip() or 0)
-        except ValueError as error:
-            raise _damaged("a member's header can't be read") from error
+        name = header[:16].decode("ascii", "replace").strip().rstrip("/")
+        time, digits = (_number.fullmatch(one) for one in (header[16:28], header[48:58]))
+        if time is None or digits is None or not digits[1]:
+            raise _damaged("a member's header can't be read")
+        size = int(digits[1])
         at += _HEADER
-        if size < 0 or time < 0 or at + size > len(data) or name in found:
+        if at + size > len(data) or name in found:
             raise _damaged(f"its member {name[:40]!r} is cut off or there twice")
-        found[name] = (time, view[at:at + size])
+        if len(found) == _MOST_MEMBERS:
+            raise _damaged(f"it has more than {_MOST_MEMBERS} members")
+        found[name] = (within_32_bits(int(time[1] or 0)), view[at:at + size])
         at += size + size % 2
     return found
 

@@ -18,12 +18,15 @@ from dataclasses import dataclass, field
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
-from foundry.formats.packages.bash import Assignment, Script, read_script
+from foundry.formats.packages.bash import Assignment, Script, TooMuch, read_script
 
 FILE = "dkms.conf"
 WORK = "/foundry/work"
 
 _MAX = 1 << 18  # bytes
+_LONGEST = 1000  # characters of a value or a word that is used, as locks hold no longer line
+_LONGEST_COMMAND = 16_000
+_MOST_MODULES, _MOST_REMARKS, _LONGEST_NAME = 100, 100, 100
 _TREE = "/var/lib/dkms"
 _SOURCES = "/usr/src"
 _FROM_DKMS = {
@@ -41,7 +44,7 @@ EXCLUSIVE = (
 )
 HOOKS = ("POST_ADD", "POST_BUILD", "PRE_INSTALL", "POST_INSTALL", "POST_REMOVE")
 _IN_SHELL = re.compile(r"[$`;&|<>()*?\[\]{}~!\n]")
-_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _word = re.compile(r"[A-Za-z0-9_./+=:@%,-]+")
 
 
@@ -85,9 +88,13 @@ def parse(data: bytes, *, overridden: frozenset[str] = frozenset()) -> DkmsConf:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise _malformed("it is not plain text") from error
-    first = read_script(text, _FROM_DKMS)
-    names = {"module": first.plain("PACKAGE_NAME"), "module_version": first.plain("PACKAGE_VERSION")}
-    return _Reader(read_script(text, {**_FROM_DKMS, **names}), overridden).conf()
+    try:
+        first = read_script(text, _FROM_DKMS)
+        names = {"module": first.plain("PACKAGE_NAME"), "module_version": first.plain("PACKAGE_VERSION")}
+        script = read_script(text, {**_FROM_DKMS, **names})
+    except TooMuch as error:
+        raise _malformed(str(error)) from error
+    return _Reader(script, overridden).conf()
 
 
 class _Reader:
@@ -110,7 +117,7 @@ class _Reader:
         return DkmsConf(
             name, version, modules, () if "MAKE" in self._overridden else self._make(), self._pre_build(),
             {what: value for what in EXCLUSIVE if (value := self._soft(what))},
-            {what: value for what in HOOKS if (value := self._soft(what))}, tuple(self._remarks),
+            {what: value for what in HOOKS if (value := self._soft(what))}, self._some_remarks(),
         )
 
     def _shell_code(self) -> None:
@@ -121,14 +128,25 @@ class _Reader:
                 raise _shell(block.line, block.text, what)
             self._remarks.append(f"line {block.line} of {FILE} is shell code and was not looked at: {block.text}")
 
+    def _some_remarks(self) -> tuple[str, ...]:
+        more = len(self._remarks) - _MOST_REMARKS
+        return (*self._remarks[:_MOST_REMARKS], *([f"{more} more remarks on {FILE}"] if more > 0 else []))
+
     def _all(self, name: str) -> list[Assignment]:
         return [one for _, one in sorted(self._script.array(name).items())]
 
-    def _checked(self, one: Assignment) -> str:
+    def _checked(self, one: Assignment, longest: int = _LONGEST) -> str:
         if one.code:
             raise _shell(one.line, one.text, f"{one.name} depends on it")
         for variable in one.unset:
-            self._remarks.append(f"line {one.line} of {FILE}: {variable} is not set anywhere and counts as empty")
+            self._remarks.append(
+                f"line {one.line} of {FILE}: {variable[:_LONGEST_NAME]} is not set anywhere and counts as empty")
+        return self._bounded(one, longest)
+
+    @staticmethod
+    def _bounded(one: Assignment, longest: int = _LONGEST) -> str:
+        if len(one.value) > longest:
+            raise _malformed(f"the value of {one.name} in line {one.line} has {len(one.value)} characters")
         return one.value
 
     def _one(self, name: str) -> str:
@@ -143,21 +161,24 @@ class _Reader:
         if found.code:
             self._remarks.append(f"line {found.line} of {FILE} is shell code and was not looked at: {found.text}")
             return ""
-        return found.value
+        return self._bounded(found)
 
     def _modules(self) -> tuple[DkmsModule, ...]:
         names = self._script.array("BUILT_MODULE_NAME")
         numbers = sorted(names.keys() | self._script.array("DEST_MODULE_LOCATION").keys())
+        if len(numbers) > _MOST_MODULES:
+            raise _malformed(f"it names {len(numbers)} modules")
         modules = []
         for number in numbers:
             name = self._checked(names[number]) if number in names else self._one("PACKAGE_NAME")
             if not _name.fullmatch(name):
-                raise _malformed(f"{name!r} is no name of a module")
+                raise _malformed(f"{name[:_LONGEST_NAME]!r} is no name of a module")
             location = self._at("BUILT_MODULE_LOCATION", number)
             destination = self._at("DEST_MODULE_LOCATION", number)
             other = self._at("DEST_MODULE_NAME", number)
             if other and other != name:
-                self._remarks.append(f"DKMS would install {name}.ko as {other}.ko; here it keeps its name")
+                self._remarks.append(
+                    f"DKMS would install {name}.ko as {other[:_LONGEST_NAME]}.ko; here it keeps its name")
             modules.append(DkmsModule(_joined(location, f"{name}.ko"), _joined(destination)))
         files = [module.file.rpartition("/")[2] for module in modules]
         if not modules:
@@ -177,7 +198,7 @@ class _Reader:
                                "say in the family file how it is made: `make.command`")
         if 0 not in commands:
             return ("KERNELRELEASE={kernel}", "-C", "{kernel_build}", f"M={WORK}")
-        value, line = self._checked(commands[0]), commands[0].line
+        value, line = self._checked(commands[0], _LONGEST_COMMAND), commands[0].line
         words = self._words(value, line)
         environment = []
         while words and re.match(r"[A-Za-z_]\w*=", words[0]):
@@ -207,6 +228,8 @@ class _Reader:
             words = shlex.split(value)
         except ValueError as error:
             raise _malformed(f"line {line} has a quote that does not end") from error
+        if any(len(word) > _LONGEST for word in words):
+            raise _malformed(f"line {line} has a word of more than {_LONGEST} characters")
         if any(_IN_SHELL.search(word) for word in bare):
             raise _shell(line, value, "only `make` with arguments is run")
         return words
@@ -216,7 +239,7 @@ def _joined(*parts: str) -> str:
     """A relative path; FoundryError for one that leads elsewhere."""
     words = [word for part in parts for word in part.split("/") if word not in ("", ".")]
     if ".." in words or any(not _word.fullmatch(word) for word in words):
-        raise _malformed(f"{'/'.join(parts)!r} is no folder of a package")
+        raise _malformed(f"{'/'.join(parts)[:_LONGEST_NAME]!r} is no folder of a package")
     return "/".join(words)
 
 

@@ -18,6 +18,7 @@ from xml.parsers import expat
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
 from foundry.formats.trees import decompress
+from foundry.formats.trees.budget import Budget
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRead
@@ -29,6 +30,7 @@ MAX_PRIMARY = 64 << 20  # bytes as sent
 MAX_PRIMARY_OPEN = 512 << 20  # bytes once decompressed
 _CHUNK = 1 << 18
 _MAX_TEXT = 1 << 20  # bytes of one element's text
+_LONGEST = 200  # characters of a name, a version, a release
 _MAX_DEPTH = 16  # elements in each other; a list has 5
 _MAX_CHILDREN = 100  # kinds of elements in a package; there are 12
 _MAX_PACKAGES = 500_000  # Fedora has 70,000
@@ -124,8 +126,8 @@ def open_primary(data: bytes, location: Location) -> IO[bytes]:
     and in any case after `MAX_PRIMARY_OPEN` bytes.
     """
     limit = min(MAX_PRIMARY_OPEN if location.open_size is None else location.open_size, MAX_PRIMARY_OPEN)
-    blame = decompress.Blame("the primary list", Reason.REPODATA_MALFORMED, Reason.REPODATA_TOO_LARGE)
-    return decompress.opened(data, decompress.kind_of(data), limit=limit, blame=blame)
+    budget = Budget("the primary list", Reason.REPODATA_MALFORMED, Reason.REPODATA_TOO_LARGE, limit)
+    return decompress.opened(data, decompress.kind_of(data), budget)
 
 
 def malformed(why: str) -> FoundryError:
@@ -210,6 +212,9 @@ def _kind(root: str) -> str:
 
 def _package(element: _Element) -> RepoPackage:
     version, time, size = element.child("version"), element.child("time"), element.child("size")
+    texts = (element.child("name").text, element.child("arch").text, *version.attributes.values())
+    if any(len(text) > _LONGEST for text in texts):
+        raise malformed(f"the repository's metadata names a package in more than {_LONGEST} characters")
     return RepoPackage(
         name=element.child("name").text,
         epoch=_integer(version, "epoch", "0"),

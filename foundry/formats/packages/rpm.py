@@ -17,12 +17,13 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
+from foundry.base.times import within_32_bits
 from foundry.formats.packages import rpmheader
 from foundry.formats.packages.rpmheader import Section, Tag, damaged
 from foundry.formats.trees import decompress
 
 MAX_FILE = 512 << 20  # bytes of a package file
-MAX_UNPACKED = 2 << 30  # bytes of a payload, decompressed
+MAX_UNPACKED = 2 << 30  # bytes of a payload, decompressed and written
 GHOST = 1 << 6  # file flag: named in the header, not in the payload (rpm, include/rpm/rpmfiles.h)
 
 _LEAD = 96
@@ -113,13 +114,19 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
+def content_sha256(data: bytes) -> str:
+    """The hash that identifies a package, of which nothing but the place of the header is read for it."""
+    end = rpmheader.end_of(data, _LEAD, "signature header")
+    return hashlib.sha256(memoryview(data)[end + -end % 8 :]).hexdigest()
+
+
 def parse_package(data: bytes) -> Package:
     """`read_package` for bytes that are already in memory."""
     if not data.startswith(_LEAD_MAGIC):
         raise damaged("it does not begin like one")
+    content = content_sha256(data)
     signatures = rpmheader.parse(data, _LEAD, "signature header")
     header = rpmheader.parse(data, signatures.end + -signatures.end % 8, "header")
-    content = hashlib.sha256(memoryview(data)[header.start :]).hexdigest()
     _check_digests(data, signatures, header)
     return Package(
         name=_name(header, Tag.NAME, "name"),
@@ -133,7 +140,7 @@ def parse_package(data: bytes) -> Package:
         packager=header.text(Tag.PACKAGER),
         vendor=header.text(Tag.VENDOR),
         url=header.text(Tag.URL),
-        build_time=header.number(Tag.BUILD_TIME) or 0,
+        build_time=within_32_bits(header.number(Tag.BUILD_TIME) or 0),
         build_host=header.text(Tag.BUILD_HOST),
         header_range=(header.start, header.end),
         content_sha256=content,
@@ -205,7 +212,8 @@ def _files(header: Section) -> tuple[FileEntry, ...]:
     if len(set(paths)) != count:
         raise damaged("it names a file twice")
     return tuple(
-        FileEntry(path, mode, size, digest.decode(errors="replace").lower(), _path_text(link), flags, mtime, inode)
+        FileEntry(path, mode, size, digest.decode(errors="replace").lower(), _path_text(link), flags,
+                  within_32_bits(mtime), inode)
         for path, size, mode, flags, mtime, digest, link, inode
         in zip(paths, *columns, digests, links, inodes, strict=True)
     )

@@ -87,25 +87,33 @@ class Section:
         return self.store[offset : offset + count]
 
 
-def parse(data: bytes, start: int, what: str) -> Section:
-    """The section that begins at byte `start` of `data`; FoundryError (``rpm-damaged``) if it isn't whole."""
+def end_of(data: bytes, start: int, what: str) -> int:
+    """Where the section that begins at byte `start` ends; FoundryError (``rpm-damaged``) if it isn't whole."""
     preamble = data[start : start + _PREAMBLE]
     if len(preamble) < _PREAMBLE or not preamble.startswith(MAGIC):
         raise damaged(f"there is no {what} at byte {start}")
     entries, size = struct.unpack_from(">II", preamble, 8)
     if entries > _MAX_ENTRIES or size > _MAX_STORE:
         raise damaged(f"its {what} claims {entries} entries and {size} bytes")
-    begin = start + _PREAMBLE + entries * _ENTRY.size
-    if len(data) < begin + size:
+    end = start + _PREAMBLE + entries * _ENTRY.size + size
+    if len(data) < end:
         raise damaged(f"its {what} is cut off")
-    store = data[begin : begin + size]
+    return int(end)
+
+
+def parse(data: bytes, start: int, what: str) -> Section:
+    """The section that begins at byte `start` of `data`; FoundryError (``rpm-damaged``) if it isn't whole."""
+    end = end_of(data, start, what)
+    _, size = struct.unpack_from(">II", data, start + 8)
+    begin = end - size
+    store = data[begin:end]
     index: dict[int, tuple[int, int, int]] = {}
     for tag, kind, offset, count in _ENTRY.iter_unpack(data[start + _PREAMBLE : begin]):
         least = count * _SIZES.get(kind, 1)
         if tag in index or kind not in _TYPES or count == 0 or offset + least > size:
             raise damaged(f"the entry for tag {tag} in its {what} is wrong (type {kind}, {offset}+{count} of {size})")
         index[tag] = (kind, offset, count)
-    return Section(start, begin + size, index, store)
+    return Section(start, end, index, store)
 
 
 def damaged(why: str) -> FoundryError:

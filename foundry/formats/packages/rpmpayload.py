@@ -7,9 +7,9 @@ hold exactly the files that the header names, with the same kind and content.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import scratch
 from foundry.base.reasons import Reason
 from foundry.formats.packages.cpio import Archive, Member
-from foundry.formats.packages.rpm import MAX_UNPACKED, FileEntry, Package, read_bytes
+from foundry.formats.packages.rpm import MAX_UNPACKED, FileEntry, Package, content_sha256, read_bytes
 from foundry.formats.packages.rpmheader import damaged
 from foundry.formats.trees import decompress
+from foundry.formats.trees.budget import Budget
 from foundry.formats.trees.tree import Tree, safe_name
 
 _LINK_LIMIT = 4096  # bytes, PATH_MAX
@@ -30,9 +31,9 @@ def extract(payload: bytes, package: Package, root: Path, max_bytes: int) -> lis
     if package.payload_format != "cpio":
         raise FoundryError(f"the RPM's payload is {package.payload_format!r}, not cpio", reason=Reason.RPM_UNSUPPORTED)
     wanted = _wanted(package)
-    blame = decompress.Blame("the RPM's payload", Reason.RPM_DAMAGED, Reason.RPM_TOO_LARGE)
-    stream = decompress.opened(payload, package.payload_compressor, limit=max_bytes, blame=blame)
-    writer = _Writer(package, wanted, Tree(root))
+    budget = Budget("the RPM's payload", Reason.RPM_DAMAGED, Reason.RPM_TOO_LARGE, max_bytes)
+    stream = decompress.opened(payload, package.payload_compressor, budget)
+    writer = _Writer(package, wanted, Tree(root, budget))
     for member, chunks in Archive(stream, [entry.size for entry in package.files]):
         writer.add(member, chunks)
     return writer.finish()
@@ -59,6 +60,7 @@ def _wanted(package: Package) -> dict[str, FileEntry]:
 class _Writer:
     def __init__(self, package: Package, wanted: dict[str, FileEntry], tree: Tree) -> None:
         self._package, self._wanted, self._tree = package, wanted, tree
+        self._names = Counter(entry.inode for entry in package.files)
         self._written: list[str] = []
         self._seen: set[str] = set()
         self._waiting: dict[tuple[int, int, int], list[str]] = {}  # hard links before the one with the data
@@ -93,7 +95,7 @@ class _Writer:
         if member.index is not None:
             entry = self._package.files[member.index]
             name = safe_name(entry.path.removeprefix("/"))
-            if any(other.inode == entry.inode for other in self._package.files if other is not entry):
+            if self._names[entry.inode] > 1:
                 raise FoundryError(f"{name} is a hard link in a stripped payload", reason=Reason.RPM_UNSUPPORTED)
         else:
             name = safe_name(os.fsdecode(member.name).removeprefix("./"))
@@ -106,10 +108,13 @@ class _Writer:
     def _file(self, name: str, entry: FileEntry, member: Member, chunks: Iterator[bytes]) -> None:
         self._need(member.size == entry.size, name)
         check = hashlib.new(self._package.digest_algorithm, usedforsecurity=False)
-        with self._tree.file(name, bool(entry.mode & 0o111), entry.mtime) as stream:
+
+        def hashed() -> Iterator[bytes]:
             for chunk in chunks:
                 check.update(chunk)
-                stream.write(chunk)
+                yield chunk
+
+        self._tree.file(name, hashed(), executable=bool(entry.mode & 0o111), mtime=entry.mtime)
         links = self._waiting.pop(member.inode, []) if member.nlink > 1 else []
         for alias in (name, *links):
             self._need(self._wanted[alias].digest == check.hexdigest(), alias)
@@ -134,15 +139,14 @@ def unpack(path: Path, package: Package, dest: Path, *, max_bytes: int = MAX_UNP
     OutsideError when the disk can't take it.
     """
     data = read_bytes(path)
-    start, end = package.header_range
-    if not hmac.compare_digest(hashlib.sha256(memoryview(data)[start:]).hexdigest(), package.content_sha256):
+    if content_sha256(data) != package.content_sha256:
         raise damaged(f"{path.name} changed since it was read")
     try:
         if os.path.lexists(dest) and (dest.is_symlink() or not dest.is_dir() or any(dest.iterdir())):
             raise FoundryError(f"{dest} is not an empty folder", reason=Reason.TARGET_EXISTS, hint="remove it first")
         with scratch(dest.parent, dest.name) as folder:
             root = folder / "root"
-            written = extract(data[end:], package, root, max_bytes)
+            written = extract(data[package.header_range[1]:], package, root, max_bytes)
             os.replace(root, dest)
     except OSError as error:
         raise OutsideError(f"can't unpack below {dest}: {error.strerror or error}", reason=Reason.DISK) from error

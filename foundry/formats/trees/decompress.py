@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.reasons import Reason
+from foundry.formats.trees.budget import Budget
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -30,15 +31,6 @@ _GZIP = 16 + zlib.MAX_WBITS  # zlib.h: a gzip header and trailer
 # (RFC 8878, 3.1.1.2: an RLE block), so that 2 KiB become 64 MiB at most.
 _GZIP_SLICE, _ZSTD_SLICE = 1 << 14, 1 << 11
 _STREAMS = 10_000  # of bzip2 or xz; parallel compressors make one for 100 kB and more
-
-
-@dataclass(frozen=True)
-class Blame:
-    """How to speak of the data when it is no good: its name, the reason when damaged, the reason when too large."""
-
-    what: str
-    damaged: Reason
-    too_large: Reason
 
 
 class _Step(Protocol):
@@ -69,23 +61,30 @@ def kind_of(data: bytes) -> str:
     return next((kind for magic, kind in magics.items() if data.startswith(magic)), "none")
 
 
-def opened(data: bytes, kind: str, *, limit: int, blame: Blame) -> io.BufferedReader:
-    """A stream of what `data` holds once decompressed.
+def opened(data: bytes, kind: str, budget: Budget) -> io.BufferedReader:
+    """A stream of what `data` holds once decompressed; reading it raises as taking from `pieces` does."""
+    return io.BufferedReader(_Pieces(pieces(iter([data]), kind, budget)), _CHUNK)
 
-    `kind` is ``gzip``, ``xz``, ``lzma``, ``bzip2``, ``zstd`` or ``none``. Reading raises
-    FoundryError: with reason `blame.damaged` when the bytes are not what `kind` says, with
-    reason `blame.too_large` after `limit` bytes.
+
+def pieces(chunks: Iterator[bytes | memoryview], kind: str, budget: Budget) -> Iterator[bytes]:
+    """What the chunks hold once decompressed, in pieces of at most 64 MiB, a chunk taken only when it is needed.
+
+    `kind` is ``gzip``, ``xz``, ``lzma``, ``bzip2``, ``zstd`` or ``none``. Raises FoundryError: with reason
+    `budget.damaged` when the bytes are not what `kind` says, with `budget.too_large` after `budget.max_bytes` bytes;
+    and what `chunks` raises.
     """
-    return io.BufferedReader(_Pieces(_plain(iter([data]), kind, limit, blame)), _CHUNK)
+    plain = _sliced(chunks, _CHUNK) if kind == "none" else _decompressed(chunks, _form(kind, budget), kind, budget)
+    for piece in plain:
+        budget.unpack(len(piece))
+        yield piece
 
 
-def stream(chunks: Iterator[bytes], *, limit: int, blame: Blame) -> Iterator[bytes]:
-    """What a stream of gzip, zstd or plain bytes holds, in pieces of at most 64 MiB.
+def stream(chunks: Iterator[bytes], budget: Budget) -> Iterator[bytes]:
+    """What a stream of gzip, zstd or plain bytes holds, as `pieces` gives it.
 
     The first bytes say which it is; xz, lzma and bzip2 count as damage. gzip may have several
-    members and zeros behind them, zstd several frames and skippable ones. A chunk is taken
-    only when all that the ones before it hold has been handed over. Not more than `limit`
-    bytes are taken or handed over. Raises FoundryError as `opened` does, and what `chunks` raises.
+    members and zeros behind them, zstd several frames and skippable ones. Not more than `budget.max_bytes`
+    bytes are taken or handed over.
     """
     head = b""
     for chunk in chunks:
@@ -93,10 +92,9 @@ def stream(chunks: Iterator[bytes], *, limit: int, blame: Blame) -> Iterator[byt
         if len(head) >= _MAGIC:
             break
     kind = "zstd" if _skippable(head) else kind_of(head)
-    taken = _counted(itertools.chain([head], chunks), limit, blame)
     if kind not in ("none", "gzip", "zstd"):
-        raise _unsupported(kind, blame)
-    return _plain(taken, kind, limit, blame)
+        raise _unsupported(kind, budget)
+    return pieces(_counted(itertools.chain([head], chunks), budget), kind, budget)
 
 
 def _skippable(head: bytes) -> bool:
@@ -104,28 +102,24 @@ def _skippable(head: bytes) -> bool:
     return head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50  # noqa: PLR2004 - as above
 
 
-def _counted(pieces: Iterator[bytes], limit: int, blame: Blame) -> Iterator[bytes]:
-    left = limit
-    for piece in pieces:
-        left -= len(piece)
-        if left < 0:
-            raise _too_large(blame, limit)
-        yield piece
+def _counted(chunks: Iterator[bytes], budget: Budget) -> Iterator[bytes]:
+    taken = 0
+    for chunk in chunks:
+        taken += len(chunk)
+        if taken > budget.max_bytes:
+            raise budget.excess(f"has more than {budget.max_bytes} bytes")
+        yield chunk
 
 
-def _plain(chunks: Iterator[bytes], kind: str, limit: int, blame: Blame) -> Iterator[bytes]:
-    if kind != "none":
-        chunks = _decompressed(chunks, _form(kind, blame), kind, blame)
-    return _counted(chunks, limit, blame)
-
-
-def _sliced(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+def _sliced(chunks: Iterator[bytes | memoryview], size: int) -> Iterator[bytes]:
     for chunk in chunks:
         for at in range(0, len(chunk), size):
-            yield chunk[at : at + size]
+            yield bytes(chunk[at : at + size])
 
 
-def _decompressed(chunks: Iterator[bytes], form: _Form, kind: str, blame: Blame) -> Iterator[bytes]:
+def _decompressed(
+    chunks: Iterator[bytes | memoryview], form: _Form, kind: str, budget: Budget
+) -> Iterator[bytes]:
     """All streams in the chunks, one after the other as parallel compressors write them."""
     step, streams = form.begin(), 1
     for data in _sliced(chunks, form.slice):
@@ -136,31 +130,27 @@ def _decompressed(chunks: Iterator[bytes], form: _Form, kind: str, blame: Blame)
                 if not fed:
                     break
                 if streams == form.streams:
-                    raise _damaged(blame, kind, f"it has more than {streams} streams")
+                    raise _damaged(budget, kind, f"it has more than {streams} streams")
                 step, streams = form.begin(), streams + 1
             try:
                 piece = step.decompress(fed, _CHUNK)
             except Exception as error:  # zlib, lzma, bz2 and zstandard each have an error class of their own
-                raise _damaged(blame, kind, str(error) or type(error).__name__) from error
+                raise _damaged(budget, kind, str(error) or type(error).__name__) from error
             if piece:
                 yield piece
             fed = step.unused_data if step.eof else b""
             if not step.eof and step.needs_input:
                 break
     if not step.eof:
-        raise _damaged(blame, kind, "it is cut off")
+        raise _damaged(budget, kind, "it is cut off")
 
 
-def _damaged(blame: Blame, kind: str, why: str) -> FoundryError:
-    return FoundryError(f"{blame.what} is damaged: its {kind} data can't be read ({why})", reason=blame.damaged)
+def _damaged(budget: Budget, kind: str, why: str) -> FoundryError:
+    return budget.fault(f"is damaged: its {kind} data can't be read ({why})")
 
 
-def _too_large(blame: Blame, limit: int) -> FoundryError:
-    return FoundryError(f"{blame.what} holds more than {limit} bytes once decompressed", reason=blame.too_large)
-
-
-def _unsupported(kind: str, blame: Blame) -> FoundryError:
-    return FoundryError(f"{blame.what} is compressed with {kind!r}, which is not supported", reason=blame.damaged)
+def _unsupported(kind: str, budget: Budget) -> FoundryError:
+    return budget.fault(f"is compressed with {kind!r}, which is not supported")
 
 
 class _Pieces(io.RawIOBase):
@@ -184,7 +174,7 @@ class _Pieces(io.RawIOBase):
         return size
 
 
-def _form(kind: str, blame: Blame) -> _Form:
+def _form(kind: str, budget: Budget) -> _Form:
     if kind == "gzip":
         return _Form(_Gzip, _GZIP_SLICE)
     if kind in ("xz", "lzma"):
@@ -199,7 +189,7 @@ def _form(kind: str, blame: Blame) -> _Form:
     if kind == "zstd":
         context = _zstandard().ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
         return _Form(lambda: _Zstd(context.decompressobj()), _ZSTD_SLICE, padding=b"")
-    raise _unsupported(kind, blame)
+    raise _unsupported(kind, budget)
 
 
 class _Gzip:

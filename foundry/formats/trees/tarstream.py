@@ -4,7 +4,8 @@ An archive is blocks of 512 bytes: a header, then the data, padded. Two blocks o
 zeros end it (POSIX.1-2017, pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar
 Format"). Where the forms leave a choice this reads as Go's archive/tar, which all
 container engines unpack layers with: global pax headers say nothing of other members,
-GNU's long names win over pax, and a member that is no file has no data.
+GNU's long names win over pax, and a member that is no file has no data. Stricter than Go: a second header that
+extends the same member in the same way is damage.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from foundry.base.errors import FoundryError
-from foundry.base.reasons import Reason
+from foundry.base.times import within_32_bits
+from foundry.formats.trees.budget import Budget
 
 _BLOCK = 512
 _MAX_EXTENSION = 1 << 20  # bytes of a long name or of a pax header
@@ -24,6 +26,7 @@ _ZEROS = bytes(_BLOCK)
 _octal = re.compile(rb"[0-7]*")
 _pax_size = re.compile(rb"[0-9]{1,19}")
 _pax_length = re.compile(rb"[0-9]{1,7}")
+_pax_time = re.compile(rb"(-?[0-9]{1,19})(?:\.[0-9]{0,30})?")
 
 
 class Kind(Enum):
@@ -48,28 +51,32 @@ _NOTES = (b"g", b"D", b"M", b"N", b"V")
 
 @dataclass(frozen=True)
 class Member:
-    """One member of an archive: its name as it stands there, and the bytes of data that follow."""
+    """One member of an archive: its name as it stands there, and the bytes of data that follow.
+
+    `mtime` is in seconds since 1970, moved to the nearest that 32 bits hold.
+    """
 
     name: bytes
     kind: Kind
     size: int
     link: bytes = b""
+    executable: bool = False
+    mtime: int = 0
 
 
 class TarStream:
-    """Iterates over the members; `read` gives the data of the one just met, what is not read is skipped.
+    """Iterates over the members; `read` or `chunks` gives the data of the one just met, what is not read is skipped.
 
     Takes a piece from `pieces` only when the bytes it has do not do, and holds no more than
     one piece, one member's extensions (1 MiB at most) and what `read` returns.
 
-    Raises FoundryError with reason `damaged` for anything that is no whole archive, except
-    one of no bytes at all, which has no members; with `too_large` for a member of more than
-    `limit` bytes; and what `pieces` raises.
+    Raises FoundryError with reason `budget.damaged` for anything that is no whole archive, except
+    one of no bytes at all, which has no members; with `budget.too_large` for a member of more than
+    `budget.max_bytes` bytes and for more headers than entries; and what `pieces` raises.
     """
 
-    def __init__(self, pieces: Iterator[bytes], *, what: str, damaged: Reason, too_large: Reason, limit: int) -> None:
-        self._pieces = pieces
-        self._what, self._reason, self._too_large, self._limit = what, damaged, too_large, limit
+    def __init__(self, pieces: Iterator[bytes], budget: Budget) -> None:
+        self._pieces, self._budget = pieces, budget
         self._piece, self._at = b"", 0
         self._left = self._padding = 0  # bytes of the present member's data
         self._begun = False
@@ -78,13 +85,14 @@ class TarStream:
         long_name, long_link, pax = b"", b"", dict[bytes, bytes]()
         while (block := self._block(extended=bool(long_name or long_link or pax))) is not None:
             flag = block[156:157]
+            self._budget.entry()
             self._data_of(self._number(block[124:136]))
             if flag == b"L":
-                long_name = self._text(self._extension())
+                long_name = self._text(self._extension(long_name))
             elif flag == b"K":
-                long_link = self._text(self._extension())
+                long_link = self._text(self._extension(long_link))
             elif flag in (b"x", b"X"):
-                pax = self._pax(self._extension())
+                pax = self._pax(self._extension(pax))
             elif flag not in _NOTES:
                 yield self._member(block, long_name, long_link, pax)
                 long_name, long_link, pax = b"", b"", {}
@@ -93,9 +101,17 @@ class TarStream:
 
     def read(self) -> bytes:
         """All data of the member just met."""
-        data = self._take(self._left)
-        self._left = 0
-        return data
+        return b"".join(self.chunks())
+
+    def chunks(self) -> Iterator[bytes]:
+        """The data of the member just met, in pieces."""
+        while self._left:
+            if not self._more():
+                raise self._damaged("it is cut off")
+            part = self._piece[self._at : self._at + self._left]
+            self._at += len(part)
+            self._left -= len(part)
+            yield part
 
     # -- headers -------------------------------------------------------------
 
@@ -139,7 +155,16 @@ class TarStream:
             self._data_of(0)
         if flag == b"S":
             self._skip_sparse_map(block)
-        return Member(name, kind, self._left, link)
+        return Member(name, kind, self._left, link, bool(self._number(block[100:108]) & 0o111), self._time(block, pax))
+
+    def _time(self, block: bytes, pax: Mapping[bytes, bytes]) -> int:
+        if said := pax.get(b"mtime"):
+            match = _pax_time.fullmatch(said)
+            if match is None:
+                raise self._damaged("a pax header has a time that is none")
+            return within_32_bits(int(match[1]))
+        before_1970 = block[136] & 0xC0 == 0xC0  # noqa: PLR2004 - GNU's base-256, below zero
+        return 0 if before_1970 else within_32_bits(self._number(block[136:148]))
 
     def _skip_sparse_map(self, block: bytes) -> None:
         """Old GNU sparse members: blocks with more of the map stand before the data."""
@@ -147,7 +172,9 @@ class TarStream:
         while more:
             more = self._take(_BLOCK)[504]
 
-    def _extension(self) -> bytes:
+    def _extension(self, before: object) -> bytes:
+        if before:
+            raise self._damaged("a member has two extended headers of one kind")
         if self._left > _MAX_EXTENSION:
             raise self._damaged(f"a member's extended header has {self._left} bytes")
         return self.read()
@@ -188,8 +215,8 @@ class TarStream:
 
     def _data_of(self, size: int) -> None:
         """From here on `size` bytes of data follow the header."""
-        if size > self._limit:
-            raise FoundryError(f"{self._what} has a member of {size} bytes", reason=self._too_large)
+        if size > self._budget.max_bytes:
+            raise self._budget.excess(f"has a member of {size} bytes")
         self._left, self._padding = size, -size % _BLOCK
 
     def _more(self) -> bool:
@@ -221,4 +248,4 @@ class TarStream:
             size -= step
 
     def _damaged(self, why: str) -> FoundryError:
-        return FoundryError(f"{self._what} is no whole tar archive: {why}", reason=self._reason)
+        return self._budget.fault(f"is no whole tar archive: {why}")

@@ -16,6 +16,7 @@ from foundry.base.reasons import Reason
 from foundry.formats.packages import repodata, rpm, rpmpayload
 from foundry.formats.packages.cpio import Archive
 from foundry.formats.trees import decompress
+from foundry.formats.trees.budget import Budget
 from foundry.packages import gpg
 from tests.harness.fuzz import examples
 from tests.harness.rpmwriter import COMPRESS, File, archive, build
@@ -115,9 +116,9 @@ def test_archives(data: bytes) -> None:
 @many
 @given(st.sampled_from(sorted(COMPRESS)), mutations([kind(ARCHIVE) for kind in COMPRESS.values()]))
 def test_compressed_streams(kind: str, data: bytes) -> None:
-    blame = decompress.Blame("it", Reason.RPM_DAMAGED, Reason.RPM_TOO_LARGE)
+    budget = Budget("it", Reason.RPM_DAMAGED, Reason.RPM_TOO_LARGE, LIMIT)
     try:
-        assert len(decompress.opened(data, kind, limit=LIMIT, blame=blame).read()) <= LIMIT
+        assert len(decompress.opened(data, kind, budget).read()) <= LIMIT
     except FoundryError as error:
         assert error.reason in ("rpm-damaged", "rpm-too-large")
 

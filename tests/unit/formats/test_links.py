@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError
-from foundry.formats.trees.tree import end_of_link, is_behind_link, require_tree
+from foundry.formats.trees.links import Links, is_behind_link, require_tree
 
 
 @pytest.mark.parametrize("links, end", [
@@ -34,7 +34,7 @@ from foundry.formats.trees.tree import end_of_link, is_behind_link, require_tree
     ({"l": "l1", **{f"l{number}": f"l{number + 1}" for number in range(1, 60)}}, None),
 ])
 def test_end_of_link(links: Mapping[str, str], end: str | None) -> None:
-    assert end_of_link(next(iter(links)), links) == end
+    assert Links(links).end(next(iter(links))) == end
 
 
 _PARTS = st.lists(st.sampled_from(["a", "b", "c", "..", "."]), min_size=1, max_size=5).map("/".join)
@@ -50,9 +50,9 @@ def test_what_stays_inside_does_so_on_a_disk(links: Mapping[str, str]) -> None:
             (tree / name).mkdir(parents=True)
         for name, target in links.items():
             (tree / name).symlink_to(target)
-        top = os.path.realpath(tree)
+        top, followed = os.path.realpath(tree), Links(links)
         for name in links:
-            end = end_of_link(name, links)
+            end = followed.end(name)
             assert end is None or os.path.realpath(tree / name) == os.path.normpath(f"{top}/{end}")
 
 
