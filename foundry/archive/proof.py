@@ -75,6 +75,11 @@ class Proof:
         listing = self.store.listing(oid)
         name = self._package_name(listing, base)
         (data,) = self._read(listing, [RPMS + name]).values()
+        listed = fields.get("SHA256 check") == form.OK
+        location = fields.get("Location", "") if listed else ""
+        sha256 = sha256_bytes(data)
+        if listed and (location.rpartition("/")[2] != name or (location, sha256) not in self.listed):
+            raise Broken(f"no list of the repository names {location} with the checksum {sha256}")
         file = self.folder / "package.rpm"
         file.write_bytes(data)
         package = rpm.parse_package(data)
@@ -82,11 +87,6 @@ class Proof:
         payload = content.payload_files(file, package, self.folder)
         root, files = content.version_files(payload, name, data, base)
         made = self.store.assemble(files | self._furniture(listing, ()), base)
-        listed = fields.get("SHA256 check") == form.OK
-        location = fields.get("Location", "") if listed else ""
-        sha256 = sha256_bytes(data)
-        if listed and (location.rpartition("/")[2] != name or (location, sha256) not in self.listed):
-            raise Broken(f"no list of the repository names {location} with the checksum {sha256}")
         if form.Evr(package.epoch or 0, package.version, package.release) != mine.evr:
             raise Broken(f"the package is {package.nevra}")
         uid, created = signature.uid, creation_time(gpg.keyring(key), signature.fingerprint)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from foundry.packages.obtain import Obtained
 
 _OF_MODULES = ("BUILT_MODULE_NAME", "BUILT_MODULE_LOCATION", "DEST_MODULE_LOCATION")
+_SHOWN = 5
+_LONGEST_PATH = 200
 _MAX_TEXT = 1 << 20  # bytes of a file that is looked into
 _HOOK_NAMES = re.compile(r"(?:pre|post)-?(?:install|inst|remove|rm|add|build)(?:\.sh)?")
 
@@ -76,9 +78,10 @@ def source_place(family: Family, driver: str, root: Path) -> str:
             )
         return said
     places = sorted(path.parent.relative_to(root).as_posix() for path in root.rglob(dkms.FILE) if path.is_file())
-    top = [place for place in places if not any(place.startswith(f"{other}/") for other in places)]
+    above = {*places} - {"."}
+    top = [place for place in places if not any(parent.as_posix() in above for parent in PurePosixPath(place).parents)]
     if len(top) != 1:
-        what = f"more than one {dkms.FILE}: in {', '.join(top)}" if top else f"no {dkms.FILE}"
+        what = f"more than one {dkms.FILE}: in {', '.join(top[:_SHOWN])}" if top else f"no {dkms.FILE}"
         raise FoundryError(f"the package of {driver} has {what}", reason=Reason.SOURCE_MISSING,
                            hint=f"say in {family.file} where the sources are: `source.root`")
     return top[0]
@@ -112,7 +115,9 @@ def _conf(family: Family, tree: Path) -> dkms.DkmsConf:
     overridden = set(_OF_MODULES) if "modules" in family.data else set()
     overridden |= {"MAKE", "MAKE_MATCH"} if "command" in family.data.get("make", {}) else set()
     overridden |= set(family["source"].get("ignore", ()))
-    return dkms.parse(file.read_bytes(), overridden=frozenset(overridden))
+    with file.open("rb") as stream:
+        data = stream.read(dkms.MAX_BYTES + 1)
+    return dkms.parse(data, overridden=frozenset(overridden))
 
 
 def _require_ordered(family: Family, conf: dkms.DkmsConf) -> None:
@@ -166,6 +171,8 @@ def _tree_scripts(tree: Path, hooks: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for name in dict.fromkeys(names):
         path = tree / name
+        if len(name) > _LONGEST_PATH:
+            continue
         if path.is_file() and not path.is_symlink() and path.resolve().is_relative_to(tree.resolve()):
             with path.open("rb") as stream:
                 found[name] = stream.read(_MAX_TEXT).decode(errors="replace")

@@ -51,7 +51,7 @@ def _source(foundry: Foundry, driver: str, family: Family) -> None:
     with scratch(folder, "unpack") as work:
         roots = {spec.role: work / (spec.role or "main") for spec in specs}
         found = {spec.role: content_sha256(spec, folder / spec.file) for spec in specs}
-        _require_locked(driver, found, known, folder)
+        require_locked(driver, found, known, folder)
         for spec in specs:
             unpack(spec, folder / spec.file, roots[spec.role])
         place = place or source_place(family, driver, roots[""])
@@ -81,7 +81,7 @@ def _source(foundry: Foundry, driver: str, family: Family) -> None:
     })
 
 
-def _require_locked(driver: str, found: Mapping[str, str], known: MainPackage | None, folder: Path) -> None:
+def require_locked(driver: str, found: Mapping[str, str], known: MainPackage | None, folder: Path) -> None:
     """FoundryError ``lock-mismatch`` where a fetched package is not the locked one, before anything is read in it."""
     locked = {"": known, **known.further} if known is not None else {}
     for role, content in found.items():

@@ -21,12 +21,13 @@ from foundry.registry.client import Registry
 _MIN_FREE = 5 << 30  # bytes: a toolkit is 1-2 GB, and two are at work at once
 _OLDEST_PLAUSIBLE = 1_750_000_000  # June 2025: a clock before it can't verify today's signatures
 
-BUILD_TOOLS = ("podman", "gpgv")
+BUILD_TOOLS = ("podman", "gpgv", "bash")  # bash judges the expressions in a package's dkms.conf
 ARCHIVE_TOOLS = ("git", "gpgv")  # for `doit archive`, and for builds from an archive
 # What the sandbox needs besides; the tests need more (container/sandbox/system-packages.sh).
 SANDBOX_TOOLS = ("gpg", "rpmbuild", "createrepo_c", "docker-registry")
 # Tool → package, by OS family.
 _PACKAGES = {
+    "bash": {"debian": "bash", "fedora": "bash"},
     "podman": {"debian": "podman", "fedora": "podman"},
     "git": {"debian": "git", "fedora": "git"},
     "gpgv": {"debian": "gpgv", "fedora": "gnupg2"},

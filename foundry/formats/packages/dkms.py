@@ -23,7 +23,7 @@ from foundry.formats.packages.bash import Assignment, Script, TooMuch, read_scri
 FILE = "dkms.conf"
 WORK = "/foundry/work"
 
-_MAX = 1 << 18  # bytes
+MAX_BYTES = 1 << 18
 _LONGEST = 1000  # characters of a value or a word that is used, as locks hold no longer line
 _LONGEST_COMMAND = 16_000
 _MOST_MODULES, _MOST_REMARKS, _LONGEST_NAME = 100, 100, 100
@@ -82,8 +82,8 @@ def parse(data: bytes, *, overridden: frozenset[str] = frozenset()) -> DkmsConf:
     Raises FoundryError ``dkms-malformed`` for what is no such file, ``dkms-shell`` where the
     build depends on what only a shell can find out, ``dkms-unsupported`` for what is not done here.
     """
-    if len(data) > _MAX:
-        raise _malformed(f"it has {len(data)} bytes")
+    if len(data) > MAX_BYTES:
+        raise _malformed(f"it has more than {MAX_BYTES} bytes")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

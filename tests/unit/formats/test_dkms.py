@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError
-from foundry.formats.packages.dkms import DkmsModule, parse
+from foundry.formats.packages import bash
+from foundry.formats.packages.bash import TooMuch, read_script
+from foundry.formats.packages.dkms import MAX_BYTES, DkmsModule, parse
+from tests.harness.fuzz import examples
 
 HEAD = 'PACKAGE_NAME="thing"\nPACKAGE_VERSION="1.2"\n'
 ONE = f'{HEAD}BUILT_MODULE_NAME[0]="thing"\nDEST_MODULE_LOCATION[0]="/extra"\n'
@@ -132,7 +135,92 @@ def test_what_the_family_file_says_is_not_looked_at() -> None:
     assert parse(text, overridden=names).modules == ()
 
 
+def nested(depth: int) -> str:
+    """Each value holds the one before it several times."""
+    return "a=xxxxxxxxxxxxxxxx\n" + "".join(
+        f"{chr(98 + n)}={f'${chr(97 + n)}' * 8}\n" for n in range(depth))
+
+
+@pytest.mark.parametrize("text", [
+    nested(9), "a=x\n" + "a+=$a$a\n" * 40, "a=(" + "x " * 20 + ")\n" + "a=$a$a$a$a\n" * 20,
+    "PACKAGE_NAME=" + "x" * 60_000 + "\nMAKE=" + "$PACKAGE_NAME" * 60, "x=" + "y" * 200_000 + "\n" + "z=$x\n" * 9,
+], ids=range(5))
+def test_values_that_grow_without_end(text: str) -> None:
+    """382 bytes were 1 GiB."""
+    for data in (text + ONE, ONE + text):
+        with pytest.raises(FoundryError, match="grow beyond") as raised:
+            parse(data.encode())
+        assert raised.value.reason == "dkms-malformed"
+
+
+def steps_of(text: str) -> int:
+    """Characters that the reader asks for; it sees the script through this alone."""
+    seen = 0
+
+    class Text(str):
+        __slots__ = ()
+
+        def __getitem__(self, at: object) -> str:
+            nonlocal seen
+            found = str.__getitem__(self, at)  # type: ignore[index]
+            seen += len(found)
+            return found
+
+    reader = bash._Reader(Text(text), {})
+    try:
+        reader.read()
+    except TooMuch:
+        return 0
+    return seen
+
+
+@pytest.mark.parametrize("line", [
+    "if x\n", "if x; then\n", "f() {\n", "case x in\n", "echo ${x\n", "A=1 ", "A=1\n", "A=(1) ", "x[ ", "a[1 ;",
+    "\\\n ", "A=`x` ", "A=$(x) ", "then " * 9 + "\n", "# x\n", "A=x x\n", '"', "A=( x\n", "export A=1\n", "A=${A} ",
+    "A=$x\n",
+])
+def test_reading_takes_steps_as_the_script_grows(line: str) -> None:
+    """40 kB of `if` took a minute. Counted are characters, so that no machine's speed has a part in it."""
+    few, more = (steps_of(line * count) for count in (500, 2000))
+    assert 0 < more <= 5 * few + 5000
+
+
+@pytest.mark.parametrize("text", [
+    "A=(\n" * 60_000 + ") x", "A=$(\n" * 50_000, 'A="\n' * 60_000, "A=( `\n" * 40_000 + ")",
+], ids=range(4))
+def test_reading_has_an_end(text: str) -> None:
+    """Lines that must be looked at once more, each to the end of the script."""
+    try:
+        read_script(text[:MAX_BYTES], {})
+    except TooMuch as error:
+        assert "takes more than" in str(error)
+
+
+def test_what_is_kept_has_a_limit() -> None:
+    """Locks hold lines of 1,000 characters."""
+    for text in (
+        f"MAKE='make {'x' * 1001}'", f"MAKE='make {'x ' * 9000}'", f"BUILD_EXCLUSIVE_KERNEL='{'x' * 1001}'",
+        f"POST_INSTALL='{'x' * 1001}'", f"BUILT_MODULE_NAME[1]={'x' * 101}", f"DEST_MODULE_LOCATION='{'x' * 1001}'",
+        f"BUILT_MODULE_NAME=({' '.join(f'm{n}' for n in range(101))})",
+    ):
+        with pytest.raises(FoundryError) as raised:
+            parse((ONE + text).encode())
+        assert raised.value.reason == "dkms-malformed"
+        assert len(raised.value.message) < 400
+    conf = parse((ONE + "echo x\n" * 5000 + f"DEST_MODULE_NAME[0]={'y' * 900}\n").encode())
+    assert len(conf.remarks) == 101
+    assert conf.remarks[-1] == "4901 more remarks on dkms.conf"
+    assert max(map(len, conf.remarks)) < 1000
+
+
+def test_a_long_index_in_shell_code_counts_as_an_assignment() -> None:
+    with pytest.raises(FoundryError, match="depends on it"):
+        parse((ONE + f"for x in a; do BUILT_MODULE_NAME[{' ' * 300}0]=$x; done\n").encode())
+
+
+@examples(100)
 @given(st.text(alphabet=st.sampled_from('AKM_[]()="\'$`{}|;&<>#\\ \n\tmakexif01+-/.'), max_size=200))
+@example("A=$A" * 50)
 def test_whatever_it_says_only_our_errors_come_out(text: str) -> None:
     try:
         parse((ONE + text).encode())

@@ -130,3 +130,10 @@ def test_bombs_and_damage() -> None:
         with pytest.raises(FoundryError) as caught:
             repodata.open_primary(data, place).read()
         assert caught.value.reason == expected
+
+
+@pytest.mark.parametrize("name", ["thing", "noarch", "1.2", "3"])
+def test_names_and_versions_without_end(name: str) -> None:
+    """A number of 5,000 digits can't be compared, as versions are."""
+    assert reason(PRIMARY.replace(f">{name}<", f">{'1' * 5000}<").replace(f'"{name}"', f'"{"1" * 5000}"'), True) == (
+        "repodata-malformed")

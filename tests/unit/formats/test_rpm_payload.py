@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import stat
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from foundry.base.errors import FoundryError
 from foundry.formats.packages import rpm, rpmpayload
+from foundry.formats.trees.budget import Budget
 from tests.harness.rpmwriter import FOLDER, GOOD, LINK, File, archive, build, newc, refused, save, trailer
 
 
@@ -152,3 +154,28 @@ def test_a_hard_link_before_and_after_its_data(tmp_path: Path) -> None:
     rpmpayload.unpack(path, rpm.read_package(path), tmp_path / "out")
     assert (tmp_path / "out/a").read_bytes() == b"data"
     assert (tmp_path / "out/a").samefile(tmp_path / "out/b")
+
+
+def test_hard_links_count_as_copies(tmp_path: Path) -> None:
+    data = bytes(1000)
+    names = [f"/f{n}" for n in range(9)]
+    files = [File(name, data, inode=7, nlink=9, body=data if name == names[-1] else b"") for name in names]
+    assert refused(tmp_path, build(files), max_bytes=8000) == "rpm-too-large"
+    path = save(tmp_path, build(files))
+    rpmpayload.unpack(path, rpm.read_package(path), tmp_path / "out", max_bytes=9500)
+
+
+def test_times_that_no_file_can_have(tmp_path: Path) -> None:
+    """The header may hold them in 64 bits."""
+    files = [File("/a", b"a"), File("/b", b"b")]
+    path = save(tmp_path, build(files, tags={1034: (5, [1 << 63, (1 << 64) - 1]), 1006: (5, 1 << 62)}))
+    package = rpm.read_package(path)
+    assert {package.build_time, *(entry.mtime for entry in package.files)} == {(1 << 32) - 1}
+    rpmpayload.unpack(path, package, tmp_path / "out")
+    assert (tmp_path / "out/a").stat().st_mtime == (1 << 32) - 1
+
+
+def test_folders_that_names_make_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpmpayload, "Budget", partial(Budget, max_entries=200))
+    files = [File("/" + "/".join([str(n), *"a" * 90]), b"x") for n in range(5)]
+    assert refused(tmp_path, build(files)) == "rpm-too-large"
