@@ -13,7 +13,7 @@ import pytest
 from foundry.base.filelock import locked
 from foundry.base.plain_text import forget_secrets
 from tests.harness.checkout import Checkout
-from tests.harness.clone import ROOT, AccessLogs, Clone
+from tests.harness.clone import ROOT, AccessLogs, Clone, logged_in
 from tests.harness.quick_driver import quick_repository, take_quick
 from tests.harness.rpmtools import Key, signing_key
 from tests.harness.store import cold_store
@@ -92,7 +92,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     clone = Clone(place / "clone", folder)
     done = clone.doit("sandbox:up")
     assert done.code == 0, done.text
-    with quick_repository(folder):
+    with quick_repository(folder), logged_in(folder):
         yield clone
     assert clone.doit("sandbox:down").code == 0
     remove_pulled()

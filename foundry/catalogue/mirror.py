@@ -156,7 +156,7 @@ class _Run:
         from foundry.registry.ecr.tokens import providers
         from foundry.registry.push import Writer
 
-        credentials = Credentials(providers=providers(push=True))
+        credentials = Credentials(providers=providers(push=True), files=self.foundry.addresses.auth_files())
         return Writer(self._registry(self.target.registry, credentials=credentials), self.target.repository)
 
     def _say(self, text: str) -> None:

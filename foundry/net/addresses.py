@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,6 +19,9 @@ class LocalServices(Protocol):
 
     def addresses(self) -> Mapping[str, str]:
         """``name → host:port``."""
+
+    def auth_files(self) -> Mapping[str, Path]:
+        """Where the credentials for a service are, by its name (containers-auth.json(5)); starts nothing."""
 
 
 class Addresses:
@@ -39,6 +43,10 @@ class Addresses:
                     served = self._services.addresses()
                 self._known = {**served, **self._fixed}
             return self._known
+
+    def auth_files(self) -> Mapping[str, Path]:
+        """Where the credentials for local services are, by name."""
+        return self._services.auth_files() if self._services is not None else {}
 
     def of(self, name: str) -> str:
         """``host:port`` of a name; empty where DNS knows it."""

@@ -164,7 +164,7 @@ class Engine:
             text = registries_conf(self.registries) + "\n" + mirror_conf(image.name, mirror, self.registries)
             env = self._configured(f"mirror-{sha256_bytes(text.encode())[:12]}.conf", text)
         try:
-            with self._auth_file(reference, mirror) as options:
+            with self.auth_file(reference, mirror) as options:
                 self.call(
                     "pull", "--quiet", *options, reference, log=log, reason=Reason.IMAGE_PULL_FAILED, env=env,
                     hint=f"is {reference} still in its registry?",
@@ -186,7 +186,7 @@ class Engine:
         return locked(self._store_lock, wait=wait)
 
     @contextmanager
-    def _auth_file(self, reference: str, mirror: str = "") -> Iterator[list[str]]:
+    def auth_file(self, reference: str, mirror: str = "") -> Iterator[list[str]]:
         """Options that give podman the credentials for an image, in a file that only this user can read."""
         found: dict[str, Credential] = {}
         for image in [parse_reference(name) for name in (mirror, reference) if name]:

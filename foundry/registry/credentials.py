@@ -69,11 +69,15 @@ class Provider(Protocol):
 
 
 class Credentials:
-    """The credentials that this process's user has, by registry."""
+    """The credentials that this process's user has, by registry; `files` are auth files for one registry each."""
 
-    def __init__(self, environ: Mapping[str, str] = os.environ, providers: Sequence[Provider] = ()) -> None:
+    def __init__(
+        self, environ: Mapping[str, str] = os.environ, providers: Sequence[Provider] = (),
+        files: Mapping[str, Path] | None = None,
+    ) -> None:
         self.environ = environ
         self.providers = providers
+        self.files = files or {}
 
     def find(self, host: str, repository: str) -> Credential | None:
         """What to use for a repository; None when no place has anything for it.
@@ -104,7 +108,7 @@ class Credentials:
         return f"{how}; looked in {', '.join(self.places(host))}"
 
     def _places(self, host: str) -> list[_Place]:
-        places = []
+        places = [_Place(str(self.files[host]), self._file(self.files[host]))] if host in self.files else []
         if host == "quay.io":
             places.append(_Place("QUAY_USERNAME and QUAY_PASSWORD", self._quay))
             places += self._named("QUAY_AUTH_FILE")

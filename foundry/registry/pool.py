@@ -42,7 +42,7 @@ class Registries:
 
         with self._lock:
             if self._credentials is None:
-                self._credentials = Credentials(providers=providers(push=False))
+                self._credentials = Credentials(providers=providers(push=False), files=self.addresses.auth_files())
             return self._credentials
 
     def reader(
@@ -74,7 +74,7 @@ class Registries:
 
         with self._lock:
             if target.name not in self._writers:
-                credentials = Credentials(providers=providers(push=True))
+                credentials = Credentials(providers=providers(push=True), files=self.addresses.auth_files())
                 registry = self.reader(target.registry, self._log, credentials=credentials)
                 self._writers[target.name] = Writer(registry, target.repository)
             return self._writers[target.name]

@@ -1,5 +1,6 @@
 """The sandbox's two loopback services: a registry and a web server that outlive the command.
 
+The registry answers to nobody without its password (`foundry.sandbox.login`).
 ``state.json`` says where they are: address, process and the process's start
 time, so that a recycled process number is never taken for one of them.
 While both are up, `ensure_running` starts no process and makes two loopback
@@ -26,6 +27,7 @@ from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.filelock import locked
 from foundry.base.files import pretty_json, read_json, write_atomic
 from foundry.base.reasons import Reason
+from foundry.sandbox.login import AUTH_FILE, HTPASSWD, new_login
 
 REGISTRY = "registry.sandbox.internal"
 WEB = "web.sandbox.internal"
@@ -73,11 +75,12 @@ class Daemons:
         self.web_root = self.folder / "web"
         self.releases = self.folder / "releases.json"
         self.registry_storage = self.folder / "registry"
+        self.auth_file = self.folder / AUTH_FILE
 
     def running(self) -> bool:
         """Whether both services run and take connections."""
         known = self._known()
-        return len(known) == len(_PROBES) and all(one.alive() and one.answers() for one in known.values())
+        return len(known) == len(_PROBES) and all(self._serves(one) for one in known.values())
 
     def addresses(self) -> dict[str, str]:
         """``name → host:port`` of the services, as they were last started."""
@@ -90,7 +93,7 @@ class Daemons:
         with locked(self.folder / "services.lock"):
             for name in _PROBES:
                 known = self._known().get(name)
-                if known is not None and known.alive() and known.answers():
+                if known is not None and self._serves(known):
                     continue
                 if known is not None:
                     _end(known)
@@ -104,6 +107,10 @@ class Daemons:
             for one in self._known().values():
                 _end(one)
             self.state.unlink(missing_ok=True)
+
+    def _serves(self, one: Daemon) -> bool:
+        """Whether a service can be used; a registry to which nobody knows the password can't."""
+        return one.alive() and one.answers() and (one.name != REGISTRY or self.auth_file.exists())
 
     def _known(self) -> dict[str, Daemon]:
         """What ``state.json`` says, unless it was copied here with its folder."""
@@ -155,6 +162,7 @@ class Daemons:
 
     def _registry_command(self, port: int) -> tuple[list[str], Mapping[str, str]]:
         config = self.folder / "registry.json"  # JSON is YAML
+        new_login(self.folder, (REGISTRY, f"{HOST}:{port}"))
         write_atomic(config, pretty_json({
             "version": "0.1",
             "log": {"level": "info", "formatter": "text", "accesslog": {"disabled": False}},
@@ -164,6 +172,7 @@ class Daemons:
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
             "http": {"addr": f"{HOST}:{port}", "secret": secrets.token_hex(16)},
+            "auth": {"htpasswd": {"realm": "sandbox", "path": str(self.folder / HTPASSWD)}},
         }), mode=0o600)
         program = shutil.which("docker-registry") or "docker-registry"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}

@@ -22,7 +22,6 @@ from foundry.base.versions import in_range, kernel_version, version_key
 from foundry.config.locks import Base, Lock, MainPackage
 from foundry.formats.packages import rpm
 from foundry.plan.locks import merged_base
-from foundry.podman.engine import Engine
 from foundry.sandbox import linux_source
 from foundry.sandbox.daemons import REGISTRY
 from foundry.sandbox.localstore import LocalStore
@@ -169,8 +168,7 @@ class Families:
 
     @contextmanager
     def _store(self) -> Iterator[LocalStore]:
-        engine = Engine(self.sandbox.folder / "engine" / "engine.json", self.sandbox.addresses())
-        store = LocalStore(engine, self.sandbox.work)
+        store = LocalStore(self.sandbox.engine(), self.sandbox.work)
         try:
             with store.cleaned():
                 yield store

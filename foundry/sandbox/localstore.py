@@ -84,11 +84,11 @@ class LocalStore:
 
         It is removed here, unless it is to be kept.
         """
-        with scratch(self.work, "push") as folder:
+        with scratch(self.work, "push") as folder, self.engine.auth_file(f"{REGISTRY}/{target}") as credentials:
             digest = folder / "digest"
             # Unlike a pull, a push is not redirected by registries.conf: it needs the address itself.
             self.engine.call(
-                "push", "--quiet", "--tls-verify=false", f"--digestfile={digest}", self._tag(name),
+                "push", "--quiet", "--tls-verify=false", *credentials, f"--digestfile={digest}", self._tag(name),
                 f"docker://{self.engine.registries[REGISTRY]}/{target}", log=log,
             )
             reference = f"{REGISTRY}/{target.rpartition(':')[0]}@{digest.read_text(encoding='utf-8').strip()}"

@@ -24,8 +24,9 @@ from foundry.config.settings import SandboxContent
 from foundry.plan.catalogue import catalogue_bytes
 from foundry.plan.locks import merged_base
 from foundry.podman.engine import Engine
+from foundry.registry.credentials import Credentials
 from foundry.sandbox import debian, images, standin, toolkits
-from foundry.sandbox.daemons import Daemons
+from foundry.sandbox.daemons import REGISTRY, Daemons
 from foundry.sandbox.localstore import LocalStore
 from foundry.sandbox.made import Made
 from foundry.sandbox.signatures import sign_releases
@@ -84,6 +85,14 @@ class Sandbox:
         """Name → ``127.0.0.1:port`` of the services."""
         return self.daemons.addresses()
 
+    def auth_files(self) -> dict[str, Path]:
+        """Where the password of a service is, by its name."""
+        return {REGISTRY: self.daemons.auth_file}
+
+    def engine(self) -> Engine:
+        """Podman that knows where the sandbox's services are, and the registry's password."""
+        return Engine(self.folder / "engine" / "engine.json", self.addresses(), Credentials(files=self.auth_files()))
+
     # -- what is made and what is missing -----------------------------------
 
     def _inputs(self, part: str) -> object:
@@ -124,7 +133,7 @@ class Sandbox:
 
     def _make(self, log: Path) -> dict[str, Any]:
         remove_tree(self.work)
-        engine = Engine(self.folder / "engine" / "engine.json", self.addresses())
+        engine = self.engine()
         store = LocalStore(engine, self.work)
         # Inputs are read once: who edits a file meanwhile gets what was there, and the next `up` sees the change.
         inputs = {part: self._inputs(part) for part in ("repository", "archive")}

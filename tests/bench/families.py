@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+import requests
 
 from foundry.base.files import sha256_file
 from tests.bench.figure import Figure, at_most
 from tests.bench.parts import clone_for, done, kernels, sandbox
 from tests.conftest import remove_pulled
-from tests.harness.clone import AccessLogs, Clone, registry_port
+from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.dkms_package import DRIVER, add_family
 
 _FAMILIES = {"2.22.2.0": "neuron", "0.43-3": "tp-smapi", "1.2.2-2.1": "acpi-call"}
@@ -56,8 +56,7 @@ def _code(clone: Clone) -> dict[str, str]:
 
 def _config_of(services: Clone, toolkit: str) -> str:
     """The digest of an image's configuration, as the sandbox's registry has it."""
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{registry_port(services.services)}/v2/driver-toolkit/manifests/{toolkit}",
-        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return str(json.load(answer)["config"]["digest"])
+    url = f"http://127.0.0.1:{registry_port(services.services)}/v2/driver-toolkit/manifests/{toolkit}"
+    answer = requests.get(url, headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+                          auth=registry_login(services.services), timeout=60)
+    return str(answer.json()["config"]["digest"])

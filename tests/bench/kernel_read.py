@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from foundry.base.references import Reference, parse_reference
@@ -32,7 +32,8 @@ def measure(folder: Path) -> Iterator[Figure]:
     """KiB sent for a toolkit of the sandbox; MiB too much for a squashed one."""
     with sandbox(folder) as services:
         toolkit = _sandbox_toolkit(services.build)
-        sent = _sent(f"127.0.0.1:{registry_port(services.services)}", toolkit)
+        login = {toolkit.host: services.services / "auth.json"}
+        sent = _sent(f"127.0.0.1:{registry_port(services.services)}", toolkit, login)
     yield at_most("kernel of a toolkit, file in last layer", sent / (1 << 10), LAST_LAYER, "KiB")
     head = tar_of({"usr/bin/cc": os.urandom(_BEFORE), _FILE: release_file("5.14.0-427.el9_4.x86_64")})
     whole = gzip.compress(tar_of({"usr/bin/cc": os.urandom(_BEFORE), _FILE: release_file("5.14.0-427.el9_4.x86_64"),
@@ -49,8 +50,8 @@ def _sandbox_toolkit(build: Path) -> Reference:
     return parse_reference(json.loads((build / "driver-toolkit.json").read_text())[0]["dtk"])
 
 
-def _sent(address: str, toolkit: Reference) -> int:
+def _sent(address: str, toolkit: Reference, login: Mapping[str, Path] | None = None) -> int:
     with front(address) as server:
-        registry = Registry(toolkit.host, Credentials({"HOME": "/nonexistent"}), address=server.address)
+        registry = Registry(toolkit.host, Credentials({"HOME": "/nonexistent"}, files=login), address=server.address)
         read_toolkit(registry, toolkit, "x86_64")
         return server.sent

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from foundry.podman.engine import Engine
-from tests.harness.clone import ROOT, Clone, Run, registry_port
+from tests.harness.clone import ROOT, Clone, Run, logged_in, registry_port
 
 DRIVER = "2.22.2.0"
 
@@ -22,7 +22,8 @@ def sandbox(folder: Path) -> Iterator[Clone]:
     was_up = (services / "state.json").exists()
     done(clone.doit("sandbox:up"))
     try:
-        yield clone
+        with logged_in(services):
+            yield clone
     finally:
         if not was_up:
             done(clone.doit("sandbox:down"))

@@ -21,7 +21,7 @@ from foundry.plan.keys import CellKey
 from foundry.plan.state import States
 from foundry.podman.emulation import FOLDER, host_arch, not_here
 from tests.e2e.test_toolkits import images, manifests
-from tests.harness.clone import AccessLogs, Clone, registry_port
+from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.refusal import failures, no_container, nothing_left, refused
 from tests.harness.registry import Pusher
 from tests.harness.released import files_of, ledger
@@ -183,7 +183,8 @@ class Bases:
 
     def __init__(self, clone: Clone) -> None:
         self.clone = clone
-        self.pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", "busybox")
+        self.pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", "busybox",
+                             auth=registry_login(clone.services))
         self.layers: dict[str, str] = {}
 
     def image(self, arch: str) -> dict[str, Any]:

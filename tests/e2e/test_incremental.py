@@ -12,7 +12,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.harness.clone import AccessLogs, Clone, Run
+import requests
+
+from tests.harness.clone import AccessLogs, Clone, Run, registry_login
 from tests.harness.ledgers import ledger_document, ledger_row
 from tests.harness.quick_driver import quick_source
 
@@ -153,14 +155,12 @@ def test_the_base_digest(copied: Clone, access: AccessLogs, services: Clone, ker
 
 
 def node_digest(services: Clone, kernel: str) -> str:
-    from urllib.request import Request, urlopen
-
     state = json.loads((services.services / "state.json").read_text())
     tag = kernel.replace("+", "_")
     url = f"http://127.0.0.1:{state['registry']['port']}/v2/node/manifests/{tag}"
     accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
-    with urlopen(Request(url, headers={"Accept": accept})) as answer:
-        return str(answer.headers["Docker-Content-Digest"])
+    answer = requests.head(url, headers={"Accept": accept}, auth=registry_login(services.services), timeout=30)
+    return answer.headers["Docker-Content-Digest"]
 
 
 def test_the_build_script(copied: Clone, kernels: list[str]) -> None:

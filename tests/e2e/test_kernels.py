@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from foundry.base.files import pretty_json
-from tests.harness.clone import AccessLogs, Clone, registry_port
+from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.registry import Pusher, release_file, tar_of
 
 RELEASE = "etc/driver-toolkit-release.json"
@@ -74,7 +74,8 @@ def test_everything_is_found_from_nothing(new_clone: Callable[[], Clone]) -> Non
 def test_a_toolkit_that_says_no_kernel(new_clone: Callable[[], Clone]) -> None:
     """Nothing is changed; what was read of the others is kept, and without the bad one's release all goes on."""
     clone = new_clone()
-    pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", "broken-toolkit")
+    pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", "broken-toolkit",
+                    auth=registry_login(clone.services))
     made = pusher.image([tar_of({"usr/bin/gcc": b"x"})])
     without_kernels(clone)
     reference = f"registry.sandbox.internal/broken-toolkit@{made['digest']}"
@@ -122,7 +123,8 @@ def test_a_hand_written_catalogue_is_enough_to_build(new_clone: Callable[[], Clo
 
 def test_an_arm_toolkit_behind_an_index(new_clone: Callable[[], Clone]) -> None:
     clone = new_clone()
-    pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", "index-toolkit")
+    pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", "index-toolkit",
+                    auth=registry_login(clone.services))
     images = {
         arch: pusher.image([tar_of({RELEASE: release_file(f"5.14.0-427.el9_4.{name}")})], arch=arch)
         for arch, name in (("amd64", "x86_64"), ("arm64", "aarch64"))

@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 from foundry.base.names import tag_of
-from tests.harness.clone import AccessLogs, Clone, registry_port
+from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.registry import LAYER, OCI_MANIFEST, Pusher, tar_of
 from tests.harness.released import ledger
 
@@ -159,7 +159,7 @@ def delete_ledgers(clone: Clone) -> None:
     for tag, found in manifests(clone).items():
         if tag.startswith("ledger-"):
             url = f"http://127.0.0.1:{registry_port(clone.services)}/v2/{clone.repository}/manifests/{found}"
-            assert requests.delete(url, timeout=30).status_code == 202
+            assert requests.delete(url, auth=registry_login(clone.services), timeout=30).status_code == 202
 
 
 def test_killed_between_push_and_ledger(copied: Clone, tmp_path: Path) -> None:
@@ -228,11 +228,12 @@ def test_export_compares_the_registry_with_the_ledger(copied: Clone) -> None:
     gone, stray = rows[0], "9.9-stray"
     api = f"http://127.0.0.1:{registry_port(copied.services)}/v2/{copied.repository}/manifests"
     accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    kept = requests.get(f"{api}/{rows[1]['digest']}", headers=accept, timeout=30)
+    login = registry_login(copied.services)
+    kept = requests.get(f"{api}/{rows[1]['digest']}", headers=accept, auth=login, timeout=30)
     put = requests.put(f"{api}/{stray}", data=kept.content, headers={"Content-Type": kept.headers["Content-Type"]},
-                       timeout=30)
+                       auth=login, timeout=30)
     assert put.status_code == 201
-    assert requests.delete(f"{api}/{gone['digest']}", timeout=30).status_code == 202
+    assert requests.delete(f"{api}/{gone['digest']}", auth=login, timeout=30).status_code == 202
     run = copied.doit("export", "--json")
     assert run.code == 1
     found = {row["tag"]: row for row in json.loads(run.out)}
@@ -272,10 +273,12 @@ def test_verify_looks_at_what_is_published(copied: Clone) -> None:
 def with_another_module(clone: Clone, row: dict[str, Any], kernel: str) -> str:
     """The image of a row (its digest is in the registry) with a module of another kernel on top; the new digest."""
     registry = f"127.0.0.1:{registry_port(clone.services)}"
-    pusher = Pusher(registry, clone.repository)
+    login = registry_login(clone.services)
+    pusher = Pusher(registry, clone.repository, auth=login)
     base = f"http://{registry}/v2/{clone.repository}"
-    old = requests.get(f"{base}/manifests/{row['digest']}", headers={"Accept": OCI_MANIFEST}, timeout=30).json()
-    config = requests.get(f"{base}/blobs/{old['config']['digest']}", timeout=30).json()
+    old = requests.get(f"{base}/manifests/{row['digest']}", headers={"Accept": OCI_MANIFEST}, auth=login,
+                       timeout=30).json()
+    config = requests.get(f"{base}/blobs/{old['config']['digest']}", auth=login, timeout=30).json()
     module = next(clone.build.glob(f"cells/{DRIVER}-{row['kernel']}/neuron.ko")).read_bytes()
     layer = tar_of({f"opt/lib/modules/{kernel}/neuron.ko": module})
     config["rootfs"]["diff_ids"].append(f"sha256:{hashlib.sha256(layer).hexdigest()}")
@@ -307,8 +310,9 @@ def test_force_build_pushes_what_it_built(copied: Clone) -> None:
     [tag] = row["tags"]
     other = with_another_module(copied, row, row["kernel"])
     base = f"http://127.0.0.1:{registry_port(copied.services)}/v2/{copied.repository}/manifests"
-    made = requests.get(f"{base}/{other}", headers={"Accept": OCI_MANIFEST}, timeout=30)
-    requests.put(f"{base}/{tag}", data=made.content, headers={"Content-Type": OCI_MANIFEST}, timeout=30)
+    login = registry_login(copied.services)
+    made = requests.get(f"{base}/{other}", headers={"Accept": OCI_MANIFEST}, auth=login, timeout=30)
+    requests.put(f"{base}/{tag}", data=made.content, headers={"Content-Type": OCI_MANIFEST}, auth=login, timeout=30)
     assert images(copied)[tag] == other != row["digest"]
     run = copied.doit(f"push:{DRIVER}-{row['kernel']}", FORCE_BUILD="true")
     assert run.code == 0, run.text

@@ -6,13 +6,15 @@ A run's processes and connections are counted by an audit hook inside Python
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 AUDIT = Path(__file__).parent / "audit"
 TIMEOUT = 900
 _UNSET = ("KMOD_PROFILE", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "FORCE_BUILD", "KMOD_ECR_REPOSITORY_NAME",
-          "AWS_PROFILE", "PYTHONPATH")
+          "AWS_PROFILE", "PYTHONPATH", "REGISTRY_AUTH_FILE")
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Clone:
     def environment(self, **changes: str) -> dict[str, str]:
         """The environment of a run: nothing of the caller's that would change the profile."""
         kept = {name: value for name, value in os.environ.items() if name not in _UNSET}
+        if self.profile != "sandbox":  # which knows the password of its registry itself
+            kept["DOCKER_CONFIG"] = str(self.services / "docker")
         return {
             **kept, "KMOD_PROFILE": self.profile, "KMOD_SANDBOX": str(self.services),
             "PYTHONPATH": f"{self.root}{os.pathsep}{AUDIT}", "PYTHONDONTWRITEBYTECODE": "1", **self.extra, **changes,
@@ -198,8 +202,32 @@ def registry_port(services: Path) -> int:
     return int(state["registry"]["port"])
 
 
+def registry_login(services: Path) -> tuple[str, str]:
+    """User and password of the sandbox's registry."""
+    auths = json.loads((services / "auth.json").read_text(encoding="utf-8"))["auths"]
+    user, _, password = base64.b64decode(auths["registry.sandbox.internal"]["auth"]).decode().partition(":")
+    return user, password
+
+
+@contextmanager
+def logged_in(services: Path) -> Iterator[None]:
+    """The registry's password as a user would have it: for podman and skopeo here, and for clones' other profiles."""
+    docker = services / "docker"
+    docker.mkdir(exist_ok=True)
+    (docker / "config.json").unlink(missing_ok=True)
+    (docker / "config.json").symlink_to("../auth.json")
+    before = os.environ.get("REGISTRY_AUTH_FILE")
+    os.environ["REGISTRY_AUTH_FILE"] = str(services / "auth.json")
+    try:
+        yield
+    finally:
+        os.environ.pop("REGISTRY_AUTH_FILE")
+        if before is not None:
+            os.environ["REGISTRY_AUTH_FILE"] = before
+
+
 class AccessLogs:
-    """How many requests the sandbox's servers saw since the last look."""
+    """The requests that the sandbox's servers answered since the last look; the registry asks all for its password."""
 
     def __init__(self, services: Path) -> None:
         self.files = [services / "registry.log", services / "web-access.log"]
@@ -211,6 +239,6 @@ class AccessLogs:
         fresh: list[str] = []
         for index, path in enumerate(self.files):
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-            fresh += [line for line in lines[self.seen[index]:] if "HTTP/" in line]
+            fresh += [line for line in lines[self.seen[index]:] if "HTTP/" in line and '" 401 ' not in line]
             self.seen[index] = len(lines)
         return fresh

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPResponse
@@ -22,7 +24,7 @@ from foundry.sandbox.daemons import REGISTRY, WEB, Daemons, start_time
 from foundry.sandbox.debian import choose_kernels
 from foundry.sandbox.made import Made
 from foundry.sandbox.make import Sandbox
-from tests.harness.clone import Clone
+from tests.harness.clone import Clone, registry_login
 
 MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 CONTENT = SandboxContent(
@@ -64,8 +66,12 @@ def resolves(sandbox: Sandbox, reference: str) -> bool:
     repository, _, digest = reference.removeprefix(f"{REGISTRY}/").partition("@")
     answer, _ = ask(
         sandbox.addresses()[REGISTRY], f"/v2/{repository.partition(':')[0]}/manifests/{digest}", "HEAD",
-        Accept=MANIFESTS)
+        Accept=MANIFESTS, Authorization=basic(sandbox))
     return answer.status == HTTPStatus.OK and answer.headers["Docker-Content-Digest"] == digest
+
+
+def basic(sandbox: Sandbox) -> str:
+    return f"Basic {base64.b64encode(':'.join(registry_login(sandbox.folder)).encode()).decode()}"
 
 
 def references(sandbox: Sandbox) -> set[str]:
@@ -115,6 +121,71 @@ def test_a_service_that_died_comes_back_alone(sandbox: Sandbox) -> None:
     sandbox.ensure_running()
     after = json.loads(sandbox.daemons.state.read_text())
     assert after["web"] == known["web"] and after["registry"]["pid"] != known["registry"]["pid"]
+
+
+# -- another user of the machine -------------------------------------------------
+
+
+WRONG = f"Basic {base64.b64encode(b'sandbox:' + b'0' * 64).decode()}"
+
+
+@pytest.mark.parametrize("method, path", [
+    ("GET", "/v2/"), ("GET", "/v2/_catalog"), ("GET", "/v2/busybox/tags/list"),
+    ("HEAD", "/v2/busybox/manifests/stable"), ("POST", "/v2/busybox/blobs/uploads/"),
+    ("PUT", "/v2/busybox/manifests/stable"), ("DELETE", f"/v2/busybox/manifests/sha256:{'0' * 64}"),
+])
+@pytest.mark.parametrize("headers", [{}, {"Authorization": WRONG}])
+def test_who_has_no_password_reads_and_writes_nothing(
+    sandbox: Sandbox, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """Whom the port lets in could change what is compiled with here; with the password each is an answer."""
+    address = sandbox.addresses()[REGISTRY]
+    assert ask(address, path, method, **headers)[0].status == HTTPStatus.UNAUTHORIZED
+    answer, _ = ask(address, path, method, Authorization=basic(sandbox))
+    assert answer.status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+def test_only_this_user_can_read_the_password(sandbox: Sandbox) -> None:
+    """And nothing else of the sandbox has it: no log, no other file, no process's arguments or environment."""
+    user, password = registry_login(sandbox.folder)
+    assert len(password) >= 32
+    for name in ("auth.json", "htpasswd", "registry.json"):
+        assert stat.S_IMODE((sandbox.folder / name).stat().st_mode) == 0o600
+    secrets = [password.encode(), base64.b64encode(f"{user}:{password}".encode())]
+    files = [path for root in (sandbox.folder, sandbox.output) for path in root.rglob("*")
+             if path.is_file() and not path.is_symlink() and path != sandbox.daemons.auth_file
+             and not path.is_relative_to(sandbox.daemons.registry_storage)]
+    pid = json.loads(sandbox.daemons.state.read_text())["registry"]["pid"]
+    files += [Path(f"/proc/{pid}/cmdline"), Path(f"/proc/{pid}/environ")]
+    assert sandbox.folder / "registry.log" in files
+    assert [path for path in files if any(secret in path.read_bytes() for secret in secrets)] == []
+
+
+def test_each_start_has_another_password(sandbox: Sandbox) -> None:
+    before = registry_login(sandbox.folder)
+    sandbox.down()
+    sandbox.ensure_running()
+    assert registry_login(sandbox.folder) != before
+    assert all(resolves(sandbox, reference) for reference in references(sandbox))
+
+
+def test_a_registry_whose_password_nobody_knows_is_started_again(sandbox: Sandbox) -> None:
+    """As one that an earlier version started, which asks for none."""
+    pid = json.loads(sandbox.daemons.state.read_text())["registry"]["pid"]
+    sandbox.daemons.auth_file.unlink()
+    assert not sandbox.running()
+    sandbox.ensure_running()
+    assert json.loads(sandbox.daemons.state.read_text())["registry"]["pid"] != pid
+    assert all(resolves(sandbox, reference) for reference in references(sandbox))
+
+
+def test_the_users_own_tools_take_the_auth_file(sandbox: Sandbox) -> None:
+    """As the README says."""
+    name = f"docker://{sandbox.addresses()[REGISTRY]}/busybox"
+    for more, code in (([], 1), ([f"--authfile={sandbox.daemons.auth_file}"], 0)):
+        done = subprocess.run(["skopeo", "list-tags", "--tls-verify=false", *more, name], capture_output=True,
+                              check=False, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
+        assert done.returncode == code, done.stderr
 
 
 def test_a_copied_folder_is_another_sandbox(sandbox: Sandbox, tmp_path: Path) -> None:
