@@ -145,4 +145,6 @@ def _document(name: str, data: bytes, cell: Cell, validation: ValidationCache) -
             path = PurePosixPath(output)
             if path.is_absolute() or ".." in path.parts or not line(output) == output:
                 raise ValueError(f"names an output outside of its folder: {output}")
+            if path.name in (*_SCHEMAS, *LOGS.values()):  # what an artifact has itself would make the cell built
+                raise ValueError(f"names {output} as an output, which no stage does")
     return found

@@ -141,12 +141,12 @@ def _take(
 
 def _true(foundry: Foundry, claims: Iterable[_Claim]) -> dict[str, tuple[Cell, Row]]:
     """The rows that the registries bear out, by cell; of two for one cell the later one."""
-    by_family: dict[str, list[_Claim]] = defaultdict(list)
+    by_driver: dict[tuple[str, str], list[_Claim]] = defaultdict(list)
     for claim in claims:
-        by_family[claim.state.cell.family.name].append(claim)
+        by_driver[claim.state.cell.driver, claim.state.cell.family.name].append(claim)
     news: dict[str, tuple[Cell, Row]] = {}
-    for family, ours in by_family.items():
-        rows, refused = adopt(foundry, family, {number: claim.row for number, claim in enumerate(ours)})
+    for of, ours in by_driver.items():
+        rows, refused = adopt(foundry, *of, {number: claim.row for number, claim in enumerate(ours)})
         for number, claim in enumerate(ours):
             cell = claim.state.cell
             if number in refused:

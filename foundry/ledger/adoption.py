@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from foundry.base.parallel import in_parallel
-from foundry.plan.claims import fault_of
+from foundry.plan.claims import fault_of_row
 from foundry.plan.rows import Row
 from foundry.registry.targets import Target
 from foundry.run.context import Foundry
@@ -22,9 +22,9 @@ _READERS = 8  # rows that are proven at once
 
 
 def adopt(
-    foundry: Foundry, family: str, rows: Mapping[K, Row], proven: Mapping[K, Row] | None = None
+    foundry: Foundry, driver: str, family: str, rows: Mapping[K, Row], proven: Mapping[K, Row] | None = None
 ) -> tuple[dict[K, Row], dict[K, str]]:
-    """Of rows of a family's cells those that are true, with the registries that have them; and why others are not.
+    """Of rows of a driver's cells those that are true, with the registries that have them; and why others are not.
 
     Costs two requests for a row and a registry that it names. Rows of `proven` with the same digest and key cost
     none for the registries that they name. Raises what reading from a registry raises.
@@ -35,7 +35,7 @@ def adopt(
     targets = foundry.registries.targets(family)
     for name, row in rows.items():
         named = [target for target in targets if target.is_in(row.registries)]
-        fault = fault_of(row.key, row.key_inputs, row.published)
+        fault = fault_of_row(row, driver)
         if not named:
             fault = fault or "it is in no registry of this profile"
         if fault:
@@ -66,7 +66,7 @@ def _true(
 
     def holds(claim: tuple[K, Target]) -> bool:
         name, target = claim
-        return has_image(foundry.registries.writer(target), rows[name].digest, rows[name].key)
+        return has_image(foundry.registries.repository(target), rows[name].digest, rows[name].key)
 
     found = []
     for outcome in in_parallel(claims, holds, threads=_READERS, stopping=foundry.ending):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import ConfigError, FoundryError
 from foundry.base.filelock import locked
@@ -22,14 +22,18 @@ from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomi
 from foundry.base.names import tag_of
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
-from foundry.config.patches import applying
+from foundry.config.patches import Patch, applying
 from foundry.github.repository import released_ledger
 from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
+from foundry.plan.keys import patches_hash
 from foundry.plan.ledger import Ledger, NewerLedger, Place, ledger_path, parse_ledger
 from foundry.plan.rows import Row, row_of
 from foundry.registry.targets import Target
 from foundry.run.context import Foundry
+
+if TYPE_CHECKING:
+    from foundry.registry.repository import Repository
 
 MEDIA_TYPE = "application/vnd.kmod-foundry.ledger.v1+json"
 TAG_PREFIX = "ledger-"
@@ -98,7 +102,7 @@ def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
         targets = foundry.registries.targets(family)
         if path.exists() or not targets:
             continue
-        content, ledger = _read_remote(foundry, driver, targets[0])
+        content, ledger = _read_remote(foundry, driver, foundry.registries.repository(targets[0]))
         ledger = adopted(foundry, ledger, f"the ledger of {targets[0].name}")
         released = released_ledger(foundry, driver, unless=content)
         if released is not None:
@@ -120,8 +124,28 @@ def _joined(foundry: Foundry, ledger: Ledger, released: bytes, *, known: bool) -
             raise
         foundry.journal.warn(f"{error.message}: the registry's ledger is used")
         return ledger
+    if differ := ledger.contradicted(theirs):
+        (kernel, arch), said = min(differ.items())
+        foundry.journal.warn(
+            f"the GitHub release of {ledger.driver} has {len(differ)} other images than the registry's ledger, which"
+            f" is used, such as {kernel} {arch}: {said}; `doit verify --tags` names them all"
+        )
     news = {place: row for place, row in theirs.rows.items() if place not in ledger.rows}
     return ledger.over(adopted(foundry, replace(theirs, rows=news), f"the GitHub release of {ledger.driver}"))
+
+
+def contradictions(foundry: Foundry, ledger: Ledger) -> dict[Place, str]:
+    """What the driver's GitHub release says otherwise, by cell; nothing where the profile makes no releases.
+
+    The release is written after the registry's ledger, by other rights: who may push images can't change it. Of a
+    driver that the matrix no longer wants there is nothing to say.
+    """
+    if ledger.driver not in foundry.states.plan.families:
+        return {}
+    released = released_ledger(foundry, ledger.driver, unless=ledger.to_bytes())
+    if released is None:
+        return {}
+    return ledger.contradicted(checked(foundry, released, f"the GitHub release of {ledger.driver}", ledger.driver))
 
 
 def adopted(foundry: Foundry, ledger: Ledger, where: str, proven: Mapping[Place, Row] | None = None) -> Ledger:
@@ -129,14 +153,22 @@ def adopted(foundry: Foundry, ledger: Ledger, where: str, proven: Mapping[Place,
 
     `proven` and what is raised are those of `foundry.ledger.adoption.adopt`.
     """
-    rows, refused = adopt(foundry, ledger.family, ledger.rows, proven)
+    rows, refused = adopt(foundry, ledger.driver, ledger.family, ledger.rows, proven)
     if refused:
         (kernel, arch), fault = min(refused.items())
         foundry.journal.warn(
             f"{where}: {len(refused)} of {len(ledger.rows)} rows of {ledger.driver} are not believed, such as"
             f" {kernel} {arch}: {fault}"
         )
-    return replace(ledger, rows=rows)
+    series = {name: patches for name, patches in ledger.series.items() if _is_series(name, patches)}
+    if series.keys() != ledger.series.keys():
+        foundry.journal.warn(f"{where}: patches of {ledger.driver} that are not those of their hash are left out")
+    return replace(ledger, rows=rows, series=series)
+
+
+def _is_series(name: str, patches: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether these are the patches that keys have this hash for: they go into the source tarballs."""
+    return patches_hash(tuple(Patch.from_config(patch) for patch in patches)) == name
 
 
 def store(foundry: Foundry, driver: str) -> None:
@@ -164,7 +196,7 @@ def store(foundry: Foundry, driver: str) -> None:
 def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> None:
     from foundry.registry.document import put_document
 
-    theirs = {target: _read_remote(foundry, driver, target) for target in targets}
+    theirs = {target: _read_remote(foundry, driver, foundry.registries.writer(target)) for target in targets}
     mine = ledger_of(foundry, driver).rows
     others = [adopted(foundry, ledger, f"the ledger of {target.name}", mine) for target, (_, ledger) in theirs.items()]
 
@@ -180,7 +212,7 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
     if written:  # somebody in step with us has looked before our write, and writes about now
         foundry.ending.wait(max(_SETTLE_SECONDS, time.monotonic() - started))
     for target in written:
-        if _read_remote(foundry, driver, target)[0] != data:
+        if _read_remote(foundry, driver, foundry.registries.writer(target))[0] != data:
             raise FoundryError(f"{target.name}:{ledger_tag(driver)} was changed meanwhile",
                                reason=Reason.DOCUMENT_CHANGED, retry=True,
                                hint="somebody else publishes here: run again")
@@ -237,27 +269,29 @@ def _built_row(foundry: Foundry, cell: Cell) -> Row | None:
     )
 
 
-def _read_remote(foundry: Foundry, driver: str, target: Target) -> tuple[bytes | None, Ledger]:
+def _read_remote(foundry: Foundry, driver: str, place: Repository) -> tuple[bytes | None, Ledger]:
     """A ledger as a registry has it: its bytes, None where there is none, and what they say."""
     from foundry.registry.document import get_document
 
     family = foundry.states.plan.families[driver].name
-    writer = foundry.registries.writer(target)
-    content = get_document(writer, ledger_tag(driver), MEDIA_TYPE)
+    content = get_document(place, ledger_tag(driver), MEDIA_TYPE)
     if content is None:
         return None, Ledger(driver, family)
-    return content, checked(foundry, content, f"{writer.name}:{ledger_tag(driver)}", driver)
+    return content, checked(foundry, content, f"{place.name}:{ledger_tag(driver)}", driver)
 
 
 def checked(foundry: Foundry, content: bytes, where: str, driver: str) -> Ledger:
-    """The ledger in a content that `where` has. Raises ConfigError, and FoundryError where it is another driver's."""
+    """The ledger in a content that `where` has. Raises ConfigError, and FoundryError where it is of another driver or
+    family: it decides where its images are looked for, and the name of the release.
+    """
     try:
         found = parse_ledger(content, where, foundry.config.validation)
     except ConfigError as error:
         error.hint = error.hint or "is it damaged? remove it there: images that are published are adopted by their keys"
         raise
-    if found.driver != driver:
-        raise FoundryError(f"{where} is the ledger of {found.driver}, not of {driver}",
+    family = foundry.states.plan.families[driver].name
+    if (found.family, found.driver) != (family, driver):
+        raise FoundryError(f"{where} is the ledger of {found.family} {found.driver}, not of {family} {driver}",
                            reason=Reason.DOCUMENT_MALFORMED,
                            hint="does something else use this place?")
     return found

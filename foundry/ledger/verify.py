@@ -1,27 +1,33 @@
 """Proving published images again: as they are in their registries, not as they were when they were pushed.
 
 Each image is fetched by digest, every blob compared with its digest; then its
-labels, its layout, depmod's files and the gate are looked at anew.
+labels, its layout, depmod's files and the gate are looked at anew. Its tags must
+still be it, and the driver's GitHub release must not say otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foundry.base.errors import FoundryError
+from foundry.base.errors import FoundryError, UsageError
 from foundry.base.files import scratch
 from foundry.base.names import KEY_LABEL
+from foundry.base.parallel import in_parallel
 from foundry.base.references import parse_reference
 from foundry.cell.compile import kernel_exports
 from foundry.cell.module import recipe_for
 from foundry.cell.output_checks import exports_of
 from foundry.cell.run import require_here
 from foundry.config.recipe import Recipe
+from foundry.ledger.ledgers import contradictions
 from foundry.plan.cells import Cell
+from foundry.plan.ledger import Ledger
 from foundry.plan.rows import Row
+from foundry.registry.repository import Repository
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
 LOG = "verify.log"
 _MAX_IMAGE = 2 << 30  # bytes
+_READERS = 8  # tags that are looked at at once
 # What depmod leaves and modprobe needs; modules.dep must name each module.
 _DEPMOD = ("modules.dep", "modules.dep.bin", "modules.alias.bin", "modules.symbols.bin")
 
@@ -41,28 +48,84 @@ class Verdict:
     faults: tuple[str, ...]
 
 
-def verify(foundry: Foundry, cell: Cell, row: Row, repository: str) -> Verdict:
-    """Look at one published image of a cell; raises what can't be had (registry, toolkit) as OutsideError."""
+@dataclass(frozen=True, eq=False)
+class Published:
+    """An image as a ledger has it, in one of its registries (``host/repository``).
+
+    `released` is what the driver's GitHub release says of it, where that can't be true beside the ledger.
+    """
+
+    cell: Cell
+    row: Row
+    repository: str
+    released: str
+
+    @property
+    def name(self) -> str:
+        """By digest."""
+        return f"{self.repository}@{self.row.digest}"
+
+
+def published(foundry: Foundry, ledgers: Iterable[Ledger]) -> Iterator[Published]:
+    """The images of these ledgers. Raises UsageError for a family that is not known here, and what GitHub raises."""
+    for ledger in ledgers:
+        family = foundry.config.families.get(ledger.family)
+        if family is None:
+            raise UsageError(f"the ledger of {ledger.driver} is of family {ledger.family}, unknown here")
+        differ = contradictions(foundry, ledger)
+        for row in ledger.sorted_rows():
+            cell = Cell(ledger.driver, family, row.kernel, row.arch, row.releases, row.toolkit)
+            for repository in row.registries:
+                yield Published(cell, row, repository, differ.get((row.kernel, row.arch), ""))
+
+
+def verify(foundry: Foundry, images: Sequence[Published], *, tags_only: bool = False) -> Iterator[Verdict]:
+    """Look at published images, in their order; raises what can't be had (registry, toolkit) as OutsideError.
+
+    With `tags_only` that is a small request for each tag, eight at once, and no toolkit is pulled.
+    """
+    if not tags_only:
+        for image in images:
+            faults = _tag_faults(foundry, image)
+            try:
+                faults += _image_faults(foundry, image)
+            except FoundryError as error:
+                if error.exit_code != FoundryError.exit_code:
+                    raise
+                faults.append(error.message)
+            yield Verdict(image.name, tuple(faults))
+        return
+    found: dict[Published, list[str] | None] = {}
+    for outcome in in_parallel(images, partial(_tag_faults, foundry), threads=_READERS, stopping=foundry.ending):
+        if outcome.error is not None:
+            raise outcome.error
+        found[outcome.job] = outcome.value
+    yield from (Verdict(image.name, tuple(found[image] or ())) for image in images)
+
+
+def _tag_faults(foundry: Foundry, image: Published) -> list[str]:
+    """Tags that are something else, and what GitHub says."""
+    faults = [f"the GitHub release has {image.released}"] if image.released else []
+    where = parse_reference(image.repository)
+    place = Repository(foundry.registries.reader(where.host, _log(foundry)), where.repository)
+    for tag in image.row.tags:
+        there = place.tagged(tag)
+        if there is None or there.digest != image.row.digest:
+            faults.append(f"its tag {tag} is {there.digest if there is not None else 'not there'}")
+    return faults
+
+
+def _image_faults(foundry: Foundry, image: Published) -> Iterator[str]:
     from foundry.registry.push import fetch_content
 
-    log = foundry.root / foundry.config.build / LOG
-    where = parse_reference(repository)
-    name = f"{repository}@{row.digest}"
-    try:
-        registry = foundry.registries.reader(where.host, log)
-        content = fetch_content(registry, where.repository, row.digest, _MAX_IMAGE)
-        faults = [*_tag_faults(registry.manifest(where.repository, row.tags[0]).digest, row)]
-        faults += _faults(foundry, cell, row, content.manifest, content.blobs, log)
-    except FoundryError as error:
-        if error.exit_code != FoundryError.exit_code:
-            raise
-        faults = [error.message]
-    return Verdict(name, tuple(faults))
+    where, log = parse_reference(image.repository), _log(foundry)
+    registry = foundry.registries.reader(where.host, log)
+    content = fetch_content(registry, where.repository, image.row.digest, _MAX_IMAGE)
+    yield from _faults(foundry, image.cell, image.row, content.manifest, content.blobs, log)
 
 
-def _tag_faults(digest: str, row: Row) -> Iterator[str]:
-    if digest != row.digest:
-        yield f"its tag {row.tags[0]} is {digest}"
+def _log(foundry: Foundry) -> Path:
+    return foundry.root / foundry.config.build / LOG
 
 
 def _faults(

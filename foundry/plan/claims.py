@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from foundry.base.names import image_tag, tag_of
 from foundry.base.times import parse_utc
-from foundry.plan.keys import key_of
+from foundry.plan.keys import PART_NAMES, key_of
+from foundry.plan.rows import Row
 
 _SKEW = timedelta(minutes=10)  # how far the clocks of machines may differ
 
@@ -16,6 +18,20 @@ def fault_of(key: str, key_inputs: Mapping[str, str], published: str) -> str:
     if key != key_of(key_inputs):
         return "its key is not that of its inputs"
     return fault_of_time(published)
+
+
+def fault_of_row(row: Row, driver: str) -> str:
+    """The same of a row of a driver's ledger, which must be about the cell that its key is of."""
+    of_the_cell = {
+        "kernel": row.kernel, "platform": f"linux/{row.arch}", "package": row.content_sha256,
+        "toolkit": row.toolkit.rpartition("@")[2],
+    }
+    for name, value in of_the_cell.items():
+        if row.key_inputs.get(name) != value:
+            return f"its key is that of an image with something else as {PART_NAMES[name]}"
+    if row.tags[0] != image_tag(driver, row.kernel) or any(tag != tag_of(tag) for tag in row.tags):
+        return f"its tags begin with {row.tags[0]!r:.200}, not with the cell's own"
+    return fault_of(row.key, row.key_inputs, row.published)
 
 
 def fault_of_time(text: str) -> str:

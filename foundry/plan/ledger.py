@@ -112,6 +112,18 @@ class Ledger:
             self, rows=rows, series={**other.series, **self.series}, sources={**old.sources, **new.sources}
         )
 
+    def contradicted(self, other: Ledger) -> dict[Place, str]:
+        """Of cells that both have: what `other` says that this ledger, which is written before it, can't have become.
+
+        The same inputs have one image, until somebody builds it anew and writes both; and rows get newer, not older.
+        """
+        found = {}
+        for place in self.rows.keys() & other.rows.keys():
+            mine, theirs = self.rows[place], other.rows[place]
+            if mine.digest != theirs.digest and (mine.key == theirs.key or theirs.published > mine.published):
+                found[place] = f"{theirs.digest}, published {theirs.published or 'at no time'}"
+        return found
+
 
 def ledger_path(build: Path, driver: str) -> Path:
     """Where a driver's ledger is, below ``build/<profile>``."""

@@ -100,10 +100,15 @@ def toolkit_key(toolkit: Toolkit, base_digest: str, hashes: FileHashes) -> Toolk
     """The key of a toolkit on that base. OSError when a file of the recipe can't be read."""
     parts = {
         "recipe": _hash([hashes.get(file) for file in toolkit.files]), "arguments": _hash(toolkit.arguments),
-        "base": base_digest, "kernel": _hash([toolkit.kernel, toolkit.rt_kernel]),
+        "base": base_digest, "kernel": kernels_hash(toolkit.kernel, toolkit.rt_kernel),
         "labels": _hash([toolkit.base_name, toolkit.labels]), "platform": f"linux/{OCI_ARCH[toolkit.arch]}",
     }
     return ToolkitKey(key_of(parts), parts)
+
+
+def kernels_hash(kernel: str, rt_kernel: str) -> str:
+    """The part of a key that stands for the kernels that a toolkit has, or would have if there is a real-time one."""
+    return _hash([kernel, rt_kernel])
 
 
 def toolkit_of(config: Config, kernel: str, releases: Iterable[str] = ()) -> Toolkit:

@@ -14,6 +14,7 @@ from foundry.base.files import canonical_json, parse_json, sha256_bytes
 from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import OCI_MANIFEST, Manifest, parse_manifest
 from foundry.registry.push import Content, Writer
+from foundry.registry.repository import Repository
 
 _EMPTY = b"{}"
 _LARGEST_EMBEDDED = 2 << 20  # bytes; a manifest may have 4 MiB, and base64 makes 4 of 3
@@ -50,27 +51,27 @@ def put_document(
     return digest
 
 
-def get_document(writer: Writer, tag: str, media_type: str) -> bytes | None:
+def get_document(place: Repository, tag: str, media_type: str) -> bytes | None:
     """The document under a tag, its digest checked; None only when the registry says that there is none.
 
     Raises FoundryError ``document-malformed`` when something else is there, and what `Registry.manifest` raises.
     """
-    fetched = writer.tagged(tag)
+    fetched = place.tagged(tag)
     if fetched is None:
         return None
     manifest = parse_manifest(fetched.data, fetched.media_type)
     if not isinstance(manifest, Manifest) or [layer.media_type for layer in manifest.layers] != [media_type]:
-        raise FoundryError(f"{writer.name}:{tag} is no document of type {media_type}", reason=Reason.DOCUMENT_MALFORMED,
+        raise FoundryError(f"{place.name}:{tag} is no document of type {media_type}", reason=Reason.DOCUMENT_MALFORMED,
                            hint="does something else use this tag?")
     [layer] = manifest.layers
     embedded = parse_json(fetched.data)["layers"][0].get("data")
     if not isinstance(embedded, str):
-        return writer.registry.blob(writer.repository, layer.digest, min(layer.size, _MAX_DOCUMENT))
+        return place.registry.blob(place.repository, layer.digest, min(layer.size, _MAX_DOCUMENT))
     try:
         data = base64.b64decode(embedded, validate=True)
     except ValueError:
         data = b""
     if len(data) != layer.size or f"sha256:{sha256_bytes(data)}" != layer.digest:
-        raise FoundryError(f"{writer.name}:{tag} is damaged: its data differs from its digest",
+        raise FoundryError(f"{place.name}:{tag} is damaged: its data differs from its digest",
                            reason=Reason.DOCUMENT_MALFORMED)
     return data

@@ -19,28 +19,28 @@ from foundry.formats.images.manifest import (
     parse_manifest,
 )
 from foundry.registry.client import Registry
-from foundry.registry.push import NOT_THERE, Writer
+from foundry.registry.repository import NOT_THERE, Repository
 
 _NO_IMAGE = (Reason.MANIFEST_MALFORMED, Reason.MANIFEST_UNSUPPORTED, Reason.IMAGE_CONFIG_MALFORMED)
 
 
-def has_image(writer: Writer, digest: str, key: str) -> bool:
+def has_image(place: Repository, digest: str, key: str) -> bool:
     """Whether the registry has an image under the digest that bears the key."""
-    return labels_of(writer, digest).get(KEY_LABEL) == key
+    return labels_of(place, digest).get(KEY_LABEL) == key
 
 
-def labels_of(writer: Writer, digest: str) -> Mapping[str, str]:
+def labels_of(place: Repository, digest: str) -> Mapping[str, str]:
     """The labels of the image under a digest; none where the registry says that there is none, or no image.
 
     Raises what `Registry.manifest` raises: an answer that can't be had is never "not there".
     """
     try:
-        fetched = writer.registry.manifest(writer.repository, digest, scope=writer.scope)
+        fetched = place.registry.manifest(place.repository, digest, scope=place.scope)
         manifest = parse_manifest(fetched.data, fetched.media_type)
         if not isinstance(manifest, Manifest):
             return {}
         size = min(manifest.config.size, MAX_CONFIG)
-        return parse_config(writer.registry.blob(writer.repository, manifest.config.digest, size)).labels
+        return parse_config(place.registry.blob(place.repository, manifest.config.digest, size)).labels
     except FoundryError as error:
         if error.reason in (*NOT_THERE, *_NO_IMAGE):
             return {}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from foundry.registry.client import Registry
     from foundry.registry.credentials import Credentials
     from foundry.registry.push import Writer
+    from foundry.registry.repository import Repository
 
 
 class Registries:
@@ -33,6 +34,7 @@ class Registries:
         self._credentials: Credentials | None = None
         self._targets: dict[str, tuple[Target, ...]] = {}
         self._writers: dict[str, Writer] = {}
+        self._places: dict[str, Repository] = {}
 
     @property
     def credentials(self) -> Credentials:
@@ -65,6 +67,15 @@ class Registries:
                 facts = aws_facts(fields) if fields else {}
                 self._targets[family] = tuple(target.filled(facts) for target in found)
             return self._targets[family]
+
+    def repository(self, target: Target) -> Repository:
+        """A target to read from, with no more rights than that takes; one object a run."""
+        from foundry.registry.repository import Repository
+
+        with self._lock:
+            if target.name not in self._places:
+                self._places[target.name] = Repository(self.reader(target.registry, self._log), target.repository)
+            return self._places[target.name]
 
     def writer(self, target: Target) -> Writer:
         """A target to push to, one object a run: what was pushed once is known to be there."""

@@ -20,7 +20,8 @@ from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import Descriptor, Manifest, parse_manifest
 from foundry.net.redirects import safe_target
 from foundry.net.transport import NOT_FOUND, OK, Attempt, RetryableError, RetryPolicy, with_retries
-from foundry.registry.client import Fetched, Payload, Registry
+from foundry.registry.client import Payload, Registry
+from foundry.registry.repository import Repository
 
 if TYPE_CHECKING:
     import requests
@@ -29,7 +30,6 @@ CREATED, ACCEPTED, NO_CONTENT = 201, 202, 204
 # A registry does not know, or did not get, what it has let begin: a new upload may end.
 _UPLOAD_LOST = (Reason.IMAGE_MISSING, Reason.BLOB_UNKNOWN, Reason.HTTP_UPLOAD)
 _SLOWEST = 1 << 18  # bytes/s
-NOT_THERE = (Reason.IMAGE_MISSING, Reason.REPOSITORY_MISSING)
 
 
 @dataclass(frozen=True)
@@ -57,36 +57,16 @@ class Sent:
     bytes: int = 0
 
 
-class Writer:
-    """One repository of one registry. Safe to use from several threads: a blob is sent once, not once a thread."""
+class Writer(Repository):
+    """A repository to push to. Safe to use from several threads: a blob is sent once, not once a thread."""
 
     def __init__(self, registry: Registry, repository: str) -> None:
-        self.registry = registry
-        self.repository = repository
+        super().__init__(registry, repository, "pull,push")
         self.sent = Sent()
-        self.scope = f"repository:{repository}:pull,push"
         self._present: set[str] = set()
         self._kept: set[str] = set()  # asked for after a manifest that names them was taken
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
-
-    @property
-    def name(self) -> str:
-        """``host/repository``."""
-        return f"{self.registry.host}/{self.repository}"
-
-    def tagged(self, tag: str) -> Fetched | None:
-        """The manifest that a tag has now; None only when the registry says that there is none."""
-        url = f"{self.registry.base}{self.repository}/manifests/{tag}"
-        return with_retries(url, self.registry.policy, lambda attempt: self._look(attempt, tag), self.registry.note)
-
-    def _look(self, attempt: Attempt, tag: str) -> Fetched | None:
-        try:
-            return self.registry.manifest_once(attempt, self.repository, tag, self.scope)
-        except FoundryError as error:
-            if error.reason in NOT_THERE:
-                return None
-            raise
 
     def push(self, content: Pushable, tag: str, *, last_look: Callable[[], None] = lambda: None) -> None:
         """Have the image under the tag; when this returns, the registry has given it back as it was sent.
@@ -218,7 +198,7 @@ class Writer:
         def once(attempt: Attempt) -> bool:
             nonlocal tried
             if tried:
-                there = self._look(attempt, tag)
+                there = self.look(attempt, tag)
                 if there is not None and there.digest == content.digest:
                     return True
             last_look()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from foundry.base.files import append_to, sha256_bytes, sha256_file, write_atomi
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from foundry.base.reasons import Reason
 from foundry.github.repository import LOG, driver_client, release_tag, require_token
-from foundry.ledger.ledgers import change, checked, ledger_file, ledger_of
+from foundry.ledger.ledgers import adopted, change, checked, ledger_file, ledger_of
 from foundry.plan.ledger import Ledger, NewerLedger
 from foundry.release import notes, source_tarballs
 from foundry.release.notes_text import make_notes
@@ -97,7 +98,10 @@ def _assets(foundry: Foundry, ledger: Ledger, tables: str) -> list[Asset]:
 
 
 def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
-    """No row of the ledger that is there is lost, be it another checkout's; what is no ledger is replaced."""
+    """Rows of cells that ours lacks are not lost, if they are true, be they another checkout's.
+
+    What is no ledger is replaced.
+    """
     try:
         theirs = checked(foundry, content, f"the GitHub release of {driver}", driver)
     except NewerLedger:
@@ -106,6 +110,9 @@ def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
         foundry.journal.warn(f"{error.message}: it is replaced")
         return
     before = ledger_of(foundry, driver)
+    if foundry.registries.targets(theirs.family):  # else rows say of no registry that it has an image
+        news = {place: row for place, row in theirs.rows.items() if place not in before.rows}
+        theirs = adopted(foundry, replace(theirs, rows=news), f"the GitHub release of {driver}")
     if change(foundry, driver, lambda ledger: ledger.merged(theirs)) != before.to_bytes():
         raise _Changed
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import write_atomic
-from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.base.names import KEY_LABEL, OCI_ARCH, kernel_arch, kernel_tag
 from foundry.base.reasons import Reason
 from foundry.base.times import now
 from foundry.plan.claims import fault_of
 from foundry.plan.toolkit_ledger import ToolkitLedger, ledger_path, parse_toolkit_ledger
+from foundry.plan.toolkits import kernels_hash, toolkit_of
 from foundry.registry.pool import aws_facts
 from foundry.registry.targets import Target, toolkits_at
 from foundry.run.context import Foundry
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from foundry.formats.images.manifest import Descriptor
     from foundry.registry.client import Fetched
     from foundry.registry.push import Writer
+    from foundry.registry.repository import Repository
 
 MEDIA_TYPE = "application/vnd.kmod-foundry.toolkits.v1+json"
 _IDENTITY = ("digest", "key", "registry")
@@ -54,41 +57,54 @@ def have_ledger(foundry: Foundry) -> None:
     with _lock:
         target = None if has_ledger(foundry) else target_of(foundry)
         if target is not None:
-            ledger = read_remote(foundry, foundry.registries.writer(target))[1]
+            ledger = read_remote(foundry, foundry.registries.repository(target))[1]
             write_atomic(foundry.root / ledger_path(foundry.config.build), ledger.to_bytes())
 
 
-def read_remote(foundry: Foundry, writer: Writer) -> tuple[bytes | None, ToolkitLedger]:
+def read_remote(foundry: Foundry, place: Repository) -> tuple[bytes | None, ToolkitLedger]:
     """The ledger as the registry has it: its bytes, None where there is none, and what is true of it."""
     from foundry.registry.document import get_document
 
-    content = get_document(writer, TAG, MEDIA_TYPE)
+    content = get_document(place, TAG, MEDIA_TYPE)
     if content is None:
         return None, ToolkitLedger()
-    ledger = parse_toolkit_ledger(content, f"{writer.name}:{TAG}", foundry.config.validation)
-    return content, _adopted(foundry, writer, ledger)
+    ledger = parse_toolkit_ledger(content, f"{place.name}:{TAG}", foundry.config.validation)
+    return content, _adopted(foundry, place, ledger)
 
 
-def _adopted(foundry: Foundry, writer: Writer, ledger: ToolkitLedger) -> ToolkitLedger:
+def _adopted(foundry: Foundry, place: Repository, ledger: ToolkitLedger) -> ToolkitLedger:
     """The rows that are true: a row is a claim until the registry has its image with its key (stages/adoption.py)."""
     from foundry.registry.images import has_image
 
     mine, refused = read_ledger(foundry).rows, {}
     for kernel, row in ledger.rows.items():
-        fault = fault_of(row["key"], row["key_inputs"], row["published"])
-        if row["registry"] != writer.name:
+        fault = _other_toolkit(foundry, row) or fault_of(row["key"], row["key_inputs"], row["published"])
+        if row["registry"] != place.name:
             fault = fault or f"it is in {row['registry']}"
         known = mine.get(kernel, {})
         proven = [known.get(name) for name in _IDENTITY] == [row[name] for name in _IDENTITY]
-        if not fault and not proven and not has_image(writer, row["digest"], row["key"]):
+        if not fault and not proven and not has_image(place, row["digest"], row["key"]):
             fault = f"there is no image {row['digest']} with its key"
         if fault:
             refused[kernel] = fault
     if refused:
         kernel, fault = min(refused.items())
-        foundry.journal.warn(f"the ledger of {writer.name}: {len(refused)} of {len(ledger.rows)} rows are not believed,"
+        foundry.journal.warn(f"the ledger of {place.name}: {len(refused)} of {len(ledger.rows)} rows are not believed,"
                              f" such as {kernel}: {fault}")
     return ToolkitLedger({kernel: row for kernel, row in ledger.rows.items() if kernel not in refused})
+
+
+def _other_toolkit(foundry: Foundry, row: Mapping[str, Any]) -> str:
+    """Why a row's key is not that of a toolkit of its kernel; empty when it is."""
+    kernel, parts = row["kernel"], row["key_inputs"]
+    rt_kernels = {"", row.get("rt_kernel", "")}
+    with suppress(FoundryError):  # a kernel that no recipe makes toolkits for any more
+        rt_kernels.add(toolkit_of(foundry.config, kernel).rt_kernel)
+    if parts.get("kernel") not in {kernels_hash(kernel, rt_kernel) for rt_kernel in rt_kernels}:
+        return "its key is that of a toolkit for another kernel"
+    if row["arch"] != kernel_arch(kernel) or parts.get("platform") != f"linux/{OCI_ARCH[row['arch']]}":
+        return "its key is that of a toolkit for another architecture"
+    return "" if row["tag"] == kernel_tag(kernel) else "its tag is not the kernel's"
 
 
 def store(foundry: Foundry, writer: Writer) -> bool:
@@ -124,22 +140,24 @@ def adopted(foundry: Foundry, state: ToolkitState) -> ToolkitState:
     target = target_of(foundry)
     if target is None or state.key is None:
         return state
-    writer = foundry.registries.writer(target)
-    images = images_of(writer.tagged(state.toolkit.tag))
+    place = foundry.registries.repository(target)
+    images = images_of(place.tagged(state.toolkit.tag))
     found = image_for(images or (), state.toolkit.arch)
     if found is None:
         return state
     from foundry.registry.images import labels_of
 
-    labels = labels_of(writer, found.digest)
+    labels = labels_of(place, found.digest)
     if labels.get(KEY_LABEL) != state.key.key:
         return state
-    row = new_row(state, writer, found.digest, labels)
+    row = new_row(state, place, found.digest, labels)
     change_ledger(foundry, ToolkitLedger({state.toolkit.kernel: row}))
     return replace(state, row=row, reason="in the registry")
 
 
-def new_row(state: ToolkitState, writer: Writer, digest: str, labels: Mapping[str, str], **more: Any) -> dict[str, Any]:
+def new_row(
+    state: ToolkitState, place: Repository, digest: str, labels: Mapping[str, str], **more: Any
+) -> dict[str, Any]:
     """A toolkit's row as it is published now."""
     from foundry.toolkit.image import COMPILER_LABEL
 
@@ -150,7 +168,7 @@ def new_row(state: ToolkitState, writer: Writer, digest: str, labels: Mapping[st
     return {
         "kernel": state.toolkit.kernel, "arch": state.toolkit.arch, "recipe": state.toolkit.recipe.name,
         "key": state.key.key, "key_inputs": dict(state.key.parts), "digest": digest, "tag": state.toolkit.tag,
-        "registry": writer.name, "rt_kernel": labels.get("kernel-rt-version", ""),
+        "registry": place.name, "rt_kernel": labels.get("kernel-rt-version", ""),
         **({"compiler": compiler} if compiler else {}),
         "published": now(), **more,
     }

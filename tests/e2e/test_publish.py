@@ -250,6 +250,8 @@ def test_verify_looks_at_what_is_published(copied: Clone) -> None:
     assert len([line for line in run.out.splitlines() if line.startswith("ok ")]) == len(images(copied))
     assert run.compiled == []
     assert "1 images" in copied.doit("verify", "--sample=1").out
+    run = copied.doit("verify", "--tags")
+    assert (run.code, run.processes) == (0, []), "no toolkit is pulled, no container started"
     # somebody changes what the ledger says, or the registry's content
     path = copied.build / "release" / DRIVER / "images.json"
     document = ledger(copied, DRIVER)
@@ -314,6 +316,8 @@ def test_force_build_pushes_what_it_built(copied: Clone) -> None:
     made = requests.get(f"{base}/{other}", headers={"Accept": OCI_MANIFEST}, auth=login, timeout=30)
     requests.put(f"{base}/{tag}", data=made.content, headers={"Content-Type": OCI_MANIFEST}, auth=login, timeout=30)
     assert images(copied)[tag] == other != row["digest"]
+    run = copied.doit("verify", "--tags")
+    assert run.code == 1 and f"its tag {tag} is {other}" in run.out and run.processes == []
     run = copied.doit(f"push:{DRIVER}-{row['kernel']}", FORCE_BUILD="true")
     assert run.code == 0, run.text
     assert len(run.compiled) == 1

@@ -86,8 +86,9 @@ class Clone:
     def environment(self, **changes: str) -> dict[str, str]:
         """The environment of a run: nothing of the caller's that would change the profile."""
         kept = {name: value for name, value in os.environ.items() if name not in _UNSET}
-        if self.profile != "sandbox":  # which knows the password of its registry itself
-            kept["DOCKER_CONFIG"] = str(self.services / "docker")
+        docker = self.services / "docker"
+        if self.profile != "sandbox" and docker.is_dir():  # the sandbox knows the password of its registry itself
+            kept["DOCKER_CONFIG"] = str(docker)
         return {
             **kept, "KMOD_PROFILE": self.profile, "KMOD_SANDBOX": str(self.services),
             "PYTHONPATH": f"{self.root}{os.pathsep}{AUDIT}", "PYTHONDONTWRITEBYTECODE": "1", **self.extra, **changes,

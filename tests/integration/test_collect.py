@@ -294,6 +294,30 @@ def test_an_output_elsewhere(foundry: Foundry, shard: Callable[[str], Shard]) ->
     assert states(foundry)[ONE] == PENDING, "a cell is published because the ledger says so"
 
 
+@pytest.mark.parametrize("output", ["image.log", "build.log", "image.json", "../x/image.log", "./image.log"])
+def test_an_output_that_the_artifact_has_itself(
+    foundry: Foundry, shard: Callable[[str], Shard], output: str
+) -> None:
+    """A record whose output is a log beside it would make the cell built, where nothing was."""
+    one = shard("shard-1")
+    state = foundry.states.cells[ONE]
+    assert state.key is not None
+    of = {"schema": 1, "driver": DRIVER, "family": "neuron", "kernel": OLD, "arch": "x86_64", "inputs": {},
+          "outputs": {output: {"sha256": sha256_bytes(b"x"), "size": 1}}}
+    one.write(ONE, "image.json", {
+        **of, "stage": "image", "key": state.key.key, "key_inputs": dict(state.key.parts), "tag": state.cell.tag,
+        "digest": "sha256:" + "1" * 64, "config_digest": "sha256:" + "1" * 64, "diff_ids": [], "size": 1, "labels": {},
+        "tools": {}})
+    one.write(ONE, "module.json", {
+        **of, "stage": "module", "key": state.key.module, "key_inputs": state.key.module_parts,
+        "toolkit": state.cell.toolkit, "patches": [], "gate": {}, "compiler": "gcc"})
+    for name in ("image.log", "build.log"):
+        one.write(ONE, name, "x")
+    taken, _ = collect(foundry, [one.folder])
+    assert states(foundry)[ONE] == PENDING
+    assert any(output in text for text in one_of(taken).refused), one_of(taken).refused
+
+
 def test_the_later_row_stays(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:
     later, earlier = (shard("shard-1").image(ONE, salt) for salt in ("later", "earlier"))
     shard("shard-1").push(ONE, published="2026-03-01T00:00:00Z", digest=later)

@@ -237,7 +237,9 @@ def test_a_blob_that_was_changed_does_not_go_out(filled: Clone) -> None:
     done(filled, f"dtk:publish:{OLD}")
 
 
-@pytest.mark.parametrize("kind", ["another registry", "no image", "another key", "another key of a row", "the future"])
+@pytest.mark.parametrize("kind", [
+    "another registry", "no image", "another key", "another key of a row", "the future", "another kernel",
+    "another architecture", "another tag"])
 def test_a_forged_ledger_of_toolkits(
     world: OpenShift, filled: Clone, tmp_path: Path, repository: str, kind: str
 ) -> None:
@@ -254,6 +256,10 @@ def test_a_forged_ledger_of_toolkits(
         "another key": ({"digest": mine}, "there is no image"),
         "another key of a row": ({"digest": mine, "key": "0" * 64}, "its key is not that of its inputs"),
         "the future": ({"published": "9999-01-01T00:00:00Z"}, "published in the future"),
+        # what is published, under another name
+        "another kernel": ({"kernel": NEW, "tag": NEW}, "its key is that of a toolkit for another kernel"),
+        "another architecture": ({"arch": "aarch64"}, "its key is that of a toolkit for another architecture"),
+        "another tag": ({"tag": NEW}, "its tag is not the kernel's"),
     }[kind]
     document = json.dumps({"schema": 1, "toolkits": [{**row, "published": "2026-11-01T00:00:00Z", **forged}]})
     put_document(writer(Front("", address=world.registry.upstream), repository), TAG, document.encode(), MEDIA_TYPE)

@@ -9,24 +9,34 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.names import KEY_LABEL
-from foundry.ledger import ledgers, publish
+from foundry.config.patches import Patch
+from foundry.ledger import ledgers, publish, verify
 from foundry.ledger.adoption import adopt
-from foundry.plan.ledger import SCHEMA
+from foundry.plan.keys import key_of as key_of_parts
+from foundry.plan.keys import patches_hash
+from foundry.plan.ledger import SCHEMA, Ledger
 from foundry.plan.rows import row_from
 from foundry.plan.state import PENDING, PUBLISHED
+from foundry.registry.client import Registry
+from foundry.registry.credentials import Credentials
 from foundry.registry.document import get_document, put_document
+from foundry.registry.push import Writer
+from foundry.release.github_release import _Changed as Changed
+from foundry.release.github_release import _take_over as take_over
 from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.front import Front, front, says
 from tests.harness.github import github_fake
 from tests.harness.github_state import Asset, GitHub, Release
-from tests.harness.registry import Pusher, real_registry
+from tests.harness.registry import OCI_MANIFEST, Pusher, real_registry, token_issuer
 from tests.integration.pushing import writer
 
 DRIVER = "2.22.2.0"
@@ -61,6 +71,13 @@ class World:
     def kept(self) -> list[dict[str, Any]]:
         data = get_document(writer(self.mine, MINE), ledgers.ledger_tag(DRIVER), ledgers.MEDIA_TYPE)
         return [] if data is None else list(json.loads(data)["cells"])
+
+    def tag(self, digest: str, tag: str) -> None:
+        """Put a tag on an image of the profile's own registry, in place of what it was on."""
+        where = f"http://{self.mine.upstream}/v2/{MINE}/manifests"
+        found = requests.get(f"{where}/{digest}", headers={"Accept": OCI_MANIFEST}, timeout=30)
+        done = requests.put(f"{where}/{tag}", data=found.content, headers={"Content-Type": OCI_MANIFEST}, timeout=30)
+        assert done.status_code == 201
 
     def row(self, cell: str, digest: str, **changes: Any) -> dict[str, Any]:
         """A row as this checkout would write it for the cell today."""
@@ -116,7 +133,7 @@ def world(checkout: Checkout, upstreams: tuple[str, str], monkeypatch: pytest.Mo
 
 def forgeries(world: World) -> dict[str, tuple[dict[str, Any], str]]:
     """Rows that are not true, and what is said of each."""
-    evil = {"registries": [f"evil.test/{THEIRS}"]}
+    evil, own = {"registries": [f"evil.test/{THEIRS}"]}, key_of(world.foundry(), ONE)
     none = "no registry of this profile has an image"
     return {
         "a foreign registry": (world.row(ONE, world.evil(ONE), **evil), "it is in no registry of this profile"),
@@ -131,11 +148,33 @@ def forgeries(world: World) -> dict[str, tuple[dict[str, Any], str]]:
         "a time to come": (
             world.row(ONE, world.image(ONE), published="9999-01-01T00:00:00Z"), "it was published in the future"),
         "no time": (world.row(ONE, world.image(ONE), published="zzz"), "it does not say when"),
+        # true images with their own keys, but of something else than the row says
+        "another cell, whole": (
+            {**world.row(OTHER, world.image(OTHER)), "kernel": OLD, "tags": [ONE]}, "something else as the kernel"),
+        "another architecture": (
+            world.row(ONE, world.image(ONE), arch="aarch64"), "something else as the platform"),
+        "another package": (
+            world.row(ONE, world.image(ONE), content_sha256="9" * 64), "something else as the driver package"),
+        "another toolkit": (
+            world.row(ONE, world.image(ONE), toolkit=f"evil.test/x@sha256:{'9' * 64}"), "else as the toolkit"),
+        "a tag of something else": (
+            world.row(ONE, world.image(ONE), tags=[OTHER]), "not with the cell's own"),
+        "its tag not first": (world.row(ONE, world.image(ONE), tags=["latest", ONE]), "not with the cell's own"),
+        "what is no tag": (
+            world.row(ONE, world.image(ONE), tags=[ONE, "x](https://evil.test)"]), "not with the cell's own"),
+        # labels that are the key for whoever does not look closely
+        "a key in capitals": (world.row(ONE, world.image(ONE, key=own.upper())), none),
+        "a key with a space": (world.row(ONE, world.image(ONE, key=f" {own}")), none),
+        "a key with a line end": (world.row(ONE, world.image(ONE, key=f"{own}\n")), none),
+        "the beginning of a key": (world.row(ONE, world.image(ONE, key=own[:12])), none),
     }
 
 
 KINDS = ["a foreign registry", "a foreign image under our name", "both", "a name that begins as ours",
-         "an image of another cell", "an image with another key", "a key of other inputs", "a time to come", "no time"]
+         "an image of another cell", "an image with another key", "a key of other inputs", "a time to come", "no time",
+         "another cell, whole", "another architecture", "another package", "another toolkit", "a tag of something else",
+         "its tag not first", "what is no tag", "a key in capitals", "a key with a space", "a key with a line end",
+         "the beginning of a key"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,6 +206,69 @@ def test_a_ledger_that_is_forged_later(world: World, kind: str) -> None:
     assert [row["digest"] for row in world.kept()] == [honest["digest"]]
     assert (states(foundry)[ONE], len(foundry.journal.warnings)) == (PUBLISHED, 1)
     assert world.theirs.requests == []
+
+
+def test_a_ledger_of_another_family(world: World) -> None:
+    """The family decides where images are looked for, and the release that is written: nothing is taken over."""
+    world.keep(world.row(ONE, world.image(ONE)), family="habanalabs")
+    foundry = world.foundry()
+    with pytest.raises(FoundryError) as caught:
+        ledgers.fetch_missing(foundry, [DRIVER])
+    assert caught.value.reason == "document-malformed"
+    assert "is the ledger of habanalabs 2.22.2.0, not of neuron 2.22.2.0" in caught.value.message
+    assert not ledgers.ledger_file(foundry, DRIVER).exists()
+
+
+def test_patches_that_are_not_those_of_their_hash(world: World) -> None:
+    """They would stand in the source tarball of a release, in the place of what an image was built with."""
+    edit = {"file": "neuron_cdev.c", "find": "x", "replace": "y", "matches": 1}
+    patch: dict[str, Any] = {"id": "one", "why": "it is so", "edits": [edit]}
+    forged = {**patch, "edits": [{**edit, "replace": "system(evil)"}]}
+    name = patches_hash((Patch.from_config(patch),))
+    for kept, there in ((patch, True), (forged, False)):
+        inputs = {**world.row(ONE, "")["key_inputs"], "patches": name}
+        before = key_of_parts(inputs)
+        world.keep(world.row(ONE, world.image(ONE, key=before), key=before, key_inputs=inputs), series={name: [kept]})
+        foundry = world.foundry()
+        ledgers.ledger_file(foundry, DRIVER).unlink(missing_ok=True)
+        ledgers.fetch_missing(foundry, [DRIVER])
+        ledger = ledgers.ledger_of(foundry, DRIVER)
+        assert (len(ledger.rows), name in ledger.series) == (1, there), "the row is an older one, and true"
+        assert any("not those of their hash" in text for text in foundry.journal.warnings) == (not there)
+
+
+def test_a_row_without_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger has 64 MiB at most, wherever its bytes are; more is an error, and nothing is written."""
+    monkeypatch.setattr("foundry.registry.document._LARGEST_EMBEDDED", 100)
+    monkeypatch.setattr("foundry.registry.document._MAX_DOCUMENT", 10_000)
+    world.keep(world.row(ONE, world.image(ONE), releases=["4.16.30"] * 5_000))
+    foundry = world.foundry()
+    with pytest.raises(FoundryError) as caught:
+        ledgers.fetch_missing(foundry, [DRIVER])
+    assert caught.value.reason == "http-too-large"
+    assert not ledgers.ledger_file(foundry, DRIVER).exists()
+
+
+@pytest.mark.parametrize("text, said", [
+    ("[" * 200_000, "nested too deep"), ('{"schema": NaN}', "is not JSON"), ("\x00", "is not JSON"),
+    ("", "is not JSON"),
+])
+def test_a_ledger_that_is_none(world: World, text: str, said: str) -> None:
+    put_document(writer(world.mine, MINE), ledgers.ledger_tag(DRIVER), text.encode(), ledgers.MEDIA_TYPE)
+    foundry = world.foundry()
+    with pytest.raises(FoundryError) as caught:
+        ledgers.fetch_missing(foundry, [DRIVER])
+    assert said in caught.value.render()
+    assert not ledgers.ledger_file(foundry, DRIVER).exists()
+
+
+def test_one_cell_in_two_rows(world: World) -> None:
+    """Whichever were taken, the other would be hidden."""
+    digest = world.image(ONE)
+    world.keep(world.row(ONE, digest), world.row(ONE, digest, published="2026-02-02T03:04:05Z"))
+    with pytest.raises(FoundryError) as caught:
+        ledgers.fetch_missing(world.foundry(), [DRIVER])
+    assert "is there twice" in caught.value.render()
 
 
 def test_a_ledger_in_the_second_registry(world: World) -> None:
@@ -208,7 +310,7 @@ def test_what_was_proven_is_believed_of_the_same_image_alone(
     """Of the same digest with the same key, in the registries where it was seen."""
     row = row_from(world.row(ONE, world.image(ONE)))
     world.mine.requests.clear()
-    rows, refused = adopt(world.foundry(), "neuron", {ONE: row}, {ONE: replace(row, **changes)})
+    rows, refused = adopt(world.foundry(), DRIVER, "neuron", {ONE: row}, {ONE: replace(row, **changes)})
     assert (rows, refused) == ({ONE: row}, {})
     assert len(world.mine.requests) == requests
 
@@ -244,6 +346,66 @@ def test_nothing_is_copied_from_elsewhere(world: World, names: list[str]) -> Non
     assert caught.value.reason == "image-missing"
     assert world.theirs.requests == []
     assert world.mine.count("", "PUT") == 0
+
+
+# -- verify ------------------------------------------------------------------
+
+
+def verdicts(foundry: Foundry) -> dict[str, tuple[str, ...]]:
+    """What `doit verify --tags` says, by kernel."""
+    images = list(verify.published(foundry, ledgers.all_ledgers(foundry).values()))
+    found = verify.verify(foundry, images, tags_only=True)
+    return {image.row.kernel: verdict.faults for image, verdict in zip(images, found, strict=True)}
+
+
+def test_a_tag_that_was_replaced(world: World) -> None:
+    """Each tag is looked at, in a fresh checkout, by a request each; what is as it was says nothing."""
+    world.checkout.edit("config/defaults.yaml", "extra_tags: []", "extra_tags: ['{driver}-{release}']")
+    rows = [world.row(ONE, world.image(ONE)), world.row(OTHER, world.image(OTHER))]
+    world.keep(*rows)
+    for row in rows:
+        for tag in row["tags"]:
+            world.tag(row["digest"], tag)
+    foundry = world.foundry()
+    assert verdicts(foundry) == {OLD: (), NEW: ()}
+    evil, extra = world.image(ONE, salt="evil"), rows[0]["tags"][-1]
+    assert extra.startswith(f"{DRIVER}-4.16.")
+    world.tag(evil, ONE)
+    world.tag(evil, extra)
+    world.mine.requests.clear()
+    assert verdicts(world.foundry()) == {OLD: (f"its tag {ONE} is {evil}", f"its tag {extra} is {evil}"), NEW: ()}
+    assert len(world.mine.requests) == sum(len(row["tags"]) for row in rows)
+
+
+def test_a_tag_that_was_removed(world: World) -> None:
+    digest, gone = world.image(ONE), f"{DRIVER}-gone"
+    world.tag(digest, ONE)
+    world.keep(world.row(ONE, digest, tags=[ONE, gone]))
+    assert verdicts(world.foundry()) == {OLD: (f"its tag {gone} is not there",)}
+    world.mine.always(f"manifests/{gone}", says(500))
+    with pytest.raises(OutsideError):
+        verdicts(world.foundry())
+
+
+def test_reading_asks_for_no_right_to_push(world: World, tmp_path: Path) -> None:
+    """What a plan, and `doit verify`, ask for is there for a role that may read, or for everybody."""
+    with token_issuer(tmp_path / "issuer", anonymous=(MINE,)) as issuer, front("") as one, \
+            real_registry(tmp_path / "registry", issuer.setting()) as one.upstream:
+        token = issuer.token([f"repository:{MINE}:pull,push"])
+        digest = str(Pusher(one.upstream, MINE, token=token).image(
+            [b"x"], labels={KEY_LABEL: key_of(world.foundry(), ONE)}, tag=ONE)["digest"])
+        world.checkout.publishes(MINE, address=one.address)
+        registry = Registry("registry.test", Credentials({"HOME": "/nonexistent"}), address=one.upstream)
+        put_document(Writer(registry, MINE), ledgers.ledger_tag(DRIVER), document(world.row(ONE, digest)),
+                     ledgers.MEDIA_TYPE)
+        issuer.asked.clear()
+        issuer.withheld = ("push",)
+        foundry = world.foundry()
+        ledgers.fetch_missing(foundry, [DRIVER])
+        assert states(foundry)[ONE] == PUBLISHED
+        assert verdicts(foundry) == {OLD: ()}
+        assert {scope for scope, _ in issuer.asked} == {f"repository:{MINE}:pull"}
+        assert {method for method, _, _ in one.requests} == {"GET"}
 
 
 # -- GitHub ------------------------------------------------------------------
@@ -294,7 +456,66 @@ def test_the_registrys_ledger_wins(world: World, hub: GitHub) -> None:
     assert [row.digest for row in ledger.sorted_rows()] == [honest["digest"], other["digest"]]
     assert {name: entry["sha256"][0] for name, entry in ledger.sources.items()} == {
         "busybox-1.tar.gz": "a", "busybox-2.tar.gz": "b"}
-    assert foundry.journal.warnings == []
+    [warning] = foundry.journal.warnings
+    assert "1 other images than the registry's ledger" in warning and older["digest"] in warning
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ledger_at_github_that_is_forged_before_a_release(world: World, hub: GitHub, kind: str) -> None:
+    """What a release replaces is taken over first: only what is true of it."""
+    honest = world.row(OTHER, world.image(OTHER))
+    world.keep(honest)
+    foundry = world.foundry()
+    ledgers.fetch_missing(foundry, [DRIVER])
+    forged, said = forgeries(world)[kind]
+    before = ledgers.ledger_file(foundry, DRIVER).read_bytes()
+    take_over(foundry, DRIVER, document({**forged, "published": max(forged["published"], "2026-11-01T00:00:00Z")}))
+    assert ledgers.ledger_file(foundry, DRIVER).read_bytes() == before
+    [warning] = foundry.journal.warnings
+    assert "the GitHub release of 2.22.2.0" in warning and said in warning
+
+
+def test_a_release_rolls_nothing_back(world: World, hub: GitHub) -> None:
+    """GitHub's row of a cell that this checkout has does not count, be it true and later; nor do its sources."""
+    honest = world.row(ONE, world.image(ONE, salt="honest"))
+    world.keep(honest, sources={"busybox-1.tar.gz": source("a")})
+    foundry = world.foundry()
+    ledgers.fetch_missing(foundry, [DRIVER])
+    ledgers.store(foundry, DRIVER)
+    before = ledgers.ledger_file(foundry, DRIVER).read_bytes()
+    digest = world.image(ONE, salt="older")
+    older = world.row(ONE, digest, published="2026-06-02T03:04:05Z",
+                      revision={"number": 99, "digest": digest, "releases": honest["releases"]})
+    take_over(foundry, DRIVER, document(older, sources={"busybox-1.tar.gz": source("b")}))
+    assert ledgers.ledger_file(foundry, DRIVER).read_bytes() == before
+    lacking = world.row(OTHER, world.image(OTHER))
+    with pytest.raises(Changed):  # the release is then made of what is known now
+        take_over(foundry, DRIVER, document(older, lacking))
+    assert [row.digest for row in ledgers.ledger_of(foundry, DRIVER).sorted_rows()] == [
+        honest["digest"], lacking["digest"]]
+
+
+def test_a_registry_that_contradicts_the_release(world: World, hub: GitHub) -> None:
+    """Who may push can write an image, its tag and its row, and not the release that was made of them before."""
+    honest = world.row(ONE, world.image(ONE, salt="honest"))
+    evil = world.row(ONE, world.image(ONE, salt="evil"), published="2026-06-02T03:04:05Z")
+    world.tag(evil["digest"], ONE)
+    world.keep(evil)
+    release(hub, honest)
+    assert verdicts(world.foundry()) == {OLD: (
+        f"the GitHub release has {honest['digest']}, published {honest['published']}",)}
+
+
+@pytest.mark.parametrize("other, changes, contradicts", [
+    (False, {}, False), (True, {}, True),
+    (True, {"key": "1" * 64, "published": "2025-01-01T00:00:00Z"}, False),  # what the ledger's row replaced
+    (True, {"key": "1" * 64, "published": "2026-02-01T00:00:00Z"}, True),  # the ledger was rolled back
+])
+def test_what_contradicts_a_ledger(world: World, other: bool, changes: dict[str, Any], contradicts: bool) -> None:
+    ledger, released = (
+        Ledger(DRIVER, "neuron", {(OLD, "x86_64"): row_from(world.row(ONE, f"sha256:{digit * 64}", **more))})
+        for digit, more in (("1", {}), ("2" if other else "1", changes)))
+    assert bool(ledger.contradicted(released)) == contradicts
 
 
 def source(digit: str) -> dict[str, Any]:
