@@ -1,4 +1,4 @@
-"""The build workflow's own steps, played over machines: some die, a cell fails, caches are lost, two run at once."""
+"""The build workflow's own steps, played over machines: some die, a cell fails, two run at once, a tag is replaced."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from foundry.base.names import tag_of
 from foundry.net.traffic import size
-from tests.harness.clone import AccessLogs, Clone
+from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.fleet import BAD_PATCH, TOKEN, Fleet, compiled, tasks
 from tests.harness.github import github_fake
-from tests.harness.workflow import Job, Play
+from tests.harness.registry import OCI_MANIFEST
+from tests.harness.workflow import Job, Play, Workflow
 
 DRIVERS = {"2.16.7.0": ["4.17"], "2.22.2.0": ["4.16", "4.17", "4.18.16"], "2.28.0.0": ["4.16"]}
 FEW = {"2.22.2.0": ["4.16", "4.17"]}
@@ -59,7 +61,7 @@ def published(states: dict[str, str]) -> set[str]:
 
 
 def test_nights_with_losses(fleet: Fleet, access: AccessLogs, kernels: list[str]) -> None:
-    """A machine dies half-way, a cell fails, caches are lost: all is published, each cell once."""
+    """A machine dies half-way, a cell fails: all is published, each cell once; a tag that is replaced is seen."""
     bad = f"2.28.0.0-{kernels[0]}"
     good = {f"2.22.2.0-{kernels[0]}", f"2.22.2.0-{kernels[2]}"}
     doomed = {f"2.16.7.0-{kernels[1]}", f"2.22.2.0-{kernels[1]}"}
@@ -73,10 +75,8 @@ def test_nights_with_losses(fleet: Fleet, access: AccessLogs, kernels: list[str]
     assert published(fleet.status()) == good | pushed, "what the machine had pushed is adopted, too"
     assert set(fleet.titles()) == {f"neuron-driver-{cell.partition('-')[0]}" for cell in good | pushed}
     assert compiled(first)[bad] == 0, "its patch does not fit"
-    assert fleet.workflow.caches, "times are kept"
 
     fleet.patches()
-    fleet.workflow.lose_caches()
     second = fleet.run()
     assert tasks(second) == cells - good - pushed
     for shard in second.matrix("shard"):
@@ -92,6 +92,22 @@ def test_nights_with_losses(fleet: Fleet, access: AccessLogs, kernels: list[str]
     whole_releases(fleet, cells, DRIVERS)
     nothing_left(fleet)
     assert not put(access, fleet.repository)
+    a_tag_is_replaced(fleet, *sorted(tag_of(cell) for cell in good))
+
+
+def a_tag_is_replaced(fleet: Fleet, victim: str, other: str) -> None:
+    """The next morning's run fails and names it; while all is well it does not."""
+    morning = Workflow("verify-images.yml", fleet.workflow.contexts, fleet.environment)
+    job = Play(morning, fleet.folder / "verify", 1).play("verify", fleet.machine())
+    assert job.result == "success" and " 0 bad" in job.text, job.text
+    registry = f"http://127.0.0.1:{registry_port(fleet.services.services)}/v2/{fleet.repository}/manifests"
+    login = registry_login(fleet.services.services)
+    found = requests.get(f"{registry}/{other}", headers={"Accept": OCI_MANIFEST}, auth=login, timeout=30)
+    assert requests.put(f"{registry}/{victim}", data=found.content, headers={"Content-Type": OCI_MANIFEST}, auth=login,
+                        timeout=30).status_code == 201
+    job = Play(morning, fleet.folder / "verify", 2).play("verify", fleet.machine())
+    assert job.step("look at every tag").code == 1, job.text
+    assert f"its tag {victim} is {found.headers['Docker-Content-Digest']}" in job.text and " 1 bad" in job.text
 
 
 def test_two_runs_in_the_same_instant(

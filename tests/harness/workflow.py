@@ -3,7 +3,7 @@
 `run:` steps are really run, with the shell and the environment that GitHub
 gives them. Of actions those that the build workflow uses are stood in for, by
 what their documentation and source say: what of a path an artifact keeps, where
-it is unpacked, which cache a key with restore keys finds. Expressions in
+it is unpacked. Expressions in
 ``${{ }}`` are evaluated; any other action, function or context is an error.
 """
 
@@ -78,18 +78,13 @@ class Job:
 
 
 class Workflow:
-    """One workflow of the project. `caches` outlives runs; `lose_caches` empties it."""
+    """One workflow of the project."""
 
     def __init__(self, name: str, contexts: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]) -> None:
         text = (ROOT / ".github" / "workflows" / name).read_text(encoding="utf-8")
         self.document: dict[str, Any] = yaml.safe_load(text)
         self.contexts = contexts
         self.environment = dict(environment)
-        self.caches: dict[str, dict[str, bytes]] = {}
-
-    def lose_caches(self) -> None:
-        """As GitHub does after a week, or for want of room."""
-        self.caches.clear()
 
 
 @dataclass
@@ -213,20 +208,6 @@ class Play:
     def _checkout(self, clone: Clone, given: Mapping[str, Any]) -> None:
         assert str(given.get("persist-credentials")).lower() == "false"
 
-    def _restore(self, clone: Clone, given: Mapping[str, Any]) -> None:
-        """The newest cache whose key begins with one of the restore keys."""
-        wanted = [given["key"], *str(given.get("restore-keys", "")).split()]
-        keys = [key for prefix in wanted for key in reversed(self.workflow.caches) if key.startswith(prefix)]
-        for name, data in self.workflow.caches[keys[0]].items() if keys else ():
-            (clone.root / name).parent.mkdir(parents=True, exist_ok=True)
-            (clone.root / name).write_bytes(data)
-
-    def _save(self, clone: Clone, given: Mapping[str, Any]) -> None:
-        assert given["key"] not in self.workflow.caches, "a cache is written once"
-        found = [inside for path in clone.root.glob(given["path"]) for inside in (path, *path.rglob("*"))]
-        self.workflow.caches[given["key"]] = {
-            str(path.relative_to(clone.root)): path.read_bytes() for path in found if path.is_file()}
-
     def _upload(self, clone: Clone, given: Mapping[str, Any]) -> None:
         """Files without hidden ones, below the folder that the fixed beginnings of all paths have in common."""
         patterns = str(given["path"]).split()
@@ -250,8 +231,8 @@ class Play:
 
 
 _ACTIONS: dict[str, Callable[[Play, Clone, Mapping[str, Any]], None]] = {
-    "actions/checkout": Play._checkout, "actions/cache/restore": Play._restore, "actions/cache/save": Play._save,
-    "actions/upload-artifact": Play._upload, "actions/download-artifact": Play._download,
+    "actions/checkout": Play._checkout, "actions/upload-artifact": Play._upload,
+    "actions/download-artifact": Play._download,
 }
 
 

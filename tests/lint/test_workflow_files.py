@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.harness.clone import ROOT
 from tests.harness.workflow import Workflow
 
@@ -14,7 +16,8 @@ BUILD, CHECKS = "build-kmod-kmm-images.yml", "checks.yml"
 
 def test_one_run_at_a_time_publishes() -> None:
     for name, cancels in ((BUILD, False), ("update-driver-toolkit.yml", False), (CHECKS, True),
-                          ("archive-driver-sources.yml", False)):
+                          ("archive-driver-sources.yml", False), ("build-driver-toolkit.yml", False),
+                          ("verify-images.yml", False)):
         document = Workflow(name, {}, {}).document
         assert document["concurrency"]["cancel-in-progress"] is cancels
         assert document["permissions"] == {}
@@ -26,10 +29,78 @@ def test_a_pull_request_sees_no_secret() -> None:
     assert "secrets." not in text and "id-token" not in text and "pull_request_target" not in text
 
 
+# What each job may do with its own token, and whether it may take an AWS role.
+READS = {"contents": "read", "id-token": "write", "packages": "read"}
+PUSHES = {"contents": "read", "id-token": "write", "packages": "write"}
+RIGHTS = {
+    BUILD: {"plan": READS, "shard": PUSHES, "release": PUSHES | {"contents": "write"}},
+    "build-driver-toolkit.yml": {"plan": READS, "toolkit": PUSHES, "ledger": PUSHES},
+    "verify-images.yml": {"verify": READS},
+    "update-driver-toolkit.yml": {"toolkit": {"contents": "write", "pull-requests": "write"}},
+    "archive-driver-sources.yml": {"archive": {"contents": "read"}},
+    CHECKS: {job: {"contents": "read"} for job in ("lint", "test", "sandbox")},
+}
+FILES = sorted(path.name for path in (ROOT / ".github/workflows").iterdir())
+
+
+def test_each_job_has_the_rights_that_it_needs() -> None:
+    """One that is added here is one that somebody has looked at: docs/decisions/0022-what-each-job-may.md."""
+    assert {name: {job: value["permissions"] for job, value in jobs_of(name).items()} for name in FILES} == RIGHTS
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_push_role_is_for_jobs_that_push(name: str) -> None:
+    """In the environment that its trust names; all others take the role that reads, and who takes none has no token."""
+    for job in jobs_of(name).values():
+        roles = {str(step["with"]["role-to-assume"]) for step in job["steps"]
+                 if step.get("uses", "").startswith("aws-actions/configure-aws-credentials@")}
+        pushes = job["permissions"].get("packages") == "write"
+        wanted = {"${{ vars.AWS_ROLE_ARN }}" if pushes else "${{ vars.AWS_READ_ROLE_ARN }}"}
+        assert roles == (wanted if "id-token" in job["permissions"] else set())
+        assert job.get("environment") == ("publish" if pushes else None)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_cache_decides_anything(name: str) -> None:
+    """A cache is written by any job, also one that somebody took over, and unpacked over whatever is there."""
+    used = [step for job in jobs_of(name).values() for step in job["steps"] if "uses" in step]
+    assert {step["uses"].partition("@")[0] for step in used} <= {
+        "actions/checkout", "actions/upload-artifact", "actions/download-artifact",
+        "aws-actions/configure-aws-credentials"}
+    assert not [step for step in used if any("cache" in option for option in step.get("with", {}))]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_single_steps_get_secrets(name: str) -> None:
+    """Not for a whole job, of which other steps run other programs; nothing runs with a pull request's own files."""
+    text = (ROOT / ".github/workflows" / name).read_text()
+    document = Workflow(name, {}, {}).document
+    assert not [one for one in (document, *jobs_of(name).values()) if "env" in one]
+    assert "pull_request_target" not in text and "workflow_run" not in text and "secrets: inherit" not in text
+    assert all(step["with"]["persist-credentials"] is False for job in jobs_of(name).values() for step in job["steps"]
+               if step.get("uses", "").startswith("actions/checkout@"))
+
+
+def test_tags_are_looked_at_every_day() -> None:
+    """Where nothing is there to write with."""
+    [trigger] = events_of("verify-images.yml")["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", trigger["cron"])
+    assert [step["run"] for step in jobs_of("verify-images.yml")["verify"]["steps"] if "run" in step] == [
+        "make runtime", ".venv/bin/doit verify --tags"]
+
+
+def jobs_of(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = Workflow(name, {}, {}).document["jobs"]
+    return found
+
+
+def events_of(name: str) -> Any:
+    return dict(enumerate(Workflow(name, {}, {}).document.values()))[1]  # YAML takes the key `on` for true
+
+
 def test_a_push_that_touches_an_input_builds() -> None:
     """What cells are made from, and how: a change of any of it starts a run."""
-    events: Any = dict(enumerate(Workflow(BUILD, {}, {}).document.values()))[1]  # YAML takes the key `on` for true
-    paths = events["push"]["paths"]
+    paths = events_of(BUILD)["push"]["paths"]
     inputs = ["build-matrix.json", "driver-toolkit/driver-toolkit.json", "config/locks/neuron.json",
               "config/profiles/github.yaml", "config/drivers/neuron.yaml", "config/defaults.yaml",
               "container/Containerfile", "container/build-module.sh", "foundry/plan/keys.py", "dodo.py",
