@@ -21,6 +21,7 @@ from typing import Any
 from foundry.base.errors import ConfigError, Fault
 from foundry.base.files import parse_json, pretty_json
 from foundry.base.names import LEDGER_FILE
+from foundry.base.plain_text import line
 from foundry.base.schema import ValidationCache
 from foundry.base.versions import version_key
 from foundry.plan.rows import Revision, Row, row_from
@@ -121,7 +122,7 @@ class Ledger:
         for place in self.rows.keys() & other.rows.keys():
             mine, theirs = self.rows[place], other.rows[place]
             if mine.digest != theirs.digest and (mine.key == theirs.key or theirs.published > mine.published):
-                found[place] = f"{theirs.digest}, published {theirs.published or 'at no time'}"
+                found[place] = f"{theirs.digest}, published {line(theirs.published)}"
         return found
 
 

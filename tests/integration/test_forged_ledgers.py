@@ -504,6 +504,10 @@ def test_a_registry_that_contradicts_the_release(world: World, hub: GitHub) -> N
     release(hub, honest)
     assert verdicts(world.foundry()) == {OLD: (
         f"the GitHub release has {honest['digest']}, published {honest['published']}",)}
+    hub.releases.clear()
+    release(hub, {**honest, "published": "\x1b[2J\nok   all is well"})
+    [[fault]] = verdicts(world.foundry()).values()
+    assert fault.endswith("published ?[2J?ok   all is well"), "no line of its own, and nothing that a terminal acts on"
 
 
 @pytest.mark.parametrize("other, changes, contradicts", [
