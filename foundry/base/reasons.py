@@ -39,6 +39,9 @@ class Reason(StrEnum):
     # Compiling a module, and the gate: a reason for each of its rules.
     COMPILE_FAILED = "compile-failed"
     COMPILE_TOO_LARGE = "compile-too-large"
+    OUT_OF_MEMORY = "out-of-memory"
+    OUT_OF_PROCESSES = "out-of-processes"
+    CONTAINER_KILLED = "container-killed"
     PATCH_MISMATCH = "patch-mismatch"
     PATCH_FILE_MISSING = "patch-file-missing"
     GATE_ELF = "gate-elf"
@@ -253,3 +256,9 @@ class Reason(StrEnum):
     STANDIN_KEY = "standin-key"
     STANDIN_TEMPLATE = "standin-template"
     STANDIN_VERSION = "standin-version"
+
+
+# What ends a compile that may go well another time, or with more of a machine: it says nothing of the driver.
+MACHINE_FAULTS = frozenset({
+    Reason.OUT_OF_MEMORY, Reason.OUT_OF_PROCESSES, Reason.CONTAINER_KILLED, Reason.PODMAN_FAILED, Reason.TIMEOUT,
+})

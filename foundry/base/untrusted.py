@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISGID, S_ISLNK, S_ISREG, S_ISUID
@@ -15,6 +16,7 @@ from foundry.base.reasons import Reason
 _DEEPEST = 100  # folders in folders
 _MOST = 500_000  # files and folders
 _CHUNK = 1 << 20
+_BLOCK = 512  # bytes, the unit of st_blocks, whatever the file system's is
 _HINT = "look at what the driver's Makefile does"
 
 
@@ -33,11 +35,13 @@ class Entry:
         return S_ISREG(self.stat.st_mode) and self.stat.st_nlink == 1
 
 
-def walk(folder: Path) -> Iterator[Entry]:
+def walk(folder: Path, *, changing: bool = False) -> Iterator[Entry]:
     """All that is below a folder, a folder before what is in it; `parent` is open until the next one is asked for.
 
-    Raises FoundryError ``output-unsafe`` for more, or deeper, than any build makes.
+    What goes away meanwhile is passed over where the folder is still `changing`. Raises FoundryError
+    ``output-unsafe`` for more, or deeper, than any build makes.
     """
+    passed_over: tuple[type[OSError], ...] = (OSError,) if changing else ()
     top = os.open(folder, FOLDER)
     stack, seen = [("", top, sorted(os.listdir(top), reverse=True))], 0
     try:
@@ -48,14 +52,19 @@ def walk(folder: Path) -> Iterator[Entry]:
                 os.close(parent)
                 continue
             name = names.pop()
-            entry = Entry(prefix + name, parent, name, os.stat(name, dir_fd=parent, follow_symlinks=False))
             seen += 1
+            if len(stack) > _DEEPEST or seen > _MOST:
+                raise FoundryError("the build left files or folders without end", reason=Reason.OUTPUT_UNSAFE,
+                                   hint=_HINT)
+            try:
+                entry = Entry(prefix + name, parent, name, os.stat(name, dir_fd=parent, follow_symlinks=False))
+            except passed_over:
+                continue
             yield entry
             if S_ISDIR(entry.stat.st_mode):
-                if len(stack) > _DEEPEST or seen > _MOST:
-                    raise FoundryError("the build left folders without end", reason=Reason.OUTPUT_UNSAFE, hint=_HINT)
-                inner = os.open(name, FOLDER, dir_fd=parent)
-                stack.append((f"{entry.path}/", inner, sorted(os.listdir(inner), reverse=True)))
+                with suppress(*passed_over):
+                    stack.append((f"{entry.path}/", os.open(name, FOLDER, dir_fd=parent), []))
+                    stack[-1][2].extend(sorted(os.listdir(stack[-1][1]), reverse=True))
     finally:
         for _, parent, _ in stack:
             os.close(parent)
@@ -73,19 +82,8 @@ def disarm(folder: Path) -> None:
 
 
 def allocated(folder: Path) -> int:
-    """Bytes that a folder takes on the disk, as far as can be seen while somebody writes into it."""
-    found, waiting = 0, [str(folder)]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    facts = entry.stat(follow_symlinks=False)
-                    found += facts.st_blocks * 512  # the unit of st_blocks, whatever the file system's is
-                    if S_ISDIR(facts.st_mode):
-                        waiting.append(entry.path)
-        except OSError:
-            continue
-    return found
+    """Bytes that a folder takes on the disk, while somebody writes into it; raises as `walk`."""
+    return sum(entry.stat.st_blocks * _BLOCK for entry in walk(folder, changing=True)) if folder.exists() else 0
 
 
 def copy_out(folder: Path, path: str, dest: Path, *, limit: int) -> None:

@@ -9,20 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from foundry.base.deadline import Deadline
 from foundry.base.errors import FoundryError, no_space, says_no_space
-from foundry.base.files import is_full
+from foundry.base.files import append_to, is_full, remove_tree
 from foundry.base.process import Completed, failure_sentence, shell_line
-from foundry.base.reasons import Reason
-from foundry.base.untrusted import allocated, copy_out, disarm
+from foundry.base.reasons import MACHINE_FAULTS, Reason
+from foundry.base.untrusted import copy_out, disarm
+from foundry.cell.budgets import budget_arguments, watched
 from foundry.cell.compile_command import CONFINED, Places, compile_arguments, finish_arguments
-from foundry.cell.compile_log import first_error, last_line
+from foundry.cell.compile_log import first_error, last_line, machine_fault
 from foundry.cell.output_checks import require_listed
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.plan.cells import Cell
@@ -34,7 +33,16 @@ _PODMAN_ITSELF = (125, 126, 127)
 _NOBODY = 64999
 _SCRIPT = "build-module.sh"
 _LARGEST_MODULE = 1 << 30  # bytes, with its debug information
-_LOOK_SECONDS = 1.0  # between two looks at how much the compile has written
+_EXPORTS_SECONDS = 600.0
+_FOLDERS = ("build", "modules", "out", "tmp")
+_SIGNALS = 128  # what is added to a signal's number where a program in a container is ended by it
+_MORE = "run again; raise `{}` if that is what it needs, or take a larger machine"
+_HINTS = {
+    Reason.OUT_OF_MEMORY: _MORE.format("compile_memory"),
+    Reason.OUT_OF_PROCESSES: _MORE.format("compile_processes"),
+    Reason.CONTAINER_KILLED: "run again; did somebody stop it, or was there too little memory?",
+    Reason.PODMAN_FAILED: "run `doit doctor`",
+}
 EXPORTS = """\
 for build in "/lib/modules/$1/build" "/usr/src/kernels/$1"; do
     [ -e "$build/Module.symvers" ] || continue
@@ -54,42 +62,60 @@ class Compile:
     toolkit: str
     work: Path
     log: Path
-    _deadline: float = field(init=False)
+    deadline: Deadline
+    _begin: int = 0  # bytes of the log before this try
 
     def make(self) -> None:
         """Leave in ``out`` what ``container/build-module.sh finish`` leaves there.
 
-        Raises FoundryError: ``compile-failed``, ``compile-too-large``, ``timeout``, ``module-unlisted``,
-        ``output-unsafe``, ``podman-failed``, ``no-space``.
+        Once more where the machine is to blame and there is time. Raises FoundryError: ``compile-failed``,
+        ``compile-too-large``, ``module-unlisted``, ``output-unsafe``, ``no-space``; with `retry` set ``timeout``,
+        ``out-of-memory``, ``out-of-processes``, ``container-killed``, ``podman-failed``.
         """
-        for name in ("build", "modules", "out"):
-            (self.work / name).mkdir()
         shutil.copyfile(self.foundry.root / BUILD_SCRIPT, self.work / _SCRIPT)
         (self.work / _SCRIPT).chmod(0o644)  # whatever the checkout's rights are, the container's user reads it
-        self._deadline = time.monotonic() + self.foundry.settings.compile_timeout
+        try:
+            self._try()
+        except FoundryError as error:
+            if error.reason not in MACHINE_FAULTS or self.deadline.is_over:
+                raise
+            append_to(self.log)(f"tried again: {error.message}")
+            self._try()
+
+    def _try(self) -> None:
+        self._begin = self.log.stat().st_size if self.log.exists() else 0
+        for name in _FOLDERS:
+            remove_tree(self.work / name)
+            (self.work / name).mkdir()
         jobs = self.foundry.schedule.begin_compile(self.cell.name)
         try:
             self._compile(jobs)
         finally:
             self.foundry.schedule.end_compile()
+            self._empty_tmp()
             disarm(self.work / "build")
         self._take_modules()
         require_listed(self.recipe, self.cell, self.work)
         self._finish()
+        self._empty_tmp()
+
+    def _empty_tmp(self) -> None:
+        remove_tree(self.work / "tmp")
+        (self.work / "tmp").mkdir()
 
     def _compile(self, jobs: int) -> None:
         user = str(_NOBODY) if os.geteuid() == 0 else "0"
-        if user != "0":
-            os.chown(self.work / "build", _NOBODY, _NOBODY)
+        for name in ("build", "tmp") if user != "0" else ():
+            os.chown(self.work / name, _NOBODY, _NOBODY)
         arguments = compile_arguments(
             self._places(), recipe=self.recipe, kernel=self.cell.kernel, arch=self.cell.arch, toolkit=self.toolkit,
             jobs=str(jobs), user=user,
         )
-        done, replay = self._run(arguments, watched=True)
-        self._raise(done, replay, f"{self.cell.name} does not compile")
+        self._run(arguments, f"{self.cell.name} does not compile", ("build", "tmp"), own_user=user != "0")
 
     def _take_modules(self) -> None:
         for one in self.recipe.modules:
+            self.deadline.left()
             try:
                 copy_out(self.work / "build", one.file, self.work / "modules" / one.base, limit=_LARGEST_MODULE)
             except FileNotFoundError:
@@ -100,75 +126,67 @@ class Compile:
 
     def _finish(self) -> None:
         arguments = finish_arguments(self._places(), recipe=self.recipe, kernel=self.cell.kernel, toolkit=self.toolkit)
-        done, replay = self._run(arguments, watched=False)
-        self._raise(done, replay, f"the modules of {self.cell.name} can't be stripped or listed")
+        self._run(arguments, f"the modules of {self.cell.name} can't be stripped or listed", ("out", "tmp"),
+                  own_user=False)
 
     def _places(self) -> Places:
         names = {name: str((self.work / folder).absolute()) for name, folder in (
-            ("source", "src"), ("work", "build"), ("modules", "modules"), ("out", "out"),
+            ("source", "src"), ("work", "build"), ("modules", "modules"), ("out", "out"), ("tmp", "tmp"),
         )}
         return Places(script=str((self.work / _SCRIPT).absolute()), **names)
 
-    def _run(self, arguments: list[str], *, watched: bool) -> tuple[Completed, str]:
-        """Run a container; what became of it, and the line that replays it."""
-        engine = self.foundry.containers.engine
-        arguments = [f"--label={engine.label}", *arguments]
+    def _run(self, arguments: list[str], what: str, writes: tuple[str, ...], *, own_user: bool) -> None:
+        """Run a container, which writes to these folders; raises what became of it. `what` says it did not go well."""
+        engine, settings = self.foundry.containers.engine, self.foundry.settings
+        budgets = budget_arguments(settings, engine.settings().limits, own_user=own_user,
+                                   slots=self.foundry.schedule.slots)
+        folders = [self.work / name for name in writes]
 
         def once() -> Completed:
-            with engine.container(self.cell.name) as name, self._watch(name, watched=watched):
+            with engine.container(self.cell.name) as name, watched(
+                engine, name, folders, gib=settings.compile_disk, what=self.deadline.what, log=self.log
+            ):
                 return engine.call(
-                    "run", f"--name={name}", *arguments, starts=True, log=self.log, check=False,
-                    timeout=max(1.0, self._deadline - time.monotonic()),
+                    "run", f"--name={name}", f"--label={engine.label}", *budgets, *arguments, starts=True,
+                    log=self.log, check=False, timeout=self.deadline.left(),
                 )
 
-        done = _started(self.foundry, self.toolkit, self.log, once)
-        return done, shell_line(engine.command("run", *arguments, starts=True))
-
-    @contextmanager
-    def _watch(self, container: str, *, watched: bool) -> Iterator[None]:
-        """End the container when the driver's code writes more than the setting `compile_disk` allows."""
-        limit = int(self.foundry.settings.compile_disk * (1 << 30))
-        ended, too_large = threading.Event(), threading.Event()
-
-        def look() -> None:
-            while not ended.wait(_LOOK_SECONDS):
-                if allocated(self.work / "build") > limit:
-                    too_large.set()
-                    self.foundry.containers.engine.remove_containers([container])
-                    return
-
-        watcher = threading.Thread(target=look, daemon=True)
-        if watched and limit:
-            watcher.start()
         try:
-            yield
-        finally:
-            ended.set()
-            if watcher.ident is not None:
-                watcher.join()
-        if too_large.is_set():
-            raise FoundryError(
-                f"the compile of {self.cell.name} wrote more than {self.foundry.settings.compile_disk} GiB",
-                reason=Reason.COMPILE_TOO_LARGE, log=self.log, hint="raise `compile_disk` if that is what it needs",
-            )
+            done = _started(self.foundry, self.toolkit, self.log, once)
+        except FoundryError as error:
+            if error.reason == Reason.TIMEOUT:
+                raise self.deadline.missed() from error
+            raise
+        self._raise(done, shell_line(engine.command("run", *arguments, starts=True)), what)
 
     def _raise(self, done: Completed, replay: str, what: str) -> None:
-        if done.returncode == 0:
+        code = done.returncode
+        if code == 0:
             return
-        first = first_error(self.log)
+        first = first_error(self.log, self._begin)
         if says_no_space(first) or is_full(self.work):  # where the log's end did not fit either
             why = first if says_no_space(first) else f"{os.strerror(errno.ENOSPC)} ({self.work})"
             raise no_space(f"{self.cell.name} can't be compiled: {why}", log=self.log)
-        if done.returncode in _PODMAN_ITSELF:
-            raise FoundryError(
-                f"podman could not run the compile of {self.cell.name}: {last_line(self.log)}",
-                reason=Reason.PODMAN_FAILED, log=self.log, replay=replay, hint="run `doit doctor`",
-            )
+        if fault := self._machine_fault(code):
+            reason, why = fault
+            raise FoundryError(f"the machine ended the compile of {self.cell.name}: {why}", reason=reason, log=self.log,
+                               replay=replay, hint=_HINTS[reason], retry=True)
         raise FoundryError(
-            f"{what}: {first or f'exit code {done.returncode}, no error in the log'}",
+            f"{what}: {first or f'exit code {code}, no error in the log'}",
             reason=Reason.COMPILE_FAILED, log=self.log, replay=replay,
             hint="read the log, or replay the compile in the toolkit",
         )
+
+    def _machine_fault(self, code: int) -> tuple[Reason, str] | None:
+        """What the machine is to blame for, in words."""
+        if fault := machine_fault(self.log, self._begin):
+            return fault
+        if code in _PODMAN_ITSELF:
+            return Reason.PODMAN_FAILED, f"podman could not run it: {last_line(self.log, self._begin)}"
+        if code < 0 or code > _SIGNALS:
+            number = -code if code < 0 else code - _SIGNALS
+            return Reason.CONTAINER_KILLED, f"{'podman' if code < 0 else 'the container'} was ended by signal {number}"
+        return None
 
 
 def _started(foundry: Foundry, toolkit: str, log: Path, once: Callable[[], Completed]) -> Completed:
@@ -180,7 +198,9 @@ def _started(foundry: Foundry, toolkit: str, log: Path, once: Callable[[], Compl
     return done
 
 
-def kernel_exports(foundry: Foundry, cell: Cell, toolkit: str, log: Path) -> bytes:
+def kernel_exports(
+    foundry: Foundry, cell: Cell, toolkit: str, log: Path, timeout: Callable[[], float] = lambda: _EXPORTS_SECONDS
+) -> bytes:
     """The kernel's own Module.symvers, read in a container of `toolkit` in which nothing of the driver runs.
 
     Once for each kernel of a toolkit: it may have a real-time one, too, which exports other symbols.
@@ -194,6 +214,7 @@ def kernel_exports(foundry: Foundry, cell: Cell, toolkit: str, log: Path) -> byt
                     return engine.call(
                         "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--user=0",
                         "--entrypoint=/bin/sh", toolkit, "-c", EXPORTS, "sh", cell.kernel, starts=True, check=False,
+                        timeout=timeout(),
                     )
 
             done = _started(foundry, toolkit, log, once)

@@ -23,6 +23,7 @@ class Places:
 
     The driver's own code writes to `work`; the modules that are taken from there are put into
     `modules`, and what is made of them comes to `out`. The compile alone needs neither of these.
+    Where there is a `tmp` for temporary files, a container writes nowhere else.
     """
 
     script: str
@@ -30,6 +31,7 @@ class Places:
     work: str
     modules: str = ""
     out: str = ""
+    tmp: str = ""
 
 
 def compile_arguments(
@@ -43,7 +45,7 @@ def compile_arguments(
     }
     mounts = [(places.source, "/foundry/src", "ro"), (places.work, "/foundry/work", "rw")]
     return [
-        *_arguments(places.script, environment, mounts, toolkit, user), "compile",
+        *_arguments(places, environment, mounts, toolkit, user), "compile",
         *(fill_known(word, facts) for word in recipe.make),
     ]
 
@@ -56,15 +58,19 @@ def finish_arguments(places: Places, *, recipe: Recipe, kernel: str, toolkit: st
         **({"LOADING_ORDER": " ".join(recipe.loading_order)} if recipe.loading_order else {}),
     }
     mounts = [(places.modules, "/foundry/modules", "ro"), (places.out, "/foundry/out", "rw")]
-    return [*_arguments(places.script, environment, mounts, toolkit, "0"), "finish"]
+    return [*_arguments(places, environment, mounts, toolkit, "0"), "finish"]
 
 
 def _arguments(
-    script: str, environment: Mapping[str, str], mounts: Sequence[tuple[str, str, str]], toolkit: str, user: str
+    places: Places, environment: Mapping[str, str], mounts: Sequence[tuple[str, str, str]], toolkit: str, user: str
 ) -> list[str]:
+    mounts = [(places.script, _SCRIPT, "ro"), *mounts]
+    if places.tmp:
+        mounts += [(places.tmp, "/tmp", "rw"), (places.tmp, "/var/tmp", "rw")]  # noqa: S108 - inside
     return [
         *CONFINED, f"--user={user}", f"--ulimit=fsize={_LARGEST_FILE}:{_LARGEST_FILE}",
         *(f"--env={name}={value}" for name, value in {**environment, "LC_ALL": "C"}.items()),
-        *(f"--volume={source}:{target}:{mode}" for source, target, mode in [(script, _SCRIPT, "ro"), *mounts]),
+        *(f"--volume={source}:{target}:{mode}" for source, target, mode in mounts),
+        *(("--read-only", "--read-only-tmpfs=false") if places.tmp else ()),
         "--entrypoint=/bin/sh", toolkit, _SCRIPT,
     ]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from foundry.base.errors import says_no_space
+from foundry.base.reasons import Reason
 
 # gcc and clang, modpost, make, our own build script; in the order in which they mean most.
 _PATTERNS = (
@@ -17,21 +18,40 @@ _PATTERNS = (
 )
 
 
-def last_line(log: Path) -> str:
-    """The last line of a log."""
+# What compilers, make and shells say when the machine gave them no more.
+_OUT_OF_MEMORY = re.compile(
+    r"Killed signal terminated program|^(.*: )?(line \d+: +\d+ )?Killed\b|memory exhausted"
+    r"|Cannot allocate memory|out of memory allocating|LLVM ERROR: out of memory|std::bad_alloc|\] Killed$"
+)
+_OUT_OF_PROCESSES = re.compile(r"[Cc]an(no|')t fork|fork: (retry: )?Resource temporarily unavailable")
+
+
+def last_line(log: Path, begin: int = 0) -> str:
+    """The last line of a log, of what follows byte `begin`."""
+    return next((line.strip()[:300] for line in reversed(_lines(log, begin)) if line.strip()), "")
+
+
+def machine_fault(log: Path, begin: int = 0) -> tuple[Reason, str] | None:
+    """What the machine did not give to the programs that wrote the log, and the line that says so."""
+    for line in _lines(log, begin):
+        for pattern, reason in ((_OUT_OF_PROCESSES, Reason.OUT_OF_PROCESSES), (_OUT_OF_MEMORY, Reason.OUT_OF_MEMORY)):
+            if pattern.search(line):
+                return reason, line.strip()[:300]
+    return None
+
+
+def _lines(log: Path, begin: int) -> list[str]:
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        with log.open("rb") as stream:
+            stream.seek(begin)
+            return stream.read().decode(errors="replace").split("\n")
     except OSError:
-        return ""
-    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+        return []
 
 
-def first_error(log: Path) -> str:
+def first_error(log: Path, begin: int = 0) -> str:
     """The first error in a log, one line without the build's own folder; empty when there is none."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
+    lines = _lines(log, begin)
     for line in lines:
         if says_no_space(line):
             return line.strip()

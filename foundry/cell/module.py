@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foundry.base.deadline import Deadline
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, read_json, remove_stale, remove_tree, sha256_bytes
 from foundry.base.reasons import Reason
@@ -74,10 +75,13 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         applied = _patched_copy(foundry, cell, work / "src")
         toolkit = foundry.containers.platforms.image_of(cell.toolkit, cell.arch)
         with foundry.containers.images.used(toolkit, cell.arch, log) as waited:
-            exports = kernel_exports(foundry, cell, toolkit, log)
-            Compile(foundry, cell, recipe, toolkit, work, log).make()
+            deadline = Deadline(f"the compile of {cell.name}", foundry.settings.compile_timeout,
+                                "raise `compile_timeout` if that is what it needs", log)
+            exports = kernel_exports(foundry, cell, toolkit, log, deadline.left)
+            Compile(foundry, cell, recipe, toolkit, work, log, deadline).make()
         siblings = sibling_exports(recipe, work / "build", out / "modules")
         gate = _gate(cell, recipe, out / "modules", exports, siblings, log)
+        deadline.left()
         compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
         outputs = _move_out(foundry, cell, recipe, out, folder)
     except FoundryError as error:

@@ -90,6 +90,8 @@ class Settings:
     parallel: int
     compile_timeout: int
     compile_disk: float
+    compile_memory: float
+    compile_processes: int
     network_timeout: int
     releases: Releases
     toolkits: CustomToolkits

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import canonical_json, read_json, sha256_bytes
-from foundry.base.reasons import Reason
+from foundry.base.reasons import MACHINE_FAULTS, Reason
 from foundry.base.records import Record, outputs_missing, parse_record, read_record
 from foundry.config.family import Family
 from foundry.config.load import Config
@@ -55,7 +55,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class CellState:
-    """What is known of a cell before a run. `failure` is what `failure.json` says of a cell that failed."""
+    """What is known of a cell before a run. `failure` is what `failure.json` says of the last try."""
 
     cell: Cell
     key: CellKey | None
@@ -263,7 +263,8 @@ class States:
             why = _changed_since(row, key)
         if module_why is not None and failure is None and cell.arch in self.not_here:
             why = Why(Reason.ARCH_NOT_HERE, self.not_here[cell.arch])
-        state = FAILED if failure is not None else PENDING if why is not None else BUILT
+        failed = failure is not None and failure["reason"] not in MACHINE_FAULTS
+        state = FAILED if failed else PENDING if why is not None else BUILT
         return CellState(
             cell, key, state, why or CURRENT, module_why is None, image_why is None, built, row, failure
         )

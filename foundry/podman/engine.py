@@ -308,9 +308,9 @@ class Engine:
 
     def _remembered(self) -> EngineSettings | None:
         kept = read_json(self.state)
-        if not isinstance(kept, dict) or kept.get("machine") != machine():
+        if not isinstance(kept, dict) or kept.get("machine") != machine() or "limits" not in kept:
             return None
-        return EngineSettings(tuple(kept["global_args"]), tuple(kept["start_args"]))
+        return EngineSettings(tuple(kept["global_args"]), tuple(kept["start_args"]), tuple(kept["limits"]))
 
     def _found_out(self) -> EngineSettings:
         settings = find_out(self.state.parent)
@@ -320,6 +320,7 @@ class Engine:
     def _remember(self, settings: EngineSettings) -> None:
         write_atomic(self.state, pretty_json({
             "machine": machine(), "global_args": settings.global_args, "start_args": settings.start_args,
+            "limits": settings.limits,
         }))
         if settings != EngineSettings():
             print(f"podman: this machine needs {settings.describe()}", file=sys.stderr)

@@ -13,18 +13,25 @@ import re
 import resource
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import scratch, sha256_bytes
-from foundry.base.process import run
+from foundry.base.process import Completed, run
 from foundry.base.reasons import Reason
 
 # A hard limit that every confined machine seen so far grants its containers.
 _MODEST_ULIMITS = ("nofile=1024:1024", "nproc=4096:4096")
 _PROBE_TIMEOUT = 120.0
+MEMORY, PROCESSES = "memory", "processes"
+_PROBED = {MEMORY: 1 << 27, PROCESSES: 12345}  # bytes, and processes: what nobody sets by itself
+_SAID_BY = {  # files of cgroups, version 2 and 1 (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/)
+    MEMORY: ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    PROCESSES: ("/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"),
+}
 # Characters. Before 5.1 podman takes a longer `runroot` from storage.conf, but not as the option that it hands to
 # the process that cleans up after a container; `podman run` waits 20 s for that process, then cleans up itself
 # (runtime_libpod.go and Container.WaitForExit; the limit went with podman's commit fcf9327773).
@@ -38,6 +45,7 @@ class EngineSettings:
 
     global_args: tuple[str, ...] = ()
     start_args: tuple[str, ...] = ()
+    limits: tuple[str, ...] = field(default=(), compare=False)  # that cgroups enforce here: MEMORY, PROCESSES
 
     def describe(self) -> str:
         """What was chosen, for people."""
@@ -64,7 +72,7 @@ def find_out(folder: Path) -> EngineSettings:
             settings = _candidate(storage, runtime, limits, cgroups)
             if _starts(work, settings, failures):
                 _say_when_runroot_is_long(storage)
-                return settings
+                return replace(settings, limits=_limits(work, settings))
     raise OutsideError(
         f"podman can't start a container on this machine: {failures[-1] if failures else 'no reason given'}",
         reason=Reason.PODMAN_CANNOT_START,
@@ -119,20 +127,44 @@ def _say_when_runroot_is_long(storage: tuple[str, ...]) -> None:
 
 
 def _starts(folder: Path, settings: EngineSettings, failures: list[str]) -> bool:
-    """Start a real container on a root that borrows this machine's /usr: no image is needed."""
-    root = _probe_root(folder)
     try:
-        done = run(
-            ["podman", *settings.global_args, "run", *settings.start_args, "--rm", "--network=none",
-             "--security-opt=label=disable", "--volume=/usr:/usr:ro", "--rootfs", str(root), "/usr/bin/true"],
-            check=False, timeout=_PROBE_TIMEOUT,
-        )
+        done = _container(folder, settings, (), "/usr/bin/true")
     except FoundryError as error:  # it hangs: the next settings may not
         failures.append(error.message)
         return False
     if done.returncode != 0:
         failures.append(done.stderr.strip()[-300:])
     return done.returncode == 0
+
+
+def memory_arguments(size: int) -> tuple[str, ...]:
+    """What ``podman run`` gets for a limit of memory in bytes, without swap."""
+    return f"--memory={size}", f"--memory-swap={size}"
+
+
+def processes_arguments(most: int) -> tuple[str, ...]:
+    """What ``podman run`` gets for a limit of processes."""
+    return (f"--pids-limit={most}",)
+
+
+def _limits(folder: Path, settings: EngineSettings) -> tuple[str, ...]:
+    """Which limits a container has that is started with them: podman leaves out some without a word."""
+    found = []
+    for name, arguments in ((MEMORY, memory_arguments), (PROCESSES, processes_arguments)):
+        with suppress(FoundryError):
+            done = _container(folder, settings, arguments(_PROBED[name]), "/bin/cat", *_SAID_BY[name])
+            if str(_PROBED[name]) in done.stdout.split():
+                found.append(name)
+    return tuple(found)
+
+
+def _container(folder: Path, settings: EngineSettings, arguments: Sequence[str], *command: str) -> Completed:
+    """Start a real container on a root that borrows this machine's /usr: no image is needed."""
+    return run(
+        ["podman", *settings.global_args, "run", *settings.start_args, *arguments, "--rm", "--network=none",
+         "--security-opt=label=disable", "--volume=/usr:/usr:ro", "--rootfs", str(_probe_root(folder)), *command],
+        check=False, timeout=_PROBE_TIMEOUT,
+    )
 
 
 def _probe_root(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.podman.engine import Engine
+from foundry.podman.probe import MEMORY, PROCESSES
 from foundry.registry.client import Registry
 
 _MIN_FREE = 5 << 30  # bytes: a toolkit is 1-2 GB, and two are at work at once
@@ -87,7 +88,11 @@ def check_container(engine: Engine, *, anew: bool) -> list[Check]:
         return []
     try:
         settings = engine.find_out_again() if anew else engine.settings()
-        return [Check("container", True, f"starts with {settings.describe()}")]
+        missing = [name for name in (MEMORY, PROCESSES) if name not in settings.limits]
+        return [Check("container", True, f"starts with {settings.describe()}"), *([Check(
+            "budgets", True, f"without cgroups that limit the {' and '.join(missing)} of a compile as a whole: what"
+            " `compile_memory` and `compile_processes` say holds for each process and user alone",
+        )] if missing else [])]
     except FoundryError as error:
         return [Check("container", False, error.message, error.hint, error.reason)]
 

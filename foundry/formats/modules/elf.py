@@ -19,6 +19,9 @@ _SIGNATURE_MARK = b"~Module signature appended~\n"
 _KSYMTAB = "__ksymtab_"
 _VERSION_ENTRY = 64  # bytes: an unsigned long, then the name, filled up with zeros
 _IGNORED_IMPORTS = frozenset({"_GLOBAL_OFFSET_TABLE_"})  # the kernel ignores it, too
+_MOST_SECTIONS = 0xFF00  # SHN_LORESERVE: the kernel reads no further
+_MOST_READS = 4_000_000  # of a symbol, and of 64 bytes of a name: a module of 100,000 symbols takes a tenth
+_LARGEST_SECTION = 16 << 20  # bytes of a section that is read whole
 _SECTIONS = (".modinfo", "__versions", "__version_ext_crcs", "__version_ext_names")
 _MACHINES = {
     ("EM_X86_64", True): "x86_64",
@@ -116,7 +119,9 @@ def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], li
     if not data.startswith(b"\x7fELF"):
         raise not_a_module(f"{label} is no ELF file")
     try:
-        file = ELFFile(io.BytesIO(data))
+        file = ELFFile(_Budgeted(data))
+        if file.num_sections() > _MOST_SECTIONS:
+            raise ValueError("more sections than a module may have")
         kind = file["e_type"]
         machine = _MACHINES.get((file["e_machine"], file.little_endian), str(file["e_machine"]))
         sections: dict[str, bytes] = {}
@@ -136,8 +141,22 @@ def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], li
     return machine, little, wide, sections, undefined, exported
 
 
+class _Budgeted(io.BytesIO):
+    """A file that may be read so often: tables and names may overlap, and be read without end."""
+
+    left = _MOST_READS
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("more symbols, or longer names, than a module has")
+        return super().read(size)
+
+
 def _content(data: bytes, section: Any) -> bytes:
     start, size = int(section["sh_offset"]), int(section["sh_size"])
+    if size > _LARGEST_SECTION:
+        raise ValueError(f"section {section.name} has {size} bytes")
     if start + size > len(data):
         raise ValueError(f"section {section.name} ends behind the end of the file")
     return data[start:start + size]

@@ -23,6 +23,7 @@ RULES = {
 
 _LAYOUT = "module_layout"  # its CRC stands for struct module itself
 _SHOWN = 5
+_LONGEST = 200  # characters of a word of a module
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,13 @@ def check(
 
 def _same(rule: str, what: str, found: str, wanted: str) -> Finding:
     good = found == wanted
-    return Finding(rule, good, f"its {what} is {found}" if good else f"its {what} is {found!r}, not {wanted!r}")
+    said = f"its {what} is {found}" if good else f"its {what} is {found[:_LONGEST]!r}, not {wanted!r}"
+    return Finding(rule, good, said)
 
 
 def _vermagic(facts: ModuleFacts, kernel: str) -> Finding:
     good = facts.vermagic.startswith(f"{kernel} ")
-    return Finding("vermagic", good, f"its vermagic is {facts.vermagic!r}"
+    return Finding("vermagic", good, f"its vermagic is {facts.vermagic[:_LONGEST]!r}"
                    + ("" if good else f", which does not begin with {kernel!r}"))
 
 
@@ -147,5 +149,5 @@ def _crcs(facts: ModuleFacts, exports: Mapping[str, Export]) -> Finding:
 
 
 def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(sorted(names)[:_SHOWN])
+    shown = ", ".join(name[:_LONGEST] for name in sorted(names)[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

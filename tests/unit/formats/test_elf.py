@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError
-from foundry.formats.modules import gate
+from foundry.formats.modules import elf, gate
 from foundry.formats.modules.elf import parse_module, read_module
 from foundry.formats.modules.symvers import Export
 from tests.harness.fuzz import examples
@@ -291,3 +292,27 @@ def test_a_symbol_without_a_crc_needs_none(tmp_path: Path) -> None:
 
 def test_an_empty_symvers_lets_nothing_through(tmp_path: Path) -> None:
     assert report(tmp_path, module(), symvers={}).broken == ("symbols", "crcs")
+
+
+@pytest.mark.parametrize("data, words", [
+    (lambda: module(undefined=tuple((f"s{number:05}" + "n" * 3000, GLOBAL) for number in range(1500))), "longer names"),
+    (lambda: module(modinfo=MODINFO + b"a" * 2_000_001), "has 2000"),
+    (lambda: module(extra={"__version_ext_names": b"\0" * 2_000_001}), "has 2000"),
+])
+def test_what_takes_too_long_to_read_is_no_module(
+    data: Callable[[], bytes], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With smaller limits, and as large as it takes."""
+    monkeypatch.setattr(elf, "_LARGEST_SECTION", 2_000_000)
+    monkeypatch.setattr(elf._Budgeted, "left", 50_000)
+    with pytest.raises(FoundryError, match=words) as caught:
+        parse_module(data())
+    assert caught.value.reason == "gate-elf"
+
+
+def test_the_gate_says_no_more_than_a_line_can_hold(tmp_path: Path) -> None:
+    endless = "n" * 100_000
+    (tmp_path / "probe.ko").write_bytes(module(
+        modinfo=f"name={endless}\0vermagic={endless}\0".encode(), undefined=((endless, GLOBAL),)))
+    report = gate.check(tmp_path / "probe.ko", kernel=KERNEL, expected_name="probe", symvers=SYMVERS, arch="x86_64")
+    assert not report.ok and len(str(report.to_json())) < 3000
