@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,13 @@ class _Plain:
     def __set__(self, error: FoundryError, text: str) -> None:
         setattr(error, self.place, plain(text))
 
+_OS_HINTS = {
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
+                    "something else is in the place of a file or folder of ours: move it away"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "may this user write there?"),
+}
+_LONGEST = 300  # characters of a sentence of the system's
+
 
 class FoundryError(Exception):
     """A task failed for a reason that can be told in one sentence."""
@@ -103,6 +112,18 @@ class OutsideError(FoundryError):
     """Something outside is missing: a tool, a credential, the network, space."""
 
     exit_code = EXIT_OUTSIDE
+
+
+def from_os(error: OSError, *, doing: str = "", log: Path | None = None) -> OutsideError:
+    """A full disk, a folder in a file's place, missing rights and the like, in one sentence; `doing` begins it."""
+    why = error.strerror or str(error)
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        why = re.sub(r"^\[Errno \d+\] ", "", str(error.args[0][0][-1]))  # it gathers (from, to, why) of all files
+    place = error.filename2 or error.filename
+    sentence = (f"{doing}: {why}" if doing else f"{why} ({place})" if place else why)[:_LONGEST]
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or says_no_space(sentence):
+        return no_space(sentence, log=log)
+    return OutsideError(sentence, reason=Reason.DISK, hint=_OS_HINTS.get(error.errno or 0, ""), log=log)
 
 
 def no_space(message: str, *, log: Path | None = None) -> OutsideError:

@@ -34,7 +34,6 @@ class Reason(StrEnum):
     CLOCK = "clock"
     NO_SPACE = "no-space"
     DISK = "disk"
-    OS_ERROR = "os-error"
 
     # Compiling a module, and the gate: a reason for each of its rules.
     COMPILE_FAILED = "compile-failed"

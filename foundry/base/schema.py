@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,10 @@ class ValidationCache:
         return document
 
     def keep(self) -> None:
-        """Write down what was found good, if anything is new."""
+        """Write down what was found good, if anything is new; where that can't be it is found out again."""
         if self._changed:
-            write_atomic(self.kept, pretty_json(self._good[-_KEPT:]))
+            with suppress(OSError):
+                write_atomic(self.kept, pretty_json(self._good[-_KEPT:]))
             self._changed = False
 
 

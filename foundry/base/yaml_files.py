@@ -6,6 +6,7 @@ Reading YAML takes as long as all else of a configuration. A faulty file is read
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,9 @@ class YamlCache:
         return document
 
     def keep(self) -> None:
-        """Write the documents down if there are new ones."""
+        """Write the documents down if there are new ones; where that can't be they are parsed again."""
         if self._changed:
             newest = dict(list(self._known.items())[-_KEPT:])
-            write_atomic(self.kept, canonical_json(newest))
+            with suppress(OSError):
+                write_atomic(self.kept, canonical_json(newest))
             self._changed = False

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.errors import FoundryError, from_os
 from foundry.base.files import append_to, atomic
 from foundry.base.reasons import Reason
 from foundry.net.redirects import followed
@@ -68,7 +68,7 @@ def download(
             size, digest = _fetch(url, sink, max_bytes, policy, log)
             _compare(url, digest, sha256, log)
     except OSError as error:
-        raise OutsideError(f"can't write {dest}: {error.strerror or error}", reason=Reason.DISK, log=log) from error
+        raise from_os(error, doing=f"can't write {dest}", log=log) from error
     return size
 
 

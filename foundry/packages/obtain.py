@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.errors import FoundryError, from_os
 from foundry.base.files import scratch, sha256_file
 from foundry.base.reasons import Reason
 from foundry.config.package_specs import DEB, RPM, TAR, PackageSpec
@@ -102,7 +102,7 @@ def unpack(spec: PackageSpec, file: Path, root: Path) -> list[str]:
             return deb.unpack_deb(deb.parse_deb(data), root)
         return sourcetree.unpack_tar(data, root, what=f"the tar {file.name}")
     except OSError as error:
-        raise OutsideError(f"can't unpack below {root}: {error.strerror or error}", reason=Reason.DISK) from error
+        raise from_os(error, doing=f"can't unpack below {root}") from error
 
 
 def content_sha256(spec: PackageSpec, file: Path) -> str:

@@ -7,10 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from foundry.base.errors import FoundryError
+from foundry.base.errors import FoundryError, from_os
 from foundry.base.files import pretty_json, write_atomic
 from foundry.plan.state import FAILURE_FILE
-from foundry.run.journal import from_os
 
 
 @contextmanager

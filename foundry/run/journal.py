@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import re
-import shutil
 import sys
 import threading
 import time
@@ -12,11 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foundry.base.errors import EXIT_TASK_FAILED, FoundryError, no_space, says_no_space
-from foundry.base.reasons import Reason
+from foundry.base.errors import EXIT_TASK_FAILED, FoundryError, from_os
 from foundry.net.traffic import NOTHING, Traffic, metered
 
-_LONGEST = 300
 DONE, DOING, FAILED, BLOCKED, INTERRUPTED = "done", "doing", "failed", "blocked", "interrupted"
 
 
@@ -93,16 +88,3 @@ class Journal:
         if EXIT_TASK_FAILED in codes:
             return EXIT_TASK_FAILED
         return max(codes, default=0)
-
-
-def from_os(error: OSError) -> FoundryError:
-    """A full disk and the like, as one sentence."""
-    name = f" ({error.filename})" if error.filename else ""
-    sentence = f"{error.strerror or error}{name}"[:_LONGEST]
-    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
-        why = str(error.args[0][0][-1])  # it gathers (from, to, why) of all files
-        sentence = re.sub(r"^\[Errno \d+\] ", "", why)[:_LONGEST]
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or says_no_space(sentence):
-        return no_space(sentence)
-    return FoundryError(sentence, reason=Reason.OS_ERROR, hint="is the folder there and writable?")

@@ -8,10 +8,11 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
+from foundry.base.errors import EXIT_TASK_FAILED, FoundryError, UsageError
 from tasks import session
 from tasks.commands import workflow
 from tasks.commands.run_lock import run_lock
+from tasks.commands.told import told
 
 
 class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
@@ -23,17 +24,13 @@ class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
     doc_description = None
     cmd_options = ()
 
+    @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 1 when something was refused; a shard that left nothing is a warning."""
         if not args:
-            print("error: collect needs a folder\n  hint: `doit collect DIR`, with what shards left", file=sys.stderr)
-            return EXIT_CONFIG
-        try:
-            with run_lock():
-                return _collect([Path(name) for name in args])
-        except FoundryError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
-            return error.exit_code
+            raise UsageError("collect needs a folder", hint="`doit collect DIR`, with what shards left")
+        with run_lock():
+            return _collect([Path(name) for name in args])
 
 
 def _collect(folders: list[Path]) -> int:

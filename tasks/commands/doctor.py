@@ -8,7 +8,7 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_CONFIG, EXIT_OUTSIDE, ConfigError, FoundryError, UsageError
+from foundry.base.errors import EXIT_CONFIG, EXIT_OUTSIDE, ConfigError, FoundryError
 from foundry.config.profile import resolve
 from foundry.podman.emulation import host_arch
 from foundry.podman.engine import Engine
@@ -17,6 +17,7 @@ from foundry.preflight.checks import Check
 from foundry.preflight.readiness import base_references, toolkit_references
 from foundry.run.context import Foundry
 from tasks import session
+from tasks.commands.told import told
 
 _CONFIGURATION = "config"
 _NAME_WIDTH = 17
@@ -30,13 +31,10 @@ class Doctor(Command):  # type: ignore[misc]  # reason: doit has no types
     doc_usage = ""
     doc_description = None
 
+    @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 3 when something is missing outside, 2 when only the configuration is wrong."""
-        try:
-            profile = resolve(Path())
-        except UsageError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
-            return error.exit_code
+        profile = resolve(Path())
         foundry: Foundry | None = None
         try:
             foundry = session.foundry()

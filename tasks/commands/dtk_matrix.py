@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_CONFIG, FoundryError
+from foundry.base.errors import UsageError
 from foundry.fleet.spread import MOST_JOBS
 from tasks import session
+from tasks.commands.told import told
 
 if TYPE_CHECKING:
     from foundry.toolkit.state import ToolkitState
@@ -34,16 +35,12 @@ class Matrix(Command):  # type: ignore[misc]  # reason: doit has no types
     doc_description = None
     cmd_options = _OPTIONS
 
+    @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 0 also where nothing is pending."""
         if args:
-            print(f"error: dtk:matrix takes no tasks, but got {' '.join(args)}", file=sys.stderr)
-            return EXIT_CONFIG
-        try:
-            states = _states(pending=params["pending"])
-        except FoundryError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
-            return error.exit_code
+            raise UsageError(f"dtk:matrix takes no tasks, but got {' '.join(args)}")
+        states = _states(pending=params["pending"])
         if params["json"]:
             document = {"include": [entry(state, session.foundry().settings.runners) for state in states]}
             sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")

@@ -11,9 +11,10 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
+from foundry.base.errors import EXIT_TASK_FAILED, UsageError
 from foundry.base.files import write_atomic
 from tasks import session
+from tasks.commands.told import told
 
 _OPTIONS = (
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False, "help": "a JSON list instead of CSV"},
@@ -30,13 +31,10 @@ class Export(Command):  # type: ignore[misc]  # reason: doit has no types
     doc_description = None
     cmd_options = _OPTIONS
 
+    @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 1 when a registry lacks, or has otherwise, what a ledger says."""
-        try:
-            return _export(args, as_json=bool(params["json"]), output=str(params["output"]))
-        except FoundryError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
-            return error.exit_code
+        return _export(args, as_json=bool(params["json"]), output=str(params["output"]))
 
 
 def _export(drivers: list[str], *, as_json: bool, output: str) -> int:
@@ -44,9 +42,8 @@ def _export(drivers: list[str], *, as_json: bool, output: str) -> int:
 
     one = session.foundry()
     if not export.has_targets(one):
-        print(f"error: the profile {one.config.profile.name} publishes nowhere\n"
-              "  hint: choose another one: `doit profile ecr`", file=sys.stderr)
-        return EXIT_CONFIG
+        raise UsageError(f"the profile {one.config.profile.name} publishes nowhere",
+                         hint="choose another one: `doit profile ecr`")
     rows = export.exported(one, drivers)
     if as_json:
         text = json.dumps([row.to_json() for row in rows], indent=2) + "\n"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 from doit.cmd_info import Info as DoitInfo
 
-from foundry.base.errors import EXIT_CONFIG
+from foundry.base.errors import UsageError
 from foundry.base.records import read_record
 from foundry.config.patches import Patch
 from foundry.plan.keys import PART_NAMES
 from foundry.plan.state import CellState
 from tasks import session
+from tasks.commands.told import told
 
 _CELL_STAGES = ("module", "image")
 
@@ -24,10 +24,10 @@ class Info(DoitInfo):  # type: ignore[misc]  # reason: doit has no types
     name = "info"
     doc_purpose = "what a task depends on; of a cell: its key, which patches apply, and why the others do not"
 
+    @told
     def _execute(self, pos_args: list[str], hide_status: bool = False) -> int:
         if len(pos_args) != 1:
-            print("error: info takes one task\n  hint: `doit list` shows all", file=sys.stderr)
-            return EXIT_CONFIG
+            raise UsageError("info takes one task", hint="`doit list` shows all")
         for state in _cells(pos_args[0], self.task_list):
             for line in describe(state):
                 self.outstream.write(line + "\n")

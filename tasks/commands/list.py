@@ -9,6 +9,7 @@ from doit.cmd_base import DoitCmdBase
 
 from tasks.commands.backend import OnRecords
 from tasks.commands.loader import warn_of_gaps
+from tasks.commands.told import told
 
 _ORDER = {"failed": 0, "pending": 1, "": 2, "done": 3, "built": 3, "published": 4}
 
@@ -25,6 +26,7 @@ class List(OnRecords, DoitCmdBase):  # type: ignore[misc]  # reason: doit has no
          "help": "names alone, one a line"},
     )
 
+    @told
     def _execute(self, quiet: bool, pos_args: list[str]) -> int:
         rows = [(_state(task), task) for task in self.task_list if not pos_args or _wanted(task, pos_args)]
         groups = _group_states(self.task_list)

@@ -19,6 +19,7 @@ from foundry.run.stages import of_groups
 from tasks import session
 from tasks.commands import workflow
 from tasks.commands.passes import is_release, publishes
+from tasks.commands.told import tell
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
 _OF_CELLS = of_groups("build", "publish")
@@ -40,11 +41,8 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         """All tasks that the command can have to do with, after everything that the command line names was checked."""
         try:
             return self._load(cmd, pos_args)
-        except FoundryError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
-            if cmd.get_name() == "run":
-                workflow.tell_fault(error)
-            raise SystemExit(error.exit_code) from None
+        except (FoundryError, OSError) as problem:
+            raise SystemExit(tell(problem)) from None
 
     def load_again(self, names: Sequence[str]) -> list[Any]:
         """The tasks of these drivers' releases as they are now; nothing of the command line is checked once more."""

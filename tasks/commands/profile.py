@@ -8,8 +8,9 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_CONFIG, UsageError
+from foundry.base.errors import UsageError
 from foundry.config.profile import CHOICE_FILE, names, resolve
+from tasks.commands.told import told
 
 
 class ProfileCommand(Command):  # type: ignore[misc]  # reason: doit has no types
@@ -20,20 +21,16 @@ class ProfileCommand(Command):  # type: ignore[misc]  # reason: doit has no type
     doc_usage = "[NAME]"
     doc_description = "Where things come from and go to: config/profiles/NAME.yaml. The choice is an untracked file."
 
+    @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 2 for a profile that does not exist."""
         root = Path()
         known = names(root)
         if args:
             if args[0] not in known or len(args) > 1:
-                print(f"error: there is no profile {' '.join(args)!r}; there are {', '.join(known)}", file=sys.stderr)
-                return EXIT_CONFIG
+                raise UsageError(f"there is no profile {' '.join(args)!r}; there are {', '.join(known)}")
             (root / CHOICE_FILE).write_text(f"{args[0]}\n", encoding="utf-8")
-        try:
-            now = resolve(root)
-        except UsageError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
-            return error.exit_code
+        now = resolve(root)
         print(f"{now.name}: {now.why}")
         if args and now.name != args[0]:
             print(f"note: {now.why}, which goes before this checkout's choice", file=sys.stderr)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_CONFIG, FoundryError
+from foundry.base.errors import UsageError
 from tasks import session
 from tasks.commands.run_lock import run_lock
+from tasks.commands.told import told
 
 _OPTIONS = (
     {"name": "dry_run", "short": "n", "long": "dry-run", "type": bool, "default": False,
@@ -27,18 +27,14 @@ class Prune(Command):  # type: ignore[misc]  # reason: doit has no types
     doc_description = None
     cmd_options = _OPTIONS
 
+    @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Never touches what no run of this checkout made."""
         if args:
-            print(f"error: prune takes no tasks, but got {' '.join(args)}\n  hint: `doit clean TASK` removes a task's"
-                  " files", file=sys.stderr)
-            return EXIT_CONFIG
-        try:
-            with run_lock():
-                return _prune(dry_run=bool(params["dry_run"]))
-        except FoundryError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
-            return error.exit_code
+            raise UsageError(f"prune takes no tasks, but got {' '.join(args)}",
+                             hint="`doit clean TASK` removes a task's files")
+        with run_lock():
+            return _prune(dry_run=bool(params["dry_run"]))
 
 
 def _prune(*, dry_run: bool) -> int:

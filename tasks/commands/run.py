@@ -24,6 +24,7 @@ from tasks.commands import passes, workflow
 from tasks.commands.backend import OnRecords
 from tasks.commands.reporter import FoundryReporter, pending_of
 from tasks.commands.run_lock import run_lock
+from tasks.commands.told import tell
 
 _MOST_CELLS_AT_ONCE = 8
 _opt_verbosity = {
@@ -63,10 +64,8 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
         try:
             with run_lock():
                 return self._interruptible(params, args)
-        except FoundryError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
-            workflow.tell_fault(error)
-            return error.exit_code
+        except (FoundryError, OSError) as problem:
+            return tell(problem)
         except CmdParseError as error:
             print(f"error: {error}\n  hint: options of `doit run` go before the tasks' names", file=sys.stderr)
             return EXIT_CONFIG

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_CONFIG, FoundryError, UsageError
+from foundry.base.errors import UsageError
 from foundry.fleet.spread import MOST_JOBS, Shard
 from tasks import session
+from tasks.commands.told import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,16 +34,12 @@ class Shards(Command):  # type: ignore[misc]  # reason: doit has no types
     doc_description = None
     cmd_options = _OPTIONS
 
+    @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 0 also where nothing is pending."""
         if args:
-            print(f"error: shards takes no tasks, but got {' '.join(args)}", file=sys.stderr)
-            return EXIT_CONFIG
-        try:
-            shards, runners = _planned(int(params["jobs"]))
-        except FoundryError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
-            return error.exit_code
+            raise UsageError(f"shards takes no tasks, but got {' '.join(args)}")
+        shards, runners = _planned(int(params["jobs"]))
         if params["json"]:
             document = {"include": [shard.entry(runners) for shard in shards]}
             sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import defaultdict
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
 
-from foundry.base.errors import EXIT_CONFIG
+from foundry.base.errors import UsageError
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States
 from tasks import session
 from tasks.commands.backend import OnRecords
 from tasks.commands.loader import warn_of_gaps
+from tasks.commands.told import told
 
 _FARTHEST_FIRST = (PUBLISHED, BUILT, PENDING, FAILED)
 
@@ -32,10 +32,10 @@ class Status(OnRecords, DoitCmdBase):  # type: ignore[misc]  # reason: doit has 
          "help": "a JSON list, alone on stdout"},
     )
 
+    @told
     def _execute(self, json: bool, pos_args: list[str]) -> int:
         if pos_args:
-            print(f"error: status takes no tasks, but got {' '.join(pos_args)}", file=sys.stderr)
-            return EXIT_CONFIG
+            raise UsageError(f"status takes no tasks, but got {' '.join(pos_args)}")
         known = session.foundry().states
         states = [*known.cells.values(), *known.withheld.values()]
         if json:

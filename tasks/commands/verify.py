@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-import sys
 from typing import Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_TASK_FAILED, FoundryError, UsageError
+from foundry.base.errors import EXIT_TASK_FAILED, UsageError
 from tasks import session
 from tasks.commands.run_lock import run_lock
+from tasks.commands.told import told
 
 _OPTIONS = (
     {"name": "sample", "short": "", "long": "sample", "type": int, "default": 0,
@@ -29,14 +29,11 @@ class Verify(Command):  # type: ignore[misc]  # reason: doit has no types
     doc_description = None
     cmd_options = _OPTIONS
 
+    @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 1 when an image is not what its ledger says."""
-        try:
-            with run_lock():
-                return _verify(args, int(params["sample"]), tags_only=bool(params["tags"]))
-        except FoundryError as error:
-            print(f"error: {error.render()}", file=sys.stderr)
-            return error.exit_code
+        with run_lock():
+            return _verify(args, int(params["sample"]), tags_only=bool(params["tags"]))
 
 
 def _verify(drivers: list[str], sample: int, *, tags_only: bool) -> int:

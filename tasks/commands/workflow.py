@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,13 +59,31 @@ class Guarded:
 
     def write(self, text: str) -> int:
         """Write the text without what anybody acts on; the length of what was given."""
-        self.stream.write(harmless(plain(text)) if in_actions() else plain(text))
+        with self._whoever_reads():
+            self.stream.write(harmless(plain(text)) if in_actions() else plain(text))
         return len(text)
+
+    def flush(self) -> None:
+        """As of any stream."""
+        with self._whoever_reads():
+            self.stream.flush()
 
     def writelines(self, lines: Sequence[str]) -> None:
         """As `write`, each."""
         for line in lines:
             self.write(line)
+
+    @contextmanager
+    def _whoever_reads(self) -> Iterator[None]:
+        """Work does not end because its reader has gone (``| head``, a closed terminal): the rest goes nowhere."""
+        try:
+            yield
+        except OSError as error:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.stream.fileno())
+            os.close(nowhere)
+            if not isinstance(error, BrokenPipeError):
+                print(f"warning: what this command prints is lost: {error.strerror}", file=sys.stderr)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.errors import FoundryError, from_os
 from foundry.base.files import scratch
 from foundry.base.reasons import Reason
 from foundry.formats.packages.cpio import Archive, Member
@@ -149,5 +149,5 @@ def unpack(path: Path, package: Package, dest: Path, *, max_bytes: int = MAX_UNP
             written = extract(data[package.header_range[1]:], package, root, max_bytes)
             os.replace(root, dest)
     except OSError as error:
-        raise OutsideError(f"can't unpack below {dest}: {error.strerror or error}", reason=Reason.DISK) from error
+        raise from_os(error, doing=f"can't unpack below {dest}") from error
     return [dest / name for name in written]
