@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 _LONGEST = 64 << 10  # characters of a section; more is no note on one version
+_LONGEST_LINE = 1000  # characters of what may be a heading
 _underline = re.compile(r"([=\-`:.'\"~^_*+#])\1{2,}\s*")
 _atx = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*")
 _fence = re.compile(r"\s*(```|~~~)")
@@ -45,7 +46,7 @@ def _headings(lines: list[str]) -> list[_Heading]:
     for number, line in enumerate(lines):
         if _fence.match(line):
             fenced = not fenced
-        if fenced:
+        if fenced or len(line) > _LONGEST_LINE:
             continue
         below = lines[number + 1] if number + 1 < len(lines) else ""
         if match := _atx.fullmatch(line):

@@ -16,6 +16,8 @@ from foundry.config.family import Family
 from foundry.config.locks import MainPackage
 from foundry.config.package_specs import specs_of
 from foundry.driver.fetch import files_of
+from foundry.formats.trees.budget import Budget
+from foundry.formats.trees.sourcetree import MAX_UNPACKED
 from foundry.run.context import Foundry
 from foundry.run.failure import noted
 
@@ -99,12 +101,15 @@ def _firmware(family: Family, roots: Mapping[str, Path], dest: Path) -> list[str
     from foundry.driver.discover import firmware_files
 
     names: list[str] = []
+    # A link is copied as the file that it leads to, and there may be many.
+    budget = Budget("the driver's firmware", Reason.TAR_DAMAGED, Reason.TAR_TOO_LARGE, MAX_UNPACKED)
     for entry in family.data.get("firmware", ()):
         root = roots[entry.get("package", "")]
         for source, name in firmware_files(family, entry, root):
             if name in names:
                 raise FoundryError(f"two files of firmware would be {name}", reason=Reason.FIRMWARE_TWICE,
                                    hint=f"correct `firmware` in {family.file}")
+            budget.keep((root / source).stat().st_size)
             (dest / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / source, dest / name)
             names.append(name)

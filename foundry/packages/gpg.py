@@ -34,9 +34,8 @@ _SHORTEST = 2048  # bits
 _SHORTEST_BODY = 8  # version, time, algorithm, the length of the first number
 _SECONDS = 120.0
 _fingerprint = re.compile(r"[0-9A-F]{40}")
-_armor = re.compile(
-    rb"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\r?\n(.*?)-----END PGP PUBLIC KEY BLOCK-----", re.DOTALL
-)
+_begin = re.compile(rb"-----BEGIN PGP PUBLIC KEY BLOCK-----[ \t]*\r?\n")
+_END = b"-----END PGP PUBLIC KEY BLOCK-----"
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,10 @@ def keyring(key_file: Path) -> bytes:
 
 def dearmor(text: bytes) -> bytes:
     """The bytes inside ASCII armour (RFC 4880, 6.2); ValueError when there are none or a checksum is wrong."""
-    blocks = _armor.findall(text)
+    blocks, at = [], 0
+    while (begin := _begin.search(text, at)) is not None and (end := text.find(_END, begin.end())) >= 0:
+        blocks.append(text[begin.end():end])
+        at = end + len(_END)
     if not blocks:
         raise ValueError("it holds no public key block")
     return b"".join(_block(block) for block in blocks)

@@ -31,6 +31,7 @@ MAX_PRIMARY_OPEN = 512 << 20  # bytes once decompressed
 _CHUNK = 1 << 18
 _MAX_TEXT = 1 << 20  # bytes of one element's text
 _LONGEST = 200  # characters of a name, a version, a release
+_MAX_TOKEN = 2 << 20  # bytes of a tag or comment; a package's have 200
 _MAX_DEPTH = 16  # elements in each other; a list has 5
 _MAX_CHILDREN = 100  # kinds of elements in a package; there are 12
 _MAX_PACKAGES = 500_000  # Fedora has 70,000
@@ -167,7 +168,7 @@ def _walk(data: bytes | SupportsRead[bytes], root: str, take: Callable[[_Element
     parser.buffer_text = True
     stack: list[_Element] = []
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
-    begin = b""
+    begin, fed = b"", 0
 
     def start(full: str, attributes: dict[str, str]) -> None:
         name = full.rpartition(" ")[2]
@@ -197,7 +198,10 @@ def _walk(data: bytes | SupportsRead[bytes], root: str, take: Callable[[_Element
     try:
         while chunk := stream.read(_CHUNK):
             begin = begin or chunk[:1000]
+            fed += len(chunk)
             parser.Parse(chunk, False)
+            if fed - parser.CurrentByteIndex > _MAX_TOKEN:  # expat looks at all of it again with each chunk
+                raise malformed(f"{what} has a tag or comment that is too long")
         parser.Parse(b"", True)
     except expat.ExpatError as error:
         kind = "an HTML page" if _html.match(begin) else f"damaged ({error})"

@@ -173,3 +173,13 @@ MARKDOWN = """# Notes
 ])
 def test_release_notes(text: str, version: str, section: str | None) -> None:
     assert section_of(text, version) == section
+
+
+@pytest.mark.parametrize("sign", ["# ", " ", "=", "=#", "~x"])
+def test_notes_with_endless_lines(sign: str) -> None:
+    """A heading is short: in a longer line none is looked for, which could take for ever."""
+    line = "# " + sign * 200_000 + "x"
+    section = section_of(f"{line}\n\nVersion 1.2\n-----------\nfine\n{line}\n", "1.2")
+    assert section is not None
+    assert section.startswith("fine\n#")
+    assert len(section) <= 64 << 10

@@ -137,3 +137,20 @@ def test_names_and_versions_without_end(name: str) -> None:
     """A number of 5,000 digits can't be compared, as versions are."""
     assert reason(PRIMARY.replace(f">{name}<", f">{'1' * 5000}<").replace(f'"{name}"', f'"{"1" * 5000}"'), True) == (
         "repodata-malformed")
+
+
+@pytest.mark.parametrize("text", ['<x a="', "<!-- ", "<x ", "<?x "])
+def test_a_tag_without_end(text: str) -> None:
+    """The parser begins it anew with each piece: what it looks at would grow with the square."""
+    class Endless:
+        taken = 0
+
+        def read(self, size: int = -1, /) -> bytes:
+            self.taken += size
+            return ("<metadata>" + text).ljust(size).encode() if self.taken == size else b" " * size
+
+    stream = Endless()
+    with pytest.raises(FoundryError) as raised:
+        repodata.parse_primary(stream)
+    assert raised.value.reason == "repodata-malformed"
+    assert stream.taken < 8 << 20

@@ -314,3 +314,9 @@ def test_an_expired_key_counts_where_it_was_good_then(
     lines = [GOOD.replace("GOODSIG", "EXPKEYSIG"), valid(made=made), f"KEYEXPIRED {ends}"]
     assert said(tmp_path, monkeypatch, 0, *lines, later=later) == reason
     assert said(tmp_path, monkeypatch, 0, *lines[:2], later=True) == "signature-key-expired", "nobody says when"
+
+
+def test_a_key_of_beginnings_alone() -> None:
+    """Each of them would be followed to the end of the file."""
+    with pytest.raises(ValueError, match="no public key block"):
+        gpg.dearmor(b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n" * 27_000)

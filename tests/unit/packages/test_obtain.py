@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -139,3 +141,19 @@ def test_a_fetched_package_that_is_another_one_now(tmp_path: Path) -> None:
         with pytest.raises(FoundryError) as raised:
             source.require_locked("1.0", found, locked, tmp_path)
         assert (raised.value.reason, raised.value.hint[:20]) == ("lock-mismatch", "run `doit fetch:1.0`")
+
+
+def test_links_to_firmware_count_as_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each becomes a file of the image."""
+    root = tmp_path / "root"
+    (root / "fw").mkdir(parents=True)
+    (root / "fw/a").write_bytes(bytes(1000))
+    for number in range(9):
+        (root / f"fw/b{number}").symlink_to("a")
+    family: Any = SimpleNamespace(file="f.yaml", data={"firmware": [{"from": "fw", "to": "x"}]})
+    assert len(source._firmware(family, {"": root}, tmp_path / "all")) == 10
+    monkeypatch.setattr(source, "MAX_UNPACKED", 5000)
+    with pytest.raises(FoundryError) as raised:
+        source._firmware(family, {"": root}, tmp_path / "some")
+    assert raised.value.reason == "tar-too-large"
+    assert len(list((tmp_path / "some/x").iterdir())) == 5
