@@ -51,7 +51,7 @@ def budget_arguments(settings: Settings, limits: Sequence[str], *, own_user: boo
 @contextmanager
 def watched(engine: Engine, container: str, folders: Sequence[Path], *, gib: float, what: str, log: Path
             ) -> Iterator[None]:
-    """End the container when more than `gib` is written to the folders or to open files without a name; 0: no limit.
+    """End the container when more than `gib` is in the folders, or in open files without a name; 0 for no limit.
 
     Raises FoundryError ``compile-too-large``; ``output-unsafe`` for files or folders without end.
     """

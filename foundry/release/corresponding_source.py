@@ -13,6 +13,7 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, atomic, read_json, sha256_file
+from foundry.base.plain_text import plain
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.config.patches import Patch, edited, file_of
@@ -86,7 +87,7 @@ def write_corresponding_source(dest: Path, source: CorrespondingSource, log: Pat
     _check_tree(source)
     folders = _folders(source)
     entries = [
-        Entry("README.md", content=_readme(source, folders).encode()),
+        Entry("README.md", content=plain(_readme(source, folders)).encode()),
         Entry(SOURCE), *tree_entries(source.tree, f"{SOURCE}/"),
         Entry(f"{PATCHES}/kernels.txt", content=_kernels(source, folders)),
         *(Entry(f"{PATCHES}/{folder}/{name}", content=text)

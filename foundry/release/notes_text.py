@@ -9,6 +9,7 @@ from urllib.parse import quote
 from foundry.base.errors import FoundryError
 from foundry.base.markdown import cell, code, words
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from foundry.base.plain_text import plain
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.formats.packages.sideeffect import HostSideEffect
@@ -239,7 +240,7 @@ def _download(url: str) -> str:
 
 
 def _joined(sections: Iterable[Sequence[str]]) -> str:
-    return "\n\n".join("\n".join(lines).strip() for lines in sections if lines) + "\n"
+    return plain("\n\n".join("\n".join(lines).strip() for lines in sections if lines) + "\n")
 
 
 def _sorted(names: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ import posixpath
 import shlex
 from dataclasses import dataclass
 
+from foundry.base.markdown import words
 from foundry.cell.compile_command import Places, compile_arguments, finish_arguments
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 
@@ -55,7 +56,7 @@ change that was made to them, and what they are compiled with.
 | package | `{facts.package}` {facts.driver} |
 | taken from | {facts.url} |
 | SHA-256 of what is in it, signatures left out | `{facts.sha256}` |
-| licence, as the package states it | {facts.license} |
+| licence, as the package states it | {words(facts.license)} |
 
 ## Licence
 

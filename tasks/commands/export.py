@@ -13,6 +13,7 @@ from doit.cmd_base import Command
 
 from foundry.base.errors import EXIT_TASK_FAILED, UsageError
 from foundry.base.files import write_atomic
+from foundry.base.plain_text import plain
 from tasks import session
 from tasks.commands.told import told
 
@@ -54,7 +55,7 @@ def _export(drivers: list[str], *, as_json: bool, output: str) -> int:
         writer.writerows([getattr(row, field) for field in export.FIELDS] for row in rows)
         text = sink.getvalue()
     if output:
-        write_atomic(Path(output), text.encode())
+        write_atomic(Path(output), plain(text).encode())
     else:
         sys.stdout.write(text)
     wrong = [row for row in rows if row.state in (export.NOT_THERE, export.OTHER)]
