@@ -256,13 +256,13 @@ def refs_state(folder: Path, branch: str) -> str:
     found: dict[str, str] = {}
     try:
         if (folder / _PACKED).exists():
-            for line in (folder / _PACKED).read_text(encoding="utf-8").splitlines():
+            for line in (folder / _PACKED).read_text(encoding="utf-8", errors="replace").splitlines():
                 oid, _, name = line.partition(" ")
                 if name.startswith("refs/"):
                     found[name] = oid
         for path in (folder / branch, *(folder / "refs/tags").rglob("*")):
             if path.is_file() and not path.name.endswith(".lock"):
-                found[path.relative_to(folder).as_posix()] = path.read_text(encoding="utf-8").strip()
+                found[path.relative_to(folder).as_posix()] = path.read_text(encoding="utf-8", errors="replace").strip()
     except (OSError, ValueError):
         return ""
     ours = {name: oid for name, oid in found.items() if name == branch or name.startswith("refs/tags/")}

@@ -58,7 +58,7 @@ def _first(root: Path, environ: Mapping[str, str]) -> Profile:
 def chosen(root: Path) -> str:
     """The profile that this checkout chose, or an empty string."""
     try:
-        return (root / CHOICE_FILE).read_text(encoding="utf-8").strip()
+        return (root / CHOICE_FILE).read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return ""
 

@@ -16,7 +16,7 @@ def pinned_fingerprint(root: Path, signing: Mapping[str, Any], file: str, path: 
     """
     if "fingerprint_file" in signing:
         try:
-            return (root / str(signing["fingerprint_file"])).read_text(encoding="utf-8").strip()
+            return (root / str(signing["fingerprint_file"])).read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
             fault = Fault(file, f"{path}.fingerprint_file", f"{signing['fingerprint_file']} does not exist")
             raise ConfigError([fault], hint="run `doit sandbox:up`") from None

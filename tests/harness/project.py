@@ -29,12 +29,19 @@ class Project(Checkout):
         for name in ("dodo.py", "pyproject.toml"):
             self.write(name, (ROOT / name).read_text(encoding="utf-8"))
 
-    def doit(self, *args: str, **environ: str) -> Done:
+    def command(self, *args: str) -> list[str]:
+        """The argument list of ``doit <args>``."""
+        return [sys.executable, "-m", "doit", *args]
+
+    def environment(self, **environ: str) -> dict[str, str]:
+        """The environment of a run: nothing of the caller's that would change the profile."""
         clean = {name: value for name, value in os.environ.items()
                  if name not in ("KMOD_PROFILE", "GITHUB_ACTIONS", "FORCE_BUILD")}
-        done = subprocess.run(
-            [sys.executable, "-m", "doit", *args], cwd=self.root, capture_output=True, text=True, check=False,
-            env={**clean, **BLOCKED, "KMOD_PROFILE": "local", "PYTHONPATH": f"{ROOT}:{AUDIT}", **environ}, timeout=60,
-        )
+        return {**clean, **BLOCKED, "KMOD_PROFILE": "local", "PYTHONPATH": f"{ROOT}:{AUDIT}", **environ}
+
+    def doit(self, *args: str, **environ: str) -> Done:
+        """Run doit to its end; a traceback is a failure."""
+        done = subprocess.run(self.command(*args), cwd=self.root, env=self.environment(**environ), capture_output=True,
+                              text=True, check=False, timeout=60)
         assert "Traceback" not in done.stderr + done.stdout
         return Done(done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,101 @@
+"""Files and folders that are something else, can't be written, or whose reader has gone: a sentence, or it works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.harness.checkout import OLD
+from tests.harness.ledgers import ledger_document, ledger_row
+from tests.harness.project import Project
+
+CACHES = ("validation.json", "parsed.json")
+PLACES = (
+    *(f"build/local/{name}" for name in (
+        *CACHES, ".run.lock", "release/2.22.2.0/images.json", "times.json",
+    )),
+    "build/local", ".kmod-profile", "config/locks/neuron.json", "build-matrix.json", "config/families/neuron.yaml",
+    "driver-toolkit/driver-toolkit.json", "config/defaults.yaml", "config/profiles/local.yaml",
+)
+COMMANDS = (("status",), ("build", "fetch:2.22.2.0"), ("export",), ("prune", "--dry-run"), ("collect", "elsewhere"))
+
+
+def _is_said(project: Project, *args: str) -> None:
+    done = project.doit(*args)
+    assert done.code in (0, 1, 2, 3), args
+    if done.code in (2, 3):
+        assert "error: " in done.err or " failed" in done.out, args
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_something_else_in_the_place(place: str, project: Project) -> None:
+    """A folder with a file, and a file that is no text: every command says so in a sentence, or does without."""
+    path = project.root / place
+    project.doit("status")
+    for what in ("folder", "junk"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if what == "folder":
+            (path / "inside").mkdir(parents=True)
+        else:
+            path.write_bytes(b"\xff\xfe\0junk")
+        for args in COMMANDS if what == "folder" else COMMANDS[:2]:
+            _is_said(project, *args)
+        if place.rpartition("/")[2] in CACHES:
+            assert project.doit("status").code == 0
+
+
+@pytest.fixture
+def read_only(project: Project) -> Project:
+    """A checkout on a file system that can't be written to."""
+    project.write("build/local/release/2.22.2.0/images.json", ledger_document(ledger_row(OLD)))
+    project.doit("status")
+    return project
+
+
+@pytest.mark.parametrize("args", [("status",), ("status", "--json"), ("list",), ("info", "build"), ("profile",)])
+def test_what_only_shows_needs_no_place_to_write(args: tuple[str, ...], read_only: Project) -> None:
+    """Also where nothing is kept yet."""
+    expected = read_only.doit(*args)
+    for name in CACHES:
+        (read_only.root / "build/local" / name).unlink(missing_ok=True)
+    before = _all(read_only.root)
+    inside = f"mount --bind {read_only.root} {read_only.root} && mount -o remount,ro,bind {read_only.root} && exec "
+    argv = ["unshare", "--mount", "sh", "-c", inside + '"$@"', "sh", *read_only.command(*args)]
+    done = subprocess.run(argv, cwd=read_only.root, env=read_only.environment(), capture_output=True, text=True,
+                          check=False)
+    assert (done.returncode, done.stdout) == (expected.code, expected.out), done.stderr
+    assert _all(read_only.root) == before
+
+
+def _all(root: Path) -> list[str]:
+    return sorted(str(path) for path in root.rglob("*"))
+
+
+def test_a_reader_that_goes_stops_nothing(project: Project) -> None:
+    """``doit list | head -1``: what nobody reads goes nowhere, without a word, and the exit code is the command's."""
+    for args, code in ((("list",), 0), (("status",), 0), (("build", "nothing"), 2), (("fetch:2.22.2.0",), None)):
+        expected = project.doit(*args).code if code is None else code
+        out, into = os.pipe()
+        os.close(out)
+        with os.fdopen(into, "wb") as closed:
+            done = subprocess.run(project.command(*args), cwd=project.root, env=project.environment(), stdout=closed,
+                                  stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == expected
+        assert "Traceback" not in done.stderr
+        assert "Broken pipe" not in done.stderr
+
+
+def test_output_that_can_not_be_kept_is_said(project: Project) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(project.command("list"), cwd=project.root, env=project.environment(), stdout=full,
+                              stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr.count("warning: what this command prints is lost: No space left on device") == 1
+    assert "Traceback" not in done.stderr
