@@ -115,14 +115,14 @@ def kernels(services: Clone) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def new_clone(services: Clone, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Clone]:
+def new_clone(services: Clone, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Clone]:
     """Makes clones that know the sandbox's catalogue, base and key, what podman needs here, and keep toolkits.
 
     Finding out and pulling take time, and so does compiling: they take the quick driver.
     """
 
-    def make() -> Clone:
-        clone = Clone(tmp_path_factory.mktemp("clone") / "kmod", services.services)
+    def make(name: str = "kmod") -> Clone:
+        clone = Clone(tmp_path_factory.mktemp("clone") / name, services.services)
         clone.copy_state(services, "driver-toolkit.json", "locks", "keys")
         take_quick(clone)
         found_out = services.services / "engine" / "engine.json"

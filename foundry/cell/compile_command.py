@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from foundry.base.templates import fill_known
 from foundry.config.recipe import Recipe
+from foundry.podman.mounts import bind_mount
 
 # No network, no rights, nothing of the caller's environment.
 CONFINED = (
@@ -70,7 +71,7 @@ def _arguments(
     return [
         *CONFINED, f"--user={user}", f"--ulimit=fsize={_LARGEST_FILE}:{_LARGEST_FILE}",
         *(f"--env={name}={value}" for name, value in {**environment, "LC_ALL": "C"}.items()),
-        *(f"--volume={source}:{target}:{mode}" for source, target, mode in mounts),
+        *(bind_mount(source, target, read_only=mode == "ro") for source, target, mode in mounts),
         *(("--read-only", "--read-only-tmpfs=false") if places.tmp else ()),
         "--entrypoint=/bin/sh", toolkit, _SCRIPT,
     ]

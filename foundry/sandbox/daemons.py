@@ -152,7 +152,7 @@ class Daemons:
             try:
                 return subprocess.Popen(
                     argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env,
-                    cwd=self.folder, start_new_session=True,
+                    cwd=self.project, start_new_session=True,  # where Python finds the web server's code
                 )
             except FileNotFoundError as error:
                 raise OutsideError(
@@ -183,7 +183,7 @@ class Daemons:
             sys.executable, "-m", "foundry.sandbox.web", f"--root={self.web_root}", f"--port={port}",
             f"--log={self.folder / 'web-access.log'}", f"--releases={self.releases}",
         ]
-        return argv, {**os.environ, "PYTHONPATH": str(self.project), "PYTHONDONTWRITEBYTECODE": "1"}
+        return argv, {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
 
     def _output(self, name: str) -> Path:
         return self.folder / f"{_short(name)}.log"

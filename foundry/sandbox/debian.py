@@ -14,6 +14,7 @@ from foundry.base.files import scratch
 from foundry.base.process import run
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
+from foundry.podman.mounts import bind_mount
 from foundry.sandbox.localstore import LocalStore
 
 SUITE = "bookworm"
@@ -71,8 +72,9 @@ def survey(store: LocalStore, image: str, recipes: Path, out: Path, log: Path) -
     with store.engine.container("survey") as name:
         store.engine.call(
             "run", f"--name={name}", "--rm", "--pull=never", "--network=host", "--security-opt=label=disable",
-            f"--label={store.engine.label}", f"--volume={out.absolute()}:/out",
-            f"--volume={(recipes / 'archive.sh').absolute()}:/archive.sh:ro", image, "/bin/sh", "/archive.sh", SUITE,
+            f"--label={store.engine.label}", bind_mount(out.absolute(), "/out", read_only=False),
+            bind_mount((recipes / "archive.sh").absolute(), "/archive.sh", read_only=True), image, "/bin/sh",
+            "/archive.sh", SUITE,
             starts=True, log=log, reason=Reason.DEBIAN_UNREACHABLE, hint=_UNREACHABLE,
         )
     facts = {name: (out / name).read_text(encoding="utf-8").strip() for name in (

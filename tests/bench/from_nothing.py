@@ -90,7 +90,7 @@ def _bare_command(argv: Sequence[str], trees: dict[str, Path]) -> list[str]:
     prefix = "--env=KERNEL="
     kernel = next(word.removeprefix(prefix) for word in argv if word.startswith(prefix))
     options = argv[argv.index("run") + 1:argv.index("/foundry/build-module.sh")]
-    kept = [word for word in options if not word.startswith(("--name=", "--volume=", "--label=", "--user="))]
+    kept = [word for word in options if not word.startswith(("--name=", "--mount=", "--label=", "--user="))]
     mount = f"--volume={trees[kernel]}:/foundry/work:rw"
     return [*argv[:argv.index("run") + 1], mount, *kept, "-c", _MAKE]
 

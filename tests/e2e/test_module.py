@@ -36,6 +36,14 @@ def test_the_compile_is_confined(copied: Clone, kernels: list[str]) -> None:
     assert run.compiled == [kernels[0]]
 
 
+def test_a_checkout_with_an_odd_name(new_clone: Callable[..., Clone], kernels: list[str]) -> None:
+    """podman's options, a shell's words and lists of paths have their own ideas of these."""
+    clone = new_clone('a:b, "c" \\d\n$(e) é')
+    run = clone.doit(f"image:{DRIVER}-{kernels[0]}")
+    assert run.code == 0, run.text
+    assert run.compiled == [kernels[0]]
+
+
 def test_a_compile_error(copied: Clone, kernels: list[str]) -> None:
     """The compiler's first error, a log, a line that replays it, and the other cells all the same."""
     copied.edit("config/drivers/neuron.yaml", "patches:\n", (

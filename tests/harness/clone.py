@@ -91,7 +91,7 @@ class Clone:
             kept["DOCKER_CONFIG"] = str(docker)
         return {
             **kept, "KMOD_PROFILE": self.profile, "KMOD_SANDBOX": str(self.services),
-            "PYTHONPATH": f"{self.root}{os.pathsep}{AUDIT}", "PYTHONDONTWRITEBYTECODE": "1", **self.extra, **changes,
+            "PYTHONPATH": str(AUDIT), "PYTHONDONTWRITEBYTECODE": "1", **self.extra, **changes,
         }
 
     def command(self, *args: str) -> list[str]:

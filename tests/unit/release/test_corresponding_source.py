@@ -240,7 +240,7 @@ def test_the_readme(folder: Path, tmp_path: Path) -> None:
     for word in (
         "GNU General Public License", "c" * 64, "--network=none", '"--env=KERNEL=$KERNEL"', "--env=STRIP=debug",
         "--env=MODULES=neuron.ko", '"/lib/modules/$KERNEL/build"', "M=/foundry/work",
-        '"--volume=$PWD/rebuild/src:/foundry/src:ro"', "'EXTRA=$(x) `y`'", '"$TOOLKIT"',
+        '"--mount=type=bind,src=$PWD/rebuild/src,dst=/foundry/src,ro"', "'EXTRA=$(x) `y`'", '"$TOOLKIT"',
     ):
         assert word in text
 
