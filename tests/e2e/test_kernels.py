@@ -161,11 +161,15 @@ def test_doctor_and_the_checks_before_work(copied: Clone, tmp_path: Path) -> Non
     for name in ("config", "podman", "gpgv", "rpmbuild", "container", "space", "clock", "registry"):
         assert any(line.split()[:2] == ["ok", name] for line in done.out.splitlines()), name
     assert "REGISTRY_AUTH_FILE" in done.out
-    broken = tmp_path / "auth.json"
-    broken.write_text("no JSON")
-    done = copied.doit("doctor", REGISTRY_AUTH_FILE=str(broken))
+    login = copied.services / "auth.json"
+    whole = login.read_bytes()
+    login.write_text("no JSON")
+    try:
+        done = copied.doit("doctor")
+    finally:
+        login.write_bytes(whole)
     assert done.code == 3
-    assert f"the auth file {broken} is no JSON" in done.out
+    assert f"the auth file {login} is no JSON" in done.out
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("sh", "env", "git"):

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import socket
 import subprocess
 import tarfile
@@ -53,7 +54,8 @@ def real_registry(folder: Path, auth: Mapping[str, Any] | None = None) -> Iterat
     file = folder / "config.json"
     file.write_text(json.dumps(config))
     with (folder / "registry.log").open("wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", str(file)], stdout=log, stderr=log)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}  # its settings
+        process = subprocess.Popen(["docker-registry", "serve", str(file)], stdout=log, stderr=log, env=clean)
         try:
             deadline = time.monotonic() + _START_SECONDS
             while True:
