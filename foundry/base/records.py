@@ -60,6 +60,17 @@ def outputs_missing(record: Record, folder: Path | str) -> str:
     return ""
 
 
+def outputs_changed(record: Record, folder: Path) -> str:
+    """As `outputs_missing`, by their content: for what is published as it lies here."""
+    for name, fact in record["outputs"].items():
+        try:
+            if not (folder / name).is_file() or sha256_file(folder / name) != fact.get("sha256"):
+                return str(name)
+        except (OSError, ValueError):
+            return str(name)
+    return ""
+
+
 def output_facts(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The `outputs` of a record: hash and size of each file, named relative to `folder`."""
     return {

@@ -12,7 +12,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, write_atomic
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from foundry.base.reasons import Reason
-from foundry.base.records import input_facts, output_facts, read_record, write_record
+from foundry.base.records import input_facts, output_facts, outputs_changed, read_record, write_record
 from foundry.config.family import Family
 from foundry.config.locks import Base, MainPackage
 from foundry.formats.modules.gate import RULES
@@ -54,10 +54,13 @@ def targets(foundry: Foundry, driver: str) -> list[str]:
 
 
 def current(foundry: Foundry, driver: str) -> bool:
-    """Whether the notes that are here say the same facts; the ledger itself is compared by its content."""
-    record = read_record(_folder(foundry, driver) / RECORD, "notes")
+    """Whether the notes that are here are whole and say the same facts; the ledger is compared by its content."""
+    folder = _folder(foundry, driver)
+    record = read_record(folder / RECORD, "notes")
     ledger = foundry.states.ledger(driver)
-    return record is not None and ledger is not None and record.get("key") == _key(facts_of(foundry, ledger))
+    if record is None or ledger is None or outputs_changed(record, folder):
+        return False
+    return record.get("key") == _key(facts_of(foundry, ledger))
 
 
 def notes(foundry: Foundry, driver: str) -> None:

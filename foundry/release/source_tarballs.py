@@ -51,9 +51,9 @@ def tarballs(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, Mapping
 
 
 def here(foundry: Foundry, driver: str, name: str, entry: Mapping[str, Any]) -> bool:
-    """Whether the tarball's file is in the driver's release folder, by its size."""
+    """Whether the tarball's file is in the driver's release folder, by its content: it is uploaded."""
     path = ledger_file(foundry, driver).with_name(name)
-    return path.is_file() and path.stat().st_size == entry["size"]
+    return path.is_file() and path.stat().st_size == entry["size"] and sha256_file(path) == entry["sha256"]
 
 
 def make(foundry: Foundry, driver: str) -> None:

@@ -35,6 +35,29 @@ def test_a_release_in_the_sandbox(copied: Clone, access: AccessLogs, tmp_path: P
     access.new()
     again = fresh.doit("release")
     assert (again.code, again.processes, again.connections, access.new()) == (0, [], [], [])
+    heals(fresh)
+
+
+def heals(clone: Clone) -> None:
+    """A release's files that were cut, zeroed or removed are made again, the same; a folder in the place is said."""
+    folder, before = clone.build / "release" / DRIVER, files_of(clone, DRIVER)
+    for name in {*before, "notes.json", "stored.json"} - {"images.json"}:
+        path = folder / name
+        size = path.stat().st_size
+        for content in (path.read_bytes()[:size // 2], bytes(size), None):
+            path.unlink()
+            if content is not None:
+                path.write_bytes(content)
+            run = clone.doit(f"release:{DRIVER}")
+            assert (run.code, run.compiled) == (0, []), run.text
+            assert files_of(clone, DRIVER) == before, name
+        path.unlink()
+        path.mkdir()
+        run = clone.doit(f"release:{DRIVER}")
+        assert run.code == 3, run.text
+        assert "something else is in the place" in run.text
+        path.rmdir()
+    assert clone.doit(f"release:{DRIVER}").code == 0
 
 
 def complete(clone: Clone, driver: str) -> None:
