@@ -25,6 +25,7 @@ from foundry.cell.compile_log import first_error, last_line, machine_fault
 from foundry.cell.output_checks import require_listed
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.plan.cells import Cell
+from foundry.podman.engine import Engine
 from foundry.run.context import Foundry
 
 # podman-run(1): exit codes of podman itself, not of what it ran.
@@ -43,7 +44,7 @@ _HINTS = {
     Reason.CONTAINER_KILLED: "run again; did somebody stop it, or was there too little memory?",
     Reason.PODMAN_FAILED: "run `doit doctor`",
 }
-EXPORTS = """\
+_EXPORTS = """\
 for build in "/lib/modules/$1/build" "/usr/src/kernels/$1"; do
     [ -e "$build/Module.symvers" ] || continue
     cat "$build/Module.symvers"
@@ -198,6 +199,15 @@ def _started(foundry: Foundry, toolkit: str, log: Path, once: Callable[[], Compl
     return done
 
 
+def print_exports(engine: Engine, toolkit: str, kernel: str, timeout: float = _EXPORTS_SECONDS) -> Completed:
+    """Have a container of a toolkit print the Module.symvers of a kernel; it fails where there is none."""
+    with engine.container(f"exports {kernel}") as name:
+        return engine.call(
+            "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--user=0", "--entrypoint=/bin/sh", toolkit,
+            "-c", _EXPORTS, "sh", kernel, starts=True, check=False, timeout=timeout,
+        )
+
+
 def kernel_exports(
     foundry: Foundry, cell: Cell, toolkit: str, log: Path, timeout: Callable[[], float] = lambda: _EXPORTS_SECONDS
 ) -> bytes:
@@ -209,15 +219,7 @@ def kernel_exports(
         if (toolkit, cell.kernel) not in foundry.exports:
             engine = foundry.containers.engine
 
-            def once() -> Completed:
-                with engine.container(f"exports {cell.name}") as name:
-                    return engine.call(
-                        "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--user=0",
-                        "--entrypoint=/bin/sh", toolkit, "-c", EXPORTS, "sh", cell.kernel, starts=True, check=False,
-                        timeout=timeout(),
-                    )
-
-            done = _started(foundry, toolkit, log, once)
+            done = _started(foundry, toolkit, log, lambda: print_exports(engine, toolkit, cell.kernel, timeout()))
             if done.returncode in _PODMAN_ITSELF:
                 raise FoundryError(failure_sentence(done), reason=Reason.PODMAN_FAILED, hint="run `doit doctor`")
             if done.returncode != 0 or not done.stdout:

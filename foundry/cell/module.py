@@ -13,13 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundry.base.deadline import Deadline
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, read_json, remove_stale, remove_tree, sha256_bytes
 from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, write_record
-from foundry.cell.compile import Compile, kernel_exports
-from foundry.cell.output_checks import require_allowed, sibling_exports
 from foundry.config import patches
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.driver.source import FIRMWARE, TAR, TREE, tree_sha256
@@ -60,6 +57,10 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     Raises FoundryError: a patch that does not fit, a compile error (with the
     compiler's first error), a module that the gate refuses.
     """
+    from foundry.base.deadline import Deadline
+    from foundry.cell.compile import Compile, kernel_exports
+    from foundry.cell.output_checks import require_allowed, sibling_exports
+
     folder = foundry.cell_folder(cell)
     log = folder / LOG
     work = folder / WORK

@@ -16,8 +16,6 @@ from foundry.config.family import Family
 from foundry.config.locks import MainPackage
 from foundry.config.package_specs import specs_of
 from foundry.driver.fetch import files_of
-from foundry.formats.trees.budget import Budget
-from foundry.formats.trees.sourcetree import MAX_UNPACKED
 from foundry.run.context import Foundry
 from foundry.run.failure import noted
 
@@ -99,6 +97,8 @@ def require_locked(driver: str, found: Mapping[str, str], known: MainPackage | N
 def _firmware(family: Family, roots: Mapping[str, Path], dest: Path) -> list[str]:
     """Copy the driver's firmware out of its packages; the paths below `dest`, which are those in the image."""
     from foundry.driver.discover import firmware_files
+    from foundry.formats.trees.budget import Budget
+    from foundry.formats.trees.sourcetree import MAX_UNPACKED
 
     names: list[str] = []
     # A link is copied as the file that it leads to, and there may be many.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, scratch
 from foundry.base.reasons import Reason
-from foundry.cell.compile import EXPORTS
-from foundry.cell.compile_command import CONFINED, Places, compile_arguments
+from foundry.cell.compile import print_exports
+from foundry.cell.compile_command import Places, compile_arguments
 from foundry.config.module import Module
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 
@@ -68,12 +68,7 @@ def _compile(foundry: Foundry, toolkit: Toolkit, arguments: list[str], log: Path
 
 
 def _exports(foundry: Foundry, toolkit: Toolkit, image: str, log: Path) -> bytes:
-    engine = foundry.containers.engine
-    with engine.container(f"exports {toolkit.kernel}") as name:
-        done = engine.call(
-            "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--entrypoint=/bin/sh", image, "-c",
-            EXPORTS, "sh", toolkit.kernel, starts=True, check=False,
-        )
+    done = print_exports(foundry.containers.engine, image, toolkit.kernel)
     if done.returncode != 0 or not done.stdout:
         raise FoundryError(f"the toolkit of {toolkit.kernel} has no Module.symvers", reason=Reason.TOOLKIT_UNUSABLE,
                            hint=_HINT, log=log)
