@@ -35,7 +35,7 @@ _NOBODY = 64999
 _SCRIPT = "build-module.sh"
 _LARGEST_MODULE = 1 << 30  # bytes, with its debug information
 _EXPORTS_SECONDS = 600.0
-_FOLDERS = ("build", "modules", "out", "tmp")
+_FOLDERS = ("build", "modules", "out")
 _SIGNALS = 128  # what is added to a signal's number where a program in a container is ended by it
 _MORE = "run again; raise `{}` if that is what it needs, or take a larger machine"
 _HINTS = {
@@ -88,6 +88,7 @@ class Compile:
         for name in _FOLDERS:
             remove_tree(self.work / name)
             (self.work / name).mkdir()
+        self._empty_tmp()
         jobs = self.foundry.schedule.begin_compile(self.cell.name)
         try:
             self._compile(jobs)
@@ -103,11 +104,12 @@ class Compile:
     def _empty_tmp(self) -> None:
         remove_tree(self.work / "tmp")
         (self.work / "tmp").mkdir()
+        (self.work / "tmp").chmod(0o1777)  # as /tmp is everywhere: for both containers' users, and who replays one
 
     def _compile(self, jobs: int) -> None:
         user = str(_NOBODY) if os.geteuid() == 0 else "0"
-        for name in ("build", "tmp") if user != "0" else ():
-            os.chown(self.work / name, _NOBODY, _NOBODY)
+        if user != "0":
+            os.chown(self.work / "build", _NOBODY, _NOBODY)
         arguments = compile_arguments(
             self._places(), recipe=self.recipe, kernel=self.cell.kernel, arch=self.cell.arch, toolkit=self.toolkit,
             jobs=str(jobs), user=user,
