@@ -17,6 +17,7 @@ from foundry.base.git_ids import blob_id
 from foundry.base.reasons import Reason
 from foundry.formats.packages import rpmpayload
 from foundry.formats.packages.rpm import Package
+from foundry.formats.trees.links import Links
 from foundry.packages.repository import rpm_version_key
 
 TAGS = "refs/tags/"
@@ -126,7 +127,8 @@ def parent_of(evr: Evr, when: int, versions: Iterable[Version]) -> Version | Non
 def payload_files(file: Path, package: Package, work: Path) -> dict[str, File]:
     """The package's payload by path: mode and content. Raises what `foundry.formats.packages.rpmpayload.unpack` raises.
 
-    Folders that are empty are not in it, as git has none.
+    Folders that are empty are not in it, as git has none. No link leaves the folder that it goes to: a checkout of
+    the archive has others beside it, and git's own.
     """
     found: dict[str, File] = {}
     with scratch(work, "unpack") as folder:
@@ -141,6 +143,12 @@ def payload_files(file: Path, package: Package, work: Path) -> dict[str, File]:
                 found[name] = (LINK, os.fsencode(os.readlink(path)))
             elif path.is_file():
                 found[name] = (PROGRAM if path.stat().st_mode & 0o100 else FILE, path.read_bytes())
+    _, places = form.placed(found)
+    for top in (form.SOURCES, form.PAYLOAD):
+        Links({
+            places[name].removeprefix(top): os.fsdecode(data) for name, (mode, data) in found.items()
+            if mode == LINK and places[name].startswith(top)
+        }).require_inside("the package")
     return found
 
 
