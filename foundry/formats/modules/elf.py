@@ -23,6 +23,9 @@ _MOST_SECTIONS = 0xFF00  # SHN_LORESERVE: the kernel reads no further
 _MOST_READS = 4_000_000  # of a symbol, and of 64 bytes of a name: a module of 100,000 symbols takes a tenth
 _LARGEST_SECTION = 16 << 20  # bytes of a section that is read whole
 _SECTIONS = (".modinfo", "__versions", "__version_ext_crcs", "__version_ext_names")
+_ALLOC = 2  # SHF_ALLOC: the kernel passes over sections without it, depmod does not
+_FREE_TEXTS = frozenset({"author", "description", "license", "parm", "version"})  # for people, who write lines
+_SHOWN = 80
 _MACHINES = {
     ("EM_X86_64", True): "x86_64",
     ("EM_AARCH64", True): "aarch64",
@@ -95,11 +98,17 @@ def parse_module(data: bytes, label: str = "the file") -> ModuleFacts:
     machine, little, wide, sections, undefined, exported = _elf(data, label)
     if ".modinfo" not in sections:
         raise not_a_module(f"{label} is an object file but no kernel module: it has no .modinfo section")
+    modinfo = tuple(_modinfo(sections[".modinfo"]))
+    for key, value in modinfo:  # depmod writes it into modprobe's configuration as it is, a line each
+        if key not in _FREE_TEXTS and (not value.isprintable() or value.endswith("\\")):
+            raise not_a_module(f"{label} says {key[:_SHOWN]!r} of itself in more than one line: {value[:_SHOWN]!r}")
+    if name := next((name for name in exported if not name.isprintable()), ""):
+        raise not_a_module(f"{label} exports a symbol that is called {name[:_SHOWN]!r}")
     return ModuleFacts(
         machine=machine,
-        modinfo=tuple(_modinfo(sections[".modinfo"])),
-        imports=_names(undefined, "STB_GLOBAL"),
-        weak_imports=_names(undefined, "STB_WEAK"),
+        modinfo=modinfo,
+        imports=_names(undefined, weak=False),
+        weak_imports=_names(undefined, weak=True),
         versions=_versions(sections, little, wide, label),
         signed=data.endswith(_SIGNATURE_MARK),
         exports=tuple(sorted(set(exported))),
@@ -129,7 +138,9 @@ def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], li
         exported: list[str] = []
         for section in file.iter_sections():
             if section.name in _SECTIONS:
-                sections.setdefault(section.name, _content(data, section))
+                if section.name in sections or not section["sh_flags"] & _ALLOC:
+                    raise ValueError(f"section {section.name} is there twice, or the kernel would not read it")
+                sections[section.name] = _content(data, section)
             if isinstance(section, SymbolTableSection) and section["sh_type"] == "SHT_SYMTAB":
                 undefined += _undefined(section)
                 exported += _exported(section)
@@ -175,8 +186,9 @@ def _undefined(table: Any) -> Iterator[tuple[str, str]]:
             yield str(symbol.name), str(symbol["st_info"]["bind"])
 
 
-def _names(undefined: list[tuple[str, str]], binding: str) -> tuple[str, ...]:
-    return tuple(sorted({name for name, bound in undefined if bound == binding} - _IGNORED_IMPORTS))
+def _names(undefined: list[tuple[str, str]], *, weak: bool) -> tuple[str, ...]:
+    """As the kernel takes them (simplify_symbols): what is not weak must be there, whatever its binding is called."""
+    return tuple(sorted({name for name, bound in undefined if (bound == "STB_WEAK") == weak} - _IGNORED_IMPORTS))
 
 
 def _modinfo(data: bytes) -> Iterator[tuple[str, str]]:

@@ -45,9 +45,11 @@ class Layout:
             return struct.pack(f"{self.order}IBBHQQ", name, info, 0, section, 0, 0)
         return struct.pack(f"{self.order}IIIBBH", name, 0, 0, info, 0, section)
 
-    def section(self, name: int, sort: int, place: int, content: bytes, link: int, size: int) -> bytes:
-        return struct.pack(f"{self.order}{'IIQQQQIIQQ' if self.wide else '10I'}", name, sort, 0, 0, place, len(content),
-                           link, 1, 1, size)
+    def section(
+        self, name: int, sort: int, place: int, content: bytes, link: int, size: int, flags: int = 0
+    ) -> bytes:
+        return struct.pack(f"{self.order}{'IIQQQQIIQQ' if self.wide else '10I'}", name, sort, flags, 0, place,
+                           len(content), link, 1, 1, size)
 
     def head(self, kind: int, machine: int, sections: int, count: int) -> bytes:
         own, each = (64, 64) if self.wide else (52, 40)
@@ -60,8 +62,9 @@ def module(
     *, modinfo: bytes = MODINFO, versions: bytes | None = None, machine: int = 62, kind: int = 1,
     undefined: tuple[tuple[str, int], ...] = (("printk", GLOBAL), ("kfree", GLOBAL), ("maybe", WEAK)),
     defined: tuple[str, ...] = ("init_module",), extra: dict[str, bytes] | None = None, layout: Layout = Layout(),
+    unread: str = "",
 ) -> bytes:
-    """An ELF file with the sections that a module has."""
+    """An ELF file with the sections that a module has; the kernel would not read the one called `unread`."""
     if versions is None:
         versions = b"".join(entry(name, crc) for name, crc in VERSIONS.items())
     strings, symbols = b"\0", layout.symbol(0, 0, 0)
@@ -76,7 +79,9 @@ def module(
     for number, (name, content) in enumerate(parts.items(), 1):
         sort, link, size = {".symtab": (2, number + 1, len(layout.symbol(0, 0, 0))), ".strtab": (3, 0, 0),
                             ".shstrtab": (3, 0, 0)}.get(name, (1, 0, 0))
-        headers += layout.section(names.index(name.encode() + b"\0"), sort, place + len(body), content, link, size)
+        flags = 2 if sort == 1 and name != unread else 0
+        headers += layout.section(names.index(name.encode() + b"\0"), sort, place + len(body), content, link, size,
+                                  flags)
         body += content
     return layout.head(kind, machine, place + len(body), len(parts) + 1) + body + headers
 
@@ -139,9 +144,31 @@ def test_a_signature_counts_at_the_end_alone() -> None:
     assert not parse_module(module(modinfo=MODINFO + b"description=~Module signature appended~\n\0")).signed
 
 
-def test_the_first_section_of_a_name_counts() -> None:
-    data = module(extra={".modinfx": b"name=second\0"}).replace(b".modinfx\0", b".modinfo\0")
-    assert parse_module(data).name == "probe"
+@pytest.mark.parametrize("text", [
+    b"softdep=pre: a\ninstall probe /bin/sh -c evil\nblacklist ext4", b"alias=x\nalias y z", b"alias=x\rinstall y z",
+    b"softdep=pre: a\\", b"weakdep=a\nb", b"firmware=a\x1b[2J", b"new=a\nb", b"softdep=pre: a\xe2\x80\xa8b",
+])
+def test_what_depmod_writes_down_is_one_line(text: bytes, tmp_path: Path) -> None:
+    """Else modprobe would find commands (``install``) and settings of others in ``modules.softdep``."""
+    bad = report(tmp_path, module(modinfo=MODINFO + text + b"\0"))
+    assert bad.broken == ("elf",) and "in more than one line" in bad.findings[0].detail
+    assert report(tmp_path, module(modinfo=MODINFO + b"parm=size:a\n\tb\0description=a\nb\0softdep=pre: a b\0")).ok
+
+
+def test_the_kernel_and_depmod_read_the_same_section() -> None:
+    """One that is hidden from either of them is none that the gate looks at in place of the other."""
+    second = module(extra={".modinfx": b"name=second\0"}, unread=".modinfx").replace(b".modinfx\0", b".modinfo\0")
+    first = module(extra={".modinfx": b"name=second\0"}, unread=".modinfo").replace(b".modinfx\0", b".modinfo\0")
+    for data in (first, second, module(unread=".modinfo"), module(unread="__versions")):
+        with pytest.raises(FoundryError, match="is there twice, or the kernel would not read it") as caught:
+            parse_module(data)
+        assert caught.value.reason == "gate-elf"
+
+
+@pytest.mark.parametrize("binding", [0, 3, 10, 13])
+def test_what_is_not_weak_must_be_there(binding: int, tmp_path: Path) -> None:
+    """The kernel looks for whatever is undefined, local or not."""
+    assert report(tmp_path, module(undefined=(("kfree", GLOBAL), ("absent", binding)))).broken == ("symbols",)
 
 
 def test_the_first_entry_of_a_symbol_counts() -> None:
@@ -165,6 +192,7 @@ def test_reads_the_long_names_of_newer_kernels() -> None:
     (module(extra={"__version_ext_crcs": bytes(12), "__version_ext_names": b"a\0b"}), "damaged __version_ext"),
     (reaching_out(module()), "section .modinfo ends behind the end of the file"),
     (module().replace(b"\0.modinfo", b"\0.comment"), "no kernel module"),
+    (module(defined=("__ksymtab_a b\nalias c",)), "exports a symbol that is called .a b.*nalias c"),
 ])
 def test_refuses_what_is_no_module(data: bytes, words: str) -> None:
     with pytest.raises(FoundryError, match=words) as caught:
