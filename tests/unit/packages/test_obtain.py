@@ -152,7 +152,7 @@ def test_links_to_firmware_count_as_copies(tmp_path: Path, monkeypatch: pytest.M
         (root / f"fw/b{number}").symlink_to("a")
     family: Any = SimpleNamespace(file="f.yaml", data={"firmware": [{"from": "fw", "to": "x"}]})
     assert len(source._firmware(family, {"": root}, tmp_path / "all")) == 10
-    monkeypatch.setattr(source, "MAX_UNPACKED", 5000)
+    monkeypatch.setattr(sourcetree, "MAX_UNPACKED", 5000)
     with pytest.raises(FoundryError) as raised:
         source._firmware(family, {"": root}, tmp_path / "some")
     assert raised.value.reason == "tar-too-large"

@@ -30,7 +30,7 @@ def journal(*errors: Exception | None) -> Journal:
     ((OutsideError("x", reason=Reason.TIMEOUT),), 3),
     ((OutsideError("x", reason=Reason.TIMEOUT), FoundryError("x", reason=Reason.TIMEOUT)), 1),
     ((ConfigError([Fault("f", "", "x")]),), 2),
-    ((OSError(errno.ENOSPC, "No space left on device"),), 3), ((OSError(errno.EACCES, "Permission denied"),), 1),
+    ((OSError(errno.ENOSPC, "No space left on device"),), 3), ((OSError(errno.EACCES, "Permission denied"),), 3),
 ])
 def test_exit_code(errors: tuple[Exception | None, ...], code: int) -> None:
     assert journal(*errors).exit_code() == code
