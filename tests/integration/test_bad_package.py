@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -133,6 +134,9 @@ def test_a_flipped_byte_with_all_unsigned_digests_mended(clone: LocalClone, serv
     (clone.build / f"sources/{DRIVER}/fetch.json").unlink()
     (clone.build / f"sources/{DRIVER}/package.rpm").unlink()
     publish(server, vendor.key, behind + flipped(vendor.signed, vendor.signed.index(b"A thing to unpack"))[start:])
+    fails(clone, "lock-mismatch", "the content of p.rpm changed")
+    path = clone.root / "config/locks/neuron.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "packages": {}}))
     fails(clone, "signature-bad", "the data was changed after it was signed", hint="fetch it again")
     assert end < len(vendor.signed)
 
