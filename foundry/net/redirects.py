@@ -66,6 +66,8 @@ def safe_target(attempt: Attempt, location: str) -> str:
     try:
         target = urljoin(attempt.url, location)
         scheme, host, _ = origin(target)
+        if "\\" in urlsplit(target).netloc:  # where a host ends, for those who connect: they would ask another one
+            host = ""
     except ValueError:
         scheme = host = ""
     if (urlsplit(attempt.url).scheme, scheme) == ("https", "http"):

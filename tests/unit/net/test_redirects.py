@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+import requests
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.parallel import Pen
@@ -240,6 +241,23 @@ def test_releases_are_never_looked_for_elsewhere(webs: Webs, tmp_path: Path) -> 
 ])
 def test_origins(one: str, other: str, same: bool) -> None:
     assert (origin(one) == origin(other)) is same
+
+
+@pytest.mark.parametrize("location", [
+    "https://evil.test\\@a/y", "//evil.test\\@a/y", "https://evil.test\\\\@a/y", "https://evil.test:443\\@a:443/y",
+    "https://a\\.evil.test/y",
+])
+def test_a_target_that_is_read_in_two_ways(location: str) -> None:
+    """Its host is this one for the standard library, which says what is sent, and that one for what connects."""
+    with pytest.raises(OutsideError) as caught:
+        safe_target(Attempt("https://a/x", IMPATIENT, 0.0), location)
+    assert caught.value.reason == "http-redirect"
+
+
+@pytest.mark.parametrize("target", ["https://u:p@b/y", "https://b:1/y?z#x", "https://[::1]:5/y", "https://B/y\\z"])
+def test_a_target_is_one_host_for_all(target: str) -> None:
+    found = safe_target(Attempt("https://a/x", IMPATIENT, 0.0), target)
+    assert origin(requests.Request("GET", found).prepare().url or "") == origin(found)
 
 
 def test_where_an_upload_is_may_be_plain_only_where_all_is() -> None:
