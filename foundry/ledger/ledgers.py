@@ -20,12 +20,14 @@ from foundry.base.errors import ConfigError, FoundryError
 from foundry.base.filelock import locked
 from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomic
 from foundry.base.names import tag_of
+from foundry.base.plain_text import LONGEST_WORDS
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.config.patches import Patch, applying
 from foundry.github.repository import released_ledger
 from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
+from foundry.plan.claims import is_source_tarball
 from foundry.plan.keys import patches_hash
 from foundry.plan.ledger import Ledger, NewerLedger, Place, ledger_path, parse_ledger
 from foundry.plan.rows import Row, row_of
@@ -163,7 +165,12 @@ def adopted(foundry: Foundry, ledger: Ledger, where: str, proven: Mapping[Place,
     series = {name: patches for name, patches in ledger.series.items() if _is_series(name, patches)}
     if series.keys() != ledger.series.keys():
         foundry.journal.warn(f"{where}: patches of {ledger.driver} that are not those of their hash are left out")
-    return replace(ledger, rows=rows, series=series)
+    sources = {name: entry for name, entry in ledger.sources.items()
+               if is_source_tarball(name, entry["kind"], ledger.driver)}
+    if others := sorted(ledger.sources.keys() - sources.keys()):
+        foundry.journal.warn(f"{where}: {', '.join(others)[:LONGEST_WORDS]} are no source tarballs of {ledger.driver}"
+                             " and are left out")
+    return replace(ledger, rows=rows, series=series, sources=sources)
 
 
 def _is_series(name: str, patches: Sequence[Mapping[str, Any]]) -> bool:

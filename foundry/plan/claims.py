@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +11,10 @@ from foundry.base.times import parse_utc
 from foundry.plan.keys import PART_NAMES, key_of
 from foundry.plan.rows import Row
 
+_TARBALLS = {  # of a driver's release, by kind
+    "driver": r"[A-Za-z0-9][A-Za-z0-9._+~-]*-{driver}-modified-source\.tar\.gz",
+    "busybox": r"busybox-[0-9][A-Za-z0-9._+-]*\.tar\.(gz|bz2|xz)",
+}
 _SKEW = timedelta(minutes=10)  # how far the clocks of machines may differ
 
 
@@ -32,6 +37,11 @@ def fault_of_row(row: Row, driver: str) -> str:
     if row.tags[0] != image_tag(driver, row.kernel) or any(tag != tag_of(tag) for tag in row.tags):
         return f"its tags begin with {row.tags[0]!r:.200}, not with the cell's own"
     return fault_of(row.key, row.key_inputs, row.published)
+
+
+def is_source_tarball(name: str, kind: str, driver: str) -> bool:
+    """Whether a source tarball of that kind may have the name: files of releases, here and there, are named by it."""
+    return re.fullmatch(_TARBALLS[kind].replace("{driver}", re.escape(driver)), name) is not None
 
 
 def fault_of_time(text: str) -> str:

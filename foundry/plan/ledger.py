@@ -81,8 +81,10 @@ class Ledger:
         return replace(self, rows=rows, series={**self.series, **({name: series} if name and series else {})})
 
     def with_sources(self, sources: Mapping[str, Mapping[str, Any]]) -> Ledger:
-        """With the facts on these source tarballs in place of older ones of the same names."""
-        return replace(self, sources={**self.sources, **sources})
+        """With the facts on these source tarballs in place of older ones of the same names, or of the same inputs."""
+        made = [(entry["kind"], entry["key"]) for entry in sources.values()]
+        others = {name: entry for name, entry in self.sources.items() if (entry["kind"], entry["key"]) not in made}
+        return replace(self, sources={**others, **sources})
 
     def with_revision(self) -> Ledger:
         """The same rows; what is new or other than in the last revision is of the next one."""

@@ -100,7 +100,7 @@ def _assets(foundry: Foundry, ledger: Ledger, tables: str) -> list[Asset]:
 def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
     """Rows of cells that ours lacks are not lost, if they are true, be they another checkout's.
 
-    What is no ledger is replaced.
+    What is no ledger is replaced. Of tarballs this checkout knows itself what they should be.
     """
     try:
         theirs = checked(foundry, content, f"the GitHub release of {driver}", driver)
@@ -109,7 +109,7 @@ def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
     except FoundryError as error:
         foundry.journal.warn(f"{error.message}: it is replaced")
         return
-    before = ledger_of(foundry, driver)
+    theirs, before = replace(theirs, sources={}), ledger_of(foundry, driver)
     if foundry.registries.targets(theirs.family):  # else rows say of no registry that it has an image
         news = {place: row for place, row in theirs.rows.items() if place not in before.rows}
         theirs = adopted(foundry, replace(theirs, rows=news), f"the GitHub release of {driver}")
@@ -133,6 +133,6 @@ def _tarball(foundry: Foundry, driver: str, name: str) -> Path:
     if not path.is_file() or sha256_file(path) != entry["sha256"]:
         path.unlink(missing_ok=True)
         source_tarballs.make(foundry, driver)
-        if ledger_of(foundry, driver).sources[name] != entry:
-            raise _Changed  # it came out with other bytes: now the ledger says what they are
+        if ledger_of(foundry, driver).sources.get(name) != entry:
+            raise _Changed  # it came out with other bytes, or another name: now the ledger says what they are
     return path

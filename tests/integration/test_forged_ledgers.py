@@ -29,8 +29,10 @@ from foundry.registry.client import Registry
 from foundry.registry.credentials import Credentials
 from foundry.registry.document import get_document, put_document
 from foundry.registry.push import Writer
+from foundry.release import source_tarballs
 from foundry.release.github_release import _Changed as Changed
 from foundry.release.github_release import _take_over as take_over
+from foundry.release.github_release import _tarball as tarball
 from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.front import Front, front, says
@@ -235,6 +237,49 @@ def test_patches_that_are_not_those_of_their_hash(world: World) -> None:
         ledger = ledgers.ledger_of(foundry, DRIVER)
         assert (len(ledger.rows), name in ledger.series) == (1, there), "the row is an older one, and true"
         assert any("not those of their hash" in text for text in foundry.journal.warnings) == (not there)
+
+
+@pytest.mark.parametrize("name, kind", [
+    ("images.json", "driver"), ("stored.json", "busybox"), ("notes.md", "driver"), ("SHA256SUMS", "driver"),
+    ("install.sh", "driver"), ("busybox-1.36.1.tar.bz2", "driver"), ("busybox-1.36.1.sh", "busybox"),
+    ("x-2.22.2.0-modified-source.tar.gz", "busybox"), ("x-2.22.2x0-modified-source.tar.gz", "driver"),
+])
+def test_tarballs_with_names_of_something_else(world: World, name: str, kind: str) -> None:
+    """They would be assets of the release and stand in its checksums, and files of that name be removed here."""
+    row, honest = world.row(ONE, world.image(ONE)), "aws-neuronx-dkms-2.22.2.0-modified-source.tar.gz"
+    world.keep(row)
+    foundry = world.foundry()
+    ledgers.fetch_missing(foundry, [DRIVER])
+    wanted = source_tarballs.keys(foundry, DRIVER, ledgers.ledger_of(foundry, DRIVER))
+    ledgers.ledger_file(foundry, DRIVER).unlink()
+    facts = {"sha256": "e" * 64, "size": 1}
+    world.keep(row, sources={name: {"kind": kind, "key": wanted[kind], **facts},
+                             honest: {"kind": "driver", "key": wanted["driver"], **facts}})
+    foundry = world.foundry()
+    ledgers.fetch_missing(foundry, [DRIVER])
+    ledger = ledgers.ledger_of(foundry, DRIVER)
+    assert list(ledger.sources) == list(source_tarballs.tarballs(foundry, DRIVER, ledger)) == [honest]
+    assert any(f"{name} are no source tarballs of 2.22.2.0" in text for text in foundry.journal.warnings)
+
+
+def test_a_tarball_that_nothing_makes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right name of a wrong kind of file: what is made of the same inputs takes its place."""
+    row, name, right = world.row(ONE, world.image(ONE)), "busybox-1.36.1.tar.xz", "busybox-1.36.1.tar.bz2"
+    world.keep(row)
+    foundry = world.foundry()
+    ledgers.fetch_missing(foundry, [DRIVER])
+    key = source_tarballs.keys(foundry, DRIVER, ledgers.ledger_of(foundry, DRIVER))["busybox"]
+    forged = {name: {"kind": "busybox", "key": key, "sha256": "e" * 64, "size": 1}}
+    ledgers.change(foundry, DRIVER, lambda ledger: replace(ledger, sources=forged))
+    made = ledgers.ledger_file(foundry, DRIVER).with_name(right)
+    made.write_bytes(b"BusyBox")
+    monkeypatch.setattr(source_tarballs, "_make_driver", lambda *_: made)
+    monkeypatch.setattr(source_tarballs, "_make_busybox", lambda *_: made)
+    with pytest.raises(Changed):
+        tarball(foundry, DRIVER, name)
+    assert name not in ledgers.ledger_of(foundry, DRIVER).sources
+    take_over(foundry, DRIVER, document(row, sources=forged))
+    assert name not in ledgers.ledger_of(foundry, DRIVER).sources, "else this would go on without end"
 
 
 def test_a_row_without_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
