@@ -174,6 +174,9 @@ def _gate_faults(foundry: Foundry, cell: Cell, files: Mapping[str, Entry], log: 
     from foundry.formats.modules.gate import check
     from foundry.formats.modules.symvers import parse
 
+    if parse_reference(cell.toolkit).name not in _toolkit_places(foundry):
+        yield f"its toolkit {cell.toolkit} is in no repository of the catalogue or `releases.images`: it is not started"
+        return
     require_here(foundry, cell)
     toolkit = foundry.containers.platforms.image_of(cell.toolkit, cell.arch)
     with foundry.containers.images.used(toolkit, cell.arch, log):
@@ -192,3 +195,9 @@ def _gate_faults(foundry: Foundry, cell: Cell, files: Mapping[str, Entry], log: 
                 modversions=None, siblings=siblings,
             )
             yield from (f"gate {finding.rule}: {finding.detail}" for finding in report.findings if not finding.ok)
+
+
+def _toolkit_places(foundry: Foundry) -> frozenset[str]:
+    """Where toolkits are that this project names; a row's own word would have anybody's image started here."""
+    named = {parse_reference(entry.dtk).name for entry in foundry.config.catalogue if entry.dtk}
+    return frozenset({*named, *foundry.settings.releases.images})

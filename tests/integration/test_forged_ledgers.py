@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import requests
@@ -420,6 +422,26 @@ def test_a_tag_that_was_replaced(world: World) -> None:
     world.mine.requests.clear()
     assert verdicts(world.foundry()) == {OLD: (f"its tag {ONE} is {evil}", f"its tag {extra} is {evil}"), NEW: ()}
     assert len(world.mine.requests) == sum(len(row["tags"]) for row in rows)
+
+
+def test_a_toolkit_of_somebody_else_is_not_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may push an image can name what it was made in: `doit verify` would pull and run that, and believe it."""
+    digest = f"sha256:{'9' * 64}"
+    inputs = {**world.row(ONE, "")["key_inputs"], "toolkit": digest}
+    key = key_of_parts(inputs)
+    world.keep(world.row(ONE, world.image(ONE, key=key), key=key, key_inputs=inputs, toolkit=f"evil.test/x@{digest}"))
+    foundry = world.foundry()
+    started: list[str] = []
+    monkeypatch.setattr(verify, "require_here", lambda _, cell: started.append(cell.toolkit))
+    monkeypatch.setattr(verify, "kernel_exports", lambda *_: b"")
+    monkeypatch.setattr(verify, "_layout_faults", lambda *_: ())
+    monkeypatch.setattr(verify, "recipe_for", lambda *_: Mock(modules=()))
+    monkeypatch.setattr("foundry.formats.images.rootfs.unpack", lambda _: {})
+    monkeypatch.setattr(foundry.containers.images, "used", lambda *_: nullcontext())
+    images = list(verify.published(foundry, ledgers.all_ledgers(foundry).values()))
+    [verdict] = verify.verify(foundry, images)
+    assert any(f"its toolkit evil.test/x@{digest} is in no repository" in fault for fault in verdict.faults)
+    assert (started, world.theirs.requests) == ([], [])
 
 
 def test_a_tag_that_was_removed(world: World) -> None:
