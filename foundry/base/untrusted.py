@@ -39,9 +39,17 @@ def walk(folder: Path, *, changing: bool = False) -> Iterator[Entry]:
     """All that is below a folder, a folder before what is in it; `parent` is open until the next one is asked for.
 
     What goes away meanwhile is passed over where the folder is still `changing`. Raises FoundryError
-    ``output-unsafe`` for more, or deeper, than any build makes.
+    ``output-unsafe`` for more, or deeper, than any build makes, and for what it closed to us: who may not look
+    into a folder does not know how much is in it.
     """
-    passed_over: tuple[type[OSError], ...] = (OSError,) if changing else ()
+    try:
+        yield from _walk(folder, (FileNotFoundError, NotADirectoryError) if changing else ())
+    except PermissionError as error:
+        raise FoundryError(f"the build left {error.filename}, which nobody else may look into",
+                           reason=Reason.OUTPUT_UNSAFE, hint=_HINT) from error
+
+
+def _walk(folder: Path, passed_over: tuple[type[OSError], ...]) -> Iterator[Entry]:
     top = os.open(folder, FOLDER)
     stack, seen = [("", top, sorted(os.listdir(top), reverse=True))], 0
     try:

@@ -55,7 +55,7 @@ def watched(engine: Engine, container: str, folders: Sequence[Path], *, gib: flo
 
     Raises FoundryError ``compile-too-large``; ``output-unsafe`` for files or folders without end.
     """
-    ended, faults, held = threading.Event(), list[FoundryError](), HeldFiles(engine, container)
+    ended, faults, held = threading.Event(), list[FoundryError | OSError](), HeldFiles(engine, container)
 
     def look() -> None:
         while not ended.wait(_LOOK_SECONDS):
@@ -65,7 +65,7 @@ def watched(engine: Engine, container: str, folders: Sequence[Path], *, gib: flo
                         f"{what} wrote more than {gib} GiB", reason=Reason.COMPILE_TOO_LARGE, log=log,
                         hint="raise `compile_disk` if that is what it needs",
                     ))
-            except FoundryError as error:
+            except (FoundryError, OSError) as error:  # nobody would watch any more
                 faults.append(error)
             if faults:
                 engine.remove_containers([container])

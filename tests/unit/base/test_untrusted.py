@@ -12,6 +12,8 @@ from foundry.base import untrusted
 from foundry.base.errors import FoundryError
 from foundry.base.files import remove_tree
 
+_NOBODY = 64998
+
 
 def deep(folder: Path, levels: int) -> None:
     """Folders in folders, deeper than a path can name, the last with a file; all of them read-only."""
@@ -41,6 +43,33 @@ def test_walk_ends(tmp_path: Path) -> None:
     assert caught.value.reason == "output-unsafe"
     remove_tree(tmp_path / "top")
     assert not (tmp_path / "top").exists()
+
+
+@pytest.mark.parametrize("mode", [0o300, 0o600, 0o000])
+@pytest.mark.parametrize("changing", [True, False])
+def test_what_nobody_else_may_look_into_is_not_counted_as_nothing(mode: int, changing: bool, tmp_path: Path) -> None:
+    """A build can write into a folder that it closed; where root looks, there is none that is closed."""
+    (tmp_path / "top/closed").mkdir(parents=True)
+    (tmp_path / "top/closed/file").write_bytes(bytes(1 << 20))
+    (tmp_path / "top/closed").chmod(mode)
+    handle = os.open(tmp_path / "top", os.O_RDONLY)
+    child = os.fork()
+    if child == 0:
+        code = 9
+        try:
+            os.fchdir(handle)
+            if os.geteuid() == 0:
+                os.chown("closed", _NOBODY, _NOBODY)
+                os.setgid(_NOBODY)
+                os.setuid(_NOBODY)
+            list(untrusted.walk(Path("."), changing=changing))
+        except FoundryError as error:
+            code = 0 if error.reason == "output-unsafe" else 1
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    (tmp_path / "top/closed").chmod(0o700)
+    os.close(handle)
 
 
 def test_walk_does_not_begin_at_a_link(tmp_path: Path) -> None:
