@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from foundry.formats.modules.symvers import Export
 
 _SYMVERS = "Module.symvers"
-_MAX_SYMVERS = 64 << 20  # bytes
+_MAX_SYMVERS = 16 << 20  # bytes of all of them: a whole kernel's has 2 MiB
+_SYMVERS_COSTS = 4096  # bytes that each counts for more than it has: there may be many small ones
 
 
 def require_allowed(recipe: Recipe, cell: Cell) -> None:
@@ -56,7 +57,7 @@ def sibling_exports(recipe: Recipe, build: Path, modules: Path) -> Mapping[str, 
     """What the modules of one image export to each other, with their CRCs, from the build's own Module.symvers.
 
     The build may write what it likes into that file: a symbol counts only where the module in the
-    folder `modules` that is said to export it does. Raises FoundryError ``symvers-malformed``.
+    folder `modules` that is said to export it does. Raises FoundryError ``symvers-malformed``, ``output-unsafe``.
     """
     from foundry.formats.modules.symvers import parse
 
@@ -64,10 +65,13 @@ def sibling_exports(recipe: Recipe, build: Path, modules: Path) -> Mapping[str, 
     if len(recipe.modules) == 1:
         return found
     exported = {(Path(one.base).stem, name) for one in recipe.modules for name in _exported(modules / one.base)}
+    left = _MAX_SYMVERS
     for path in [one.path for one in walk(build) if one.name == _SYMVERS and one.is_file]:
         with scratch(modules.parent, "symvers") as folder:
-            copy_out(build, path, folder / _SYMVERS, limit=_MAX_SYMVERS)
-            said = parse((folder / _SYMVERS).read_bytes())
+            copy_out(build, path, folder / _SYMVERS, limit=max(left, 0))
+            data = (folder / _SYMVERS).read_bytes()
+        left -= len(data) + _SYMVERS_COSTS
+        said = parse(data)
         found |= {name: one for name, one in said.items() if (one.module.rpartition("/")[2], name) in exported}
     return found
 
