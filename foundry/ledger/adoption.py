@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from foundry.base.parallel import in_parallel
-from foundry.plan.claims import fault_of_row
+from foundry.plan.claims import fault_of_row, fault_of_unpublished
 from foundry.plan.rows import Row
 from foundry.registry.targets import Target
 from foundry.run.context import Foundry
@@ -27,12 +27,17 @@ def adopt(
     """Of rows of a driver's cells those that are true, with the registries that have them; and why others are not.
 
     Costs two requests for a row and a registry that it names. Rows of `proven` with the same digest and key cost
-    none for the registries that they name. Raises what reading from a registry raises.
+    none for the registries that they name. Where the profile publishes nowhere a row says of no registry that it
+    has an image, and nothing is asked. Raises what reading from a registry raises.
     """
     refused: dict[K, str] = {}
     there: dict[K, list[str]] = {}
     claims: list[tuple[K, Target]] = []
     targets = foundry.registries.targets(family)
+    if not targets:
+        faults = {name: fault_of_unpublished(row, driver) for name, row in rows.items()}
+        return ({name: row for name, row in rows.items() if not faults[name]},
+                {name: fault for name, fault in faults.items() if fault})
     for name, row in rows.items():
         named = [target for target in targets if target.is_in(row.registries)]
         fault = fault_of_row(row, driver)

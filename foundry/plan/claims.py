@@ -15,18 +15,30 @@ _TARBALLS = {  # of a driver's release, by kind
     "driver": r"[A-Za-z0-9][A-Za-z0-9._+~-]*-{driver}-modified-source\.tar\.gz",
     "busybox": r"busybox-[0-9][A-Za-z0-9._+-]*\.tar\.(gz|bz2|xz)",
 }
+_OTHER_KEY = "its key is not that of its inputs"
 _SKEW = timedelta(minutes=10)  # how far the clocks of machines may differ
 
 
 def fault_of(key: str, key_inputs: Mapping[str, str], published: str) -> str:
     """Why no registry could make a row of a ledger true; empty when one could."""
     if key != key_of(key_inputs):
-        return "its key is not that of its inputs"
+        return _OTHER_KEY
     return fault_of_time(published)
 
 
 def fault_of_row(row: Row, driver: str) -> str:
     """The same of a row of a driver's ledger, which must be about the cell that its key is of."""
+    return _fault_of_cell(row, driver) or fault_of(row.key, row.key_inputs, row.published)
+
+
+def fault_of_unpublished(row: Row, driver: str) -> str:
+    """The same in a profile that publishes nowhere: another checkout's row names no registry and no time, as ours."""
+    if row.registries or row.published:
+        return "it was published, and this profile publishes nowhere"
+    return _fault_of_cell(row, driver) or ("" if row.key == key_of(row.key_inputs) else _OTHER_KEY)
+
+
+def _fault_of_cell(row: Row, driver: str) -> str:
     of_the_cell = {
         "kernel": row.kernel, "platform": f"linux/{row.arch}", "package": row.content_sha256,
         "toolkit": row.toolkit.rpartition("@")[2],
@@ -36,7 +48,7 @@ def fault_of_row(row: Row, driver: str) -> str:
             return f"its key is that of an image with something else as {PART_NAMES[name]}"
     if row.tags[0] != image_tag(driver, row.kernel) or any(tag != tag_of(tag) for tag in row.tags):
         return f"its tags begin with {row.tags[0]!r:.200}, not with the cell's own"
-    return fault_of(row.key, row.key_inputs, row.published)
+    return ""
 
 
 def is_source_tarball(name: str, kind: str, driver: str) -> bool:

@@ -110,9 +110,8 @@ def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
         foundry.journal.warn(f"{error.message}: it is replaced")
         return
     theirs, before = replace(theirs, sources={}), ledger_of(foundry, driver)
-    if foundry.registries.targets(theirs.family):  # else rows say of no registry that it has an image
-        news = {place: row for place, row in theirs.rows.items() if place not in before.rows}
-        theirs = adopted(foundry, replace(theirs, rows=news), f"the GitHub release of {driver}")
+    news = {place: row for place, row in theirs.rows.items() if place not in before.rows}
+    theirs = adopted(foundry, replace(theirs, rows=news), f"the GitHub release of {driver}")
     if change(foundry, driver, lambda ledger: ledger.merged(theirs)) != before.to_bytes():
         raise _Changed
 

@@ -542,6 +542,32 @@ def test_a_ledger_at_github_that_is_forged_before_a_release(world: World, hub: G
     assert "the GitHub release of 2.22.2.0" in warning and said in warning
 
 
+@pytest.mark.parametrize("changes, said", [
+    ({"registries": [f"evil.test/{THEIRS}"]}, "it was published"), ({"published": "2026-11-01T00:00:00Z"}, "published"),
+    ({"key": "0" * 64}, "its key is not that of its inputs"), ({"tags": ["latest"]}, "not with the cell's own"),
+    ({}, ""),
+])
+def test_a_release_of_a_profile_that_publishes_nowhere(
+    world: World, hub: GitHub, changes: dict[str, Any], said: str
+) -> None:
+    """Its notes name no foreign image, and its own rows, which have no time, are not replaced by later ones."""
+    profile = json.loads((world.checkout.root / "config/profiles/local.yaml").read_text())
+    world.checkout.write("config/profiles/local.yaml", {**profile, "publish": []})
+    plain: dict[str, Any] = {"registries": [], "published": ""}
+    own = world.row(OTHER, f"sha256:{'1' * 64}", **plain)
+    world.checkout.write(f"build/local/release/{DRIVER}/images.json", document(own).decode())
+    forged = world.row(ONE, world.evil(ONE), **{**plain, **changes})
+    foundry, content = world.foundry(), document(forged, {**own, "digest": f"sha256:{'2' * 64}", **changes})
+    if said:
+        take_over(foundry, DRIVER, content)
+        assert said in foundry.journal.warnings[0]
+    else:
+        with pytest.raises(Changed):  # as another checkout of the same profile has it
+            take_over(foundry, DRIVER, content)
+    rows = {row.kernel: row.digest for row in ledgers.ledger_of(foundry, DRIVER).sorted_rows()}
+    assert rows == {NEW: own["digest"], **({} if said else {OLD: forged["digest"]})}
+
+
 def test_a_release_rolls_nothing_back(world: World, hub: GitHub) -> None:
     """GitHub's row of a cell that this checkout has does not count, be it true and later; nor do its sources."""
     honest = world.row(ONE, world.image(ONE, salt="honest"))
