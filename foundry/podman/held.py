@@ -22,27 +22,41 @@ class HeldFiles:
         """Bytes on the disk."""
         if not self._namespace:
             done = self.engine.call("inspect", "--format={{.State.Pid}}", self.container, check=False)
-            self._namespace = _namespace(done.stdout.strip() or "0")
-        found: dict[tuple[int, int], int] = {}
-        for pid in os.listdir("/proc") if self._namespace else ():
-            if pid.isdecimal() and _namespace(pid) == self._namespace:
-                found |= _nameless(pid)
-        return sum(found.values())
+            self._namespace = _namespace(f"/proc/{done.stdout.strip() or 0}")
+        return held_in(self._namespace) if self._namespace else 0
 
 
-def _namespace(pid: str) -> str:
+def held_in(namespace: str) -> int:
+    """Bytes on the disk, held by the threads of a process namespace: each may have open files of its own."""
+    found: dict[tuple[int, int], int] = {}
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        for thread in _threads(pid):
+            if _namespace(thread) == namespace:
+                found |= _nameless(thread)
+    return sum(found.values())
+
+
+def _threads(pid: str) -> list[str]:
+    """Their folders in ``/proc``; the first one may have ended before the others."""
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return [f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return []
+
+
+def _namespace(place: str) -> str:
+    try:
+        return os.readlink(f"{place}/ns/pid")
     except OSError:
         return ""
 
 
-def _nameless(pid: str) -> dict[tuple[int, int], int]:
+def _nameless(place: str) -> dict[tuple[int, int], int]:
     """Sizes by device and inode."""
     found = {}
     try:
-        for number in os.listdir(f"/proc/{pid}/fd"):
-            facts = os.stat(f"/proc/{pid}/fd/{number}")
+        for number in os.listdir(f"{place}/fd"):
+            facts = os.stat(f"{place}/fd/{number}")
             if S_ISREG(facts.st_mode) and not facts.st_nlink:
                 found[facts.st_dev, facts.st_ino] = facts.st_blocks * _BLOCK
     except OSError:  # it has ended meanwhile
