@@ -21,7 +21,8 @@ import pytest
 import yaml
 
 from foundry.podman.engine import Engine
-from tests.harness.clone import Clone, Run
+from tests.harness.clone import Clone, Run, registry_login, registry_port
+from tests.harness.registry import OCI_MANIFEST
 from tests.harness.rpmrepo import RT_PACKAGES, Repository, Tree, recipe
 from tests.harness.store import cold_store
 
@@ -224,15 +225,18 @@ def test_the_kernels_own_compiler_and_no_trace_of_secrets(clone: Clone, world: W
 def _layers(clone: Clone, repository: str, digest: str) -> Iterator[bytes]:
     import requests
 
-    state = json.loads((clone.services / "state.json").read_text())
-    base = f"http://{state['registry']['address']}/v2/{repository}"
-    accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-    manifest = requests.get(f"{base}/manifests/{digest}", headers=accept, timeout=60)
+    def read(name: str) -> requests.Response:
+        answer = requests.get(f"http://127.0.0.1:{registry_port(clone.services)}/v2/{repository}/{name}",
+                              headers={"Accept": OCI_MANIFEST}, auth=registry_login(clone.services), timeout=60)
+        answer.raise_for_status()
+        return answer
+
+    manifest = read(f"manifests/{digest}")
     yield manifest.content
     document = manifest.json()
-    yield requests.get(f"{base}/blobs/{document['config']['digest']}", timeout=60).content
+    yield read(f"blobs/{document['config']['digest']}").content
     for layer in document["layers"]:
-        yield gzip.decompress(requests.get(f"{base}/blobs/{layer['digest']}", timeout=60).content)
+        yield gzip.decompress(read(f"blobs/{layer['digest']}").content)
 
 
 @pytest.mark.parametrize("kernel, compiler, match", [(VERSION, GCC, "version"), (OTHER, NEWEST, "base")])

@@ -34,8 +34,9 @@ def fleet(services: Clone, tmp_path: Path) -> Iterator[Fleet]:
     with github_fake() as github:
         github.token = TOKEN
         one = Fleet(tmp_path, services, github, services.build / "locks", DRIVERS)
-        sandbox = yaml.safe_load((ROOT / "config/profiles/sandbox.yaml").read_text())
-        one.change(releases=sandbox["releases"])
+        releases = yaml.safe_load((ROOT / "config/profiles/sandbox.yaml").read_text())["releases"]
+        releases["signatures"]["fingerprint_file"] = "keys/neuron.fingerprint"  # where `use_profile` has it
+        one.change(releases=releases)
         known = json.loads((one.main.root / CATALOGUE).read_text())
         one.main.write(CATALOGUE, [entry for entry in known if entry["version"] == "4.16.30"])
         github.git.seed("main", {name: (one.main.root / name).read_bytes()
