@@ -100,7 +100,7 @@ def _assets(foundry: Foundry, ledger: Ledger, tables: str) -> list[Asset]:
 def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
     """Rows of cells that ours lacks are not lost, if they are true, be they another checkout's.
 
-    What is no ledger is replaced. Of tarballs this checkout knows itself what they should be.
+    What is no ledger is replaced. Of tarballs of the same inputs those count that this checkout made.
     """
     try:
         theirs = checked(foundry, content, f"the GitHub release of {driver}", driver)
@@ -109,9 +109,11 @@ def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
     except FoundryError as error:
         foundry.journal.warn(f"{error.message}: it is replaced")
         return
-    theirs, before = replace(theirs, sources={}), ledger_of(foundry, driver)
+    before = ledger_of(foundry, driver)
+    made = [(entry["kind"], entry["key"]) for entry in before.sources.values()]
+    sources = {name: entry for name, entry in theirs.sources.items() if (entry["kind"], entry["key"]) not in made}
     news = {place: row for place, row in theirs.rows.items() if place not in before.rows}
-    theirs = adopted(foundry, replace(theirs, rows=news), f"the GitHub release of {driver}")
+    theirs = adopted(foundry, replace(theirs, rows=news, sources=sources), f"the GitHub release of {driver}")
     if change(foundry, driver, lambda ledger: ledger.merged(theirs)) != before.to_bytes():
         raise _Changed
 
