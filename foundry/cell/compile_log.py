@@ -17,7 +17,7 @@ _PATTERNS = (
     re.compile(r"^(?P<text>make.*\*\*\* .*)$"),
 )
 
-
+_MOST_LINES = 100_000  # that are looked at: the first and the last; a kernel module's log has some hundred
 # What compilers, make and shells say when the machine gave them no more.
 _OUT_OF_MEMORY = re.compile(
     r"Killed signal terminated program|^(.*: )?(line \d+: +\d+ )?Killed\b|memory exhausted"
@@ -28,7 +28,7 @@ _OUT_OF_PROCESSES = re.compile(r"[Cc]an(no|')t fork|fork: (retry: )?Resource tem
 
 def last_line(log: Path, begin: int = 0) -> str:
     """The last line of a log, of what follows byte `begin`."""
-    return next((line.strip()[:300] for line in reversed(_lines(log, begin)) if line.strip()), "")
+    return next((line.strip()[:300] for line in reversed(_lines(log, begin))), "")
 
 
 def machine_fault(log: Path, begin: int = 0) -> tuple[Reason, str] | None:
@@ -44,9 +44,10 @@ def _lines(log: Path, begin: int) -> list[str]:
     try:
         with log.open("rb") as stream:
             stream.seek(begin)
-            return stream.read().decode(errors="replace").split("\n")
+            found = [line for line in stream.read().decode(errors="replace").split("\n") if line.strip()]
     except OSError:
         return []
+    return found if len(found) <= _MOST_LINES else found[:_MOST_LINES // 2] + found[-_MOST_LINES // 2:]
 
 
 def first_error(log: Path, begin: int = 0) -> str:

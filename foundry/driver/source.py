@@ -106,6 +106,8 @@ def _firmware(family: Family, roots: Mapping[str, Path], dest: Path) -> list[str
     for entry in family.data.get("firmware", ()):
         root = roots[entry.get("package", "")]
         for source, name in firmware_files(family, entry, root):
+            if any(part.startswith(".wh.") for part in name.split("/")):  # in a layer: that another file is removed
+                raise FoundryError(f"firmware can't be called {name}", reason=Reason.PACKAGE_UNSAFE_PATH)
             if name in names:
                 raise FoundryError(f"two files of firmware would be {name}", reason=Reason.FIRMWARE_TWICE,
                                    hint=f"correct `firmware` in {family.file}")

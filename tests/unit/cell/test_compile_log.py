@@ -39,3 +39,13 @@ def test_only_of_the_last_try(tmp_path: Path) -> None:
     assert machine_fault(log, begin) is None
     assert first_error(log, begin) == last_line(log, begin) == "a.c:1: error: no"
     assert machine_fault(tmp_path / "none") is None
+
+
+def test_a_log_of_lines_without_end(tmp_path: Path) -> None:
+    """Empty ones count for nothing; of others the first and the last ones are looked at."""
+    log = tmp_path / "log"
+    log.write_text("a.c:1: error: first\n" + "\n" * 1_000_000 + "Killed\n\n")
+    assert (first_error(log), last_line(log), machine_fault(log)) == (
+        "a.c:1: error: first", "Killed", ("out-of-memory", "Killed"))
+    log.write_text("a.c:1: error: first\n" + "x\n" * 200_000 + "Killed\n" + "x\n" * 200_000 + "last\n")
+    assert (first_error(log), last_line(log), machine_fault(log)) == ("a.c:1: error: first", "last", None)

@@ -157,3 +157,13 @@ def test_links_to_firmware_count_as_copies(tmp_path: Path, monkeypatch: pytest.M
         source._firmware(family, {"": root}, tmp_path / "some")
     assert raised.value.reason == "tar-too-large"
     assert len(list((tmp_path / "some/x").iterdir())) == 5
+
+
+def test_firmware_that_would_remove_a_file_of_the_image(tmp_path: Path) -> None:
+    """Names that begin with .wh. say so in a layer (OCI image specification, layer.md)."""
+    (tmp_path / "root/fw/.wh.sub").mkdir(parents=True)
+    (tmp_path / "root/fw/.wh.sub/a").write_bytes(b"x")
+    family: Any = SimpleNamespace(file="f.yaml", data={"firmware": [{"from": "fw", "to": "x"}]})
+    with pytest.raises(FoundryError) as raised:
+        source._firmware(family, {"": tmp_path / "root"}, tmp_path / "all")
+    assert raised.value.reason == "package-unsafe-path"
