@@ -17,7 +17,7 @@ FULL = "No space left on device"
 
 
 @pytest.mark.parametrize("stage, kib, reason, left", [
-    ("fetch", 24, "disk", []), ("fetch", 200, "disk", []),
+    ("fetch", 24, "no-space", []), ("fetch", 200, "no-space", []),
     ("source", 340, "no-space", ["fetch.json", "package.rpm"]),
 ])
 def test_while_fetching_and_unpacking(

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 AUDIT = Path(__file__).parent / "audit"
 TIMEOUT = 900
 _UNSET = ("KMOD_PROFILE", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "FORCE_BUILD", "KMOD_ECR_REPOSITORY_NAME",
-          "AWS_PROFILE", "PYTHONPATH", "REGISTRY_AUTH_FILE")
+          "AWS_PROFILE", "PYTHONPATH", "REGISTRY_AUTH_FILE", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
 
 
 @dataclass(frozen=True)
