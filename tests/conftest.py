@@ -161,6 +161,13 @@ def key() -> Iterator[Key]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def other() -> Iterator[Key]:
+    """Another key, which is not the one that is pinned."""
+    with signing_key() as made:
+        yield made
+
+
 @pytest.fixture
 def access(services: Clone) -> AccessLogs:
     """Counts the requests that the servers see."""

@@ -10,7 +10,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
 
 
-@dataclass(frozen=True)
+@dataclass
 class Deadline:
     """`seconds` from now on for `what`; `hint` says how to have more."""
 
@@ -21,7 +21,7 @@ class Deadline:
     until: float = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "until", time.monotonic() + self.seconds)
+        self.until = time.monotonic() + self.seconds
 
     def left(self) -> float:
         """Seconds that are left; FoundryError ``timeout`` where none are."""

@@ -50,10 +50,16 @@ _HINTS = {
     Reason.BASE_NOT_LOCKED: "run `doit toolkit`",
     Reason.DISK: "free some space, check the folder's rights, and run again",
 }
+_OS_HINTS = {
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
+                    "something else is in the place of a file or folder of ours: move it away"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "may this user write there?"),
+}
+_LONGEST = 300  # characters of a sentence of the system's
 
 
 class _Plain:
-    """A text of an error: whoever's words are put into it, what comes out is plain."""
+    """A text of an error, plain whatever was put into it."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.place = f"_{name}"
@@ -63,13 +69,6 @@ class _Plain:
 
     def __set__(self, error: FoundryError, text: str) -> None:
         setattr(error, self.place, plain(text))
-
-_OS_HINTS = {
-    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
-                    "something else is in the place of a file or folder of ours: move it away"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "may this user write there?"),
-}
-_LONGEST = 300  # characters of a sentence of the system's
 
 
 class FoundryError(Exception):

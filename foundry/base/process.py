@@ -132,33 +132,32 @@ def run_even_when_stopping(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     return False
 
 
-def wait_for_others(word: str, timeout: float) -> None:
-    """Wait until no other process has `word` in its command line; those that take longer are killed.
+def wait_for_others(program: str, word: str, timeout: float) -> None:
+    """Wait until no process of `program` has `word` in its command line; one that takes longer is killed.
 
     For commands that outlived a killed run. Where there is no ``/proc`` (macOS) none is seen.
     """
     deadline, said = time.monotonic() + timeout, False
-    while others := [pid for pid in _processes() if pid != os.getpid() and word in _command_line(pid)]:
+    while others := _with_command_line(program, word):
         if not said:
             print(f"waiting for what a killed run left at work (process {others[0]})", file=sys.stderr)
             said = True
         if time.monotonic() > deadline:
             for pid in others:
-                with suppress(ProcessLookupError):
+                with suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
+            return
         time.sleep(0.1)
 
 
-def _processes() -> list[int]:
-    with suppress(OSError):
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    return []
-
-
-def _command_line(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    return ""
+def _with_command_line(program: str, word: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            name, *arguments = path.read_bytes().decode(errors="replace").split("\0")
+            if name == program and any(word in argument for argument in arguments):
+                found.append(int(path.parent.name))
+    return found
 
 
 def failure_sentence(done: Completed, printed: str = "") -> str:

@@ -16,7 +16,7 @@ from foundry.base.reasons import Reason
 _DEEPEST = 100  # folders in folders
 _MOST = 500_000  # files and folders
 _CHUNK = 1 << 20
-_BLOCK = 512  # bytes, the unit of st_blocks, whatever the file system's is
+BLOCK = 512  # bytes, the unit of st_blocks, whatever the file system's is
 _HINT = "look at what the driver's Makefile does"
 
 
@@ -91,7 +91,7 @@ def disarm(folder: Path) -> None:
 
 def allocated(folder: Path) -> int:
     """Bytes that a folder takes on the disk, while somebody writes into it; raises as `walk`."""
-    return sum(entry.stat.st_blocks * _BLOCK for entry in walk(folder, changing=True)) if folder.exists() else 0
+    return sum(entry.stat.st_blocks * BLOCK for entry in walk(folder, changing=True)) if folder.exists() else 0
 
 
 def copy_out(folder: Path, path: str, dest: Path, *, limit: int) -> None:

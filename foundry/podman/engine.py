@@ -284,7 +284,7 @@ class Engine:
         A build that went on without its run is waited for first: podman leaves its working container when it is
         killed, and would give the image its name after we looked.
         """
-        wait_for_others(self._own_images, _BUILD_SECONDS)
+        wait_for_others("podman", self._own_images, _BUILD_SECONDS)
         done = self.call("ps", "--all", "--quiet", f"--filter=label={self.label}", check=False)
         self.remove_containers(done.stdout.split())
         listed = self.call(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from stat import S_ISREG
 
+from foundry.base.untrusted import BLOCK
 from foundry.podman.engine import Engine
-
-_BLOCK = 512  # bytes, the unit of st_blocks
 
 
 class HeldFiles:
@@ -53,12 +53,14 @@ def _namespace(place: str) -> str:
 
 def _nameless(place: str) -> dict[tuple[int, int], int]:
     """Sizes by device and inode."""
-    found = {}
+    found: dict[tuple[int, int], int] = {}
     try:
-        for number in os.listdir(f"{place}/fd"):
+        numbers = os.listdir(f"{place}/fd")
+    except OSError:  # it has ended meanwhile
+        return found
+    for number in numbers:
+        with suppress(OSError):  # closed meanwhile: the others count all the same
             facts = os.stat(f"{place}/fd/{number}")
             if S_ISREG(facts.st_mode) and not facts.st_nlink:
-                found[facts.st_dev, facts.st_ino] = facts.st_blocks * _BLOCK
-    except OSError:  # it has ended meanwhile
-        pass
+                found[facts.st_dev, facts.st_ino] = facts.st_blocks * BLOCK
     return found

@@ -73,7 +73,7 @@ def read_remote(foundry: Foundry, place: Repository) -> tuple[bytes | None, Tool
 
 
 def _adopted(foundry: Foundry, place: Repository, ledger: ToolkitLedger) -> ToolkitLedger:
-    """The rows that are true: a row is a claim until the registry has its image with its key (stages/adoption.py)."""
+    """The rows that are true: a claim until the registry has its image with its key (foundry/ledger/adoption.py)."""
     from foundry.registry.images import has_image
 
     mine, refused = read_ledger(foundry).rows, {}

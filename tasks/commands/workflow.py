@@ -59,13 +59,13 @@ class Guarded:
 
     def write(self, text: str) -> int:
         """Write the text without what anybody acts on; the length of what was given."""
-        with self._whoever_reads():
+        with self._else_nowhere():
             self.stream.write(harmless(plain(text)) if in_actions() else plain(text))
         return len(text)
 
     def flush(self) -> None:
         """As of any stream."""
-        with self._whoever_reads():
+        with self._else_nowhere():
             self.stream.flush()
 
     def writelines(self, lines: Sequence[str]) -> None:
@@ -74,7 +74,7 @@ class Guarded:
             self.write(line)
 
     @contextmanager
-    def _whoever_reads(self) -> Iterator[None]:
+    def _else_nowhere(self) -> Iterator[None]:
         """Work does not end because its reader has gone (``| head``, a closed terminal): the rest goes nowhere."""
         try:
             yield

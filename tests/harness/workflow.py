@@ -10,8 +10,10 @@ it is unpacked. Expressions in
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -156,13 +158,14 @@ class Play:
             process = subprocess.Popen(["bash", "-e", "-c", step["run"]], cwd=clone.root, env=kept, stdout=log,
                                        stderr=subprocess.STDOUT, start_new_session=True)
             until = time.monotonic() + STEP_SECONDS
-            while process.poll() is None and time.monotonic() < until:
-                if dies is not None and dies():
-                    subprocess.run(["kill", "-KILL", "--", f"-{process.pid}"], check=False)
+            try:
+                while process.poll() is None and not (dies is not None and dies()):
+                    assert time.monotonic() < until, "the step does not end"
+                    time.sleep(0.02)
+            finally:  # also when these tests are interrupted
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
-                    break
-                time.sleep(0.02)
-            assert process.poll() is not None, "the step does not end"
             log.seek(0)
             text = log.read()
         pairs = dict(line.split("=", 1) for line in output.read_text().splitlines())

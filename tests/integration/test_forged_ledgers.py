@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 import requests
@@ -166,7 +164,7 @@ def forgeries(world: World) -> dict[str, tuple[dict[str, Any], str]]:
         "its tag not first": (world.row(ONE, world.image(ONE), tags=["latest", ONE]), "not with the cell's own"),
         "what is no tag": (
             world.row(ONE, world.image(ONE), tags=[ONE, "x](https://evil.test)"]), "not with the cell's own"),
-        # labels that are the key for whoever does not look closely
+        # labels that are nearly the key
         "a key in capitals": (world.row(ONE, world.image(ONE, key=own.upper())), none),
         "a key with a space": (world.row(ONE, world.image(ONE, key=f" {own}")), none),
         "a key with a line end": (world.row(ONE, world.image(ONE, key=f"{own}\n")), none),
@@ -424,24 +422,18 @@ def test_a_tag_that_was_replaced(world: World) -> None:
     assert len(world.mine.requests) == sum(len(row["tags"]) for row in rows)
 
 
-def test_a_toolkit_of_somebody_else_is_not_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_toolkit_of_somebody_else_is_not_started(world: World) -> None:
     """Who may push an image can name what it was made in: `doit verify` would pull and run that, and believe it."""
     digest = f"sha256:{'9' * 64}"
     inputs = {**world.row(ONE, "")["key_inputs"], "toolkit": digest}
     key = key_of_parts(inputs)
     world.keep(world.row(ONE, world.image(ONE, key=key), key=key, key_inputs=inputs, toolkit=f"evil.test/x@{digest}"))
     foundry = world.foundry()
-    started: list[str] = []
-    monkeypatch.setattr(verify, "require_here", lambda _, cell: started.append(cell.toolkit))
-    monkeypatch.setattr(verify, "kernel_exports", lambda *_: b"")
-    monkeypatch.setattr(verify, "_layout_faults", lambda *_: ())
-    monkeypatch.setattr(verify, "recipe_for", lambda *_: Mock(modules=()))
-    monkeypatch.setattr("foundry.formats.images.rootfs.unpack", lambda _: {})
-    monkeypatch.setattr(foundry.containers.images, "used", lambda *_: nullcontext())
-    images = list(verify.published(foundry, ledgers.all_ledgers(foundry).values()))
-    [verdict] = verify.verify(foundry, images)
-    assert any(f"its toolkit evil.test/x@{digest} is in no repository" in fault for fault in verdict.faults)
-    assert (started, world.theirs.requests) == ([], [])
+    [image] = verify.published(foundry, ledgers.all_ledgers(foundry).values())
+    faults = list(verify._gate_faults(foundry, image.cell, {}, world.checkout.root / "log"))
+    where = "in no repository of the catalogue or `releases.images`: it is not started"
+    assert faults == [f"its toolkit evil.test/x@{digest} is {where}"]
+    assert world.theirs.requests == []
 
 
 def test_a_tag_that_was_removed(world: World) -> None:

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,22 +27,10 @@ from tests.harness.openshift import (
     untouched,
 )
 from tests.harness.registry import LAYER, OCI_CONFIG, OCI_MANIFEST, release_file, tar_of
-from tests.harness.rpmtools import Key, sign_message, signing_key
+from tests.harness.rpmtools import Key, sign_message
 
 PLACE = ("4.18.15", "x86_64")
 EVIL = f"quay.io/evil/toolkit@sha256:{'e' * 64}"
-
-
-@pytest.fixture(scope="module")
-def key() -> Iterator[Key]:
-    with signing_key() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def other() -> Iterator[Key]:
-    with signing_key() as made:
-        yield made
 
 
 def refused(world: OpenShift, clone: Clone, *words: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,11 @@ from foundry.net.transport import RetryPolicy
 from foundry.sandbox.openpgp3 import read_secret_key
 from foundry.sandbox.signatures import signed_message
 from tests.harness.openshift import filler, signed_text
-from tests.harness.rpmtools import Key, secret_key, sign_bytes, sign_message, signing_key
+from tests.harness.rpmtools import Key, secret_key, sign_bytes, sign_message
 
 PAYLOAD = f"quay.io/openshift-release-dev/ocp-release@sha256:{'a' * 64}"
 IMAGE = parse_reference(PAYLOAD)
 PLAIN = ("--compress-algo", "none")
-
-
-@pytest.fixture(scope="module")
-def key() -> Iterator[Key]:
-    with signing_key() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def other() -> Iterator[Key]:
-    with signing_key() as made:
-        yield made
 
 
 def signatures(folder: Path, key: Key, *messages: bytes) -> PayloadSignatures:

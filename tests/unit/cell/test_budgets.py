@@ -1,4 +1,4 @@
-"""What a compile may take, as podman is told; and that its writing is watched."""
+"""What a compile may take: podman's options, and the watch over what it writes."""
 
 from __future__ import annotations
 

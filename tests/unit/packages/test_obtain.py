@@ -45,7 +45,7 @@ def fetched(spec: PackageSpec, trust: Trust, folder: Path) -> Obtained:
 
 @pytest.fixture
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads in a package fails the test."""
+    """Reading in a package fails the test."""
     def read(*_: object, **__: object) -> None:
         raise AssertionError("it was read")
 

@@ -1,4 +1,4 @@
-"""How podman is told what a container sees."""
+"""podman's options for the files that a container sees."""
 
 from __future__ import annotations
 
