@@ -7,6 +7,7 @@ A run's processes and connections are counted by an audit hook inside Python
 from __future__ import annotations
 
 import base64
+import compileall
 import json
 import os
 import shutil
@@ -16,6 +17,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +80,9 @@ class Clone:
             if name.startswith("tests/") or not (ROOT / name).is_file():
                 continue
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+        for name in _byte_code():
+            (folder / name).parent.mkdir(exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
         # what one clone publishes is not there for another
         self.repository = f"test-{uuid.uuid4().hex[:12]}"
@@ -195,6 +201,16 @@ class Clone:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(value if isinstance(value, str) else json.dumps(value, indent=2), encoding="utf-8")
+
+
+@cache
+def _byte_code() -> list[str]:
+    """The project's byte code, made once, relative to the root: else each run in a clone would compile it again."""
+    sources = [path for package in ("foundry", "tasks") for path in (ROOT / package).rglob("*.py")]
+    for source in sources:
+        compileall.compile_file(source, quiet=2)
+    made = [Path(cache_from_source(str(source))) for source in sources]
+    return [str(path.relative_to(ROOT)) for path in made if path.exists()]
 
 
 def registry_port(services: Path) -> int:
