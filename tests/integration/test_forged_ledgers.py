@@ -7,7 +7,7 @@ today's keys, which anyone can compute from a clone. Both registries and the sta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,10 @@ class World:
     def image(self, cell: str, key: str | None = None, salt: str = "") -> str:
         """An image in the profile's own registry; its digest."""
         return image(self.mine, MINE, key or key_of(self.foundry(), cell), cell + salt)
+
+    def labelled(self, change: Callable[[str], str]) -> str:
+        """An image in the profile's own registry whose label is nearly today's key."""
+        return self.image(ONE, key=change(key_of(self.foundry(), ONE)))
 
     def evil(self, cell: str) -> str:
         """An image with today's key in the attacker's registry."""
@@ -133,56 +137,57 @@ def world(checkout: Checkout, upstreams: tuple[str, str], monkeypatch: pytest.Mo
         yield one
 
 
-def forgeries(world: World) -> dict[str, tuple[dict[str, Any], str]]:
-    """Rows that are not true, and what is said of each."""
-    evil, own = {"registries": [f"evil.test/{THEIRS}"]}, key_of(world.foundry(), ONE)
-    none = "no registry of this profile has an image"
-    return {
-        "a foreign registry": (world.row(ONE, world.evil(ONE), **evil), "it is in no registry of this profile"),
-        "a foreign image under our name": (world.row(ONE, world.evil(ONE)), none),
-        "both": (world.row(ONE, world.evil(ONE), registries=[*evil["registries"], f"registry.test/{MINE}"]), none),
-        "a name that begins as ours": (
-            world.row(ONE, world.evil(ONE), registries=[f"registry.test/{MINE}-old"]), "it is in no registry of this"),
-        "an image of another cell": (world.row(ONE, world.image(OTHER)), none),
-        "an image with another key": (world.row(ONE, world.image(ONE, key="0" * 64)), none),
-        "a key of other inputs": (
-            world.row(ONE, world.image(ONE, key="0" * 64), key="0" * 64), "its key is not that of its inputs"),
-        "a time to come": (
-            world.row(ONE, world.image(ONE), published="9999-01-01T00:00:00Z"), "it was published in the future"),
-        "no time": (world.row(ONE, world.image(ONE), published="zzz"), "it does not say when"),
-        # true images with their own keys, but of something else than the row says
-        "another cell, whole": (
-            {**world.row(OTHER, world.image(OTHER)), "kernel": OLD, "tags": [ONE]}, "something else as the kernel"),
-        "another architecture": (
-            world.row(ONE, world.image(ONE), arch="aarch64"), "something else as the platform"),
-        "another package": (
-            world.row(ONE, world.image(ONE), content_sha256="9" * 64), "something else as the driver package"),
-        "another toolkit": (
-            world.row(ONE, world.image(ONE), toolkit=f"evil.test/x@sha256:{'9' * 64}"), "else as the toolkit"),
-        "a tag of something else": (
-            world.row(ONE, world.image(ONE), tags=[OTHER]), "not with the cell's own"),
-        "its tag not first": (world.row(ONE, world.image(ONE), tags=["latest", ONE]), "not with the cell's own"),
-        "what is no tag": (
-            world.row(ONE, world.image(ONE), tags=[ONE, "x](https://evil.test)"]), "not with the cell's own"),
-        # labels that are nearly the key
-        "a key in capitals": (world.row(ONE, world.image(ONE, key=own.upper())), none),
-        "a key with a space": (world.row(ONE, world.image(ONE, key=f" {own}")), none),
-        "a key with a line end": (world.row(ONE, world.image(ONE, key=f"{own}\n")), none),
-        "the beginning of a key": (world.row(ONE, world.image(ONE, key=own[:12])), none),
-    }
+_EVIL = [f"evil.test/{THEIRS}"]
+_NONE = "no registry of this profile has an image"
+# Rows that are not true, and what is said of each.
+FORGERIES: dict[str, tuple[Callable[[World], dict[str, Any]], str]] = {
+    "a foreign registry": (
+        lambda world: world.row(ONE, world.evil(ONE), registries=_EVIL), "it is in no registry of this profile"),
+    "a foreign image under our name": (lambda world: world.row(ONE, world.evil(ONE)), _NONE),
+    "both": (lambda world: world.row(ONE, world.evil(ONE), registries=[*_EVIL, f"registry.test/{MINE}"]), _NONE),
+    "a name that begins as ours": (
+        lambda world: world.row(ONE, world.evil(ONE), registries=[f"registry.test/{MINE}-old"]),
+        "it is in no registry of this"),
+    "an image of another cell": (lambda world: world.row(ONE, world.image(OTHER)), _NONE),
+    "an image with another key": (lambda world: world.row(ONE, world.image(ONE, key="0" * 64)), _NONE),
+    "a key of other inputs": (
+        lambda world: world.row(ONE, world.image(ONE, key="0" * 64), key="0" * 64),
+        "its key is not that of its inputs"),
+    "a time to come": (
+        lambda world: world.row(ONE, world.image(ONE), published="9999-01-01T00:00:00Z"),
+        "it was published in the future"),
+    "no time": (lambda world: world.row(ONE, world.image(ONE), published="zzz"), "it does not say when"),
+    # true images with their own keys, but of something else than the row says
+    "another cell, whole": (
+        lambda world: {**world.row(OTHER, world.image(OTHER)), "kernel": OLD, "tags": [ONE]},
+        "something else as the kernel"),
+    "another architecture": (
+        lambda world: world.row(ONE, world.image(ONE), arch="aarch64"), "something else as the platform"),
+    "another package": (
+        lambda world: world.row(ONE, world.image(ONE), content_sha256="9" * 64),
+        "something else as the driver package"),
+    "another toolkit": (
+        lambda world: world.row(ONE, world.image(ONE), toolkit=f"evil.test/x@sha256:{'9' * 64}"),
+        "else as the toolkit"),
+    "a tag of something else": (
+        lambda world: world.row(ONE, world.image(ONE), tags=[OTHER]), "not with the cell's own"),
+    "its tag not first": (
+        lambda world: world.row(ONE, world.image(ONE), tags=["latest", ONE]), "not with the cell's own"),
+    "what is no tag": (
+        lambda world: world.row(ONE, world.image(ONE), tags=[ONE, "x](https://evil.test)"]), "not with the cell's own"),
+    # labels that are nearly the key
+    "a key in capitals": (lambda world: world.row(ONE, world.labelled(str.upper)), _NONE),
+    "a key with a space": (lambda world: world.row(ONE, world.labelled(" {}".format)), _NONE),
+    "a key with a line end": (lambda world: world.row(ONE, world.labelled("{}\n".format)), _NONE),
+    "the beginning of a key": (lambda world: world.row(ONE, world.labelled(lambda key: key[:12])), _NONE),
+}
 
 
-KINDS = ["a foreign registry", "a foreign image under our name", "both", "a name that begins as ours",
-         "an image of another cell", "an image with another key", "a key of other inputs", "a time to come", "no time",
-         "another cell, whole", "another architecture", "another package", "another toolkit", "a tag of something else",
-         "its tag not first", "what is no tag", "a key in capitals", "a key with a space", "a key with a line end",
-         "the beginning of a key"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORGERIES)
 def test_a_ledger_in_the_registry(world: World, kind: str) -> None:
     """A forged row is not adopted, its cell stays pending, and the next ledger that is written lacks it."""
-    row, said = forgeries(world)[kind]
+    make, said = FORGERIES[kind]
+    row = make(world)
     honest = world.row(OTHER, world.image(OTHER))
     world.keep(row, honest)
     foundry = world.foundry()
@@ -195,10 +200,10 @@ def test_a_ledger_in_the_registry(world: World, kind: str) -> None:
     assert world.theirs.requests == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORGERIES)
 def test_a_ledger_that_is_forged_later(world: World, kind: str) -> None:
     """A checkout that has a ledger already merges what the registry has when it writes: the honest row stays."""
-    forged, _ = forgeries(world)[kind]
+    forged = FORGERIES[kind][0](world)
     honest = world.row(ONE, world.image(ONE, salt="honest"))
     world.keep(honest)
     foundry = world.foundry()
@@ -489,10 +494,11 @@ def release(hub: GitHub, *rows: Mapping[str, Any], **more: Any) -> None:
                                 assets=[Asset(2, "images.json", document(*rows, **more))]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORGERIES)
 def test_a_ledger_at_github(world: World, hub: GitHub, kind: str) -> None:
     """Nothing of a forged asset gets into this checkout, or into the registry."""
-    row, said = forgeries(world)[kind]
+    make, said = FORGERIES[kind]
+    row = make(world)
     release(hub, row)
     foundry = world.foundry()
     ledgers.fetch_missing(foundry, [DRIVER])
@@ -519,14 +525,15 @@ def test_the_registrys_ledger_wins(world: World, hub: GitHub) -> None:
     assert "1 other images than the registry's ledger" in warning and older["digest"] in warning
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FORGERIES)
 def test_a_ledger_at_github_that_is_forged_before_a_release(world: World, hub: GitHub, kind: str) -> None:
     """What a release replaces is taken over first: only what is true of it."""
     honest = world.row(OTHER, world.image(OTHER))
     world.keep(honest)
     foundry = world.foundry()
     ledgers.fetch_missing(foundry, [DRIVER])
-    forged, said = forgeries(world)[kind]
+    make, said = FORGERIES[kind]
+    forged = make(world)
     before = ledgers.ledger_file(foundry, DRIVER).read_bytes()
     take_over(foundry, DRIVER, document({**forged, "published": max(forged["published"], "2026-11-01T00:00:00Z")}))
     assert ledgers.ledger_file(foundry, DRIVER).read_bytes() == before
