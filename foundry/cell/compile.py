@@ -150,7 +150,7 @@ class Compile:
                 engine, name, folders, gib=settings.compile_disk, what=self.deadline.what, log=self.log
             ):
                 return engine.call(
-                    "run", f"--name={name}", f"--label={engine.label}", *budgets, *arguments, starts=True,
+                    "run", f"--name={name}", f"--label={engine.label}", *budgets, *arguments,
                     log=self.log, check=False, timeout=self.deadline.left(),
                 )
 
@@ -160,7 +160,7 @@ class Compile:
             if error.reason == Reason.TIMEOUT:
                 raise self.deadline.missed() from error
             raise
-        self._raise(done, shell_line(engine.command("run", *arguments, starts=True)), what)
+        self._raise(done, shell_line(engine.command("run", *arguments)), what)
 
     def _raise(self, done: Completed, replay: str, what: str) -> None:
         code = done.returncode
@@ -206,7 +206,7 @@ def print_exports(engine: Engine, toolkit: str, kernel: str, timeout: float = _E
     with engine.container(f"exports {kernel}") as name:
         return engine.call(
             "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--user=0", "--entrypoint=/bin/sh", toolkit,
-            "-c", _EXPORTS, "sh", kernel, starts=True, check=False, timeout=timeout,
+            "-c", _EXPORTS, "sh", kernel, check=False, timeout=timeout,
         )
 
 

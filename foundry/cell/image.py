@@ -145,7 +145,7 @@ def _build(foundry: Foundry, cell: Cell, work: Path, arguments: list[str], log: 
         engine.call(
             "build", "--quiet", "--pull=never", "--network=none", "--http-proxy=false", f"--tag={name}", *arguments,
             f"--file={foundry.root / cell.family['containerfile']}", str(work / "context"),
-            starts=True, log=log, reason=Reason.IMAGE_BUILD_FAILED, hint="read the log",
+            log=log, reason=Reason.IMAGE_BUILD_FAILED, hint="read the log",
         )
         engine.call("save", "--quiet", "--format=oci-archive", f"--output={work / 'built.tar'}", name, log=log)
 

@@ -34,6 +34,6 @@ def build_image(
             f"--tag={tag}", f"--iidfile={identity}",
             *(f"--build-arg={key}={value}" for key, value in (arguments or {}).items()),
             f"--file={recipe}", str(context),
-            starts=True, log=log, reason=reason, hint="read the log",
+            log=log, reason=reason, hint="read the log",
         )
         return identity.read_text(encoding="utf-8").strip().removeprefix("sha256:")

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -78,7 +78,7 @@ class Engine:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def settings(self) -> EngineSettings:
-        """What this machine takes; finds out the first time, in about a second.
+        """What this machine takes; finds out the first time, in about two seconds.
 
         Raises OutsideError (podman missing, or unable to start a container).
         """
@@ -93,28 +93,26 @@ class Engine:
         log: Path | None = None,
         timeout: float = 3600.0,
         check: bool = True,
-        starts: bool = False,
         hint: str = "",
         reason: Reason = Reason.PODMAN_FAILED,
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
     ) -> Completed:
-        """``podman <args>``; with `starts`, the settings for starting containers follow the verb.
+        """``podman <args>``, with what this machine needs.
 
         A build is given time to end when the run is being stopped: podman leaves
         its working container behind when it is killed.
         """
         return run(
-            self.command(*args, starts=starts), log=log, timeout=timeout, check=check,
+            self.command(*args), log=log, timeout=timeout, check=check,
             env=self.environment() if env is None else env, hint=hint, reason=reason, stdin=stdin,
             patient=args[0] == "build",
         )
 
-    def command(self, *args: str, starts: bool = False) -> list[str]:
+    def command(self, verb: str, *args: str) -> list[str]:
         """The whole argument list, as it would be run."""
         settings = self.settings()
-        extra = settings.start_args if starts else ()
-        return ["podman", *settings.global_args, args[0], *extra, *args[1:]]
+        return ["podman", *settings.global_args, verb, *settings.of(verb), *args]
 
     def environment(self) -> dict[str, str]:
         """What podman needs in its environment: the registry addresses of the profile."""
@@ -308,9 +306,12 @@ class Engine:
 
     def _remembered(self) -> EngineSettings | None:
         kept = read_json(self.state)
-        if not isinstance(kept, dict) or kept.get("machine") != machine() or "limits" not in kept:
+        if not isinstance(kept, dict) or kept.get("machine") != machine():
             return None
-        return EngineSettings(tuple(kept["global_args"]), tuple(kept["start_args"]), tuple(kept["limits"]))
+        try:
+            return EngineSettings(*(tuple(kept[one.name]) for one in fields(EngineSettings)))
+        except (KeyError, TypeError):  # of another version
+            return None
 
     def _found_out(self) -> EngineSettings:
         settings = find_out(self.state.parent)
@@ -319,8 +320,7 @@ class Engine:
 
     def _remember(self, settings: EngineSettings) -> None:
         write_atomic(self.state, pretty_json({
-            "machine": machine(), "global_args": settings.global_args, "start_args": settings.start_args,
-            "limits": settings.limits,
+            "machine": machine(), **asdict(settings),
         }))
         if settings != EngineSettings():
             print(f"podman: this machine needs {settings.describe()}", file=sys.stderr)

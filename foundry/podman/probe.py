@@ -13,7 +13,7 @@ import re
 import resource
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from foundry.base.process import Completed, run
 from foundry.base.reasons import Reason
 
 # A hard limit that every confined machine seen so far grants its containers.
-_MODEST_ULIMITS = ("nofile=1024:1024", "nproc=4096:4096")
+_LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096")
 _PROBE_TIMEOUT = 120.0
 MEMORY, PROCESSES = "memory", "processes"
 _PROBED = {MEMORY: 1 << 27, PROCESSES: 12345}  # bytes, and processes: what nobody sets by itself
@@ -41,20 +41,29 @@ _NO_LIMIT_SINCE = (5, 1)
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Arguments for `podman` itself and for its `run` and `build`."""
+    """Arguments for `podman` itself, and for those of its verbs that start containers."""
 
     global_args: tuple[str, ...] = ()
-    start_args: tuple[str, ...] = ()
+    run_args: tuple[str, ...] = ()
+    build_args: tuple[str, ...] = ()
     limits: tuple[str, ...] = field(default=(), compare=False)  # that cgroups enforce here: MEMORY, PROCESSES
 
     def describe(self) -> str:
         """What was chosen, for people."""
-        chosen = " ".join((*self.global_args, *self.start_args))
-        return chosen or "podman's own settings"
+        words = list(self.global_args)
+        for verb, args in (("run", self.run_args), ("build", self.build_args)):
+            words += [verb, *args] if args else []
+        return " ".join(words) or "podman's own settings"
+
+    def of(self, verb: str) -> tuple[str, ...]:
+        """What follows the verb."""
+        return {"run": self.run_args, "build": self.build_args}.get(verb, ())
 
 
 def find_out(folder: Path) -> EngineSettings:
-    """The first settings of the list with which a container really starts; about a second.
+    """The first settings of the list with which ``run`` and the ``RUN`` of a build start a container; two seconds.
+
+    Where no build can start one, that is said: images of modules need none, those of toolkits do.
 
     Raises OutsideError: podman is missing, or no settings help.
     """
@@ -64,20 +73,31 @@ def find_out(folder: Path) -> EngineSettings:
             hint="run `doit doctor`: it prints the command that installs it",
         )
     failures: list[str] = []
+    found, unbuilt = None, ""
     with scratch(folder, "probe") as work:
         storage = _storage_args(failures)
         for runtime, limits, cgroups in itertools.product((None, "runc", "crun"), (False, True), (False, True)):
             if runtime and shutil.which(runtime) is None:
                 continue
             settings = _candidate(storage, runtime, limits, cgroups)
-            if _starts(work, settings, failures):
-                _say_when_runroot_is_long(storage)
-                return replace(settings, limits=_limits(work, settings))
-    raise OutsideError(
-        f"podman can't start a container on this machine: {failures[-1] if failures else 'no reason given'}",
-        reason=Reason.PODMAN_CANNOT_START,
-        hint="on Debian `apt-get install runc` often helps",
-    )
+            if not _starts(work, settings, failures):
+                continue
+            build_args = next((args for args in ((), _LIMITS) if _builds(work, settings, args, failures)), None)
+            if build_args is not None:
+                found, unbuilt = replace(settings, build_args=build_args), ""
+                break
+            found, unbuilt = found or settings, failures[-1]
+        if found is None:
+            raise OutsideError(
+                f"podman can't start a container on this machine: {failures[-1] if failures else 'no reason given'}",
+                reason=Reason.PODMAN_CANNOT_START,
+                hint="on Debian `apt-get install runc` often helps",
+            )
+        if unbuilt:
+            print(f"podman: `RUN` in a Containerfile does not work on this machine, which toolkits and the sandbox "
+                  f"need: {unbuilt}", file=sys.stderr)
+        _say_when_runroot_is_long(storage)
+        return replace(found, limits=_limits(work, found))
 
 
 def machine() -> str:
@@ -95,13 +115,9 @@ def machine() -> str:
 
 def _candidate(storage: tuple[str, ...], runtime: str | None, limits: bool, cgroups: bool) -> EngineSettings:
     global_args = (*storage, *((f"--runtime={runtime}",) if runtime else ()))
-    start: list[str] = []
-    if limits:
-        for limit in _MODEST_ULIMITS:
-            start += ["--ulimit", limit]
     if cgroups:
         global_args = (*global_args, "--cgroup-manager=cgroupfs")
-    return EngineSettings(global_args, tuple(start))
+    return EngineSettings(global_args, _LIMITS if limits else ())
 
 
 def _storage_args(failures: list[str]) -> tuple[str, ...]:
@@ -127,8 +143,27 @@ def _say_when_runroot_is_long(storage: tuple[str, ...]) -> None:
 
 
 def _starts(folder: Path, settings: EngineSettings, failures: list[str]) -> bool:
+    return _works(lambda: _container(folder, settings, (), "/usr/bin/true"), failures)
+
+
+def _builds(folder: Path, settings: EngineSettings, args: tuple[str, ...], failures: list[str]) -> bool:
+    """Whether a build's ``RUN`` starts a container; the image is removed again."""
+    _probe_root(folder)
+    (folder / "Containerfile").write_text('FROM scratch\nCOPY root /\nRUN ["/usr/bin/true"]\n', encoding="utf-8")
+    made = folder / "iid"
+    works = _works(lambda: run(
+        ["podman", *settings.global_args, "build", *args, "--quiet", "--layers=false", "--force-rm", "--pull=never",
+         "--network=none", "--security-opt=label=disable", "--volume=/usr:/usr:ro", f"--iidfile={made}", str(folder)],
+        check=False, timeout=_PROBE_TIMEOUT, patient=True,
+    ), failures)
+    if made.exists():
+        run(["podman", *settings.global_args, "image", "rm", "--force", made.read_text(encoding="utf-8")], check=False)
+    return works
+
+
+def _works(try_it: Callable[[], Completed], failures: list[str]) -> bool:
     try:
-        done = _container(folder, settings, (), "/usr/bin/true")
+        done = try_it()
     except FoundryError as error:  # it hangs: the next settings may not
         failures.append(error.message)
         return False
@@ -161,7 +196,7 @@ def _limits(folder: Path, settings: EngineSettings) -> tuple[str, ...]:
 def _container(folder: Path, settings: EngineSettings, arguments: Sequence[str], *command: str) -> Completed:
     """Start a real container on a root that borrows this machine's /usr: no image is needed."""
     return run(
-        ["podman", *settings.global_args, "run", *settings.start_args, *arguments, "--rm", "--network=none",
+        ["podman", *settings.global_args, "run", *settings.run_args, *arguments, "--rm", "--network=none",
          "--security-opt=label=disable", "--volume=/usr:/usr:ro", "--rootfs", str(_probe_root(folder)), *command],
         check=False, timeout=_PROBE_TIMEOUT,
     )

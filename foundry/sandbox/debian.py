@@ -75,7 +75,7 @@ def survey(store: LocalStore, image: str, recipes: Path, out: Path, log: Path) -
             f"--label={store.engine.label}", bind_mount(out.absolute(), "/out", read_only=False),
             bind_mount((recipes / "archive.sh").absolute(), "/archive.sh", read_only=True), image, "/bin/sh",
             "/archive.sh", SUITE,
-            starts=True, log=log, reason=Reason.DEBIAN_UNREACHABLE, hint=_UNREACHABLE,
+            log=log, reason=Reason.DEBIAN_UNREACHABLE, hint=_UNREACHABLE,
         )
     facts = {name: (out / name).read_text(encoding="utf-8").strip() for name in (
         "kernels", "date", "busybox.version", "busybox.created", "busybox.uris")}

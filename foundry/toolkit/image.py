@@ -152,7 +152,7 @@ def _look(engine: Engine, image: str, order: Order, log: Path) -> tuple[str, str
         done = engine.call(
             "run", f"--name={name}", "--rm", "--pull=never", "--network=none", "--security-opt=label=disable",
             "--cap-drop=all", f"--label={engine.label}", "--entrypoint=/bin/sh", image, "-c", _LOOK, "sh",
-            order.kernel, order.rt_kernel, starts=True, check=False,
+            order.kernel, order.rt_kernel, check=False,
         )
     lines = [*done.stdout.splitlines(), "", ""]
     if done.returncode != 0 or not lines[1].strip():

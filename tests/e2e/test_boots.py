@@ -63,4 +63,4 @@ def take(engine: Engine, image: str, command: str, dest: Path) -> None:
         engine.pull(image)
     with engine.container(image) as name:
         engine.call("run", f"--name={name}", "--rm", "--network=none", "--security-opt=label=disable",
-                    f"--volume={dest}:/out", image, "/bin/sh", "-c", command, starts=True)
+                    f"--volume={dest}:/out", image, "/bin/sh", "-c", command)

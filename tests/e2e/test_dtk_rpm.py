@@ -105,7 +105,7 @@ def _base(engine: Engine, toolkit: str, folder: Path, address: str) -> str:
     (context / "subscription-manager").write_text(_MANAGER.replace("RUN", _RUN))
     (context / "Containerfile").write_text(_CONTAINERFILE)
     engine.call("build", "--quiet", "--pull=never", "--network=host", f"--build-arg=BASE={toolkit}",
-                "--timestamp=1700000000", "--tag=localhost/dtk-test-base", str(context), starts=True)
+                "--timestamp=1700000000", "--tag=localhost/dtk-test-base", str(context))
     engine.call("push", "--quiet", "--tls-verify=false", "localhost/dtk-test-base",
                 f"docker://{address}/dtk-test/rpmbase:9.4")
     engine.remove_image("localhost/dtk-test-base")
@@ -117,7 +117,7 @@ def _tree(engine: Engine, toolkit: str, kernel: str, folder: Path) -> Tree:
     engine.call(
         "run", "--rm", "--network=none", f"--volume={folder}:/out", "--security-opt=label=disable", toolkit,
         "/bin/sh", "-c", f"cp -a /usr/src/linux-headers-{kernel} /out/tree; cp -a /lib/modules/{kernel} /out/modules",
-        starts=True)
+       )
     return Tree(folder / "tree", kernel, folder / "modules")
 
 
@@ -211,7 +211,7 @@ def test_the_kernels_own_compiler_and_no_trace_of_secrets(clone: Clone, world: W
     world.engine.pull(reference)
     script = "cat /etc/driver-toolkit-release.json; rpm -qa; ls /etc/yum.repos.d /etc/pki /var/log;" \
              " readlink /etc/rhsm-host"
-    said = world.engine.call("run", "--rm", "--network=none", reference, "/bin/sh", "-c", script, starts=True).stdout
+    said = world.engine.call("run", "--rm", "--network=none", reference, "/bin/sh", "-c", script).stdout
     world.engine.remove_image(reference)
     assert json.loads(said.splitlines()[0]) == {
         "KERNEL_VERSION": EXACT, "RT_KERNEL_VERSION": f"{EXACT}+rt", "RHEL_VERSION": "9.4"}

@@ -243,5 +243,5 @@ def in_toolkit(clone: Clone, toolkit: str, root: Path, command: str) -> str:
     engine = Engine(clone.build / "engine" / "engine.json",
                     {f"{name}.sandbox.internal": state[name]["address"] for name in ("registry", "web")})
     done = engine.call("run", "--rm", "--network=none", f"--volume={root}:/opt:ro", "--entrypoint=/bin/sh", toolkit,
-                       "-c", command, starts=True)
+                       "-c", command)
     return done.stdout

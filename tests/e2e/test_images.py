@@ -62,9 +62,9 @@ def test_kmm_can_use_it(loaded: tuple[str, str], built: Clone, engine: Engine, t
     copy = f"mkdir -p /host/opt/lib/modules && cp -R /opt/lib/modules/{kernel} /host/opt/lib/modules/"
     with engine.container("kmm") as container:
         engine.call("run", f"--name={container}", "--rm", "--network=none", "--security-opt=label=disable",
-                    f"--volume={tmp_path}:/host", name, "/bin/sh", "-c", copy, starts=True)
+                    f"--volume={tmp_path}:/host", name, "/bin/sh", "-c", copy)
         licence = engine.call("run", f"--name={container}", "--rm", "--network=none", name, "/bin/cat",
-                              "/licenses/GPL-2.0.txt", starts=True).stdout
+                              "/licenses/GPL-2.0.txt").stdout
     assert "GNU GENERAL PUBLIC LICENSE" in licence
     folder = tmp_path / "opt/lib/modules" / kernel
     found = {path.name for path in folder.iterdir()}

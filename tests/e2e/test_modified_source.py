@@ -50,7 +50,7 @@ def modified_source(foundry: Foundry) -> CorrespondingSource:
 def environment(foundry: Foundry, folder: Path) -> dict[str, str]:
     """podman as this machine needs it, under its own name; it finds the sandbox's registry."""
     plain = shutil.which("podman")
-    started = foundry.containers.engine.command("run", starts=True)
+    started = foundry.containers.engine.command("run")
     others, run = (shlex.join([str(plain), *words[1:]]) for words in (started[:started.index("run")], started))
     folder.mkdir()
     wrapper = folder / "podman"

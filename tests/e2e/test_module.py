@@ -143,11 +143,11 @@ def test_a_toolkit_that_lacks_the_link_to_its_build_tree(user: str, services: Cl
         f" && rm /lib/modules/{kernel}/build\n")
     places = Places(script=str(ROOT / "container/build-module.sh"), source=str(source), work=str(tmp_path / "work"))
     with engine.temporary_image(f"no link {user}") as image:
-        engine.call("build", "--quiet", "--pull=never", f"--tag={image}", str(tmp_path), starts=True)
+        engine.call("build", "--quiet", "--pull=never", f"--tag={image}", str(tmp_path))
         arguments = compile_arguments(
             places, recipe=Recipe((), ("TREE={kernel_build}", "all")), kernel=kernel, arch=entry["arch"],
             toolkit=image, jobs="1", user=user,
         )
-        done = engine.call("run", *arguments, starts=True)
+        done = engine.call("run", *arguments)
     tree = f"/lib/modules/{kernel}/build" if user == "0" else f"/usr/src/kernels/{kernel}"
     assert f"tree={tree} for {kernel}\n" in done.stdout

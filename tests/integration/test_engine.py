@@ -16,7 +16,7 @@ from foundry.podman.probe import LONGEST_RUNROOT, EngineSettings
 from tests.harness.store import cold_store
 
 pytestmark = pytest.mark.podman
-LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
+LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096")
 
 
 class Machine:
@@ -30,14 +30,14 @@ class Machine:
         self.monkeypatch = monkeypatch
         monkeypatch.setenv("PATH", f"{self.folder}:{os.environ['PATH']}")
 
-    def refuse(self, *, unless: str, say: str) -> None:
+    def refuse(self, *, unless: str, say: str, verbs: str = "run|build") -> None:
         """A podman that starts containers only when its arguments hold `unless`."""
         real = shutil.which("podman", path=os.environ["PATH"].partition(":")[2])
         wrapper = self.folder / "podman"
         wrapper.write_text(
             f'#!/bin/sh\necho "$*" >> {self.log}\n'
-            f'case "$*" in *" run "*|"run "*)\n'
-            f'  case "$*" in *{unless}*) ;; *) echo "{say}" >&2; exit 126 ;; esac ;;\nesac\n'
+            f'for verb; do case "$verb" in {verbs})\n'
+            f'  case "$*" in *{unless}*) ;; *) echo "{say}" >&2; exit 126 ;; esac ;; esac; done\n'
             f'exec {real} "$@"\n'
         )
         wrapper.chmod(0o755)
@@ -55,7 +55,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_it_finds_settings_with_which_a_container_starts(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.refuse(unless="nofile=1024:1024", say="setrlimit RLIMIT_NOFILE: Operation not permitted")
     engine = Engine(machine.state)
-    assert engine.settings().start_args == LIMITS
+    assert engine.settings().run_args == LIMITS
     assert "this machine needs" in capsys.readouterr().err
     tried = machine.runs()
     assert tried > 0
@@ -63,12 +63,33 @@ def test_it_finds_settings_with_which_a_container_starts(machine: Machine, capsy
     assert machine.runs() == tried, "found out once"
 
 
+def test_a_build_may_need_other_settings_than_a_run(machine: Machine) -> None:
+    """As podman 5.4 does in a confined machine."""
+    machine.refuse(unless="nofile=1024:1024", say="error setting rlimits for ready process", verbs="build")
+    engine = Engine(machine.state)
+    settings = engine.settings()
+    assert settings.build_args == LIMITS
+    assert engine.command("build", "x")[-3:] == [*LIMITS, "x"]
+    tried = machine.runs()
+    assert Engine(machine.state).settings() == settings
+    assert machine.runs() == tried, "found out once"
+
+
+def test_a_machine_without_builds(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Images of modules need no `RUN`: it is said, and cells are built."""
+    machine.refuse(unless="never-this", say="no RUN here", verbs="build")
+    assert Engine(machine.state).settings().build_args == ()
+    said = capsys.readouterr().err
+    assert "`RUN` in a Containerfile does not work on this machine" in said and "no RUN here" in said
+
+
 def test_a_plain_machine_needs_nothing(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     """A podman that starts whatever it is asked to (the limits are added behind the engine's back)."""
     real = shutil.which("podman", path=os.environ["PATH"].partition(":")[2])
     wrapper = machine.folder / "podman"
     wrapper.write_text(
-        f'#!/bin/sh\nif [ "$1" = run ]; then shift; exec {real} --runtime=runc run {" ".join(LIMITS)} "$@"; fi\n'
+        f'#!/bin/sh\ncase "$1" in run|build)\n'
+        f'  verb=$1; shift; exec {real} --runtime=runc "$verb" {" ".join(LIMITS)} "$@" ;;\nesac\n'
         f'exec {real} "$@"\n'
     )
     wrapper.chmod(0o755)
@@ -94,7 +115,7 @@ def test_a_long_runroot_is_said(
     monkeypatch.setattr("foundry.podman.probe._NO_LIMIT_SINCE", (99,))
     real = shutil.which("podman", path=os.environ["PATH"].partition(":")[2])
     wrapper = machine.folder / "podman"
-    wrapper.write_text(f'#!/bin/sh\ncase " $* " in *" run "*) exit 0 ;; esac\nexec {real} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\ncase " $* " in *" run "*|*" build "*) exit 0 ;; esac\nexec {real} "$@"\n')
     wrapper.chmod(0o755)
     with cold_store(tmp_path / "store") as store:
         for name, value in store.items():

@@ -33,7 +33,7 @@ class Toolkits:
         with self.engine.container(str(folder)) as name:
             return self.engine.call(
                 "run", f"--name={name}", "--rm", "--network=none", "--security-opt=label=disable",
-                f"--volume={folder}:/probe", "--workdir=/probe", reference, *command, starts=True,
+                f"--volume={folder}:/probe", "--workdir=/probe", reference, *command,
             ).stdout
 
 

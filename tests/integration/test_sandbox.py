@@ -242,7 +242,7 @@ def test_a_toolkit_compiles_a_module_without_network(sandbox: Sandbox, tmp_path:
     try:
         engine.pull(newest["dtk"])
         done = engine.call("run", "--rm", "--network=none", "--security-opt=label=disable",
-                           f"--volume={tmp_path}:/work", newest["dtk"], "/bin/sh", "-ec", script, starts=True)
+                           f"--volume={tmp_path}:/work", newest["dtk"], "/bin/sh", "-ec", script)
         labels = json.loads(engine.call("image", "inspect", "--format={{json .Labels}}", newest["dtk"]).stdout)
     finally:
         if not had_it:
