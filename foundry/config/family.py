@@ -26,7 +26,7 @@ class Family:
         return self.data[item]
 
     def source_root(self, driver: str) -> str:
-        """The folder of the sources inside the package, ``usr/src/aws-neuronx-2.22.2.0``; empty: where dkms.conf is."""
+        """The folder of the sources inside the package, or a pattern for it; empty: where dkms.conf is."""
         root: str = self.data["source"].get("root", "")
         return root.replace("{driver}", driver)
 

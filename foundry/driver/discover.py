@@ -71,12 +71,13 @@ def source_place(family: Family, driver: str, root: Path) -> str:
     """
     said = family.source_root(driver)
     if said:
-        if not (root / said).is_dir():
-            raise FoundryError(
-                f"the package of {driver} has no folder {said}",
-                reason=Reason.SOURCE_MISSING, hint=f"correct `source.root` in {family.file}",
-            )
-        return said
+        fit = [said] if (root / said).is_dir() else sorted(
+            path.relative_to(root).as_posix() for path in root.glob(said) if path.is_dir())
+        if len(fit) != 1:
+            what = f"more than one folder {said}: {', '.join(fit[:_SHOWN])}" if fit else f"no folder {said}"
+            raise FoundryError(f"the package of {driver} has {what}", reason=Reason.SOURCE_MISSING,
+                               hint=f"correct `source.root` in {family.file}")
+        return fit[0]
     places = sorted(path.parent.relative_to(root).as_posix() for path in root.rglob(dkms.FILE) if path.is_file())
     above = {*places} - {"."}
     top = [place for place in places if not any(parent.as_posix() in above for parent in PurePosixPath(place).parents)]

@@ -32,7 +32,7 @@ class LocalClone(Clone):
         self.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.16.30"]}])
         self.write("config/locks/neuron.json", {**LOCK, "packages": {}})
         self.address = "https://yum.repos.neuron.amazonaws.com/"
-        self.edit("config/drivers/neuron.yaml", "root: usr/src/aws-neuronx-{driver}", "root: usr/src/thing-{driver}")
+        self.edit("config/drivers/neuron.yaml", "root: usr/src/aws-neuron*-{driver}", "root: usr/src/thing-{driver}")
         self.edit("config/drivers/neuron.yaml", "GPG-PUB-KEY-AMAZON-AWS-NEURON.PUB", "key.pub")
         self.edit("config/drivers/neuron.yaml", "fingerprint: 00FA2C1079260870A76D2C285749CAD8646D9185",
                   f"fingerprint: {key.fingerprint}")

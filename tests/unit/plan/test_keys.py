@@ -63,7 +63,7 @@ FAMILY = "config/drivers/neuron.yaml"
     (edited(FAMILY, "file: neuron.ko", "file: sub/neuron.ko"), "modules", True),
     (edited(FAMILY, "file: neuron.ko", "file: neuron.ko\n    destination: extra"), "modules", True),
     (edited(FAMILY, "strip: debug", "strip: debug\nmake: {arguments: [V=1]}"), "make", True),
-    (edited(FAMILY, "root: usr/src/aws-neuronx-{driver}", "root: usr/src/neuron-{driver}"), "make", True),
+    (edited(FAMILY, "root: usr/src/aws-neuron*-{driver}", "root: usr/src/neuron-{driver}"), "make", True),
     (edited(FAMILY, "replace: RHEL_RELEASE_CODE >= RHEL_RELEASE_VERSION(9, 4)\n        matches: 2",
             "replace: nothing\n        matches: 2"), "patches", True),
     (edited("config/locks/neuron.json", "2" * 64, "9" * 64), "package", True),
