@@ -12,6 +12,7 @@ _NAMED = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 FIELDS = frozenset({
     "driver", "kernel", "arch", "tag", "family", "title", "created", "source_url", "base_name", "base_digest",
     "busybox_version", "busybox_source", "busybox_source_backup", "package_name", "package_url", "package_license",
+    "driver_source",
 })
 
 

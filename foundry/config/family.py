@@ -8,6 +8,9 @@ from typing import Any
 
 from foundry.config.patches import Patch
 
+# What packages say where nobody wrote a licence down.
+_NO_LICENSE = frozenset({"unknown", "none", "(none)", "noassertion"})
+
 
 @dataclass(frozen=True, eq=False)
 class Family:
@@ -29,6 +32,10 @@ class Family:
         """The folder of the sources inside the package, or a pattern for it; empty: where dkms.conf is."""
         root: str = self.data["source"].get("root", "")
         return root.replace("{driver}", driver)
+
+    def license_of(self, said: str) -> str:
+        """A package's licence: what it says, else the family's; empty where neither knows one."""
+        return str(self.data.get("license", "")) if said.strip().lower() in _NO_LICENSE else said
 
     @property
     def dkms(self) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from foundry.base.files import append_to, sha256_bytes
 from foundry.base.names import LEDGER_FILE
 from foundry.plan.ledger import ledger_path
+from foundry.plan.releases import release_repository, release_tag
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
@@ -21,15 +21,9 @@ _MAX_LEDGER = 64 << 20  # bytes
 _TOKENS = ("GITHUB_TOKEN", "GH_TOKEN")
 
 
-def repository(foundry: Foundry, environ: Mapping[str, str] = os.environ) -> str:
-    """``owner/name`` of the repository that has the releases; in GitHub Actions the workflow's. Empty: no releases."""
-    configured: str = foundry.settings.github_repository
-    return environ.get("GITHUB_REPOSITORY", "") or configured if configured else ""
-
-
-def release_tag(family: str, driver: str) -> str:
-    """Tag and name of a driver's release: ``neuron-driver-2.22.2.0``."""
-    return f"{family}-driver-{driver}"
+def repository(foundry: Foundry) -> str:
+    """``owner/name`` of the repository that has the profile's releases; empty: it makes none."""
+    return release_repository(foundry.settings)
 
 
 def require_token(what: str = "GitHub releases") -> None:

@@ -20,6 +20,7 @@ from foundry.config.patches import Patch, applying
 from foundry.config.recipe import BUILD_SCRIPT, Recipe, complete
 from foundry.plan.cells import Cell
 from foundry.plan.labels import DriverLabels
+from foundry.plan.releases import asset_url
 from foundry.plan.why import BASE_NOT_LOCKED, NOT_FETCHED, Why
 
 # What people call the parts of a key.
@@ -107,7 +108,8 @@ class DriverKeys:
             self.unknown = NOT_FETCHED
             return
         recipe = config.recipe(family, driver)
-        self._labels = DriverLabels(family, driver, package, base, config.settings.source_url)
+        tarball = asset_url(config.settings, family.name, driver, package.name)
+        self._labels = DriverLabels(family, driver, package, base, config.settings.source_url, tarball)
         self._module = {
             "package": package.content_sha256, "build_script": hashes.get(BUILD_SCRIPT), "make": made_hash(recipe),
             "modules": modules_hash(recipe), "strip": recipe.strip,

@@ -36,9 +36,9 @@ class DriverLabels:
     """Every label but the key's, of one driver's images; what its cells share is filled in once."""
 
     def __init__(
-        self, family: Family, driver: str, package: MainPackage, base: Base, source_url: str
+        self, family: Family, driver: str, package: MainPackage, base: Base, source_url: str, tarball_url: str = "",
     ) -> None:
-        """Raises what `created` raises."""
+        """`tarball_url`: where the driver's release has its source; empty: no release. Raises what `created` raises."""
         busybox = base.busybox or BusyBox("", "")
         self._driver = driver
         self._facts: Mapping[str, str] = {
@@ -48,7 +48,8 @@ class DriverLabels:
             "base_name": base.name, "base_digest": base.digest,
             "busybox_version": busybox.version, "busybox_source": busybox.source,
             "busybox_source_backup": busybox.source_backup or busybox.source,
-            "package_name": package.name, "package_url": package.url, "package_license": package.license,
+            "package_name": package.name, "package_url": package.url, "driver_source": tarball_url or package.url,
+            "package_license": family.license_of(package.license),
         }
         more = family["base"].get("busybox", {}).get("labels", {}) if base.busybox is not None else {}
         templates: Mapping[str, str] = {**more, **family["labels"]}

@@ -19,9 +19,8 @@ from foundry.base.versions import version_key
 from foundry.config.patches import Patch, edited, file_of
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.driver.source import RECORD, tree_sha256
+from foundry.plan.releases import asset_name
 from foundry.release.source_readme import BUILD, NONE, PATCHES, SOURCE, Readme, SeriesText, readme
-
-_SUFFIX = "-modified-source"
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,7 @@ class CorrespondingSource:
     @property
     def name(self) -> str:
         """The tarball's name without its suffix, and the folder that is in it."""
-        return f"{self.package_name}-{self.driver}{_SUFFIX}"
-
-
-def asset_name(package_name: str, driver: str) -> str:
-    """``aws-neuronx-dkms-2.22.2.0-modified-source.tar.gz``."""
-    return f"{package_name}-{driver}{_SUFFIX}.tar.gz"
+        return asset_name(self.package_name, self.driver).removesuffix(".tar.gz")
 
 
 def build_files(root: Path, containerfile: str, licenses: Sequence[str]) -> dict[str, bytes]:

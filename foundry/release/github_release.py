@@ -12,9 +12,10 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, sha256_bytes, sha256_file, write_atomic
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from foundry.base.reasons import Reason
-from foundry.github.repository import LOG, driver_client, release_tag, require_token
+from foundry.github.repository import LOG, driver_client, require_token
 from foundry.ledger.ledgers import adopted, change, checked, ledger_file, ledger_of
 from foundry.plan.ledger import Ledger, NewerLedger
+from foundry.plan.releases import release_tag
 from foundry.release import notes, source_tarballs
 from foundry.release.notes_text import make_notes
 from foundry.run.context import Foundry

@@ -111,7 +111,7 @@ def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
     return Facts(
         title=family["title"], modules=tuple(module.name for module in recipe.modules),
         registries=_registries(foundry, family, ledger), package=package.href,
-        package_url=package.url, package_license=package.license,
+        package_url=package.url, package_license=family.license_of(package.license),
         content_sha256=package.content_sha256, fingerprint=_fingerprint(foundry, family),
         base=f"{base.name}@{base.digest}",
         busybox=busybox if "busybox" in family["base"] else "",

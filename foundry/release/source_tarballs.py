@@ -26,6 +26,7 @@ from foundry.driver import fetch, source
 from foundry.ledger.ledgers import change, ledger_file, ledger_of
 from foundry.plan.keys import made_hash, modules_hash, patches_hash
 from foundry.plan.ledger import Ledger
+from foundry.plan.releases import asset_name
 from foundry.plan.rows import Row
 from foundry.run.context import Foundry
 
@@ -84,12 +85,7 @@ def make(foundry: Foundry, driver: str) -> None:
 
 
 def _make_driver(foundry: Foundry, driver: str, ledger: Ledger) -> Path:
-    from foundry.release.corresponding_source import (
-        CorrespondingSource,
-        asset_name,
-        build_files,
-        write_corresponding_source,
-    )
+    from foundry.release.corresponding_source import CorrespondingSource, build_files, write_corresponding_source
 
     family = foundry.states.plan.families[driver]
     known = foundry.states.sources[driver]
@@ -101,7 +97,7 @@ def _make_driver(foundry: Foundry, driver: str, ledger: Ledger) -> Path:
     dest = ledger_file(foundry, driver).with_name(asset_name(package.name, driver))
     write_corresponding_source(dest, CorrespondingSource(
         title=family["title"], driver=driver, package_name=package.name, package_url=package.url,
-        package_sha256=package.content_sha256, package_license=package.license,
+        package_sha256=package.content_sha256, package_license=family.license_of(package.license),
         tree=foundry.source_folder(driver) / source.TREE, series=_series(foundry, ledger, family),
         files=build_files(foundry.root, family["containerfile"], family["licenses"]),
         recipe=foundry.config.recipe(family, driver), toolkits=_toolkits(ledger), mtime=package.build_time,

@@ -16,9 +16,9 @@ from foundry.config.patches import applying
 from foundry.config.profile import Profile
 from foundry.ledger.ledgers import ledger_file
 from foundry.plan.ledger import Ledger
+from foundry.plan.releases import asset_name
 from foundry.plan.rows import row_of
 from foundry.release import source_tarballs
-from foundry.release.corresponding_source import asset_name
 from foundry.run.context import Foundry, make_foundry
 from tests.bench.figure import Figure, at_most
 from tests.bench.synthetic import PROFILE, fill, synthetic_clone

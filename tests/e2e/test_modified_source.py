@@ -14,10 +14,10 @@ import pytest
 
 from foundry.base.versions import in_range, kernel_version
 from foundry.config.patches import Patch, applying
+from foundry.plan.releases import asset_name
 from foundry.release.corresponding_source import (
     CorrespondingSource,
     Series,
-    asset_name,
     build_files,
     write_corresponding_source,
 )

@@ -50,7 +50,7 @@ def test_habanalabs(clone: Clone, families: Clone, kernels: list[str]) -> None:
         text.decode() for text in image.files[module].content.split(b"\0") if text.startswith(b"habanalabs/gaudi/")}
     labels = image.labels
     assert labels["habanalabs-git-sha"] == labels["org.opencontainers.image.revision"] == sha
-    assert labels["org.opencontainers.image.version"] == name
+    assert labels["org.opencontainers.image.version"] == HABANA
     assert labels["org.opencontainers.image.base.name"] == "registry.sandbox.internal/ubi8/ubi-minimal:8.10"
     assert labels["org.opencontainers.image.base.digest"] == lock["base"]["digest"]
     assert not [label for label in labels if label.startswith("busybox.") and label != "busybox.version"]  # the base's

@@ -123,6 +123,11 @@ def test_from_nothing_to_a_fresh_checkout(world: World, tmp_path: Path) -> None:
         mine = files_of(clone, driver)
         assert held == {name: data for name, data in mine.items() if name != "notes.md"}
         assert mine["notes.md"].decode().strip() in (world.release(driver).body or "")
+        for row in ledger(clone, driver)["cells"]:
+            labels = clone.record(f"{driver}-{row['kernel']}", "image")["labels"]
+            where, _, name = labels["neuron-driver.source"].rpartition("/")
+            assert where == f"https://github.com/{hub.repo}/releases/download/{world.release(driver).tag_name}"
+            assert name in held and name.endswith("-modified-source.tar.gz")
     hub.requests.clear()
     world.registry.requests.clear()
     again = clone.doit("release")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from foundry.config.load import load_config
 from foundry.config.locks import Base, MainPackage
 from foundry.config.profile import Profile
 from foundry.plan.cells import make_plan
+from foundry.plan.keys import CellKey, FileHashes, cell_key
 from foundry.plan.labels import DriverLabels, created
 from tests.harness.checkout import LOCK, OLD, Checkout
 
@@ -45,8 +47,45 @@ def labels(
 def test_facts_fill_the_labels(checkout: Checkout) -> None:
     found = labels(checkout)
     assert found["kernel-version"] == OLD
-    assert found["org.opencontainers.image.version"] == f"2.22.2.0-{OLD}"
+    assert found["org.opencontainers.image.version"] == found["version"] == "2.22.2.0"
     assert found["org.opencontainers.image.base.digest"] == LOCK["base"]["digest"]
+
+
+TARBALL = "aws-neuronx-dkms-2.22.2.0-modified-source.tar.gz"
+IN_RELEASE = f"/releases/download/neuron-driver-2.22.2.0/{TARBALL}"
+
+
+@pytest.mark.parametrize("configured, environ, source", [
+    ("", {}, PACKAGE.url),
+    ("", {"GITHUB_REPOSITORY": "some/fork"}, PACKAGE.url),  # no profile that makes releases
+    ("acme/images", {}, "https://github.com/acme/images" + IN_RELEASE),
+    ("acme/images", {"GITHUB_REPOSITORY": "some/fork"}, "https://github.com/some/fork" + IN_RELEASE),
+    ("acme/images", {"GITHUB_SERVER_URL": "https://git.acme.test/"}, "https://git.acme.test/acme/images" + IN_RELEASE),
+])
+def test_the_source_is_the_releases_tarball_where_there_are_releases(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch, configured: str, environ: dict[str, str], source: str,
+) -> None:
+    for name in ("GITHUB_REPOSITORY", "GITHUB_SERVER_URL"):
+        monkeypatch.setenv(name, environ.get(name, ""))
+    checkout.write("config/profiles/local.yaml", json.dumps({"github_repository": configured}))
+    config = load_config(checkout.root, Profile("local", "test"))
+    key = cell_key(make_plan(config).cells[0], config, FileHashes(checkout.root))
+    assert isinstance(key, CellKey)
+    assert key.labels["neuron-driver.source"] == source
+
+
+@pytest.mark.parametrize("said, label", [
+    ("GPL-2.0", "GPL-2.0"), ("Unknown", "GPL-2.0-only"), ("unknown ", "GPL-2.0-only"), ("NOASSERTION", "GPL-2.0-only"),
+])
+def test_a_licence_that_the_package_does_not_know_is_the_familys(checkout: Checkout, said: str, label: str) -> None:
+    assert labels(checkout, {"license": said})["neuron-driver.license"] == label
+
+
+def test_an_unknown_licence_is_no_label(checkout: Checkout) -> None:
+    checkout.edit(FAMILY, "\nlicense: GPL-2.0-only\n", "\n")
+    with pytest.raises(FoundryError) as caught:
+        labels(checkout, {"license": "Unknown"})
+    assert caught.value.reason == "label-empty"
 
 
 @pytest.mark.parametrize("license_", ["", " ", "\t"])

@@ -24,10 +24,10 @@ from foundry.config.patches import Edit, Patch
 from foundry.config.recipe import KBUILD, Recipe
 from foundry.driver.source import make_read_only, tree_sha256
 from foundry.formats.trees.sourcetar import Entry, tree_entries, write_tar
+from foundry.plan.releases import asset_name
 from foundry.release.corresponding_source import (
     CorrespondingSource,
     Series,
-    asset_name,
     build_files,
     write_corresponding_source,
 )
