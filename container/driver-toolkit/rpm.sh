@@ -1,5 +1,6 @@
 #!/bin/sh
 # The steps of Containerfile.rpm: toolchain | kernel KERNEL RT_KERNEL | release KERNEL RT_KERNEL
+# RT_KERNEL is KERNEL+rt, or a pattern: up to RHEL 9.2 the real-time packages have a version of their own.
 # Environment: RELEASE (of the distribution, for $releasever; may be empty), REPOSITORIES (words: an id of the base's
 # own repositories, or id|url|key with `none` for packages without signatures), TOOLS, KERNEL_PACKAGES, RT_PACKAGES.
 # A fault that has a name is said as `driver-toolkit: <name>: <sentence>`.
@@ -152,15 +153,19 @@ kernel)
     done
     # shellcheck disable=SC2086 # a list of words
     packages install $wanted || fail packages-missing "the packages of kernel $kernel can't be installed"
-    has=
+    has= found=
     [ -z "$rt_kernel" ] || has=$(offered kernel-rt-core) || exit 3
-    if echo "$has" | grep -qxF "$kernel"; then
+    for version in $has; do
+        # shellcheck disable=SC2254 # a pattern; the packages of `KERNEL+rt` have the kernel's version
+        case $version in ${rt_kernel%+rt}) found=${version%."$arch"} ;; esac
+    done
+    if [ -n "$found" ]; then
         wanted=
         for name in $RT_PACKAGES; do
-            wanted="$wanted $name-$release"
+            wanted="$wanted $name-$found"
         done
         # shellcheck disable=SC2086 # a list of words
-        packages install $wanted || fail packages-missing "the packages of kernel $rt_kernel can't be installed"
+        packages install $wanted || fail packages-missing "the packages of the real-time kernel $found can't be installed"
     fi
     install_compiler "$kernel"
     clean
@@ -169,10 +174,13 @@ release)
     kernel=$2 rt_kernel=$3
     installed=$(rpm -q --queryformat '%{VERSION}-%{RELEASE}.%{ARCH}' kernel-core)
     [ "$installed" = "$kernel" ] || fail kernel-missing "kernel-core is that of $installed, not of $kernel"
-    [ -n "$rt_kernel" ] && [ -d "/lib/modules/$rt_kernel" ] || rt_kernel=
+    there=
+    for folder in /lib/modules/${rt_kernel:-none}; do
+        [ ! -d "$folder" ] || there=${folder##*/}
+    done
     rhel=$(echo "$kernel" | sed -n 's/.*\.el\([0-9][0-9]*\)_\([0-9][0-9]*\)[.+].*/\1.\2/p; s/.*\.el\([0-9][0-9]*\)\..*/\1/p')
     printf '{"KERNEL_VERSION": "%s", "RT_KERNEL_VERSION": "%s", "RHEL_VERSION": "%s"}\n' \
-        "$kernel" "$rt_kernel" "$rhel" > /etc/driver-toolkit-release.json
+        "$kernel" "$there" "$rhel" > /etc/driver-toolkit-release.json
     ;;
 *)
     echo "driver-toolkit: toolchain | kernel KERNEL RT_KERNEL | release KERNEL RT_KERNEL" >&2

@@ -12,6 +12,8 @@ from functools import lru_cache
 
 _PART = re.compile(r"(<=|>=|==|!=|<|>)\s*([0-9]+(?:\.[0-9]+)*)$")
 _RHEL = re.compile(r"\.el(\d+)(?:_(\d+))?(?=[._+]|$)")
+_DIST = re.compile(r"\.el\d")
+_REAL_TIME = re.compile(r"\.rt\d|\+rt")
 _NUMBERS = re.compile(r"\d+")
 # CentOS Stream kernels say `el9` alone and run ahead of every RHEL minor.
 _AHEAD_OF_EVERY_MINOR = 999
@@ -50,6 +52,24 @@ def rhel_release(kernel: str) -> str | None:
         return None
     major, minor = match.groups()
     return f"{int(major)}.{int(minor) if minor is not None else _AHEAD_OF_EVERY_MINOR}"
+
+
+def rt_kernel_of(kernel: str) -> str:
+    """What RHEL calls the real-time kernel that goes with a kernel; ``*`` stands for a number that is its own.
+
+    ``5.14.0-284.11.1.rt*.el9_2.x86_64`` up to RHEL 9.2, ``5.14.0-427.68.2.el9_4.x86_64+rt`` later.
+    """
+    release = rhel_release(kernel)
+    return _DIST.sub(r".rt*\g<0>", kernel, count=1) if release and in_range(release, "<9.3") else f"{kernel}+rt"
+
+
+def is_real_time(kernel: str, default: str) -> bool:
+    """Whether a kernel's name can be that of the real-time one beside `default`.
+
+    RHEL's say so: ``…rt7.91.el8_4…``, ``…+rt``. Since both are of one version, toolkits were made that name it without
+    ``+rt`` (openshift/driver-toolkit#154): no node runs a real-time kernel of that name.
+    """
+    return kernel != default and (rhel_release(kernel) is None or _REAL_TIME.search(kernel) is not None)
 
 
 def minor_of(release: str) -> str:

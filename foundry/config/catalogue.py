@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Which field of an entry has the kernel, by the matrix's word for it.
-FLAVOURS = {"default": "kernel", "rt": "rt_kernel"}
+DEFAULT = "default"
+FLAVOURS = {DEFAULT: "kernel", "rt": "rt_kernel"}
 Place = tuple[str, str]  # release and architecture
 
 
@@ -41,13 +42,13 @@ class CatalogueEntry:
 
     def kernel_of(self, flavour: str) -> str:
         """The toolkit's kernel of a flavour; empty where it has none."""
-        found: str = getattr(self, FLAVOURS[flavour])
-        return found
+        return self.kernels.get(flavour, "")
 
     @property
     def kernels(self) -> dict[str, str]:
-        """The toolkit's kernels by flavour."""
-        return {flavour: kernel for flavour, name in FLAVOURS.items() if (kernel := getattr(self, name))}
+        """The toolkit's kernels by flavour; a real-time kernel of the default one's name is none."""
+        found = {flavour: kernel for flavour, name in FLAVOURS.items() if (kernel := getattr(self, name))}
+        return {flavour: kernel for flavour, kernel in found.items() if flavour == DEFAULT or kernel != self.kernel}
 
 
 @dataclass(frozen=True)

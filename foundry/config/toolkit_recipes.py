@@ -13,7 +13,7 @@ from typing import Any
 from foundry.base.errors import Fault
 from foundry.base.plain_text import keep_secret
 
-FIELDS = ("arch", "kernel", "rhel", "rhel_major")
+FIELDS = ("arch", "kernel", "rhel", "rhel_major", "rhel_rt_kernel")
 TEMPLATE = re.compile(r"\{([a-z_]*)\}")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from foundry.base.errors import ConfigError, Fault, UsageError
 from foundry.base.files import canonical_json, sha256_bytes
 from foundry.base.names import OCI_ARCH, is_kernel, kernel_arch, kernel_tag
-from foundry.base.versions import rhel_release, version_key
+from foundry.base.versions import rhel_release, rt_kernel_of, version_key
 from foundry.config.load import Config
 from foundry.config.toolkit_recipes import TEMPLATE, ToolkitRecipe
 from foundry.plan.keys import FileHashes, key_of
@@ -46,7 +46,7 @@ class Toolkit:
         rhel = rhel_release(self.kernel) or ""
         alone = _ALONE.search(self.kernel)
         return {"kernel": self.kernel, "arch": self.arch, "rhel": alone[1] if alone else rhel,
-                "rhel_major": rhel.partition(".")[0]}
+                "rhel_major": rhel.partition(".")[0], "rhel_rt_kernel": rt_kernel_of(self.kernel) if rhel else ""}
 
     def fill(self, text: str) -> str:
         """A template of the recipe with the kernel's facts. ConfigError where the kernel's name lacks one."""
@@ -66,7 +66,7 @@ class Toolkit:
 
     @property
     def rt_kernel(self) -> str:
-        """The real-time kernel that goes with it if the package repositories have it; empty for none."""
+        """The real-time kernel that goes with it if the package repositories have it, or a pattern; empty for none."""
         return self.fill(self.recipe.data.get("rt_kernel", ""))
 
     @property

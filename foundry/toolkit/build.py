@@ -91,13 +91,17 @@ def _build(foundry: Foundry, toolkit: Toolkit, key: ToolkitKey, folder: Path) ->
         order = _order(foundry, toolkit, key, base, reference, secrets)
         layout, built, report = _made(foundry, toolkit, order, work, log)
         os.replace(layout.folder, folder / IMAGE)
+    rt_kernel = built.labels.get("kernel-rt-version", "")
+    if toolkit.rt_kernel and not rt_kernel:
+        foundry.journal.warn(f"the toolkit of {toolkit.kernel} has no real-time kernel: the package repositories have"
+                             f" no {toolkit.rt_kernel}")
     write_record(folder / RECORD, STAGE, {
         "kernel": toolkit.kernel, "arch": toolkit.arch, "recipe": toolkit.recipe.name, "key": key.key,
         "key_inputs": dict(key.parts), "inputs": input_facts(foundry.root, toolkit.files),
         "outputs": output_facts(folder, [f"{IMAGE}/{name}" for name in layout.files]),
         "digest": layout.digest, "size": layout.size, "base": {"name": toolkit.base_name, "digest": base["digest"]},
         "compiler": built.compiler, "kernel_compiler": built.kernel_compiler,
-        "rt_kernel": built.labels.get("kernel-rt-version", ""), "labels": dict(layout.config.labels), "gate": report,
+        "rt_kernel": rt_kernel, "labels": dict(layout.config.labels), "gate": report,
         "layers": [{"digest": layer.digest, "size": layer.size} for layer in layout.manifest.layers],
         "tools": {"podman": foundry.containers.engine.version()},
     })

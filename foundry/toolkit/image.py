@@ -38,7 +38,7 @@ own=${text%% *}
 command -v "${own:-gcc}" > /dev/null 2>&1 || own=gcc
 printf '%s\n' "$text"
 "${own:-gcc}" --version | sed -n 1p
-[ ! -d "/lib/modules/${2:-none}" ] || echo real-time
+for folder in /lib/modules/${2:-none}; do [ ! -d "$folder" ] || echo "real-time ${folder##*/}"; done
 """
 
 
@@ -63,6 +63,7 @@ class Builder(Protocol):
 class Order:
     """One toolkit to build. `base` is what podman calls the base; name and digest are for the labels.
 
+    `rt_kernel` may be a shell's pattern; the toolkit has none where the package repositories have none.
     `created` is in seconds since 1970: the image's time, and its files'. `secrets` are files by name.
     """
 
@@ -99,10 +100,10 @@ def build_toolchain(builder: Builder, order: Order, name: str, log: Path) -> Non
 def build_toolkit(builder: Builder, order: Order, name: str, log: Path) -> Built:
     """Build the toolkit under the name; errors as of `build_toolchain`."""
     kernel = _build(builder, order, f"{name}-kernel", log, target="kernel", kernel=True)
-    kernel_compiler, compiler, has_rt = _look(builder.engine, kernel, order, log)
+    kernel_compiler, compiler, rt_kernel = _look(builder.engine, kernel, order, log)
     labels = {
         **order.labels, "version": order.kernel, "kernel-version": order.kernel,
-        **({"kernel-rt-version": order.rt_kernel} if has_rt else {}),
+        **({"kernel-rt-version": rt_kernel} if rt_kernel else {}),
         "org.opencontainers.image.base.name": order.base_name,
         "org.opencontainers.image.base.digest": order.base_digest,
         "org.opencontainers.image.created": utc(order.created),
@@ -146,8 +147,8 @@ def named_fault(error: FoundryError, log: Path, begin: int) -> FoundryError:
     return kind(sentence.strip(), reason=reason, hint=SAID.get(reason, "read the log"), log=log)
 
 
-def _look(engine: Engine, image: str, order: Order, log: Path) -> tuple[str, str, bool]:
-    """The kernel's compiler, the toolkit's, and whether the real-time kernel is there; in a container, no network."""
+def _look(engine: Engine, image: str, order: Order, log: Path) -> tuple[str, str, str]:
+    """The kernel's compiler, the toolkit's, the real-time kernel that is there; in a container without network."""
     with engine.container(f"look {order.kernel}") as name:
         done = engine.call(
             "run", f"--name={name}", "--rm", "--pull=never", "--network=none", "--security-opt=label=disable",
@@ -157,4 +158,5 @@ def _look(engine: Engine, image: str, order: Order, log: Path) -> tuple[str, str
     lines = [*done.stdout.splitlines(), "", ""]
     if done.returncode != 0 or not lines[1].strip():
         raise FoundryError(f"the toolkit of {order.kernel} has no compiler", reason=Reason.TOOLKIT_UNUSABLE, log=log)
-    return lines[0].strip(), lines[1].strip(), "real-time" in lines[2:]
+    rt_kernels = [rest for line in lines[2:] for mark, _, rest in [line.partition(" ")] if mark == "real-time"]
+    return lines[0].strip(), lines[1].strip(), rt_kernels[-1] if rt_kernels else ""

@@ -27,6 +27,8 @@ from tests.harness.rpmrepo import RT_PACKAGES, Repository, Tree, recipe
 from tests.harness.store import cold_store
 
 EXACT, VERSION, OTHER = (f"5.14.0-427.{number}.1.el9_4.x86_64" for number in (68, 69, 70))
+BEFORE, RT = "5.14.0-284.11.1.el9_2.x86_64", "5.14.0-284.11.1.rt14.296.el9_2.x86_64"
+OTHER_RT = ("5.14.0-284.11.1.rt14.99.el9_2.x86_64", "5.14.0-284.12.1.rt14.300.el9_2.x86_64")
 GCC = "gcc (GCC) 11.4.1 20230605 (Red Hat 11.4.1-2)"
 NEWEST = "gcc (GCC) 11.5.0 20240719 (Red Hat 11.5.0-5)"
 _RUN = str(os.getpid())  # others may run this test on the machine, too
@@ -86,7 +88,8 @@ def world(services: Clone, kernels: list[str], tmp_path_factory: pytest.TempPath
     base = _base(engine, toolkit, folder, state["registry"]["address"])
     repository = Repository(folder / "repository")
     tree = _tree(engine, toolkit, kernels[0], folder / "tree")
-    repository.kernel(EXACT, tree, GCC, rt=True)
+    repository.kernel(EXACT, tree, GCC, rt=[f"{EXACT}+rt"])
+    repository.kernel(BEFORE, tree, GCC, rt=[*OTHER_RT, RT])
     repository.kernel(VERSION, tree, GCC.replace("4.1-2", "4.1-9"))
     repository.kernel(OTHER, tree, "gcc (GCC) 12.9.9 20300101 (Red Hat 12.9.9-1)")
     repository.gcc("11.4.1", "2.el9", GCC)
@@ -106,8 +109,9 @@ def _base(engine: Engine, toolkit: str, folder: Path, address: str) -> str:
     (context / "Containerfile").write_text(_CONTAINERFILE)
     engine.call("build", "--quiet", "--pull=never", "--network=host", f"--build-arg=BASE={toolkit}",
                 "--timestamp=1700000000", "--tag=localhost/dtk-test-base", str(context))
-    engine.call("push", "--quiet", "--tls-verify=false", "localhost/dtk-test-base",
-                f"docker://{address}/dtk-test/rpmbase:9.4")
+    for release in ("9.2", "9.4"):
+        engine.call("push", "--quiet", "--tls-verify=false", "localhost/dtk-test-base",
+                    f"docker://{address}/dtk-test/rpmbase:{release}")
     engine.remove_image("localhost/dtk-test-base")
     return "registry.sandbox.internal/dtk-test/rpmbase:{rhel}"
 
@@ -247,6 +251,18 @@ def test_another_compiler_is_said(clone: Clone, kernel: str, compiler: str, matc
     assert (found["driver-toolkit.compiler"], found["driver-toolkit.compiler.match"]) == (compiler, match)
     assert found["driver-toolkit.compiler.kernel"] != compiler
     assert "kernel-rt-version" not in found, "the repository has no real-time kernel of it"
+    assert f"the toolkit of {kernel} has no real-time kernel: the package repositories have no {kernel}+rt" in run.text
+
+
+def test_a_real_time_kernel_with_a_version_of_its_own(clone: Clone, world: World) -> None:
+    """RHEL up to 9.2: …rt14.296.el9_2, of several the newest, and none of another kernel."""
+    run = clone.doit(f"dtk:{BEFORE}")
+    assert run.code == 0, run.text
+    assert "has no real-time kernel" not in run.text
+    assert labels(clone, BEFORE)["kernel-rt-version"] == RT
+    [layer] = [gzip.decompress(path.read_bytes()) for path in (clone.build / "dtk" / BEFORE / "image").rglob("*")
+               if path.is_file() and path.read_bytes()[:2] == b"\x1f\x8b" and path.stat().st_size < 1000]
+    assert f'"RT_KERNEL_VERSION": "{RT}"'.encode() in layer
 
 
 def test_a_kernel_that_the_repositories_lack(clone: Clone) -> None:

@@ -78,9 +78,11 @@ def test_a_release_whose_toolkit_has_no_rt_kernel(project: Project) -> None:
         assert f"warning: {text}" in shown.err
 
 
-def test_a_toolkit_of_a_minor_without_rt_kernel_stops_nothing(project: Project) -> None:
+@pytest.mark.parametrize("said", [{}, {"rt_kernel": NEW}])
+def test_a_toolkit_of_a_minor_without_rt_kernel_stops_nothing(project: Project, said: dict[str, str]) -> None:
+    """Nor one whose rt kernel is said to be its default one."""
     project.write("driver-toolkit/driver-toolkit.json", [
-        *CATALOGUE, {"version": "4.18.16", "arch": "x86_64", "dtk": f"{DTK}{'d' * 64}", "kernel": NEW}])
+        *CATALOGUE, {"version": "4.18.16", "arch": "x86_64", "dtk": f"{DTK}{'d' * 64}", "kernel": NEW, **said}])
     done = project.doit("status")
     assert "warning: 4.18.16 x86_64: the toolkit has no rt kernel, so nothing is built for one" in done.err
     assert len(project.doit("shards", "--json").out.split("push:")) - 1 == 4

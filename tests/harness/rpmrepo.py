@@ -6,10 +6,11 @@ compiled, and passes the gate for the kernel that the packages are named for.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler
@@ -82,8 +83,11 @@ class Repository:
              f"--target={arch}", str(spec)],
             check=True, capture_output=True)
 
-    def kernel(self, kernel: str, tree: Tree, compiler: str, *, rt: bool = False) -> None:
-        """All packages of a kernel; `compiler` is what its configuration says of the one that compiled it."""
+    def kernel(self, kernel: str, tree: Tree, compiler: str, *, rt: Sequence[str] = ()) -> None:
+        """All packages of a kernel; `compiler` is what its configuration says of the one that compiled it.
+
+        `rt` are real-time kernels that go with it, as `uname -r` prints them.
+        """
         version, _, release = kernel.removesuffix(".x86_64").partition("-")
         for name in KERNEL_PACKAGES:
             root = self.folder / ".work" / f"{name}-{kernel}.root"
@@ -94,10 +98,11 @@ class Repository:
                 _devel(root, kernel, tree)
             arch = "noarch" if name == "kernel-abi-stablelists" else "x86_64"
             self.package(name, version, release, root, arch)
-        for name in RT_PACKAGES if rt else ():
-            root = self.folder / ".work" / f"{name}-{kernel}.root"
-            (root / f"lib/modules/{kernel}+rt").mkdir(parents=True)
-            (root / f"lib/modules/{kernel}+rt" / name).touch()
+        for rt_kernel, name in itertools.product(rt, RT_PACKAGES):
+            root = self.folder / ".work" / f"{name}-{rt_kernel}.root"
+            (root / f"lib/modules/{rt_kernel}").mkdir(parents=True)
+            (root / f"lib/modules/{rt_kernel}" / name).touch()
+            version, _, release = rt_kernel.removesuffix("+rt").removesuffix(".x86_64").partition("-")
             self.package(name, version, release, root)
 
     def gcc(self, version: str, release: str, says: str) -> None:

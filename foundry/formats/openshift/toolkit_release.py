@@ -16,6 +16,7 @@ from foundry.base.files import parse_json
 from foundry.base.names import is_kernel, kernel_arch
 from foundry.base.plain_text import line
 from foundry.base.reasons import Reason
+from foundry.base.versions import is_real_time
 
 PATH = "etc/driver-toolkit-release.json"
 
@@ -39,7 +40,7 @@ def parse(data: bytes, arch: str) -> ToolkitRelease:
     """The document of a toolkit for `arch` (``x86_64``, ``aarch64``).
 
     Old builds leave the architecture out of their kernels' names; it is put there. A
-    real-time kernel or RHEL release that is no such thing counts as none.
+    real-time kernel or RHEL release that is no such thing counts as none, the default kernel in its place, too.
 
     Raises FoundryError: ``toolkit-release-malformed``, ``toolkit-kernel-invalid``, ``toolkit-wrong-arch``.
     """
@@ -60,14 +61,14 @@ def parse(data: bytes, arch: str) -> ToolkitRelease:
             hint="the toolkit was built without a kernel: take that of another release",
         )
     rt_kernel, rhel = completed(_text(document, "RT_KERNEL_VERSION"), arch), _text(document, "RHEL_VERSION")
-    has_rt = is_kernel(rt_kernel)
-    for name in (named, rt_kernel) if has_rt else (named,):
+    for name in (named, rt_kernel) if is_kernel(rt_kernel) else (named,):
         if (other := kernel_arch(name)) not in ("", arch):
             raise FoundryError(
                 f"the toolkit's kernel {name} is one for {other}, not for {arch}", reason=Reason.TOOLKIT_WRONG_ARCH,
                 hint="check the architecture of the toolkit's image",
             )
     version = rhel if _rhel_version.fullmatch(rhel) else None
+    has_rt = is_kernel(rt_kernel) and is_real_time(rt_kernel, named)
     return ToolkitRelease(named, rt_kernel if has_rt else None, version, bool(kernel_arch(kernel)))
 
 

@@ -46,7 +46,23 @@ def test_a_toolkit() -> None:
     ("5.14.0-elated", "x86_64", "5.14.0-elated"),
 ])
 def test_old_builds_lack_the_architecture(kernel: str, arch: str, named: str) -> None:
-    assert parse(document(kernel, kernel), arch) == ToolkitRelease(named, named, "9.4")
+    assert parse(document(kernel, ""), arch) == ToolkitRelease(named, None, "9.4")
+
+
+@pytest.mark.parametrize(("rt", "named"), [
+    (RT, RT), ("5.14.0-427.68.2.el9_4+rt", RT), (f"{RT}-debug", f"{RT}-debug"),
+    ("5.14.0-284.11.1.rt14.296.el9_2", "5.14.0-284.11.1.rt14.296.el9_2.x86_64"),
+    ("4.18.0-305.19.1.rt7.91.el8_4.x86_64", "4.18.0-305.19.1.rt7.91.el8_4.x86_64"),
+    ("6.1.0-56-rt-amd64", "6.1.0-56-rt-amd64"),
+])
+def test_real_time_kernels_by_their_own_names(rt: str, named: str) -> None:
+    assert parse(document(rt=rt), "x86_64").rt_kernel == named
+
+
+@pytest.mark.parametrize("rt", [KERNEL, "5.14.0-427.68.2.el9_4", f" {KERNEL}\n", "5.14.0-427.70.1.el9_4.x86_64"])
+def test_a_real_time_kernel_with_the_name_of_a_default_one_is_none(rt: str) -> None:
+    """openshift/driver-toolkit#154: its nodes run …+rt, for which nothing would have been built."""
+    assert parse(document(rt=rt), "x86_64") == ToolkitRelease(KERNEL, None, "9.4")
 
 
 @pytest.mark.parametrize("rt", ["", None, "  ", 7, [], "package kernel-rt-core is not installed", "error", "x" * 5000,

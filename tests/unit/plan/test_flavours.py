@@ -76,6 +76,19 @@ def test_keys_of_other_cells_do_not_move(checkout: Checkout) -> None:
     assert rt.cell.tag == f"2.22.2.0-{NEW}_rt"
 
 
+def test_an_rt_kernel_that_is_the_default_one_is_none(checkout: Checkout) -> None:
+    """Its cell would be that of the default kernel, and nodes with the real-time one would find no image."""
+    wrong = row("4.18.1", "c", NEW, rt_kernel=NEW)
+    alone = planned(checkout, [wrong], {"ocp_versions": ["4.18"], "flavours": ["rt"]})
+    assert (alone.cells, [gap.release for gap in alone.gaps]) == ((), ["4.18"])
+    assert "has a kernel of flavour rt" in alone.gaps[0].fault.message
+    beside = planned(checkout, [wrong, row("4.18.2", "d", NEW, rt_kernel=NEW_RT)],
+                     {"ocp_versions": ["4.18"], "flavours": ["default", "rt"]})
+    assert shown(beside.cells) == [(NEW, "default", ("4.18.1", "4.18.2")), (NEW_RT, "rt", ("4.18.2",))]
+    assert [lacking.text for lacking in beside.lacking] == [
+        "4.18.1 x86_64: the toolkit has no rt kernel, so nothing is built for one"]
+
+
 @pytest.mark.parametrize("wanted", ["4.18", "4.18.1"])
 def test_no_toolkit_has_an_rt_kernel(checkout: Checkout, wanted: str) -> None:
     catalogue = [BOTH[0], row("4.18.1", "c", NEW)]

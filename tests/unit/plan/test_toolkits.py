@@ -9,11 +9,13 @@ import pytest
 from foundry.base.errors import ConfigError
 from foundry.base.names import kernel_arch, kernel_tag
 from foundry.base.schema import ValidationCache
+from foundry.config.load import load_config
+from foundry.config.profile import Profile
 from foundry.config.toolkit_recipes import ToolkitRecipe, recipe_faults
 from foundry.formats.modules.compiler import match
 from foundry.plan.toolkit_ledger import ToolkitLedger, parse_toolkit_ledger
-from foundry.plan.toolkits import Toolkit
-from tests.harness.checkout import ROOT
+from foundry.plan.toolkits import Toolkit, toolkit_of
+from tests.harness.checkout import ROOT, Checkout
 
 RHEL, STREAM = "5.14.0-427.68.2.el9_4.x86_64", "5.14.0-503.el9.aarch64"
 DEBIAN = "6.12.5+deb12-cloud-amd64"
@@ -47,7 +49,20 @@ def test_templates() -> None:
     with pytest.raises(ConfigError, match=r"asks for \{rhel_major\}"):
         _ = Toolkit(DEBIAN, "x86_64", one).base_name
     assert [fault.message for fault in recipe_faults(recipe(labels={"name": "{nonsense}"}), ROOT)] == [
-        "unknown field {nonsense}; known: arch, kernel, rhel, rhel_major"]
+        "unknown field {nonsense}; known: arch, kernel, rhel, rhel_major, rhel_rt_kernel"]
+
+
+@pytest.mark.parametrize("kernel, rt_kernel", [
+    ("4.18.0-305.19.1.el8_4.x86_64", "4.18.0-305.19.1.rt*.el8_4.x86_64"),
+    ("4.18.0-553.22.1.el8_10.x86_64", "4.18.0-553.22.1.rt*.el8_10.x86_64"),
+    ("5.14.0-284.11.1.el9_2.x86_64", "5.14.0-284.11.1.rt*.el9_2.x86_64"),
+    ("5.14.0-362.8.1.el9_3.x86_64", "5.14.0-362.8.1.el9_3.x86_64+rt"),
+    (RHEL, f"{RHEL}+rt"), ("6.12.0-55.9.1.el10_0.x86_64", "6.12.0-55.9.1.el10_0.x86_64+rt"),
+])
+def test_the_recipe_for_rhel_asks_for_real_time_kernels_by_rhels_names(
+    checkout: Checkout, kernel: str, rt_kernel: str,
+) -> None:
+    assert toolkit_of(load_config(checkout.root, Profile("local", "test")), kernel).rt_kernel == rt_kernel
 
 
 @pytest.mark.parametrize("compiler, kernel, found", [
