@@ -54,6 +54,12 @@ def rhel_release(kernel: str) -> str | None:
     return f"{int(major)}.{int(minor) if minor is not None else _AHEAD_OF_EVERY_MINOR}"
 
 
+def named_rhel_release(kernel: str) -> str:
+    """The same where the name holds major and minor; else empty."""
+    release = rhel_release(kernel) or ""
+    return "" if release.endswith(f".{_AHEAD_OF_EVERY_MINOR}") else release
+
+
 def rt_kernel_of(kernel: str) -> str:
     """What RHEL calls the real-time kernel that goes with a kernel; ``*`` stands for a number that is its own.
 

@@ -58,18 +58,19 @@ def kind_of_url(url: str) -> str:
     return next((kind for kind in (RPM, DEB) if name.endswith(f".{kind}")), "")
 
 
-def specs_of(family: Family, driver: str) -> tuple[PackageSpec, ...]:
-    """All packages of a driver, the main one first."""
+def specs_of(family: Family, driver: str, rhel: str = "") -> tuple[PackageSpec, ...]:
+    """All packages of a driver, the main one first; `rhel` (``8.6``) fills addresses with a folder for each release."""
     further = family.data.get("further_packages", {})
+    facts = {"driver": driver, "family": family.name,
+             **({"rhel": rhel, "rhel_major": rhel.partition(".")[0]} if rhel else {})}
     return (
-        _spec(family, driver, MAIN, family.data, "$"),
-        *(_spec(family, driver, role, entry, f"$.further_packages.{role}") for role, entry in sorted(further.items())),
+        _spec(family, facts, MAIN, family.data, "$"),
+        *(_spec(family, facts, role, entry, f"$.further_packages.{role}") for role, entry in sorted(further.items())),
     )
 
 
-def _spec(family: Family, driver: str, role: str, entry: Mapping[str, Any], path: str) -> PackageSpec:
+def _spec(family: Family, facts: Mapping[str, str], role: str, entry: Mapping[str, Any], path: str) -> PackageSpec:
     repository, download = entry.get("repository", {}), entry.get("download", {})
-    facts = {"driver": driver, "family": family.name}
     source = repository or download
     url = fill_known(download.get("url", ""), facts)
     unsigned = entry.get("signature") == UNSIGNED
@@ -78,5 +79,5 @@ def _spec(family: Family, driver: str, role: str, entry: Mapping[str, Any], path
     return PackageSpec(
         role, RPM if repository else kind_of_url(url), fill_known(repository.get("url", ""), facts), url, tuple(names),
         source.get("arch", "noarch" if repository else ""), fill_known(source.get("version", "{driver}"), facts),
-        download.get("license", ""), entry.get("sha256", {}).get(driver, "").lower(), signing, path,
+        download.get("license", ""), entry.get("sha256", {}).get(facts["driver"], "").lower(), signing, path,
     )

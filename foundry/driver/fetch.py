@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from foundry.base.errors import ConfigError, Fault
 from foundry.base.files import remove_stale, scratch, write_atomic
 from foundry.base.records import output_facts, write_record
+from foundry.base.templates import fields_of
 from foundry.config.family import Family
 from foundry.config.locks import LockedPackage, MainPackage
 from foundry.config.package_specs import PackageSpec, specs_of
@@ -63,7 +64,8 @@ def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
     record.unlink(missing_ok=True)
     known = foundry.config.locks.of(family.name).packages.get(driver)
     with scratch(folder, "fetch") as work:
-        found = [_obtain(foundry, family, spec, work, known, log) for spec in specs_of(family, driver)]
+        specs = _specs(foundry, family, driver, known)
+        found = [_obtain(foundry, family, spec, work, known, log) for spec in specs]
         _require_vouched(family, driver, found)
         further = {one.spec.role: LockedPackage(**_facts(one)) for one in found[1:]}
         package = discover(MainPackage(**_facts(found[0]), further=further), family, driver, work, found)
@@ -81,6 +83,24 @@ def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
         **({"packages": [{"role": one.spec.role, "name": one.name, "url": one.url, "file_sha256": one.file_sha256,
                           **_signed(one)} for one in found[1:]]} if further else {}),
     })
+
+
+def _specs(foundry: Foundry, family: Family, driver: str, known: MainPackage | None) -> tuple[PackageSpec, ...]:
+    """The driver's packages. Where each RHEL release has a folder: from that of the locked package, else the lowest.
+
+    ConfigError where an address holds a field that nobody knows.
+    """
+    releases = foundry.states.plan.rhel_releases(driver) or [""]
+    found = [specs_of(family, driver, release) for release in releases]
+    url = known.url if known is not None else ""
+    specs = next((specs for specs in found if url.startswith(specs[0].repository or specs[0].url)), found[0])
+    faults = [
+        Fault(family.file, spec.path, f"{text} asks for {{{field}}}, and no kernel of {driver} tells it")
+        for spec in specs for text in (spec.repository, spec.url, spec.version) for field in fields_of(text)
+    ]
+    if faults:
+        raise ConfigError(faults, hint="give it a value in `parameters`")
+    return specs
 
 
 def _obtain(

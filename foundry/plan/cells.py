@@ -17,7 +17,7 @@ from functools import cached_property
 
 from foundry.base.errors import Fault
 from foundry.base.names import cell_name, image_tag
-from foundry.base.versions import minor_of, version_key
+from foundry.base.versions import minor_of, named_rhel_release, version_key
 from foundry.config.catalogue import CatalogueEntry
 from foundry.config.family import Family
 from foundry.config.load import Config, MatrixEntry
@@ -122,6 +122,10 @@ class Plan:
     def by_name(self) -> Mapping[str, Cell]:
         """The cells by their names."""
         return {cell.name: cell for cell in self.cells}
+
+    def rhel_releases(self, driver: str) -> list[str]:
+        """The RHEL releases of a driver's kernels (``8.6``), the lowest first, as far as their names have them."""
+        return sorted({named_rhel_release(cell.kernel) for cell in self.by_driver[driver]} - {""}, key=version_key)
 
     def only(self, cells: Iterable[Cell], drivers: Iterable[str] = ()) -> Plan:
         """The plan with no other cells than these; of drivers with these, their own and further ones."""

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
-from foundry.base.versions import rhel_release
+from foundry.base.versions import named_rhel_release
 from foundry.config.catalogue import CatalogueEntry
 from foundry.plan.toolkit_ledger import ToolkitLedger
 from foundry.run.context import Foundry
 from foundry.toolkit import remote
 from foundry.toolkit.state import read_ledger
-
-_MINOR_BEYOND_ALL = 100  # that of a kernel whose name has a major alone
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,9 @@ class PublishedToolkits:
                 hint=f"nothing was changed; `doit dtk:publish:{kernel}` publishes it, `doit dtk:kernels` then"
                      " `doit dtk:publish` those of all releases; `releases.exclude` leaves a release out",
             )
-        rhel = rhel_release(kernel)
-        known = rhel is not None and int(rhel.partition(".")[2]) < _MINOR_BEYOND_ALL
         return replace(
             node_entry, dtk=f"{row['registry']}@{row['digest']}", rt_kernel=row.get("rt_kernel", ""),
-            rhel=rhel or "" if known else "", node_kernel=kernel,
+            rhel=named_rhel_release(kernel), node_kernel=kernel,
         )
 
     def has(self, entries: Sequence[CatalogueEntry]) -> bool:

@@ -47,12 +47,14 @@ def key_of(states: States, root: Any) -> CellKey:
 
 
 def test_the_packages_of_a_family(checkout: Checkout) -> None:
-    main, firmware = specs_of(habana(checkout).config.families["habanalabs"], DRIVER)
+    states = habana(checkout)
+    assert states.plan.rhel_releases(DRIVER) == ["9.4"]
+    main, firmware = specs_of(states.config.families["habanalabs"], DRIVER, "9.4")
     assert (main.repository, main.names, main.version, main.arch, main.signing, main.file) == (
-        "https://vault.habana.ai/artifactory/rhel/8/8.10/", ("habanalabs",), "1.16.0-526.el8", "noarch", None,
+        "https://vault.habana.ai/artifactory/rhel/9/9.4/", ("habanalabs",), "1.16.0-526.el9", "noarch", None,
         "package.rpm")
-    assert (firmware.role, firmware.version, firmware.arch, firmware.signing, firmware.file) == (
-        "firmware", "1.16.0-526.el8", "x86_64", None, "package-firmware.rpm")
+    assert (firmware.repository, firmware.role, firmware.version, firmware.arch, firmware.signing, firmware.file) == (
+        main.repository, "firmware", "1.16.0-526.el9", "x86_64", None, "package-firmware.rpm")
 
 
 def test_the_recipe_of_a_family(checkout: Checkout) -> None:

@@ -323,7 +323,7 @@ def test_times_that_there_are_not(checkout: Checkout, field: str, value: object,
 def test_versions_are_short(checkout: Checkout) -> None:
     """Python refuses to read numbers of more than 4300 digits."""
     checkout.write("build-matrix.json", [{"driver": "2.2", "ocp_versions": ["9" * 5000 + ".1"]}])
-    checkout.edit("config/drivers/neuron.yaml", '"<2.18.12.0"', '"<' + "9" * 5000 + '"')
+    checkout.edit("config/drivers/neuron.yaml", '">=2.16.7.0,<2.18.12.0"', '"<' + "9" * 5000 + '"')
     assert [fault.partition(": '")[0] for fault in faults(checkout)] == [
         "build-matrix.json: $[0].ocp_versions[0]", "config/drivers/neuron.yaml: $.patches[0].drivers",
     ]

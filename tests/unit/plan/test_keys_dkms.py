@@ -194,7 +194,7 @@ def test_sources_of_which_something_is_missing(checkout: Checkout, name: str, le
 
 
 @pytest.mark.parametrize("old, new", [
-    ("url: https://vault.habana.ai/artifactory/rhel/8/{rhel}/\n  packages: [habanalabs]",
+    ("url: https://vault.habana.ai/artifactory/rhel/{rhel_major}/{rhel}/\n  packages: [habanalabs]",
      "url: https://mirror.test/rhel/8/{rhel}/\n  packages: [habanalabs]"),
     ("packages: [habanalabs-firmware]", "packages: [habanalabs-firmware, other]"),
     ("pattern: ^KMD_LAST_GIT_SHA=", "pattern: ^OTHER="),
