@@ -11,6 +11,7 @@ from foundry.base.files import read_json, remove_stale, scratch, sha256_file
 from foundry.base.names import KEY_LABEL, OCI_ARCH
 from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, write_record
+from foundry.base.templates import fill_known
 from foundry.cell import module
 from foundry.driver.source import FIRMWARE
 from foundry.plan.cells import Cell
@@ -70,7 +71,8 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
             "org.opencontainers.image.base.digest": base.digest,
         })
         _check(cell, made, labels)
-        write_archive(made, work / IMAGE_FILE, f"{foundry.settings.image_repository}:{cell.tag}", timestamp)
+        name = fill_known(foundry.settings.image_repository, {"family": cell.family.name})
+        write_archive(made, work / IMAGE_FILE, f"{name}:{cell.tag}", timestamp)
         (work / IMAGE_FILE).replace(folder / IMAGE_FILE)
     write_record(folder / RECORD, "image", {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,

@@ -239,7 +239,8 @@ def _wants(reader: _Reader, settings: Mapping[str, Any], families: Mapping[str, 
                 continue
             owner, at = owners.setdefault(entry["driver"], (family, f"{file} {place}"))
             if owner != family:
-                message = f"{entry['driver']} is already of family {owner} ({at})"
+                message = (f"{entry['driver']} is already of family {owner} ({at}); a profile with a matrix of its"
+                           " own can have this one")
                 reader.faults.append(Fault(file, f"{place}.driver", message))
                 continue
             reader.faults += _arch_faults(entry, settings, file, place)

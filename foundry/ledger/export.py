@@ -21,10 +21,17 @@ OK, NOT_THERE, UNKNOWN, OTHER = "ok", "not in registry", "not in ledger", "other
 
 @dataclass(frozen=True)
 class Exported:
-    """One tag of one registry. `size` is in bytes, compressed; `pushed` in UTC; `state` compares with the ledger."""
+    """One tag of one registry. `size` is in bytes, compressed; `pushed` in UTC; `state` compares with the ledger.
+
+    `flavour` is empty where no release of the matrix has the kernel any more; of a tag that no ledger knows all that a
+    ledger says is empty.
+    """
 
     driver: str
+    family: str
     kernel: str
+    arch: str
+    flavour: str
     releases: str
     tag: str
     image: str
@@ -54,8 +61,9 @@ def exported(foundry: Foundry, drivers: Sequence[str]) -> list[Exported]:
     """All images of the profile's registries and ledgers, sorted by registry, driver and kernel."""
     known = ledgers.all_ledgers(foundry)
     rows: list[Exported] = []
+    flavours = {(cell.driver, cell.kernel, cell.arch): cell.flavour for cell in foundry.states.plan.cells}
     for repository in _repositories(foundry, known):
-        rows += _compared(repository, _held(foundry, repository), known)
+        rows += _compared(repository, _held(foundry, repository), known, flavours)
     return [row for row in rows if not drivers or row.driver in drivers]
 
 
@@ -86,26 +94,29 @@ def _held(foundry: Foundry, repository: Reference) -> Mapping[str, Held]:
 
 
 def _compared(
-    repository: Reference, held: Mapping[str, Held], known: Mapping[str, Ledger]
+    repository: Reference, held: Mapping[str, Held], known: Mapping[str, Ledger],
+    flavours: Mapping[tuple[str, str, str], str],
 ) -> list[Exported]:
     rows, left = [], dict(held)
     for driver, ledger in known.items():
         for row in ledger.sorted_rows():
             for tag in row.tags if repository.name in row.registries else ():
                 there = left.pop(tag, None)
-                rows.append(_row(repository, driver, row, tag, there))
+                flavour = flavours.get((driver, row.kernel, row.arch), "")
+                rows.append(_row(repository, ledger, row, flavour, tag, there))
     for tag, there in sorted(left.items()):
         image = f"{repository.name}@{there.digest}"
-        rows.append(Exported("", "", "", tag, image, there.digest, there.size, there.pushed, UNKNOWN))
+        rows.append(Exported("", "", "", "", "", "", tag, image, there.digest, there.size, there.pushed, UNKNOWN))
     return rows
 
 
-def _row(repository: Reference, driver: str, row: Row, tag: str, there: Held | None) -> Exported:
+def _row(repository: Reference, ledger: Ledger, row: Row, flavour: str, tag: str, there: Held | None) -> Exported:
     state = NOT_THERE if there is None else OK if there.digest == row.digest else OTHER
     digest = there.digest if there is not None else row.digest
     same = state != OTHER
     return Exported(
-        driver, row.kernel, " ".join(row.releases), tag, f"{repository.name}@{digest}", digest,
+        ledger.driver, ledger.family, row.kernel, row.arch, flavour, " ".join(row.releases), tag,
+        f"{repository.name}@{digest}", digest,
         (there.size if there is not None else None) or ((row.size or None) if same else None),
         (there.pushed if there is not None else "") or (row.published if same else ""), state,
     )

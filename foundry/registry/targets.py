@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from foundry.config.settings import ImagePlace
 
 AWS_FIELDS = ("aws_account", "aws_region")
-DEFAULT_ECR_REPOSITORY = "neuron-operator/kmod"
+DEFAULT_ECR_REPOSITORY = "{family}-operator/kmod"
 DEFAULT_DTK_ECR_REPOSITORY = "neuron-operator/driver-toolkit"
 _FIELD = re.compile(r"\{[a-z_]+\}")
 
@@ -54,8 +54,9 @@ def targets_of(
     publish: Iterable[ImagePlace], family: str, environ: Mapping[str, str] = os.environ
 ) -> tuple[Target, ...]:
     """The profile's targets for a family, filled with what the environment says."""
-    known = {**_known(environ), "family": family}
-    return tuple(_target(place).filled(known) for place in publish)
+    known = _known(environ)
+    known["ecr_repository"] = _fill(known["ecr_repository"], {"family": family})
+    return tuple(_target(place).filled({**known, "family": family}) for place in publish)
 
 
 def toolkits_at(place: ImagePlace, environ: Mapping[str, str] = os.environ) -> Target | None:

@@ -93,8 +93,9 @@ def _head(ledger: Ledger, facts: Facts) -> list[str]:
     kernels, releases = {row.kernel for row in rows}, {name for row in rows for name in row.releases}
     modules = ", ".join(f"`{name}`" for name in facts.modules)
     lines = [
-        f"Container images with the kernel modules of the {facts.title} {ledger.driver} ({modules}), each compiled for"
-        f" one kernel of OpenShift nodes, to be loaded by the Kernel Module Management operator (KMM):"
+        f"Container images with the kernel modules of the {facts.title} {ledger.driver} (family `{ledger.family}`;"
+        f" {'module' if len(facts.modules) == 1 else 'modules'} {modules}), each compiled for one kernel of OpenShift"
+        f" nodes, to be loaded by the Kernel Module Management operator (KMM):"
         f" {_count(len(rows), 'image')} for {_count(len(kernels), 'kernel')} of {_count(len(releases), 'release')}.",
     ]
     repository = next(iter(facts.registries), "")

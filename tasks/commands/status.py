@@ -53,7 +53,7 @@ def as_json(states: list[CellState]) -> str:
 
 
 def table(states: list[CellState], known: States) -> list[str]:
-    """Rows are releases, columns drivers; then a line for each cell: why it is pending, or where its image is."""
+    """Rows are releases, columns drivers with their families; then a line a cell: why it is pending, where it is."""
     drivers = list(dict.fromkeys(state.cell.driver for state in states))
     by_place: dict[tuple[str, str], list[CellState]] = defaultdict(list)
     for state in states:
@@ -65,8 +65,10 @@ def table(states: list[CellState], known: States) -> list[str]:
         (driver, release): _word(by_place.get((driver, release), []), (driver, release) in mismatched)
         for driver in drivers for release in releases
     }
-    width = max([len(PUBLISHED), *(len(text) for text in (*drivers, *words.values()))], default=0) + 2
-    lines = [("release".ljust(12) + "".join(driver.ljust(width) for driver in drivers)).rstrip()] if drivers else []
+    families = [known.plan.families[driver].name for driver in drivers]
+    width = max([len(PUBLISHED), *(len(text) for text in (*drivers, *families, *words.values()))], default=0) + 2
+    lines = [(title.ljust(12) + "".join(text.ljust(width) for text in texts)).rstrip()
+             for title, texts in (("family", families), ("release", drivers)) if drivers]
     for release in releases:
         line = "".join(words[driver, release].ljust(width) for driver in drivers)
         lines.append((release.ljust(12) + line).rstrip())

@@ -225,6 +225,7 @@ def test_export_compares_the_registry_with_the_ledger(copied: Clone) -> None:
         assert row["image"] == f"registry.sandbox.internal/{copied.repository}@{row['digest']}"
         assert int(row["size"]) > 100_000
         assert row["releases"] and row["kernel"] and row["pushed"].endswith("Z")
+        assert (row["family"], row["arch"], row["flavour"]) == ("neuron", "x86_64", "default")
     gone, stray = rows[0], "9.9-stray"
     api = f"http://127.0.0.1:{registry_port(copied.services)}/v2/{copied.repository}/manifests"
     accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}

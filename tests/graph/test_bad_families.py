@@ -86,7 +86,7 @@ def test_two_families_of_one_name(project: Project) -> None:
 
 def test_a_profile_takes_away_what_a_family_needs(project: Project) -> None:
     family(project)
-    project.edit("config/profiles/local.yaml", "image_repository",
+    project.edit("config/profiles/local.yaml", "publish",
                  "families: {thing: {signature: none, repository: {url: 'https://e.org', packages: [x]}}}\n"
-                 "image_repository")
+                 "publish")
     assert "`repository` or `download`" in refused(project, "build").err

@@ -86,7 +86,7 @@ class Clone:
             shutil.copy2(ROOT / name, folder / name)
         # what one clone publishes is not there for another
         self.repository = f"test-{uuid.uuid4().hex[:12]}"
-        self.edit("config/profiles/sandbox.yaml", "repository: neuron-driver", f"repository: {self.repository}")
+        self.edit("config/profiles/sandbox.yaml", 'repository: "{family}-driver"', f"repository: {self.repository}")
         self.edit("config/profiles/sandbox.yaml", "repository: toolkits", f"repository: {self.repository}-dtk")
 
     def environment(self, **changes: str) -> dict[str, str]:

@@ -97,7 +97,7 @@ def test_the_loading_order_moves_what_stands_for_the_modules() -> None:
     edited(FAMILY, 'drivers: ">=2.16.7.0,<2.18.12.0"', 'drivers: ">=2.16.7.0,<2.18.13.0"'),
     edited("build-matrix.json", '"4.16", ', '"4.16.30", '),
     edited("config/defaults.yaml", "parallel: 0", "parallel: 3"),
-    edited("config/defaults.yaml", "image_repository: localhost/kmod", "image_repository: localhost/x"),
+    edited("config/defaults.yaml", "image_repository: localhost/{family}-driver", "image_repository: localhost/x"),
 ])
 def test_what_moves_no_key(checkout: Checkout, change: Callable[[Checkout], None]) -> None:
     before = keys(checkout)

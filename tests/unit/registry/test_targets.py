@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from foundry.config.load import load_config
+from foundry.config.profile import Profile
 from foundry.config.settings import ImagePlace
 from foundry.registry.targets import Target, targets_of, toolkits_at
+from tests.harness.checkout import Checkout
 
 ECR = "{aws_account}.dkr.ecr.{aws_region}.amazonaws.com"
 ACCOUNT = {"AWS_ACCOUNT_ID": "123456789012", "AWS_REGION": "eu-west-1"}
@@ -42,6 +45,25 @@ def test_names_of_its_own(name: str, own: str) -> None:
 
 def test_no_names() -> None:
     assert not target("r/kmod").is_in([])
+
+
+@pytest.mark.parametrize("profile, repository", [
+    ("sandbox", "neuron-driver"), ("ecr", "neuron-operator/kmod"),
+    ("github", "q5p6u7h8/neuron-openshift/neuron-kernel-module"),
+])
+def test_every_profile_has_a_repository_for_each_family(checkout: Checkout, profile: str, repository: str) -> None:
+    settings = load_config(checkout.root, Profile(profile, "test")).settings
+    [neuron], [other] = (targets_of(settings.publish, family, {}) for family in ("neuron", "habanalabs"))
+    assert (neuron.repository, neuron.registry) == (repository, other.registry)
+    assert other.repository != repository and "habanalabs" in other.repository
+
+
+@pytest.mark.parametrize("said, repository", [
+    ("kmod", "kmod"), ("acme/{family}", "acme/neuron"), ("{aws_region}", "{aws_region}"),
+])
+def test_the_ecr_repository_of_the_environment(said: str, repository: str) -> None:
+    [found] = targets_of([ImagePlace("r", "{ecr_repository}")], "neuron", {"KMOD_ECR_REPOSITORY_NAME": said})
+    assert found.repository == repository
 
 
 @pytest.mark.parametrize("environ, registry, open_fields", [
