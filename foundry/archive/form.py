@@ -25,6 +25,9 @@ NOTES = "release-notes"
 UNKNOWN = "not known"
 OK = "OK"
 NO_LIST = "not known: there was no list of checksums"
+# Fields of messages; these and others are called as in wombelix/aws-neuron-driver, which people read already.
+REPOSITORY, FILE_NAME, LOCATION = "Downloaded from repository", "Filename", "Location"
+_NOTES = "Release Notes"
 _CHECKSUM = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n")
 _SUBJECT = re.compile(r"[^\s]+ (?:(?P<epoch>[0-9]+):)?(?P<version>[^\s:-]+)-(?P<release>[^\s-]+)")
 _DIRS = ("usr", "src")
@@ -48,7 +51,8 @@ class Said:
 
     `key_uid` and `key_created` (seconds since 1970) are of the key that signed, `notes` the text of
     the release notes, `keeper` who keeps the archive (``Name <email>``), `tree` the hex SHA-256 over all
-    of the commit's files, `changed` what differs from the commit before.
+    of the commit's files, `changed` what differs from the commit before; `repository` is the address of the
+    vendor's repository, empty where no list of it named the package.
     """
 
     file_name: str
@@ -63,6 +67,7 @@ class Said:
     keeper: str
     tree: str
     changed: Sequence[tuple[str, str]]
+    repository: str = ""
 
 
 def subject_of(package: Package) -> str:
@@ -128,13 +133,15 @@ def version_message(package: Package, said: Said) -> bytes:
     lines = [
         subject_of(package), "",
         *_fields((
+            ("Source code extracted from file", said.file_name), (REPOSITORY, said.repository),
             ("Package", package.name), ("Version", package.version), ("Release", package.release),
             ("Architecture", package.arch), ("License", package.license), ("Summary", package.summary),
-            ("Description", package.description), ("File name", said.file_name), ("Location", said.location),
+            ("Description", package.description), (FILE_NAME, said.file_name), (LOCATION, said.location),
             ("Checksum", f"sha256:{said.sha256}"), ("Content checksum", f"sha256:{package.content_sha256}"),
-            ("Build host", package.build_host), ("Build time", time_of(package.build_time or None)),
-            ("Key user id", said.key_uid), ("Key creation time", time_of(said.key_created)),
-            ("Key fingerprint", said.fingerprint), ("GPG check", OK), ("SHA256 check", OK if said.listed else NO_LIST),
+            ("Buildhost", package.build_host), ("Buildtime", time_of(package.build_time or None)),
+            ("GPG key primary uid", said.key_uid), ("GPG key creation time", time_of(said.key_created)),
+            ("GPG key fingerprint", said.fingerprint), ("GPG check", OK),
+            ("SHA256 check", OK if said.listed else NO_LIST),
             ("Sources from", said.root or "the whole payload"), ("Archived by", said.keeper),
             ("Tree", f"sha256:{said.tree}"),
         )), "",
@@ -216,7 +223,7 @@ def _kind(path: str) -> str:
 
 
 def _notes(notes: str | None) -> list[str]:
-    first, *more = _fields((("Release notes", f".\n{notes}"),)) if notes else [f"Release notes: {UNKNOWN}"]
+    first, *more = _fields(((_NOTES, f".\n{notes}"),)) if notes else [f"{_NOTES}: {UNKNOWN}"]
     return [first.removesuffix(" ."), *more]
 
 
@@ -264,6 +271,11 @@ def readme(title: str, fingerprint: str, facts: Mapping[str, str]) -> bytes:
         "Made by kmod-foundry (`doit archive`), which proves it, too: `doit archive:verify`.",
     ]
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def repositories_of(readme: str) -> list[str]:
+    """The repository's addresses in such words."""
+    return re.findall(r"^- repository: <(.*)>$", readme, re.MULTILINE)
 
 
 def _quoted(text: str) -> str:

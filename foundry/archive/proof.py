@@ -44,12 +44,15 @@ class Proof:
     late: int = 0
     keys: dict[str, Path] = field(default_factory=dict)  # by the SHA-256 of what is in them
     listed: set[tuple[str, str]] = field(default_factory=set)  # place in the repository, hex SHA-256
+    repositories: set[str] = field(default_factory=set)  # addresses, as the branch names them
     notes: list[str | None] = field(default_factory=list)  # whole documents; None: there was none
     reached: dict[str, frozenset[str]] = field(default_factory=dict)  # commits of versions, by commit of the branch
 
     def documents(self, oid: str) -> None:
         """Take in the documents of a commit of the branch. Raises Broken for one that is not what it must be."""
         listing = self.store.listing(oid)
+        for text in self._read(listing, filter(listing.__contains__, [form.README])).values():
+            self.repositories.update(form.repositories_of(text.decode("utf-8", "replace")))
         found = self._read(listing, filter(content.is_document, listing))
         names = {path.removeprefix("archive/"): data for path, data in found.items() if not path.endswith(".sha256")}
         if found.keys() != {f"archive/{name}{suffix}" for name in names for suffix in ("", ".sha256")}:
@@ -76,10 +79,13 @@ class Proof:
         name = self._package_name(listing, base)
         (data,) = self._read(listing, [RPMS + name]).values()
         listed = fields.get("SHA256 check") == form.OK
-        location = fields.get("Location", "") if listed else ""
+        location = fields.get(form.LOCATION, "") if listed else ""
         sha256 = sha256_bytes(data)
         if listed and (location.rpartition("/")[2] != name or (location, sha256) not in self.listed):
             raise Broken(f"no list of the repository names {location} with the checksum {sha256}")
+        repository = fields.get(form.REPOSITORY, "") if listed else ""
+        if listed and repository not in self.repositories:
+            raise Broken(f"no {form.README} of the branch names the repository {repository!r}")
         file = self.folder / "package.rpm"
         file.write_bytes(data)
         package = rpm.parse_package(data)
@@ -93,7 +99,7 @@ class Proof:
         messages = [
             form.version_message(package, form.Said(
                 name, location, sha256, signature.fingerprint, uid, created, listed, root, notes,
-                fields.get(_KEEPER, ""), made.sha256, made.changed,
+                fields.get(_KEEPER, ""), made.sha256, made.changed, repository,
             )) for notes in self._sections(package.version)
         ]
         self._compare(oid, listing, made, messages, [parent] if parent else [], package.build_time, fields)

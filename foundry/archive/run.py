@@ -206,6 +206,7 @@ class _Run:
             name, one.href if offer.listed else "", one.sha256, signature.fingerprint, signature.uid,
             creation_time(gpg.keyring(key), signature.fingerprint), offer.listed, root,
             self._notes(offer, one.version), settings.keeper, made.sha256, made.changed,
+            settings.family["repository"]["url"] if offer.listed else "",
         )
         commit = Commit(Identity(settings.name, settings.email, got.package.build_time),
                         form.version_message(got.package, said), (before.commit,) if before else (), made.files)

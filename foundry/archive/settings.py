@@ -16,9 +16,9 @@ from foundry.packages.signing import pinned_fingerprint
 from foundry.run.context import Foundry
 
 REMOTE_VARIABLE = "KMOD_ARCHIVE_REMOTE"
-FORMAT = 1  # of what is written; another one makes other archives
-_CC0 = "CC0-1.0"
-_CC0_TEXT = "container/licenses/CC0-1.0.txt"
+FORMAT = 2  # of what is written; another one makes other archives
+_WORDS, _GENERATED = "CC0-1.0", "MIT-0"  # licences of the archive's own texts, of files that a program wrote
+_TEXTS = "container/licenses"  # texts by SPDX identifiers, where the family's file names none
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,10 @@ def _suffix(url: str) -> str:
 def _annotations(section: Mapping[str, Any], notes: Mapping[str, Any]) -> tuple[tuple[tuple[str, ...], str, str], ...]:
     from foundry.archive.form import NOTES, RPMS
 
-    ours = ("README.md", ".gitattributes", "REUSE.toml", "archive/**")
+    ours, generated = ("README.md", ".gitattributes", "REUSE.toml"), ("archive/**",)
     theirs = ("src/**", "payload/**", f"{RPMS}**")
-    groups = [(ours, "NONE", _CC0), (theirs, section["copyright"], section["license"])]
+    groups = [(ours, "NONE", _WORDS), (generated, "NONE", _GENERATED),
+              (theirs, section["copyright"], section["license"])]
     if notes:
         groups.append(((f"archive/{NOTES}{_suffix(notes['url'])}",), notes.get("copyright", section["copyright"]),
                        notes["license"]))
@@ -162,17 +163,15 @@ def _annotations(section: Mapping[str, Any], notes: Mapping[str, Any]) -> tuple[
 def _texts(foundry: Foundry, family: Family) -> dict[str, bytes]:
     """The licence texts by SPDX identifier, of all that the annotations name."""
     section = family["archive"]
-    named = {_CC0: _CC0_TEXT, **section["license_texts"]}
-    wanted = {_CC0, section["license"], *([section["release_notes"]["license"]] if "release_notes" in section else [])}
+    notes = [section["release_notes"]["license"]] if "release_notes" in section else []
     file, found, faults = family.file, {}, []
-    for name in sorted(wanted):
-        if name not in named:
-            faults.append(Fault(file, "$.archive.license_texts", f"has no text of {name}"))
-            continue
+    for name in sorted({_WORDS, _GENERATED, section["license"], *notes}):
+        path = section["license_texts"].get(name, "")
         try:
-            found[name] = (foundry.root / named[name]).read_bytes()
+            found[name] = (foundry.root / (path or f"{_TEXTS}/{name}.txt")).read_bytes()
         except OSError as error:
-            faults.append(Fault(file, "$.archive.license_texts", f"{named[name]}: {error.strerror}"))
+            what = f"{path}: {error.strerror}" if path else f"has no text of {name}"
+            faults.append(Fault(file, "$.archive.license_texts", what))
     if faults:
         raise ConfigError(faults)
     return found

@@ -43,7 +43,7 @@ def obtain_archived(
     refs = git.refs(TAGS)
     one = _choose(git, versions_of(refs), spec)
     fields = form.parse_fields(git.run("cat-file", "commit", one.commit).output.partition(b"\n\n")[2])
-    name = fields.get("File name", "")
+    name = fields.get(form.FILE_NAME, "")
     data = git.blob(f"{one.commit}:{RPMS}{name}")
     digest = sha256_bytes(data)
     if form.parse_checksum(git.blob(f"{one.commit}:{RPMS}{name}.sha256"), name) != digest:
@@ -59,7 +59,7 @@ def obtain_archived(
     with scratch(dest.parent, dest.name) as folder:
         (folder / "package").write_bytes(data)
         os.replace(folder / "package", dest)
-    location = fields.get("Location", "")
+    location = fields.get(form.LOCATION, "")
     href = location if location.rpartition("/")[2] == name else name
     return Obtained(
         spec, package.name, package.version, package.license, package.build_time, href,

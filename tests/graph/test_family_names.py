@@ -36,8 +36,8 @@ def test_a_version_of_two_families_is_refused_with_the_way_out(project: Project,
     matrix(project, "2.22.2.0")
     done = project.doit(task)
     assert (done.code, done.out) == (2, "")
-    assert ("build-matrix.json: $[1].driver: 2.22.2.0 is already of family neuron (build-matrix.json $[0]); a profile with"
-            " a matrix of its own can have this one") in done.err
+    assert ("build-matrix.json: $[1].driver: 2.22.2.0 is already of family neuron (build-matrix.json $[0]);"
+            " a profile with a matrix of its own can have this one") in done.err
 
 
 def test_a_profile_with_a_matrix_of_its_own_has_the_other(project: Project) -> None:

@@ -39,6 +39,10 @@ class Archivist(LocalClone):
     def __init__(self, folder: Path, url: str, key: Key) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder, url, key)
+        text = (self.root / FAMILY).read_text(encoding="utf-8")
+        notes = re.search(r"^  release_notes:\n(?:    .*\n)+", text, re.MULTILINE)
+        assert notes, "the vendor's notes are elsewhere"
+        self.edit(FAMILY, notes.group(), "")
 
     @property
     def git_dir(self) -> Path:

@@ -6,6 +6,7 @@ import gzip
 import json
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 from tests.harness import rpmtools
@@ -35,26 +36,32 @@ def test_an_archive(clone: Archivist, server: Server, key: Key, rpms: list[Path]
     assert built == f"{facts[1]} {facts[1]}" == f"{FIRST + 2 * DAY} {FIRST + 2 * DAY}"
     for line in (
         f"Package: {PACKAGE}", "Version: 2.10.1.0", "License: GPL-2.0", "Summary: A thing",
-        "Description: A thing to unpack.", f"File name: {newest.name}", f"Checksum: sha256:{rpmtools.sha256(newest)}",
-        f"Build host: {facts[0]}", "Build time: 2020-09-15T12:26:40Z", "Key user id: Test Vendor <vendor@invalid>",
-        f"Key fingerprint: {key.fingerprint}", "GPG check: OK", "SHA256 check: OK", "  * Faster.",
+        "Description: A thing to unpack.", f"Source code extracted from file: {newest.name}",
+        f"Downloaded from repository: {clone.address}", f"Filename: {newest.name}",
+        f"Checksum: sha256:{rpmtools.sha256(newest)}", f"Buildhost: {facts[0]}", "Buildtime: 2020-09-15T12:26:40Z",
+        "GPG key primary uid: Test Vendor <vendor@invalid>",
+        f"GPG key fingerprint: {key.fingerprint}", "GPG check: OK", "SHA256 check: OK", "  * Faster.",
         "Sources from: usr/src/thing-2.10.1.0/", "  M src/main.c", f"  A archive/rpm/{newest.name}",
     ):
         assert line in message.splitlines(), message
     made = rpmtools.command("gpg", "--batch", "--with-colons", "--show-keys", key.file).split("\n")[0].split(":")[5]
-    assert f"Key creation time: {gmt(int(made))}" in message
+    assert f"GPG key creation time: {gmt(int(made))}" in message
     lines = [line.partition("\t") for line in git(clone.git_dir, "ls-tree", "-r", "2.10.1.0").splitlines()]
     tree = {path: facts for facts, _, path in lines}
     assert tree["src/tool"].startswith("100755") and tree["src/sub/link"].startswith("120000")
     assert tree["src/one"].split()[2] == tree["src/sub/two"].split()[2]
     assert git(clone.git_dir, "cat-file", "blob", "2.10.1.0:src/main.c") == "version 2.10.1.0"
     assert not [path for path in tree if path.startswith("archive/") and "rpm" not in path]
-    assert "Release notes: not known" in git(clone.git_dir, "log", "-1", "--format=%B", VERSIONS[0])
+    assert "Release Notes: not known" in git(clone.git_dir, "log", "-1", "--format=%B", VERSIONS[0])
     branch = git(clone.git_dir, "ls-tree", "-r", "--name-only", "main").splitlines()
     for name in ("key.asc", "repomd.xml", "primary.xml.gz", "filelists.xml.gz", "other.xml.gz", "release-notes.rst"):
         assert {f"archive/{name}", f"archive/{name}.sha256"} <= {*branch}
     kept = {f"archive/rpm/{one.name}" for one in rpms}
-    assert {"README.md", "REUSE.toml", "LICENSES/GPL-2.0-only.txt", *kept} <= {*branch}
+    assert {"README.md", "REUSE.toml", "LICENSES/GPL-2.0-only.txt", "LICENSES/MIT-0.txt", *kept} <= {*branch}
+    terms = tomllib.loads(git(clone.git_dir, "show", "main:REUSE.toml"))["annotations"]
+    assert [(term["path"][0], term["SPDX-License-Identifier"]) for term in terms] == [
+        ("README.md", "CC0-1.0"), ("archive/**", "MIT-0"), ("src/**", "GPL-2.0-only"),
+        ("archive/release-notes.rst", "CC0-1.0")]
     clone.proven()
     record = json.loads((clone.build / "archive/neuron.json").read_text())
     from foundry.base.schema import ValidationCache

@@ -97,7 +97,7 @@ def test_strange_versions_and_names(clone: Archivist, server: Server, key: Key, 
     assert git(clone.git_dir, "log", "--format=%s", "2.10.1.0", "--").splitlines()[-1] == f"{PACKAGE} 1.1-2.0"
     assert git(clone.git_dir, "rev-parse", "2.10.1.0_rc1^") == clone.tags()["1.9.0.0"]
     message = git(clone.git_dir, "log", "-1", "--format=%B", "1.1")
-    assert "Version: 1.1\nRelease: 2.0" in message and f"File name: {other.name}" in message
+    assert "Version: 1.1\nRelease: 2.0" in message and f"Filename: {other.name}" in message
     clone.proven()
 
 

@@ -198,6 +198,15 @@ def test_tags(made: Made) -> None:
         assert broken(made), name
 
 
+def test_another_repository_than_the_branch_names(made: Made) -> None:
+    oid = git(made.forger.source, "rev-parse", "1.9.0.0")
+    good = made.forger.commits[oid]
+    elsewhere = good.message.replace(f"repository: {made.clone.address}".encode(), b"repository: https://other.invalid/")
+    assert elsewhere != good.message
+    made.forger.forge(made.place, oid, replace(good, message=elsewhere))
+    assert "names the repository 'https://other.invalid/'" in broken(made)
+
+
 def test_said_in_one_sentence(made: Made) -> None:
     """Through the command line: exit code 1, the fault, no traceback."""
     oid = made.forger.order[0]

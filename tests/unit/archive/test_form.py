@@ -26,7 +26,7 @@ def said(**changes: object) -> Said:
         "file_name": "t.rpm", "location": "a/t.rpm", "sha256": "1" * 64, "fingerprint": "F" * 40,
         "key_uid": "Somebody <some@body>", "key_created": 1_500_000_000, "listed": True, "root": "usr/src/t/",
         "notes": "Notes.\n\n  More: of them.", "keeper": "Keeper <k@e>", "tree": "2" * 64,
-        "changed": [("A", "src/a.c"), ("D", "src/b.c")],
+        "changed": [("A", "src/a.c"), ("D", "src/b.c")], "repository": "https://yum.invalid/",
     }
     return Said(**{**facts, **changes})  # type: ignore[arg-type]
 
@@ -45,10 +45,10 @@ def test_messages_are_as_they_were() -> None:
 def test_what_is_not_known_says_so() -> None:
     tags = dict.fromkeys((1004, 1005, 1006, 1007, 1014))
     bare = parse_package(build(GOOD, tags=tags))
-    less = said(location="", notes=None, key_created=None, key_uid="", listed=False)
+    less = said(repository="", location="", notes=None, key_created=None, key_uid="", listed=False)
     text = form.version_message(bare, less).decode()
-    for name in ("License", "Summary", "Description", "Build host", "Build time", "Location", "Release notes",
-                 "Key creation time", "Key user id"):
+    for name in ("License", "Summary", "Description", "Buildhost", "Buildtime", "Location", "Release Notes",
+                 "GPG key creation time", "GPG key primary uid", "Downloaded from repository"):
         assert f"{name}: not known\n" in text
     assert "SHA256 check: not known: there was no list" in text
 
@@ -58,7 +58,7 @@ def test_fields_are_read_as_they_were_written() -> None:
     fields = form.parse_fields(form.version_message(package, said()))
     assert fields["Description"] == "One.\n\nTwo: and\n  more\ufffd"
     assert (fields["Version"], fields["Archived by"]) == ("1.2.3", "Keeper <k@e>")
-    assert fields["Release notes"] == "Notes.\n\n  More: of them."
+    assert fields["Release Notes"] == "Notes.\n\n  More: of them."
 
 
 @pytest.mark.parametrize("version, tag", [("2.0.386.0", "2.0.386.0"), ("1.0~rc1", "1.0_rc1"), ("1.0^git", "1.0%git")])
