@@ -16,6 +16,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import sha256_bytes
 from foundry.base.reasons import Reason
 from foundry.formats.packages import repodata, rpm
+from foundry.formats.packages.repodata import Checksum
 from foundry.formats.packages.rpm import Package
 from foundry.packages import gpg
 from foundry.packages.gpg import SignatureFacts
@@ -43,7 +44,7 @@ class Proof:
     commits: Mapping[str, bytes]
     late: int = 0
     keys: dict[str, Path] = field(default_factory=dict)  # by the SHA-256 of what is in them
-    listed: set[tuple[str, str]] = field(default_factory=set)  # place in the repository, hex SHA-256
+    listed: dict[str, set[Checksum]] = field(default_factory=dict)  # by place in the repository
     repositories: set[str] = field(default_factory=set)  # addresses, as the branch names them
     notes: list[str | None] = field(default_factory=list)  # whole documents; None: there was none
     reached: dict[str, frozenset[str]] = field(default_factory=dict)  # commits of versions, by commit of the branch
@@ -81,7 +82,8 @@ class Proof:
         listed = fields.get("SHA256 check") == form.OK
         location = fields.get(form.LOCATION, "") if listed else ""
         sha256 = sha256_bytes(data)
-        if listed and (location.rpartition("/")[2] != name or (location, sha256) not in self.listed):
+        if listed and (location.rpartition("/")[2] != name
+                       or not any(one.fits(data) for one in self.listed.get(location, ()))):
             raise Broken(f"no list of the repository names {location} with the checksum {sha256}")
         repository = fields.get(form.REPOSITORY, "") if listed else ""
         if listed and repository not in self.repositories:
@@ -210,13 +212,14 @@ class Proof:
         if "repomd.xml" not in documents:
             raise Broken("there are lists without repomd.xml")
         repomd = repodata.parse_repomd(documents["repomd.xml"], repodata.LISTS)
-        due = {location.sha256: kind for kind, location in repomd.lists.items()}
-        there = {sha256_bytes(data): name for name, data in documents.items() if name != "repomd.xml"}
-        if due.keys() != there.keys() or any(there[digest].partition(".")[0] != kind for digest, kind in due.items()):
+        there = {name.partition(".")[0]: data for name, data in documents.items() if name != "repomd.xml"}
+        if len(there) != len(documents) - 1 or there.keys() != repomd.lists.keys() or not all(
+            location.checksum.fits(there[kind]) for kind, location in repomd.lists.items()
+        ):
             raise Broken("its lists are not those that repomd.xml names")
-        primary = documents[there[repomd.primary.sha256]]
-        packages = repodata.parse_primary(repodata.open_primary(primary, repomd.primary))
-        self.listed |= {(one.href, one.sha256) for one in packages}
+        for one in repodata.parse_primary(repodata.open_primary(there[repodata.PRIMARY], repomd.primary)):
+            if not one.fault:
+                self.listed.setdefault(one.href, set()).add(one.checksum)
 
     def _add_notes(self, text: str | None) -> None:
         if text not in self.notes:

@@ -19,7 +19,7 @@ from foundry.archive.record import Record, read_state, write_state
 from foundry.archive.settings import Settings, settings_of
 from foundry.base.errors import FoundryError
 from foundry.base.filelock import locked
-from foundry.base.files import remove_tree, scratch
+from foundry.base.files import remove_tree, scratch, sha256_bytes
 from foundry.base.reasons import Reason
 from foundry.config.family import Family
 from foundry.run.context import Foundry
@@ -203,7 +203,7 @@ class _Run:
         made = store.assemble(files | furniture, base)
         signature = got.signature
         said = form.Said(
-            name, one.href if offer.listed else "", one.sha256, signature.fingerprint, signature.uid,
+            name, one.href if offer.listed else "", sha256_bytes(got.data), signature.fingerprint, signature.uid,
             creation_time(gpg.keyring(key), signature.fingerprint), offer.listed, root,
             self._notes(offer, one.version), settings.keeper, made.sha256, made.changed,
             settings.family["repository"]["url"] if offer.listed else "",

@@ -95,6 +95,8 @@ class Reason(StrEnum):
     # Packages and their repositories.
     REPODATA_MALFORMED = "repodata-malformed"
     REPODATA_TOO_LARGE = "repodata-too-large"
+    REPODATA_UNSUPPORTED = "repodata-unsupported"
+    CHECKSUM_WEAK = "checksum-weak"
     DRIVER_UNKNOWN = "driver-unknown"
     DRIVER_AMBIGUOUS = "driver-ambiguous"
     PACKAGE_MISLABELLED = "package-mislabelled"

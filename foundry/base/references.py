@@ -14,7 +14,7 @@ _HOST = re.compile(r"(?:[a-z0-9]+(?:[.-]+[a-z0-9]+)*|\[[0-9a-f:]+\])(?::[0-9]{1,
 # Grammar of the distribution specification (github.com/opencontainers/distribution-spec, "Pulling manifests").
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+SHA256_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LONGEST = 255
 
 
@@ -55,7 +55,7 @@ def parse_reference(text: str) -> Reference:
         repository = f"library/{repository}"
     fits = (
         _HOST.fullmatch(head) and _REPOSITORY.fullmatch(repository) and len(repository) <= _LONGEST
-        and (not colon or _TAG.fullmatch(tag)) and (not at or _DIGEST.fullmatch(digest))
+        and (not colon or _TAG.fullmatch(tag)) and (not at or SHA256_DIGEST.fullmatch(digest))
     )
     if not fits:
         raise FoundryError(

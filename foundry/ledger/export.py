@@ -90,7 +90,7 @@ def _held(foundry: Foundry, repository: Reference) -> Mapping[str, Held]:
 
     registry = foundry.registries.reader(repository.host)
     tags = [tag for tag in list_tags(registry, repository.repository) if not tag.startswith(ledgers.TAG_PREFIX)]
-    return {tag: Held(registry.digest_of(repository.repository, tag)) for tag in tags}
+    return {tag: Held(registry.manifest(repository.repository, tag).digest) for tag in tags}
 
 
 def _compared(

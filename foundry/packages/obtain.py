@@ -125,8 +125,9 @@ def _from_repository(
     if not _known(spec, trust):
         with scratch(dest.parent, dest.name) as folder:
             file = folder / "package"
-            offered, _ = download_version(address, spec.names, spec.version, spec.arch, file, log, listed, seconds)
-            return _unread(spec, offered.href, offered.sha256)
+            offered, _ = download_version(address, spec.names, spec.version, spec.arch, file, log, listed, seconds,
+                                          known=True)
+            return _unread(spec, offered.href, sha256_file(file))
     fetched = fetch_package(
         address, package_names=spec.names, version=spec.version, arch=spec.arch, key_file=trust.key_file,
         fingerprint=trust.fingerprint, dest=dest, locked_content_sha256=trust.locked_content_sha256,

@@ -17,11 +17,18 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, sha256_file
 from foundry.base.reasons import Reason
 from foundry.formats.packages import repodata, rpm
-from foundry.formats.packages.repodata import Location, RepoPackage
+from foundry.formats.packages.repodata import Checksum, Location, RepoPackage
 from foundry.net import http
 from foundry.net.http import Validators
 from foundry.packages.gpg import SignatureFacts
-from foundry.packages.repository import STALE, download_offered, join_url, verify_signature
+from foundry.packages.repository import (
+    STALE,
+    download_offered,
+    join_url,
+    require_sound,
+    require_strong,
+    verify_signature,
+)
 
 REPOMD = "repodata/repomd.xml"
 _MAX_NOTES = 16 << 20  # bytes
@@ -100,12 +107,12 @@ def _repository(origin: Origin, notes_name: str) -> Offer:
                                                     log=origin.log)
         documents[name] = data or b""
         seen[url] = sha256_bytes(documents[name])
-    repomd = repodata.parse_repomd(documents["repomd.xml"], repodata.LISTS)
+    repomd = repodata.parse_repomd(documents["repomd.xml"], repodata.LISTS, origin.base_url)
     for kind, location in repomd.lists.items():
         documents[kind + _suffix(location.href)] = _list(origin, location)
     primary = documents["primary" + _suffix(repomd.primary.href)]
     return Offer(
-        _ours(origin, repodata.parse_primary(repodata.open_primary(primary, repomd.primary))),
+        _ours(origin, repodata.parse_primary(repodata.open_primary(primary, repomd.primary), origin.base_url)),
         documents | _key(origin), repomd.revision, True, validators, seen,
     )
 
@@ -124,7 +131,8 @@ def read_folder(origin: Origin, notes_name: str) -> Offer:
         package = rpm.read_package(path)
         found.append(RepoPackage(
             package.name, package.epoch or 0, package.version, package.release, package.arch,
-            path.relative_to(root).as_posix(), sha256_file(path), path.stat().st_size, package.build_time,
+            path.relative_to(root).as_posix(), Checksum("sha256", sha256_file(path)), path.stat().st_size,
+            package.build_time,
         ))
     documents = {notes_name: _notes(origin)} if origin.notes_url else {}
     return Offer(_ours(origin, found), documents | _key(origin), "", False)
@@ -152,13 +160,16 @@ def obtain(origin: Origin, offered: RepoPackage, key_file: Path, fingerprint: st
 
 def _ours(origin: Origin, packages: Sequence[RepoPackage]) -> tuple[RepoPackage, ...]:
     wanted = [one for one in packages if one.name in origin.packages and one.arch == origin.arch]
+    for one in wanted:
+        require_sound(one)
     return tuple(dict.fromkeys(wanted))
 
 
 def _list(origin: Origin, location: Location) -> bytes:
     url = join_url(origin.base_url, location.href)
+    require_strong(location.checksum.weak, location.href)
     data = http.get(url, max_bytes=min(location.size or _MAX_LIST, _MAX_LIST), total=origin.seconds, log=origin.log)
-    if sha256_bytes(data) != location.sha256 or location.size not in (None, len(data)):
+    if not location.checksum.fits(data) or location.size not in (None, len(data)):
         raise FoundryError(f"{http.shown(url)} is not what repomd.xml says",
                            reason=Reason.DIGEST_MISMATCH, log=origin.log,
                            hint="the repository is being changed, or damaged: try again later")

@@ -14,16 +14,16 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import scratch
+from foundry.base.files import scratch, sha256_bytes
 from foundry.base.reasons import Reason
 from foundry.formats.packages import repodata, rpm
-from foundry.formats.packages.repodata import RepoPackage
+from foundry.formats.packages.repodata import Checksum, RepoPackage
 from foundry.formats.packages.rpm import Package
 from foundry.net import http
 from foundry.packages import gpg
@@ -59,8 +59,8 @@ def list_packages(
 
     Each of its files may take `seconds`.
 
-    Raises FoundryError ``repodata-malformed``, ``repodata-too-large``, ``digest-mismatch``
-    and what `foundry.net.http.get` raises.
+    Raises FoundryError ``repodata-malformed``, ``repodata-unsupported``, ``repodata-too-large``,
+    ``digest-mismatch`` and what `foundry.net.http.get` raises.
     """
     try:
         return _list(base_url, log, seconds)
@@ -92,21 +92,23 @@ def fetch_package(
     take `seconds`. Without `key_file` no signature is looked for: then the caller must know the file's
     SHA-256, `pinned_sha256`, or its content's beforehand.
 
-    Raises FoundryError ``driver-unknown``, ``driver-ambiguous``, ``digest-mismatch``,
+    Raises FoundryError ``driver-unknown``, ``driver-ambiguous``, ``checksum-weak``, ``digest-mismatch``,
     ``rpm-damaged``, ``package-mislabelled``, ``lock-mismatch``, the ``signature-*`` of
     `foundry.packages.gpg.verify`, and what `list_packages` raises.
     """
     with scratch(dest.parent, dest.name) as folder:
         file = folder / "package.rpm"
-        offered, url = download_version(base_url, package_names, version, arch, file, log, listed, seconds)
-        check_pin(offered.href, offered.sha256, pinned_sha256)
+        offered, url = download_version(base_url, package_names, version, arch, file, log, listed, seconds,
+                                        known=bool(pinned_sha256 or locked_content_sha256))
         data = rpm.read_bytes(file)
+        digest = sha256_bytes(data)
+        check_pin(offered.href, digest, pinned_sha256)
         check_lock(offered.href, rpm.content_sha256(data), locked_content_sha256, version)
         package = rpm.parse_package(data)
         signature = verify_signature(data, package, key_file, fingerprint, log=log) if key_file else None
         check_label(package, package_names, version, arch, offered.href)
         os.replace(file, dest)
-    return FetchedPackage(package, offered.href, url, offered.sha256, len(data), signature)
+    return FetchedPackage(package, offered.href, url, digest, len(data), signature)
 
 
 def verify_signature(
@@ -149,22 +151,23 @@ def _part(part: str) -> tuple[int, int, str]:
 
 def _list(base_url: str, log: Path | None, seconds: float) -> tuple[RepoPackage, ...]:
     raw = http.get(join_url(base_url, "repodata/repomd.xml"), max_bytes=repodata.MAX_REPOMD, total=seconds, log=log)
-    primary = repodata.parse_repomd(raw).primary
+    primary = repodata.parse_repomd(raw, root=base_url).primary
     url = join_url(base_url, primary.href)
     limit = min(primary.size or repodata.MAX_PRIMARY, repodata.MAX_PRIMARY)
     sent = http.get(url, max_bytes=limit, total=seconds, log=log)
-    _expect(_Read(io.BytesIO(sent)).rest(), primary.sha256, primary.size, url, log)
-    opened = _Read(repodata.open_primary(sent, primary))
-    found = repodata.parse_primary(opened)
-    _expect(opened, primary.open_sha256, primary.open_size, f"{url}, decompressed,", log)
-    return found
+    _expect(_Read(io.BytesIO(sent), primary.checksum).rest(), primary.checksum, primary.size, url, log)
+    opened = _Read(repodata.open_primary(sent, primary), primary.open_checksum or primary.checksum)
+    found = repodata.parse_primary(opened, base_url)
+    _expect(opened, primary.open_checksum, primary.open_size, f"{url}, decompressed,", log)
+    weak = primary.checksum.weak
+    return tuple(replace(one, weak=one.weak or weak) for one in found) if weak else found
 
 
 class _Read:
-    """A stream that knows size and SHA-256 of what was read from it."""
+    """A stream that knows size and digest of what was read from it, the digest being of the kind of a checksum."""
 
-    def __init__(self, stream: SupportsRead[bytes]) -> None:
-        self.stream, self.size, self.digest = stream, 0, hashlib.sha256()
+    def __init__(self, stream: SupportsRead[bytes], checksum: Checksum) -> None:
+        self.stream, self.size, self.digest = stream, 0, checksum.begin()
 
     def read(self, size: int = -1) -> bytes:
         """The stream's own."""
@@ -179,8 +182,8 @@ class _Read:
         return self
 
 
-def _expect(read: _Read, sha256: str | None, size: int | None, what: str, log: Path | None) -> None:
-    if (size is not None and read.size != size) or (sha256 is not None and read.digest.hexdigest() != sha256):
+def _expect(read: _Read, checksum: Checksum | None, size: int | None, what: str, log: Path | None) -> None:
+    if (size not in (None, read.size)) or (checksum is not None and read.digest.hexdigest() != checksum.digest):
         raise FoundryError(
             f"{http.shown(what)} is not what repomd.xml says", reason=Reason.DIGEST_MISMATCH, log=log,
             hint="the repository is being changed, or damaged: try again later",
@@ -189,42 +192,66 @@ def _expect(read: _Read, sha256: str | None, size: int | None, what: str, log: P
 
 def download_version(
     base_url: str, names: Sequence[str], version: str, arch: str, file: Path, log: Path | None,
-    listed: tuple[RepoPackage, ...] | None, seconds: float,
+    listed: tuple[RepoPackage, ...] | None, seconds: float, *, known: bool,
 ) -> tuple[RepoPackage, str]:
     """Download the file that the repository offers for a version; asks anew once when a given list is stale.
 
-    Its hash is that in the repository's list, and nothing is read in it. Raises as `fetch_package` does.
+    Its checksum is that in the repository's list, and nothing is read in it. `known` says that the caller has a
+    SHA-256 to compare, or believes nothing of the file. Raises as `fetch_package` does.
     """
     found = list_packages(base_url, log=log, seconds=seconds) if listed is None else listed
     offered = _choose(found, names, version, arch)
     try:
-        return offered, download_offered(base_url, offered, file, log, seconds)
+        return offered, download_offered(base_url, offered, file, log, seconds, known=known)
     except FoundryError as error:
         if listed is None or error.reason not in STALE:
             raise
     offered = _choose(list_packages(base_url, log=log, seconds=seconds), names, version, arch)
-    return offered, download_offered(base_url, offered, file, log, seconds)
+    return offered, download_offered(base_url, offered, file, log, seconds, known=known)
 
 
-def download_offered(base_url: str, offered: RepoPackage, file: Path, log: Path | None, seconds: float) -> str:
+def download_offered(
+    base_url: str, offered: RepoPackage, file: Path, log: Path | None, seconds: float, *, known: bool = False
+) -> str:
     """Have the bytes that a repository's list promises at `file`; the URL as it may be shown.
 
-    Raises FoundryError ``digest-mismatch``, ``rpm-too-large``, and what `foundry.net.http.download` raises.
+    Raises FoundryError ``checksum-weak``, ``digest-mismatch``, ``rpm-too-large``, and what
+    `foundry.net.http.download` raises.
     """
     url = join_url(base_url, offered.href)
+    if not known:
+        require_strong(offered.weak, offered.href)
     if offered.size > rpm.MAX_FILE:
         raise FoundryError(f"{http.shown(url)} has {offered.size} bytes", reason=Reason.RPM_TOO_LARGE)
-    size = http.download(url, file, sha256=offered.sha256, max_bytes=offered.size, total=seconds, log=log)
-    if size != offered.size:
-        raise FoundryError(f"{http.shown(url)} has {size} bytes, not {offered.size}",
-                           reason=Reason.DIGEST_MISMATCH, log=log)
+    size = http.download(url, file, sha256=None, max_bytes=offered.size, total=seconds, log=log)
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, offered.checksum.begin).hexdigest()
+    if (size, digest) != (offered.size, offered.checksum.digest):
+        file.unlink()
+        raise FoundryError(
+            f"{http.shown(url)} has {size} bytes and the {offered.checksum.kind} {digest}, not {offered.size} bytes and"
+            f" {offered.checksum.digest}", reason=Reason.DIGEST_MISMATCH, log=log,
+            hint="the server's file changed or was damaged on the way",
+        )
     return http.shown(url)
+
+
+def require_strong(weak: str, what: str) -> None:
+    """FoundryError ``checksum-weak`` where a checksum is of a kind that proves nothing (`RepoPackage.weak`)."""
+    if weak:
+        raise FoundryError(
+            f"the repository vouches for {what} by a checksum of the kind {weak}, which can be forged",
+            reason=Reason.CHECKSUM_WEAK,
+            hint="compare the file's SHA-256 with what the vendor says, and pin it in the family file (`sha256`)",
+        )
 
 
 def _choose(listed: Sequence[RepoPackage], names: Sequence[str], version: str, arch: str) -> RepoPackage:
     mine = [package for package in listed if package.name in names and package.arch == arch]
     found = list(dict.fromkeys(package for package in mine if is_version(package, version)))
+    found = [package for package in found if not package.fault] or found[:1]
     if len(found) == 1:
+        require_sound(found[0])
         return found[0]
     if found:
         raise FoundryError(
@@ -239,6 +266,13 @@ def _choose(listed: Sequence[RepoPackage], names: Sequence[str], version: str, a
         f"the repository has no {' or '.join(names)} {version} for {arch}", reason=Reason.DRIVER_UNKNOWN,
         hint=f"it has {newest}{more}" if versions else "it has no version of it at all: check name and address",
     )
+
+
+def require_sound(package: RepoPackage) -> None:
+    """FoundryError ``repodata-malformed`` where the repository's list makes no sense of a package."""
+    if package.fault:
+        raise repodata.malformed(f"the repository's {package.name} {package.version}-{package.release} for"
+                                 f" {package.arch} can't be had: {package.fault}")
 
 
 def is_version(package: RepoPackage | Package, version: str) -> bool:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from foundry.base.errors import OutsideError
 from foundry.base.reasons import Reason
@@ -30,6 +30,8 @@ UNAUTHORIZED = 401
 _MAX_TOKEN_ANSWER = 1 << 20  # bytes
 _SHORTEST_LIFE = 60.0  # seconds, when the issuer says nothing (token specification)
 _MARGIN = 10.0  # seconds before its end at which a token is no longer used
+_PARTS = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')  # between commas that are in no quotes
+_SCHEME = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:\s+(?!\s*=)|$)")  # no `=` follows it (RFC 9110, 11.2)
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 
 
@@ -100,8 +102,7 @@ class Authorizer:
     def _token(
         self, attempt: Attempt, challenge: Mapping[str, str], scope: str, credential: Credential | None
     ) -> tuple[str, float]:
-        realm = challenge.get("realm", "")
-        host = self._checked(attempt, realm)
+        realm, host = self._issuer(attempt, challenge["realm"])
         asked = {"service": challenge.get("service", ""), "scope": _wider(challenge.get("scope", ""), scope)}
         asked = {name: value for name, value in asked.items() if value}
         try:
@@ -119,17 +120,17 @@ class Authorizer:
                 error.hint = self.hint()
             raise
 
-    def _checked(self, attempt: Attempt, realm: str) -> str:
-        """The host of a token's issuer, if credentials may go there."""
+    def _issuer(self, attempt: Attempt, realm: str) -> tuple[str, str]:
+        """Address and host of a token's issuer, if credentials may go there."""
         try:
-            parts = urlsplit(realm)
+            parts = urlsplit(urljoin(attempt.url, realm))
             host = parts.hostname or ""
         except ValueError:
             host = ""
         safe = host and (parts.scheme == "https" or (self.scheme == "http" and host in LOOPBACK))
         if not safe:
             raise attempt.fault("the registry names no safe issuer of tokens", Reason.REGISTRY_AUTH)
-        return host
+        return parts.geturl(), host
 
     def _issued(
         self, attempt: Attempt, host: str, method: str, headers: Mapping[str, str], form: Mapping[str, str] | None
@@ -152,16 +153,21 @@ class Authorizer:
 
 
 def parse_challenge(header: str) -> tuple[str, Mapping[str, str]]:
-    """Kind (lower case) and parameters of a ``WWW-Authenticate`` header; of several, the first that is known."""
-    for kind in ("bearer", "basic"):
-        match = re.search(rf"(?:^|,)\s*{kind}\b\s*", header, re.IGNORECASE)
-        if match:
-            parameters = {
-                name.lower(): re.sub(r"\\(.)", r"\1", quoted) or bare
-                for name, quoted, bare in _PARAMETER.findall(header[match.end():])
-            }
-            return kind, parameters
-    return "", {}
+    """Kind (lower case) and parameters of the challenge to take up: a token before a password, or nothing known.
+
+    There may be several, in one ``WWW-Authenticate`` header or in several, which are one list (RFC 9110, 11.6.1).
+    A token without the address of its issuer can't be had.
+    """
+    found: dict[str, dict[str, str]] = {}
+    parameters: dict[str, str] = {}
+    for part in _PARTS.findall(header):
+        if scheme := _SCHEME.match(part):
+            parameters = found.setdefault(scheme[1].lower(), {})
+        for name, quoted, bare in _PARAMETER.findall(part):
+            parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) or bare)
+    if "realm" in found.get("bearer", {}):
+        return "bearer", found["bearer"]
+    return ("basic", found["basic"]) if "basic" in found else ("", {})
 
 
 def _wider(challenged: str, scope: str) -> str:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.plain_text import line
 from foundry.base.reasons import Reason
-from foundry.base.references import DOCKER_HUB, LOOPBACK
+from foundry.base.references import DOCKER_HUB, LOOPBACK, SHA256_DIGEST
 from foundry.formats.images.manifest import ACCEPT, MAX_MANIFEST
 from foundry.net.redirects import followed, origin
 from foundry.net.transport import (
@@ -98,7 +98,8 @@ class Registry:
         def read(attempt: Attempt, response: requests.Response) -> Fetched:
             data = whole(attempt, response, MAX_MANIFEST)
             digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-            expected = reference if ":" in reference else response.headers.get("Docker-Content-Digest", digest)
+            said = response.headers.get("Docker-Content-Digest", "")
+            expected = reference if ":" in reference else said if SHA256_DIGEST.fullmatch(said) else digest
             if digest != expected:
                 raise FoundryError(
                     f"{self.host}/{repository}: the manifest {expected} arrives as {digest}",
@@ -109,24 +110,6 @@ class Registry:
         there = replace(attempt, url=f"{self.base}{repository}/manifests/{reference}")
         return self.exchange(there, "GET", scope or pull_scope(repository), read,
                              headers={"Accept": ", ".join(ACCEPT)}, what=f"{repository} {reference}")
-
-    def has_manifest(self, repository: str, reference: str) -> bool:
-        """Whether the registry has a tag or digest; False only when it says that it has not."""
-        return self.ask(
-            "HEAD", f"{self.base}{repository}/manifests/{reference}", pull_scope(repository),
-            lambda _, response: response.status_code == OK, headers={"Accept": ", ".join(ACCEPT)},
-            accept=(OK, NOT_FOUND), what=f"{repository} {reference}",
-        )
-
-    def digest_of(self, repository: str, tag: str) -> str:
-        """The digest of a tag's manifest; errors as of `manifest`."""
-        def read(_: Attempt, response: requests.Response) -> str:
-            return response.headers.get("Docker-Content-Digest", "")
-
-        url = f"{self.base}{repository}/manifests/{tag}"
-        told = self.ask("HEAD", url, pull_scope(repository), read, headers={"Accept": ", ".join(ACCEPT)},
-                        what=f"{repository} {tag}")
-        return told or self.manifest(repository, tag).digest
 
     def blob(self, repository: str, digest: str, max_bytes: int) -> bytes:
         """A whole blob, its digest checked; errors as of `manifest`."""
@@ -186,8 +169,8 @@ class Registry:
                     continue
                 said = _said(response)
                 reason = None if method in ("GET", "HEAD") else _of_pushing(said)
-                ended = "expired" in said.casefold() or method == "HEAD"  # HEAD's answers can't say why
-                if own and sent and status in _MAY_HAVE_ENDED and ended and not renewed:
+                ended = status in _MAY_HAVE_ENDED and "expired" in said.casefold()
+                if own and sent and ended and not renewed:
                     self.auth.ended(sent)
                     renewed = True
                     continue

@@ -36,9 +36,12 @@ class Copied:
 
 
 def tag_digest(registry: Registry, repository: str, tag: str) -> str:
-    """The digest of a tag by one HEAD; empty only when the registry says that there is none."""
+    """The digest of a tag; empty only when the registry says that there is none.
+
+    By GET: manifests are small, proxies refuse HEAD, and what a header says of the digest proves nothing.
+    """
     try:
-        return registry.digest_of(repository, tag)
+        return registry.manifest(repository, tag).digest
     except FoundryError as error:
         if error.reason in (Reason.IMAGE_MISSING, Reason.REPOSITORY_MISSING):
             return ""

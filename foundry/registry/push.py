@@ -26,9 +26,11 @@ from foundry.registry.repository import Repository
 if TYPE_CHECKING:
     import requests
 
-CREATED, ACCEPTED, NO_CONTENT = 201, 202, 204
+CREATED, ACCEPTED, NO_CONTENT, PARTIAL = 201, 202, 204, 206
 # A registry does not know, or did not get, what it has let begin: a new upload may end.
 _UPLOAD_LOST = (Reason.IMAGE_MISSING, Reason.BLOB_UNKNOWN, Reason.HTTP_UPLOAD)
+# What a HEAD may be answered with although GET is not (proxies, Nexus); and its answer has no body to say why.
+_HEAD_REFUSED = (400, 403, NOT_FOUND, 405, 406, 415, 501)
 _SLOWEST = 1 << 18  # bytes/s
 
 
@@ -169,12 +171,18 @@ class Writer(Repository):
             raise
         return 1
 
-    def _has(self, attempt: Attempt, digest: str) -> bool:
-        return self.registry.exchange(
-            replace(attempt, url=self.registry.blob_url(self.repository, digest)), "HEAD", self.scope,
-            lambda _, response: response.status_code == OK, accept=(OK, NOT_FOUND),
-            what=f"{self.repository} {digest}",
-        )
+    def _has(self, attempt: Attempt, digest: str, *, expected: bool = False) -> bool:
+        """Whether the registry has a blob; one that is expected is not missing because HEAD says so."""
+        there = replace(attempt, url=self.registry.blob_url(self.repository, digest))
+
+        def status(method: str, accept: tuple[int, ...], **headers: str) -> int:
+            return self.registry.exchange(there, method, self.scope, lambda _, response: response.status_code,
+                                          headers=headers, accept=accept, what=f"{self.repository} {digest}")
+
+        said = status("HEAD", (OK, *_HEAD_REFUSED))
+        if said != OK and (expected or said != NOT_FOUND):
+            said = status("GET", (OK, PARTIAL, NOT_FOUND), Range="bytes=0-0")
+        return said != NOT_FOUND
 
     def _cancel(self, attempt: Attempt) -> None:
         """Remove an upload that did not end; a registry that can't keeps it until it cleans up itself."""
@@ -185,7 +193,7 @@ class Writer(Repository):
         """The first blob that the registry no longer has after it has taken the manifest."""
         for digest in {part.digest: None for part in parts if part.digest not in self._kept}:
             url = self.registry.blob_url(self.repository, digest)
-            asked = partial(self._has, digest=digest)
+            asked = partial(self._has, digest=digest, expected=True)
             if not with_retries(url, self.registry.policy, asked, self.registry.note):
                 return digest
             self._kept.add(digest)

@@ -57,7 +57,7 @@ def test_mirror(clone: Clone, mine: Front) -> None:
     mine.requests.clear()
     again = clone.doit("sync")
     assert again.code == 0, again.text
-    assert [verb for verb, *_ in mine.requests] == ["HEAD"] * len(tags), "one a tag, and nothing else"
+    assert [verb for verb, *_ in mine.requests] == ["GET"] * len(tags), "one a tag, and nothing else"
     assert f"0 toolkits copied, {toolkits} there already" in again.out
     assert again.processes == []
 

@@ -209,7 +209,8 @@ def test_a_blob_lost_after_the_manifest(one: Front) -> None:
     ours.push(content, "late")
     assert has(one, content, "late")
     content = sample()
-    one.always(f"HEAD /v2/library/kmod{BLOBS}", says(404))
+    for method in ("HEAD", "GET"):
+        one.always(f"{method} /v2/library/kmod{BLOBS}", says(404))
     with pytest.raises(FoundryError) as caught:
         writer(one).push(content, "late")
     assert caught.value.reason == "push-mismatch"

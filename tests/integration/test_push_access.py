@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.registry.mirror import tag_digest
 from tests.harness.front import Asked, Fault, Front, front, pass_on, relative, says
 from tests.harness.registry import htpasswd, real_registry, token_issuer
 from tests.harness.secrets import BASIC, PASSWORD, USER, no_secrets
@@ -59,20 +60,34 @@ def test_basic_auth(one: Front, tmp_path: Path) -> None:
 @pytest.mark.parametrize("status, said", [(400, PUBLIC_SAYS), (403, PRIVATE_SAYS)])
 @pytest.mark.parametrize("at", ["HEAD", "POST", "PUT /v2/library/kmod/blobs", "PUT /v2/library/kmod/manifests", "GET"])
 def test_a_password_that_ended_is_replaced(one: Front, status: int, said: str, at: str) -> None:
-    """As ECR Public and ECR say it; an answer to HEAD has no body to say it in."""
+    """As ECR Public and ECR say it; an answer to HEAD has no body to say it in, so GET is asked."""
     provider = Provider(PASSWORD, PASSWORD)
     ours = writer(one, provider=provider)
     ours.push(sample(), "before")
-    one.faults.append((at, says(status, denied(said))))
+    refused = says(status, denied(said))
+    one.faults += [(at, refused), *([("GET", refused)] if at == "HEAD" else [])]
     ours.push(sample(), "after")
     assert provider.forgotten == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 405, 501])
+def test_a_registry_that_refuses_head(one: Front, tmp_path: Path, status: int) -> None:
+    """Whether it has a blob, or a tag, is asked by GET: nothing is sent twice."""
+    one.always("HEAD", says(status))
+    content = sample()
+    for sent in (3, 0):
+        ours = writer(one, environ=auth_file(tmp_path))
+        ours.push(content, f"head-{status}")
+        assert tag_digest(ours.registry, ours.repository, f"head-{status}") == content.digest
+        assert bool(ours.sent.blobs) == bool(sent or status == 404), "what is said to be missing is sent again"
+    assert tag_digest(ours.registry, ours.repository, "never-pushed") == ""
 
 
 def test_a_password_that_had_ended_before_it_was_used(one: Front) -> None:
     provider = Provider("old", PASSWORD)
     refused = says(403, denied(PRIVATE_SAYS))
     one.faults.append(("HEAD", says(401, b"", WWW_Authenticate='Basic realm="x"')))
-    one.faults.append(("HEAD", refused))
+    one.faults += [("HEAD", refused), ("GET", refused)]
     writer(one, provider=provider).push(sample(), "old")
     assert provider.forgotten == 1
     provider = Provider("old", PASSWORD)

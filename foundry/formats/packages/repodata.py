@@ -3,16 +3,18 @@
 ``repomd.xml`` names the other files with digest and size; the primary list
 holds one ``package`` element for each RPM (createrepo_c, src/xml_dump_primary.c).
 Documents with a DOCTYPE are refused: no metadata has one, and entities need one.
+A package whose element makes no sense is an error only for those who want it: `RepoPackage.fault`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 from xml.parsers import expat
 
 from foundry.base.errors import FoundryError
@@ -29,28 +31,61 @@ MAX_REPOMD = 4 << 20  # bytes
 MAX_PRIMARY = 64 << 20  # bytes as sent
 MAX_PRIMARY_OPEN = 512 << 20  # bytes once decompressed
 _CHUNK = 1 << 18
-_MAX_TEXT = 1 << 20  # bytes of one element's text
+_MAX_TEXT = 1 << 16  # characters that are kept of one element's text
 _LONGEST = 200  # characters of a name, a version, a release
 _MAX_TOKEN = 2 << 20  # bytes of a tag or comment; a package's have 200
 _MAX_DEPTH = 16  # elements in each other; a list has 5
 _MAX_CHILDREN = 100  # kinds of elements in a package; there are 12
 _MAX_PACKAGES = 500_000  # Fedora has 70,000
 _XML_BASE = "http://www.w3.org/XML/1998/namespace base"
-_sha256 = re.compile(r"[0-9a-f]{64}")
+_ZCHUNK = b"\0ZCK1"
+_hex = re.compile(r"[0-9a-f]+")
 _number = re.compile(r"[0-9]{1,15}")
 _scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _html = re.compile(rb"\s*(?:<!--(?:(?!-->).)*-->\s*)*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 
 
+# What repositories call a checksum (createrepo_c, src/checksum.c), and hashlib. `sha` is what there was before SHA-2.
+_CHECKSUMS = {"md5": "md5", "sha": "sha1", "sha1": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384",
+              "sha512": "sha512"}
+_WEAK = ("md5", "sha1")  # two files with the same one can be made
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """A checksum of a file: its kind, as hashlib calls it, and the hex digest."""
+
+    kind: str
+    digest: str
+
+    @property
+    def weak(self) -> str:
+        """The kind, where it proves nothing about who made the file; else empty."""
+        return self.kind if self.kind in _WEAK else ""
+
+    def begin(self) -> hashlib._Hash:
+        """What to feed the file to."""
+        return hashlib.new(self.kind, usedforsecurity=False)
+
+    def fits(self, data: bytes) -> bool:
+        """Whether it is that of `data`."""
+        found = self.begin()
+        found.update(data)
+        return found.hexdigest() == self.digest
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.digest}"
+
+
 @dataclass(frozen=True)
 class Location:
-    """A file of the repository: path relative to its root, hex SHA-256 and bytes, as sent and decompressed."""
+    """A file of the repository: path relative to its root, checksum and bytes, as sent and decompressed."""
 
     href: str
-    sha256: str
+    checksum: Checksum
     size: int | None
     open_size: int | None
-    open_sha256: str | None
+    open_checksum: Checksum | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +102,8 @@ class RepoPackage:
     """One RPM of a repository; `size` in bytes, `build_time` in seconds since 1970.
 
     `href` is where the file is. Its name need not agree with name and version, which are the header's.
+    `weak` names a checksum between ``repomd.xml`` and the file that proves nothing; `fault` says why the
+    package can't be had, and then nothing but its name, version, release and architecture is known.
     """
 
     name: str
@@ -75,36 +112,46 @@ class RepoPackage:
     release: str
     arch: str
     href: str
-    sha256: str
+    checksum: Checksum
     size: int
     build_time: int
+    weak: str = ""
+    fault: str = ""
 
 
-def parse_repomd(data: bytes, kinds: Sequence[str] = (PRIMARY,)) -> Repomd:
+def parse_repomd(data: bytes, kinds: Sequence[str] = (PRIMARY,), root: str = "") -> Repomd:
     """The parsed ``repomd.xml``; FoundryError (``repodata-malformed``) when it is something else.
 
-    Of its lists those of `kinds` are looked at.
+    Of its lists those of `kinds` are looked at. `root` is the repository's address, for what names its place in full.
+    ``repodata-unsupported`` where it has no primary list in XML, or a checksum of a kind that is not known.
     """
     tables: list[_Element] = []
     revisions: list[str] = []
+    others: set[str] = set()
 
     def take(element: _Element) -> None:
-        if element.name == "data" and element.attributes.get("type") in kinds:
-            tables.append(element)
+        if element.name == "data":
+            kind = element.attributes.get("type", "")
+            if kind in kinds:
+                tables.append(element)
+            elif kind.startswith(f"{PRIMARY}_"):  # primary_db, primary_zck: the same list in another form
+                others.add(kind[:_LONGEST])
         elif element.name == "revision":
             revisions.append(element.text.strip())
 
     _walk(data, "repomd", take, "repomd.xml")
     for name in kinds:
         count = sum(table.attributes["type"] == name for table in tables)
+        if count == 0 and name == PRIMARY and others:
+            raise unsupported(f"repomd.xml names the list of packages as {', '.join(sorted(others))} alone, not as XML")
         if count > 1 or (count == 0 and name == PRIMARY):
             raise malformed(f"repomd.xml names {count} {name} lists instead of one")
-    lists = {table.attributes["type"]: _location(table) for table in tables}
+    lists = {table.attributes["type"]: _location(table, root) for table in tables}
     return Repomd(revisions[0] if revisions else "", lists[PRIMARY], lists)
 
 
-def parse_primary(data: bytes | SupportsRead[bytes]) -> tuple[RepoPackage, ...]:
-    """All packages of a decompressed primary list, in its order; a stream is read piece by piece.
+def parse_primary(data: bytes | SupportsRead[bytes], root: str = "") -> tuple[RepoPackage, ...]:
+    """All packages of a decompressed primary list, in its order; a stream is read piece by piece. `root` as above.
 
     Raises FoundryError ``repodata-malformed``.
     """
@@ -112,7 +159,7 @@ def parse_primary(data: bytes | SupportsRead[bytes]) -> tuple[RepoPackage, ...]:
 
     def take(element: _Element) -> None:
         if element.name == "package" and element.attributes.get("type") == "rpm":
-            packages.append(_package(element))
+            packages.append(_package(element, root))
             if len(packages) > _MAX_PACKAGES:
                 raise malformed(f"the primary list has more than {_MAX_PACKAGES} packages")
 
@@ -126,6 +173,8 @@ def open_primary(data: bytes, location: Location) -> IO[bytes]:
     Reading it ends in FoundryError ``repodata-too-large`` after what `location` announces,
     and in any case after `MAX_PRIMARY_OPEN` bytes.
     """
+    if data.startswith(_ZCHUNK):
+        raise unsupported("the primary list is compressed with zchunk")
     limit = min(MAX_PRIMARY_OPEN if location.open_size is None else location.open_size, MAX_PRIMARY_OPEN)
     budget = Budget("the primary list", Reason.REPODATA_MALFORMED, Reason.REPODATA_TOO_LARGE, limit)
     return decompress.opened(data, decompress.kind_of(data), budget)
@@ -135,6 +184,12 @@ def malformed(why: str) -> FoundryError:
     """The error for a document that is no repository metadata."""
     return FoundryError(why,
                         reason=Reason.REPODATA_MALFORMED, hint="check the repository's address in the driver's file")
+
+
+def unsupported(why: str) -> FoundryError:
+    """The error for metadata of a form that is not read here."""
+    return FoundryError(why, reason=Reason.REPODATA_UNSUPPORTED,
+                        hint="ask the vendor for metadata as createrepo_c makes them, or name the file: `download`")
 
 
 class _Element:
@@ -147,10 +202,8 @@ class _Element:
         self.size = 0
 
     def add(self, part: str) -> None:
-        self.parts.append(part)
-        self.size += len(part)
-        if self.size > _MAX_TEXT:
-            raise malformed(f"the repository's metadata has a {self.name[:40]} that is too long")
+        self.parts.append(part[:_MAX_TEXT - self.size])
+        self.size += len(self.parts[-1])
 
     @property
     def text(self) -> str:
@@ -214,29 +267,36 @@ def _kind(root: str) -> str:
     return "an HTML page" if root.lower() == "html" else f"XML with the root {root[:40]!r}"
 
 
-def _package(element: _Element) -> RepoPackage:
-    version, time, size = element.child("version"), element.child("time"), element.child("size")
-    texts = (element.child("name").text, element.child("arch").text, *version.attributes.values())
-    if any(len(text) > _LONGEST for text in texts):
-        raise malformed(f"the repository's metadata names a package in more than {_LONGEST} characters")
-    return RepoPackage(
-        name=element.child("name").text,
-        epoch=_integer(version, "epoch", "0"),
-        version=version.attributes.get("ver", ""),
-        release=version.attributes.get("rel", ""),
-        arch=element.child("arch").text,
-        href=_href(element),
-        sha256=_checksum(element.child("checksum")),
-        size=_integer(size, "package", None),
-        build_time=_integer(time, "build", "0"),
+def _package(element: _Element, root: str) -> RepoPackage:
+    """The package; one with `fault` where its element makes no sense."""
+    version = element.children.get("version", _Element("version", {})).attributes
+    name, arch, number, release = (
+        text if len(text) <= _LONGEST else ""
+        for text in (_text(element, "name"), _text(element, "arch"), version.get("ver", ""), version.get("rel", ""))
     )
+    try:
+        if not (name and arch and number):
+            raise malformed(f"it has no name, arch or version of at most {_LONGEST} characters")
+        checksum = _checksum(element.child("checksum"))
+        return RepoPackage(
+            name=name, epoch=_integer(element.child("version"), "epoch", "0"), version=number, release=release,
+            arch=arch, href=_href(element, root), checksum=checksum,
+            size=_integer(element.child("size"), "package", None),
+            build_time=_integer(element.child("time"), "build", "0"), weak=checksum.weak,
+        )
+    except FoundryError as error:
+        return RepoPackage(name, 0, number, release, arch, "", Checksum("", ""), 0, 0, fault=error.message)
 
 
-def _location(table: _Element) -> Location:
+def _text(element: _Element, name: str) -> str:
+    return element.children[name].text if name in element.children else ""
+
+
+def _location(table: _Element, root: str) -> Location:
     opened = table.children.get("open-checksum")
     return Location(
-        href=_href(table), sha256=_checksum(table.child("checksum")), size=_optional(table, "size"),
-        open_size=_optional(table, "open-size"), open_sha256=_checksum(opened) if opened else None,
+        href=_href(table, root), checksum=_checksum(table.child("checksum")), size=_optional(table, "size"),
+        open_size=_optional(table, "open-size"), open_checksum=_checksum(opened) if opened else None,
     )
 
 
@@ -256,25 +316,49 @@ def _optional(element: _Element, name: str) -> int | None:
     return int(text)
 
 
-def _checksum(element: _Element) -> str:
+def _checksum(element: _Element) -> Checksum:
     kind, text = element.attributes.get("type", ""), element.text.strip().lower()
-    if kind != "sha256" or not _sha256.fullmatch(text):
-        raise malformed(f"the repository's metadata has a checksum that is no SHA-256 ({kind[:20]} {text[:70]!r})")
-    return text
+    if kind.lower() not in _CHECKSUMS:
+        raise unsupported(f"the repository's metadata has a checksum of an unknown kind: {kind[:20]!r}")
+    found = Checksum(_CHECKSUMS[kind.lower()], text)
+    if len(text) != 2 * found.begin().digest_size or not _hex.fullmatch(text):
+        raise malformed(f"the repository's metadata has a checksum that is no {kind}: {text[:70]!r}")
+    return found
 
 
-def _href(element: _Element) -> str:
-    """The place of a file below the repository's root; a place elsewhere is refused."""
+def _href(element: _Element, root: str) -> str:
+    """The place of a file below the repository's root; a place elsewhere is refused.
+
+    What ``xml:base`` says may be the repository's own address, in full (`root`, by http or https), or a folder of it.
+    """
     location = element.child("location")
     href = location.attributes.get("href", "")
-    plain = unquote(href, errors="replace")
+    base = location.attributes.get(_XML_BASE, "")
+    place = _below(base, root) + href
+    plain = unquote(place, errors="replace")
     if (
-        _XML_BASE in location.attributes
-        or _scheme.match(plain)
+        _scheme.match(plain)
         or any(part in ("", ".", "..") for part in plain.split("/"))
-        or any(sign in href for sign in "\\?#")
+        or any(sign in place for sign in "\\?#")
         or "\\" in plain
         or not plain.isprintable()
     ):
-        raise malformed(f"the repository's metadata names a file outside of it: {href[:200]!r}")
-    return href
+        raise malformed(f"the repository's metadata names a file outside of it: {href[:200]!r}"
+                        + (f", with xml:base={base[:200]!r}" if base else ""))
+    return place
+
+
+def _below(base: str, root: str) -> str:
+    """An ``xml:base`` as a folder below the root, with a slash at its end; itself where it is no such folder.
+
+    Without a root nothing is known of addresses, and one in full counts as the root's.
+    """
+    if not base or (not root and _scheme.match(base)):
+        return ""
+    own = f"{root.rstrip('/')}/"
+    try:
+        folder = f"{urljoin(own, base).rstrip('/')}/"
+    except ValueError:
+        return base
+    mine, theirs = (text.removeprefix("https:").removeprefix("http:") for text in (own, folder))
+    return theirs.removeprefix(mine) if root else folder.removeprefix("./")

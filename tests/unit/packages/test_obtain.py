@@ -108,7 +108,7 @@ def test_a_repository(tmp_path: Path, unread: None, monkeypatch: pytest.MonkeyPa
         fetched_from(spec, Trust(tmp_path / "no key", "A" * 40, WRONG), url, tmp_path)
     assert raised.value.reason == "lock-mismatch"
     found = fetched_from(spec, Trust(None, "", None), url, tmp_path)
-    assert (found.known, found.file_sha256) == (False, listed.sha256)
+    assert (found.known, found.file_sha256) == (False, listed.checksum.digest)
 
 
 PIECES = decompress.pieces

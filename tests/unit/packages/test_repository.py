@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import itertools
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from foundry.base.errors import FoundryError
 from foundry.formats.packages import rpm
+from foundry.formats.packages.repodata import Checksum
 from foundry.packages import repository
 from foundry.packages.repository import FetchedPackage, rpm_version_key
 from tests.harness import rpmtools
@@ -254,17 +257,19 @@ def test_a_file_name_may_disagree_with_the_header(server: Server, made: Made, de
 
 def rewrite(server: Server, version: str, data: bytes) -> None:
     """Put other bytes in a version's place and make the metadata agree."""
-    import gzip
-    import hashlib
-
     file = file_of(server, version)
     old = rpmtools.sha256(file)
     size = file.stat().st_size
     file.write_bytes(data)
+    change_list(server, lambda text: text.replace(old, hashlib.sha256(data).hexdigest())
+                .replace(f'"{size}"', f'"{len(data)}"'))
+
+
+def change_list(server: Server, change: Callable[[str], str]) -> None:
+    """Another primary list, with all that repomd.xml says of it."""
     repomd = server.folder / "repodata/repomd.xml"
     (primary,) = (server.folder / "repodata").glob("*-primary.xml.gz")
-    text = gzip.decompress(primary.read_bytes()).decode()
-    text = text.replace(old, hashlib.sha256(data).hexdigest()).replace(f'"{size}"', f'"{len(data)}"')
+    text = change(gzip.decompress(primary.read_bytes()).decode())
     packed = gzip.compress(text.encode())
     sums = {
         rpmtools.sha256(primary): hashlib.sha256(packed).hexdigest(),
@@ -301,7 +306,8 @@ def test_what_is_offered_is_what_is_fetched(server: Server, made: Made, dest: Pa
     out.mkdir()
     for wrong, reason in (
         (replace(offered, size=offered.size + 1), "digest-mismatch"),
-        (replace(offered, sha256="0" * 64), "digest-mismatch"),
+        (replace(offered, checksum=Checksum("sha256", "0" * 64)), "digest-mismatch"),
+        (replace(offered, weak="md5"), "checksum-weak"),
         (replace(offered, size=offered.size - 1), "http-too-large"),
         (replace(offered, size=rpm.MAX_FILE + 1), "rpm-too-large"),
     ):
@@ -309,6 +315,72 @@ def test_what_is_offered_is_what_is_fetched(server: Server, made: Made, dest: Pa
             repository.download_offered(server.url, wrong, out / "file", None, 60)
         assert caught.value.reason == reason, wrong
     assert repository.download_offered(server.url, offered, out / "file", None, 60).endswith(".rpm")
+
+
+@pytest.mark.parametrize("kind", ["sha224", "sha384", "sha512"])
+def test_checksums_of_sha_2(server: Server, made: Made, dest: Path, kind: str) -> None:
+    shutil.rmtree(server.folder / "repodata")
+    rpmtools.index(server.folder, f"--checksum={kind}")
+    fetched = fetch(server, made, dest)
+    assert fetched.file_sha256 == rpmtools.sha256(file_of(server))
+    file_of(server).write_bytes(file_of(server).read_bytes()[:-1] + b"x")
+    dest.unlink()
+    error = fault(server, made, dest)
+    assert error.reason == "digest-mismatch" and kind in error.message
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha1"])
+def test_a_checksum_that_can_be_forged_takes_a_pin(server: Server, made: Made, dest: Path, kind: str) -> None:
+    shutil.rmtree(server.folder / "repodata")
+    rpmtools.index(server.folder, f"--checksum={kind}")
+    error = fault(server, made, dest)
+    assert error.reason == "checksum-weak"
+    assert kind in error.message and file_of(server).name in error.message and "pin" in error.hint
+    assert not server.count(".rpm")
+    digest = rpmtools.sha256(file_of(server))
+    assert fetch(server, made, dest, pinned_sha256=digest).file_sha256 == digest
+    dest.unlink()
+    assert fault(server, made, dest, pinned_sha256="0" * 64).reason == "pin-mismatch"
+
+
+def test_a_list_that_can_be_forged_is_no_better_than_its_checksum(server: Server, made: Made, dest: Path) -> None:
+    """Packages by SHA-256, in a list that repomd.xml names by MD5."""
+    repomd = server.folder / "repodata/repomd.xml"
+    (primary,) = (server.folder / "repodata").glob("*-primary.xml.gz")
+    md5 = hashlib.md5(primary.read_bytes(), usedforsecurity=False).hexdigest()
+    repomd.write_text(repomd.read_text().replace(
+        f'<checksum type="sha256">{rpmtools.sha256(primary)}', f'<checksum type="md5">{md5}'))
+    assert fault(server, made, dest).reason == "checksum-weak"
+    assert fetch(server, made, dest, pinned_sha256=rpmtools.sha256(file_of(server))).package.version == "1.2.3"
+
+
+ODD = """<package type="rpm"><name>{name}</name><arch>noarch</arch><version epoch="0" ver="{version}" rel="1"/>
+<checksum type="sha256" pkgid="YES">00</checksum><location xml:base="https://releases.example.com/get/" href="x.rpm"/>
+</package></metadata>"""
+
+
+@pytest.mark.parametrize("odd", [ODD.format(name="foreign", version="1.2.3"), ODD.format(name=NAMES[1], version="7"),
+                                 ODD.format(name=NAMES[1], version="1.2.3"),
+                                 '<package type="rpm"/></metadata>', "<thing/><package/></metadata>"])
+def test_what_is_not_asked_for_is_not_judged(server: Server, made: Made, dest: Path, odd: str) -> None:
+    """Another package, another version, and what stands beside a good one of the same version."""
+    change_list(server, lambda text: text.replace("</metadata>", odd))
+    assert fetch(server, made, dest).package.version == "1.2.3"
+
+
+def test_what_is_asked_for_is_judged_by_name(server: Server, made: Made, dest: Path) -> None:
+    base = "https://releases.example.com/download/"
+    change_list(server, lambda text: text.replace(
+        f'href="{file_of(server).name}"', f'xml:base="{base}" href="{file_of(server).name}"'))
+    error = fault(server, made, dest)
+    assert error.reason == "repodata-malformed"
+    assert "thing-dkms 1.2.3-1" in error.message and base in error.message
+    assert fetch(server, made, dest, "2.0").package.version == "2.0"
+
+
+def test_a_repository_that_names_its_own_address(server: Server, made: Made, dest: Path) -> None:
+    rpmtools.index(server.folder, f"--baseurl={server.url}/")
+    assert fetch(server, made, dest).href == file_of(server).name
 
 
 def test_faults_of_the_server(server: Server, made: Made, dest: Path) -> None:

@@ -147,7 +147,19 @@ def test_secrets_are_not_shown(home: dict[str, str]) -> None:
     ("Basic realm=x", "basic", {"realm": "x"}),
     ('bearer realm="a \\"b\\""', "bearer", {"realm": 'a "b"'}),
     ('Negotiate, Basic realm="r"', "basic", {"realm": "r"}),
-    ("", "", {}), ("Digest realm=x", "", {}),
+    ('Bearer realm="https://a/t",service="s", Basic realm="r"', "bearer", {"realm": "https://a/t", "service": "s"}),
+    ('Basic realm="r", charset="UTF-8", Bearer realm="https://a/t",service="s"', "bearer",
+     {"realm": "https://a/t", "service": "s"}),
+    ('Negotiate abc==, Bearer realm="https://a/t" , Digest realm="d", nonce="n"', "bearer", {"realm": "https://a/t"}),
+    ('Basic realm="one, Bearer realm=two"', "basic", {"realm": "one, Bearer realm=two"}),
+    ('Basic realm="a \\"b\\", Bearer realm=c"', "basic", {"realm": 'a "b", Bearer realm=c'}),
+    ('Bearer, Basic realm="r"', "basic", {"realm": "r"}), ('Bearer error="invalid_token", Basic', "basic", {}),
+    ('Bearer realm = "https://a/t", scope="a b", error="insufficient_scope"', "bearer",
+     {"realm": "https://a/t", "scope": "a b", "error": "insufficient_scope"}),
+    ('bearer realm="https://a/t" service="s"', "bearer", {"realm": "https://a/t", "service": "s"}),
+    ('Bearer realm="https://a/t",realm="https://b/t"', "bearer", {"realm": "https://a/t"}),
+    (', ,Bearer realm="https://a/t",,', "bearer", {"realm": "https://a/t"}),
+    ("", "", {}), ("Digest realm=x", "", {}), ('"', "", {}), ("Bearer", "", {}),
 ])
 def test_challenges(header: str, kind: str, parameters: dict[str, str]) -> None:
     assert parse_challenge(header) == (kind, parameters)
