@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a driver's modules inside a toolkit image, without network and without rights, in two containers.
+# Makes a driver's modules inside a toolkit image, without network and without rights, in two containers or three.
 #
 # `compile MAKE-ARGUMENT...`: the driver's own code runs, and what it leaves is looked at before anything is believed.
 #   Mounted: /foundry/src (the cell's patched copy, read-only), /foundry/work (empty).
@@ -9,6 +9,9 @@
 #   Environment: KERNEL, STRIP (debug|none), MODULES (their names; with a colon the folder below /lib/modules/KERNEL that
 #   one goes to), LOADING_ORDER (names of modules, first to last; may be missing).
 #   Leaves in /foundry/out: modules/<name>, depmod/<depmod's files>, compiler.
+# `link`: for modules that need some of the kernel's own; depmod's files are made anew and know these, below `host`.
+#   Mounted and in the environment: as for `finish`, whose /foundry/out is there; IN_TREE (names of these modules).
+#   Leaves in /foundry/out what `finish` does, and missing: a line for each module that this toolkit does not have.
 set -eu
 
 kernel_build=/lib/modules/$KERNEL/build
@@ -87,6 +90,11 @@ finish() {
         [ "$STRIP" = none ] || strip --strip-debug "$out/modules/$name"
         cp "$out/modules/$name" "$folder/$name"
     done
+    list_modules
+}
+
+# depmod's files for what is in $install_dir.
+list_modules() {
     # depmod wants the kernel's own lists; they tell modprobe what is built in.
     for list in modules.order modules.builtin modules.builtin.modinfo; do
         if [ -f "/lib/modules/$KERNEL/$list" ]; then
@@ -105,6 +113,36 @@ finish() {
     for file in "$install_dir"/modules.*; do
         cp "$file" "$out/depmod/"
     done
+}
+
+# On a node `host` leads to its own /lib/modules/KERNEL. Here it has only those of the kernel's modules that are needed:
+# depmod's files don't grow by all others, and these can't take the place of the driver's.
+link() {
+    out=/foundry/out
+    install_dir=$out/root/lib/modules/$KERNEL
+    tree=/lib/modules/$KERNEL
+    : > "$out/missing"
+    seen=
+    left=$IN_TREE
+    while [ -n "$left" ]; do
+        name=${left%% *}
+        left=${left#"$name"}
+        left=${left# }
+        case " $seen " in *" $name "*) continue ;; esac
+        seen="$seen $name"
+        pattern=$(echo "$name" | sed 's/[-_]/[-_]/g')
+        file=$(find "$tree/" -name "$pattern.ko" -o -name "$pattern.ko.*" | sort | sed -n 1p)
+        if [ -z "$file" ]; then
+            echo "$name" >> "$out/missing"
+            continue
+        fi
+        place=$install_dir/host${file#"$tree"}
+        mkdir -p "${place%/*}"
+        ln -s "$file" "$place"
+        more=$(modinfo -F depends "$file" | tr , ' ')
+        left="$left${left:+${more:+ }}$more"
+    done
+    [ -s "$out/missing" ] || list_modules
 }
 
 step=$1

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+_MODULE = re.compile(r"[A-Za-z0-9_]{1,64}")  # 64 - sizeof(unsigned long): kernel, include/linux/moduleparam.h
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9._-]")
 _KERNEL = re.compile(r"[0-9]+\.[0-9]+[0-9A-Za-z._+~-]*")
 KERNEL_LIMIT = 100  # characters
 TAG_LIMIT = 128  # OCI distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
+DEPENDS_LABEL = "kmod-foundry.depends"  # the label with the kernel's own modules that an image's need, if any
 KEY_LABEL = "kmod-foundry.key"  # the label of an image that has its key
 OCI_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m → OCI architecture
 
@@ -21,6 +24,11 @@ _SUFFIXES = {
 LEDGER_FILE = "images.json"
 TABLES_FILE = "images.md"  # the long tables of notes that would not fit
 CHECKSUMS_FILE = "SHA256SUMS"
+
+
+def depends_of(labels: Mapping[str, str]) -> tuple[str, ...]:
+    """The kernel's own modules that an image's need, by its label; a word that names no module is left out."""
+    return tuple(sorted({name for name in labels.get(DEPENDS_LABEL, "").split() if _MODULE.fullmatch(name)}))
 
 
 def cell_name(driver: str, kernel: str) -> str:

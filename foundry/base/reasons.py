@@ -48,6 +48,8 @@ class Reason(StrEnum):
     GATE_VERMAGIC = "gate-vermagic"
     GATE_NAME = "gate-name"
     GATE_SYMBOLS = "gate-symbols"
+    GATE_LICENSE = "gate-license"
+    GATE_NAMESPACES = "gate-namespaces"
     GATE_CRCS = "gate-crcs"
     SYMVERS_MALFORMED = "symvers-malformed"
     MODULE_UNLISTED = "module-unlisted"

@@ -1,7 +1,8 @@
-"""The two containers that make a cell's modules: the driver's own code runs in the first, none of it in the second.
+"""The containers that make a cell's modules: the driver's own code runs in the first, none of it in the others.
 
 What the first leaves is looked at from outside: the listed modules, plain files that are not too large, are copied
 out; another module that was built is refused; nothing else counts. The second strips them and makes depmod's files.
+A third makes these anew where the modules need some of the kernel's own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from foundry.cell.compile_command import CONFINED, Places, compile_arguments, fi
 from foundry.cell.compile_log import first_error, last_line, machine_fault
 from foundry.cell.output_checks import require_listed
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
+from foundry.formats.modules.elf import COMPRESSED, is_signed, uncompress
 from foundry.plan.cells import Cell
 from foundry.podman.engine import Engine
 from foundry.run.context import Foundry
@@ -119,16 +121,36 @@ class Compile:
     def _take_modules(self) -> None:
         for one in self.recipe.modules:
             self.deadline.left()
-            try:
-                copy_out(self.work / "build", one.file, self.work / "modules" / one.base, limit=_LARGEST_MODULE)
-            except FileNotFoundError:
+            dest = self.work / "modules" / one.base
+            if not any(self._copied(one.file + suffix, dest) for suffix in COMPRESSED):
                 raise FoundryError(
                     f"{self.cell.name} does not compile: the build did not produce {one.file}", log=self.log,
                     reason=Reason.COMPILE_FAILED, hint="what does the log say of it? Is its name right in `modules`?",
-                ) from None
+                )
+            if self.recipe.strip != "none" and is_signed(dest):
+                append_to(self.log)(f"{one.file} is signed; stripping takes the signature off, `strip: none` keeps it")
 
-    def _finish(self) -> None:
-        arguments = finish_arguments(self._places(), recipe=self.recipe, kernel=self.cell.kernel, toolkit=self.toolkit)
+    def _copied(self, file: str, dest: Path) -> bool:
+        """Whether the build has left the file; `dest` is then a copy, decompressed."""
+        try:
+            copy_out(self.work / "build", file, dest, limit=_LARGEST_MODULE)
+        except FileNotFoundError:
+            return False
+        uncompress(dest, _LARGEST_MODULE)
+        return True
+
+    def link(self, in_tree: Sequence[str]) -> tuple[str, ...]:
+        """Make depmod's files in ``out`` anew, so that they know these modules of the kernel's and what they need.
+
+        Returns those that the toolkit does not have: then the files are as they were. Raises as `make`.
+        """
+        self._finish(in_tree)
+        self._empty_tmp()
+        return tuple((self.work / "out" / "missing").read_text(encoding="ascii", errors="replace").split())
+
+    def _finish(self, in_tree: Sequence[str] = ()) -> None:
+        arguments = finish_arguments(self._places(), recipe=self.recipe, kernel=self.cell.kernel, toolkit=self.toolkit,
+                                     in_tree=in_tree)
         self._run(arguments, f"the modules of {self.cell.name} can't be stripped or listed", ("out", "tmp"),
                   own_user=False)
 

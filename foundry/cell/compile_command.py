@@ -51,15 +51,21 @@ def compile_arguments(
     ]
 
 
-def finish_arguments(places: Places, *, recipe: Recipe, kernel: str, toolkit: str) -> list[str]:
-    """What follows ``podman run`` to strip the modules and make depmod's files; nothing of the driver runs there."""
+def finish_arguments(
+    places: Places, *, recipe: Recipe, kernel: str, toolkit: str, in_tree: Sequence[str] = ()
+) -> list[str]:
+    """What follows ``podman run`` to strip the modules and make depmod's files; nothing of the driver runs there.
+
+    With `in_tree`, the kernel's own modules that they need: to make depmod's files anew, which know these, too.
+    """
     modules = [f"{one.base}:{one.destination}" if one.destination else one.base for one in recipe.modules]
     environment = {
         "KERNEL": kernel, "STRIP": recipe.strip, "MODULES": " ".join(modules),
         **({"LOADING_ORDER": " ".join(recipe.loading_order)} if recipe.loading_order else {}),
+        **({"IN_TREE": " ".join(in_tree)} if in_tree else {}),
     }
     mounts = [(places.modules, "/foundry/modules", "ro"), (places.out, "/foundry/out", "rw")]
-    return [*_arguments(places, environment, mounts, toolkit, "0"), "finish"]
+    return [*_arguments(places, environment, mounts, toolkit, "0"), "link" if in_tree else "finish"]
 
 
 def _arguments(

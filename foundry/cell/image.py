@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import read_json, remove_stale, scratch, sha256_file
-from foundry.base.names import KEY_LABEL, OCI_ARCH
+from foundry.base.files import remove_stale, scratch, sha256_file
+from foundry.base.names import DEPENDS_LABEL, KEY_LABEL, OCI_ARCH
 from foundry.base.reasons import Reason
-from foundry.base.records import input_facts, output_facts, write_record
+from foundry.base.records import Record, input_facts, output_facts, read_record, write_record
 from foundry.base.templates import fill_known
 from foundry.cell import module
 from foundry.driver.source import FIRMWARE
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 RECORD = "image.json"
 IMAGE_FILE = "image.oci.tar"
 LOG = "image.log"
+HOST = "host"  # the link to the node's own modules, as KMM's documentation calls it
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
@@ -51,11 +53,15 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     base, package = lock.base, lock.packages[cell.driver]
     if base is None:
         raise FoundryError(f"the base of {cell.name} is not locked", reason=Reason.BASE_NOT_LOCKED)
+    record = _module_record(foundry, cell, key)
+    in_tree = record.get("in_tree", {"modules": [], "linked": False})
     labels = {**key.labels, KEY_LABEL: key.key}
+    if in_tree["modules"]:
+        labels[DEPENDS_LABEL] = " ".join(in_tree["modules"])
     reference = foundry.containers.platforms.image_of(base_reference(base.name, base.digest), cell.arch)
     timestamp = created(package, base)
     with scratch(folder, "image") as work:
-        _stage_context(foundry, cell, key, work / "context")
+        _stage_context(foundry, cell, record["outputs"], work / "context", linked=in_tree["linked"])
         arguments = _arguments(cell, reference, labels, timestamp)
         with foundry.containers.images.used(reference, cell.arch, log):
             try:
@@ -101,19 +107,28 @@ def base_reference(name: str, digest: str) -> str:
     return f"{repository if colon and '/' not in tag else name}@{digest}"
 
 
-def _stage_context(foundry: Foundry, cell: Cell, key: CellKey, context: Path) -> None:
-    """The build context: settled names and modes, contents as the module's record says."""
-    folder = foundry.cell_folder(cell)
-    record = read_json(folder / module.RECORD)
-    if not isinstance(record, dict) or record.get("key") != key.module:
+def _module_record(foundry: Foundry, cell: Cell, key: CellKey) -> Record:
+    record = read_record(foundry.cell_folder(cell) / module.RECORD, "module")
+    if record is None or record["key"] != key.module:
         raise FoundryError(f"{cell.name} has no module of today's inputs yet", reason=Reason.MODULE_MISSING,
                            hint=f"run `doit module:{cell.name}`")
+    return record
+
+
+def _stage_context(
+    foundry: Foundry, cell: Cell, outputs: Mapping[str, Mapping[str, Any]], context: Path, *, linked: bool
+) -> None:
+    """The build context: settled names and modes, contents as the module's record says.
+
+    With `linked`, depmod's files have modules below `host`: on a node the link leads to the kernel's own.
+    """
+    folder = foundry.cell_folder(cell)
     modules = context / "opt/lib/modules" / cell.kernel
     licenses = context / "licenses"
     modules.mkdir(parents=True)
     licenses.mkdir()
     places = {one.base: modules / one.installed for one in module.recipe_for(foundry, cell).modules}
-    for name, fact in record["outputs"].items():
+    for name, fact in outputs.items():
         if sha256_file(folder / name) != fact["sha256"]:
             raise FoundryError(
                 f"{name} of {cell.name} is not what was built", reason=Reason.MODULE_CHANGED,
@@ -129,6 +144,8 @@ def _stage_context(foundry: Foundry, cell: Cell, key: CellKey, context: Path) ->
         shutil.copyfile(foundry.root / file, licenses / Path(file).name)
     for path in context.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
+    if linked:
+        (modules / HOST).symlink_to(f"/lib/modules/{cell.kernel}")
 
 
 def _arguments(cell: Cell, base: str, labels: dict[str, str], timestamp: int) -> list[str]:

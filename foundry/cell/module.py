@@ -26,6 +26,7 @@ from foundry.plan.keys import CellKey
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
+    from foundry.cell.compile import Compile
     from foundry.formats.modules.symvers import Export
 
 RECORD = "module.json"
@@ -79,9 +80,11 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
             deadline = Deadline(f"the compile of {cell.name}", foundry.settings.compile_timeout,
                                 "raise `compile_timeout` if that is what it needs", log)
             exports = kernel_exports(foundry, cell, toolkit, log, deadline.left)
-            Compile(foundry, cell, recipe, toolkit, work, log, deadline).make()
-        siblings = sibling_exports(recipe, work / "build", out / "modules")
-        gate = _gate(cell, recipe, out / "modules", exports, siblings, log)
+            compile = Compile(foundry, cell, recipe, toolkit, work, log, deadline)
+            compile.make()
+            siblings = sibling_exports(recipe, work / "build", out / "modules")
+            gate = _gate(cell, recipe, out / "modules", exports, siblings, log)
+            in_tree = _in_tree(foundry, cell, compile, gate)
         deadline.left()
         compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
         outputs = _move_out(foundry, cell, recipe, out, folder)
@@ -97,7 +100,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         "key": key.module, "key_inputs": key.module_parts,
         "inputs": input_facts(foundry.root, file_deps(foundry, cell)), "outputs": outputs,
         "toolkit": cell.toolkit, "patches": applied, "patches_inert": inert_patches(cell), "gate": gate,
-        "compiler": compiler, "symvers_sha256": sha256_bytes(exports),
+        "compiler": compiler, "symvers_sha256": sha256_bytes(exports), **({"in_tree": in_tree} if in_tree else {}),
     })
     remove_tree(work)
     return waited
@@ -152,6 +155,20 @@ def _gate(
             note(f"gate {name}: {'ok' if finding.ok else 'REFUSED'} {finding.rule}: {finding.detail}")
         report.require()
     return findings
+
+
+def _in_tree(foundry: Foundry, cell: Cell, compile: Compile, gate: Mapping[str, Any]) -> dict[str, Any]:
+    """The kernel's own modules that the cell's need, and whether depmod's files now know them; empty for none."""
+    needed = sorted({name for report in gate.values() for name in report["depends"]})
+    if not needed:
+        return {}
+    missing = compile.link(needed)
+    if missing:
+        foundry.journal.warn(
+            f"{cell.name} needs {', '.join(needed)} of the kernel's own modules; its toolkit does not have"
+            f" {', '.join(missing)}, so KMM can't load them: the node must have done so before"
+        )
+    return {"modules": needed, "linked": not missing}
 
 
 def _move_out(foundry: Foundry, cell: Cell, recipe: Recipe, out: Path, folder: Path) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from foundry.plan.cells import Cell
 if TYPE_CHECKING:
     from foundry.formats.modules.symvers import Export
 
+_MODULE = re.compile(r"(.*\.ko)(\.xz|\.zst|\.gz)?", re.DOTALL)
 _SYMVERS = "Module.symvers"
 _MAX_SYMVERS = 16 << 20  # bytes of all of them: a whole kernel's has 2 MiB
 _SYMVERS_COSTS = 4096  # bytes that each counts for more than it has: there may be many small ones
@@ -43,7 +45,8 @@ def require_listed(recipe: Recipe, cell: Cell, work: Path) -> None:
     listed = {one.base for one in recipe.modules}
     made = [
         one.path for one in walk(work / "build")
-        if one.name.endswith(".ko") and one.name not in listed and not os.path.lexists(work / "src" / one.path)
+        if (module := _MODULE.fullmatch(one.name)) and module[1] not in listed
+        and not os.path.lexists(work / "src" / one.path)
     ]
     if made:
         raise FoundryError(

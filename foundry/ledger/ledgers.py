@@ -272,7 +272,7 @@ def _built_row(foundry: Foundry, cell: Cell) -> Row | None:
     image = state.image
     return row_of(
         state.cell, state.key, content_sha256=foundry.content_sha256(cell), digest=image.digest, tags=[cell.tag],
-        registries=(), config_digest=image.config_digest, size=image.size,
+        registries=(), config_digest=image.config_digest, size=image.size, depends=image.depends,
     )
 
 

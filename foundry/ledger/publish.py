@@ -7,12 +7,13 @@ FORCE_BUILD.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to
-from foundry.base.names import KEY_LABEL, tag_of
+from foundry.base.names import KEY_LABEL, depends_of, tag_of
 from foundry.base.reasons import Reason
 from foundry.base.records import write_record
 from foundry.base.times import now
@@ -115,14 +116,17 @@ def _publish(
 def found(foundry: Foundry, state: CellState) -> Row | None:
     """The row of a cell whose image all targets have under all its tags, with today's key; else None."""
     from foundry.formats.images.manifest import Manifest, parse_manifest
+    from foundry.registry.images import labels_of
 
     key, names = state.key, []
     manifests: dict[str, Fetched] = {}
+    labels: Mapping[str, str] = {}
     for target in foundry.registries.targets(state.cell.family.name):
         writer = foundry.registries.writer(target)
         for tag in tags(foundry, state.cell):
             there = writer.tagged(tag)
-            if key is None or there is None or _key_of(writer, there.digest) != key.key:
+            labels = labels_of(writer, there.digest) if there is not None else {}
+            if key is None or there is None or labels.get(KEY_LABEL) != key.key:
                 return None
             manifests[there.digest] = there
         names.append(writer.name)
@@ -136,7 +140,8 @@ def found(foundry: Foundry, state: CellState) -> Row | None:
     return row_of(
         state.cell, key, content_sha256=foundry.content_sha256(state.cell), digest=digest,
         tags=tags(foundry, state.cell), registries=sorted(names), config_digest=manifest.config.digest,
-        size=len(fetched.data) + sum(part.size for part in (manifest.config, *manifest.layers)), published=now(),
+        size=len(fetched.data) + sum(part.size for part in (manifest.config, *manifest.layers)),
+        depends=depends_of(labels), published=now(),
     )
 
 
@@ -170,11 +175,11 @@ def _row(
     replaced: Replaced | None,
 ) -> Row:
     before = content.row
-    config_digest, size = content.facts()
+    config_digest, size, depends = content.facts()
     return row_of(
         state.cell, key, content_sha256=foundry.content_sha256(state.cell), digest=content.digest,
         tags=tags(foundry, state.cell), registries=registries, config_digest=config_digest, size=size,
-        published=before.published if before is not None else now(),
+        depends=depends, published=before.published if before is not None else now(),
         replaces=replaced or (before.replaces if before is not None else None),
     )
 

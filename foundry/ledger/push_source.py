@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
+from foundry.base.names import depends_of
 from foundry.base.reasons import Reason
 from foundry.cell import image
 from foundry.plan.rows import Row
@@ -69,12 +70,18 @@ class Published:
         named = [target for target in self.foundry.registries.targets(family) if target.is_in(names)]
         return self.foundry.registries.writer(named[0]) if named else None
 
-    def facts(self) -> tuple[str, int]:
-        """Config digest and size in bytes, as far as they are known without a request."""
+    def facts(self) -> tuple[str, int, tuple[str, ...]]:
+        """Config digest, size in bytes, in-tree modules that it needs; as far as they are known without a request."""
+        from foundry.formats.images.manifest import parse_config
+
         if self.row is not None:
-            return self.row.config_digest, self.row.size
+            return self.row.config_digest, self.row.size, self.row.depends
         if self._whole is not None:
             config = json.loads(self._whole.manifest)["config"]["digest"]
-            return config, len(self._whole.manifest) + sum(len(blob) for blob in self._whole.blobs.values())
+            depends = depends_of(parse_config(self._whole.blobs[config]).labels)
+            size = len(self._whole.manifest) + sum(len(blob) for blob in self._whole.blobs.values())
+            return config, size, depends
         known = self.state.image
-        return (known.config_digest, known.size) if known is not None and known.digest == self.digest else ("", 0)
+        if known is None or known.digest != self.digest:
+            return "", 0, ()
+        return known.config_digest, known.size, known.depends

@@ -19,6 +19,7 @@ from foundry.base.names import KEY_LABEL
 from foundry.base.parallel import in_parallel
 from foundry.base.references import parse_reference
 from foundry.cell.compile import kernel_exports
+from foundry.cell.image import HOST
 from foundry.cell.module import recipe_for
 from foundry.cell.output_checks import exports_of
 from foundry.cell.run import require_here
@@ -159,6 +160,11 @@ def _layout_faults(cell: Cell, recipe: Recipe, files: Mapping[str, Entry]) -> It
     dep = files.get(f"{folder}/modules.dep")
     named = {line.partition(":")[0] for line in (dep.content if dep else b"").decode(errors="replace").splitlines()}
     yield from (f"modules.dep does not name {one.installed}" for one in recipe.modules if one.installed not in named)
+    link = files.get(f"{folder}/{HOST}")
+    if any(name.startswith(f"{HOST}/") for name in named) and (
+        link is None or link.target != f"/lib/modules/{cell.kernel}"
+    ):
+        yield f"modules.dep names modules of the kernel's own, and /{folder}/{HOST} does not lead to them"
     for entry in cell.family.data.get("firmware", ()):
         place = f"opt/lib/firmware/{entry['to'].strip('/')}/"
         if not any(path.startswith(place) for path in files):

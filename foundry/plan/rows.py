@@ -42,7 +42,7 @@ class Row:
 
     `published` (``2025-01-02T03:04:05Z``), `config_digest` and `size` (bytes of manifest, config and layers as
     stored) are empty where they are not known. `registries` are ``host/repository``; none where a profile publishes
-    nowhere.
+    nowhere. `depends` are the kernel's own modules that it needs.
     """
 
     kernel: str
@@ -58,6 +58,7 @@ class Row:
     published: str = ""
     config_digest: str = ""
     size: int = 0
+    depends: tuple[str, ...] = ()
     replaces: Replaced | None = None
     revision: Revision | None = None
 
@@ -74,6 +75,8 @@ class Row:
             "releases": list(self.releases), "toolkit": self.toolkit, "content_sha256": self.content_sha256,
         }
         data |= {name: value for name in ("published", "config_digest", "size") if (value := getattr(self, name))}
+        if self.depends:
+            data["depends"] = list(self.depends)
         if self.replaces is not None:
             data["replaces"] = {
                 "digest": self.replaces.digest, "key": self.replaces.key, "reason": self.replaces.reason,
@@ -97,12 +100,13 @@ def row_from(data: Mapping[str, Any]) -> Row:
 
 def row_of(
     cell: Cell, key: CellKey, *, content_sha256: str, digest: str, tags: Iterable[str], registries: Iterable[str],
-    config_digest: str = "", size: int = 0, published: str = "", replaces: Replaced | None = None,
+    config_digest: str = "", size: int = 0, depends: Iterable[str] = (), published: str = "",
+    replaces: Replaced | None = None,
 ) -> Row:
     """The row of a cell as it is today."""
     return Row(
         cell.kernel, cell.arch, key.key, dict(key.parts), digest, tuple(tags), tuple(registries), cell.releases,
-        cell.toolkit, content_sha256, published, config_digest, size, replaces,
+        cell.toolkit, content_sha256, published, config_digest, size, tuple(depends), replaces,
     )
 
 

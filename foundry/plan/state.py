@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import canonical_json, read_json, sha256_bytes
+from foundry.base.names import depends_of
 from foundry.base.reasons import MACHINE_FAULTS, Reason
 from foundry.base.records import Record, outputs_missing, parse_record, read_record
 from foundry.config.family import Family
@@ -39,18 +40,22 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a cell's record says of its image. `size` is in bytes, of manifest, config and layers."""
+    """What a cell's record says of its image. `size` is in bytes, of manifest, config and layers.
+
+    `depends` are the kernel's own modules that it needs.
+    """
 
     key: str
     digest: str
     config_digest: str
     size: int
+    depends: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, record: Record) -> Built:
         """What is kept of a record; with thousands of cells the rest would take memory and is not asked for."""
         return cls(record.get("key", ""), record.get("digest", ""), record.get("config_digest", ""),
-                   record.get("size", 0))
+                   record.get("size", 0), depends_of(record.get("labels", {})))
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ def _following(url: str, header: str) -> str:
 def _next(url: str, following: str) -> str:
     """The next page, on the same registry: behind a proxy one may call itself by another name, or by http.
 
-    What is no list of this repository's tags, wherever it is, is not asked for.
+    What is no list of this repository's tags, wherever it is, is not asked for; a proxy's folder before it may be there
+    or missing.
     """
     try:
         target = urlsplit(urljoin(url, following))
@@ -88,7 +89,7 @@ def _next(url: str, following: str) -> str:
         raise _malformed(url, "it leads nowhere") from error
     own = urlsplit(url)
     asked, named = own.path.removeprefix("/v2"), unquote(target.path).removeprefix("/v2")
-    same = named.endswith("/tags/list") and (named.endswith(asked) or asked.endswith(named))  # with a prefix, or without
+    same = named.endswith("/tags/list") and (named.endswith(asked) or asked.endswith(named))
     if not same or target.scheme not in ("http", "https"):
         raise _malformed(url, f"more follows elsewhere, at {shown(target.geturl())}")
     return own._replace(query=target.query).geturl()

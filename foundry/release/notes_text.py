@@ -131,6 +131,8 @@ def _available(ledger: Ledger, facts: Facts) -> list[str]:
         releases = ", ".join(_sorted(row.releases)) or "none"
         lines.append(f"- {code(row.tags[0])} (compatible with OCP: {releases})")
         lines += [f"  - {code(spec)}" for spec in pull_specs(row, facts)]
+        if row.depends:
+            lines.append(f"  - needs of the kernel's own modules: {', '.join(map(code, row.depends))}")
     return lines if ledger.rows else [*lines, "None yet."]
 
 

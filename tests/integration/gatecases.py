@@ -42,6 +42,19 @@ void kmod_foundry_absent_one(void);
 void kmod_foundry_absent_two(void);
 """
 
+_OTHER_MODULE = """
+#include <linux/module.h>
+MODULE_LICENSE("GPL");
+void other_do(void);
+void other_do(void) { }
+EXPORT_SYMBOL(other_do);
+"""
+
+_NAMESPACE = """
+#include <linux/dma-buf.h>
+MODULE_IMPORT_NS(DMA_BUF);
+"""
+
 # The kernel takes a symbol's first entry, and so this one before modpost's.
 _OTHER_CRC = """
 static const struct modversion_info other[] __used __section("__versions") = {
@@ -56,8 +69,8 @@ class Case:
 
     With `other_kernel` it must be compiled with the tree of another kernel than
     the one that the gate is asked about, and may break more rules than `rule`.
-    `args` go to make, or without Kbuild are the whole command, if there is one.
-    `asked` replaces settings of the gate.
+    `args` go to make, or without Kbuild are the whole command, if there is one; `then` is a shell command on what was
+    made. `asked` replaces settings of the gate. `words` are in what is wrong.
     """
 
     name: str
@@ -68,6 +81,8 @@ class Case:
     other_kernel: bool = False
     with_kbuild: bool = True
     asked: dict[str, str] = field(default_factory=dict)
+    then: str = ""
+    words: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Put the case's files into `folder`."""
@@ -79,8 +94,9 @@ class Case:
     def commands(self, tree: str, folder: str) -> list[list[str]]:
         """What makes the module: `tree` and `folder` are absolute, as the commands see them."""
         words = [word.format(folder=folder) for word in self.args]
+        then = [["sh", "-euc", f"cd {folder}; {self.then}"]] if self.then else []
         if self.with_kbuild:
-            return [["make", "-C", tree, f"M={folder}", *words, "modules"]]
+            return [["make", "-C", tree, f"M={folder}", *words, "modules"], *then]
         return [words] if words else []
 
     def module_file(self, folder: Path) -> Path:
@@ -115,6 +131,30 @@ def cases() -> list[Case]:
             _files(before=_ABSENT, inside="kmod_foundry_absent_one(); kmod_foundry_absent_two();"),
             args=("KBUILD_MODPOST_WARN=1",),
         ),
+        Case(
+            "module-of-another-image", "symbols",
+            {**_files(before="void other_do(void);\n", inside="other_do();"), "other.c": _OTHER_MODULE,
+             "Kbuild": f"obj-m := {MODULE}.o other.o\n"}, words=("other_do", "it needs other"),
+        ),
+        Case(
+            "exported-twice", "symbols", _files(before="void probe_do(void);\nvoid probe_do(void) { }\n"
+                                                       "EXPORT_SYMBOL(probe_do);\n"),
+            then=f"objcopy --redefine-sym __ksymtab_probe_do=__ksymtab_kfree {MODULE}.ko", words=("kfree",),
+        ),
+        Case("gpl", "", _files(inside="synchronize_rcu();")),
+        Case(
+            "other-license", "license", _files(inside="synchronize_rcu();"),
+            then=f"sed -i s/license=GPL/license=MIT/ {MODULE}.ko", words=("'MIT'", "synchronize_rcu"),
+        ),
+        Case("nothing-for-the-gpl", "", _files(), then=f"sed -i s/license=GPL/license=MIT/ {MODULE}.ko"),
+        Case("namespace", "", _files(before=_NAMESPACE, inside="dma_buf_put(NULL);")),
+        Case(
+            "other-namespace", "namespaces", _files(before=_NAMESPACE, inside="dma_buf_put(NULL);"),
+            then=f"sed -i s/import_ns=DMA_BUF/import_ns=DMA_BUX/ {MODULE}.ko", words=("dma_buf_put", "DMA_BUF"),
+        ),
+        Case("without-debug", "", _files(), then=f"strip --strip-unneeded {MODULE}.ko"),
+        Case("stripped", "elf", _files(), then=f"strip --strip-all -R .symtab {MODULE}.ko", words=("stripped",)),
+        Case("signed", "", _files(), then=f"printf '~Module signature appended~\\n' >> {MODULE}.ko"),
         Case("other-crc", "crcs", _files(before=_OTHER_CRC)),
         Case("no-versions", "crcs", _files(), args=("CONFIG_MODVERSIONS=",)),
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
 from foundry.base.errors import FoundryError
-from foundry.formats.modules.gate import check
+from foundry.formats.modules.elf import read_module
+from foundry.formats.modules.gate import RULES, GateReport, check
 from foundry.formats.modules.symvers import Export, parse
 from foundry.podman.engine import Engine
 from tests.harness.clone import Clone, registry_port
@@ -64,8 +66,8 @@ def test_each_rule(
         expected_name=case.asked.get("expected_name", "probe"), arch=case.asked.get("arch", "x86_64"),
     )
     if not case.rule:
-        assert report.ok
         report.require()
+        assert report.ok and not report.depends
         return
     assert case.rule in report.broken
     if not case.other_kernel:
@@ -73,11 +75,77 @@ def test_each_rule(
     with pytest.raises(FoundryError) as raised:
         report.require()
     assert raised.value.reason == f"gate-{report.broken[0]}"
-    assert raised.value.message
+    assert all(word in raised.value.message for word in case.words)
+    assert "modprobe would say: " in raised.value.hint
 
 
 def test_there_is_a_case_for_every_rule() -> None:
-    assert {case.rule for case in CASES.values()} == {"", "elf", "arch", "vermagic", "name", "symbols", "crcs"}
+    assert {case.rule for case in CASES.values()} == {"", *RULES}
+
+
+def test_names_of_symbols_that_are_long(
+    toolkits: Toolkits, exports: dict[str, Export], kernels: list[str], tmp_path: Path
+) -> None:
+    """As kernels from 6.14 on write them, with names of any length; both lists must say the same."""
+    case = CASES["good"]
+    case.write(tmp_path)
+    for command in case.commands(f"/lib/modules/{kernels[-1]}/build", "/probe"):
+        toolkits.run(kernels[-1], tmp_path, command)
+    versions = dict(read_module(case.module_file(tmp_path)).versions)
+    for changed in (0, 1):
+        crcs = b"".join(struct.pack("<I", crc ^ changed) for crc in versions.values())
+        (tmp_path / "crcs").write_bytes(crcs)
+        (tmp_path / "names").write_bytes(b"".join(name.encode() + b"\0" for name in versions))
+        sections = [word for name in ("crcs", "names") for word in (
+            f"--add-section=__version_ext_{name}={name}", f"--set-section-flags=__version_ext_{name}=alloc,readonly")]
+        toolkits.run(kernels[-1], tmp_path, ["objcopy", *sections, "probe.ko", "long.ko"])
+        report = check(tmp_path / "long.ko", symvers=exports, kernel=kernels[-1], expected_name="probe", arch="x86_64")
+        assert report.broken == (("elf",) if changed else ())
+    toolkits.run(kernels[-1], tmp_path, ["objcopy", "--rename-section=__versions=unused", "long.ko"])
+    report = check(tmp_path / "long.ko", symvers=exports, kernel=kernels[-1], expected_name="probe", arch="x86_64")
+    assert report.broken == ("crcs",)
+    assert "another version of" in report.findings[-1].detail
+
+
+def test_who_exports_what_it_imports(
+    toolkits: Toolkits, exports: dict[str, Export], kernels: list[str], tmp_path: Path
+) -> None:
+    """The same module against kernels that have one of its symbols elsewhere, or for modules of some names alone."""
+    case = CASES["gpl"]
+    case.write(tmp_path)
+    for command in case.commands(f"/lib/modules/{kernels[-1]}/build", "/probe"):
+        toolkits.run(kernels[-1], tmp_path, command)
+
+    def report(siblings: dict[str, Export] | None = None, **changes: str) -> GateReport:
+        symvers = {**exports, "synchronize_rcu": exports["synchronize_rcu"]._replace(**changes)}
+        return check(tmp_path / "probe.ko", symvers=symvers, kernel=kernels[-1], expected_name="probe", arch="x86_64",
+                     siblings=siblings)
+
+    in_tree = report(module="kernel/rcu/rcu-core")
+    assert (in_tree.ok, in_tree.depends) == (True, ("rcu_core",))
+    ours = {"synchronize_rcu": Export(1, "rcu-core", "EXPORT_SYMBOL_GPL", "")}
+    beside = report(ours, module="kernel/rcu/rcu-core")
+    assert (beside.broken, beside.depends) == (("crcs",), ()), "ours takes the place of the kernel's own"
+    assert report(ours).ok, "what is built in has no other"
+    for namespace, good in (("module:probe", True), ("module:kvm,pro*", True), ("module:kvm,probe-2,pr", False),
+                            ("probe", False), ("module:*", True)):
+        assert report(namespace=namespace).broken == (() if good else ("namespaces",)), namespace
+
+
+def test_a_kernel_without_modversions(
+    toolkits: Toolkits, exports: dict[str, Export], kernels: list[str], tmp_path: Path
+) -> None:
+    """Its Module.symvers has zeros in place of CRCs; a module that has none is right for it."""
+    case = CASES["no-versions"]
+    case.write(tmp_path)
+    for command in case.commands(f"/lib/modules/{kernels[-1]}/build", "/probe"):
+        toolkits.run(kernels[-1], tmp_path, command)
+    module = tmp_path / "probe.ko"
+    module.write_bytes(module.read_bytes().replace(b" modversions ", b" " * 13))
+    zeros = {name: one._replace(crc=0) for name, one in exports.items()}
+    report = check(module, symvers=zeros, kernel=kernels[-1], expected_name="probe", arch="x86_64")
+    report.require()
+    assert report.findings[-1].detail == "the kernel has no modversions"
 
 
 def test_no_module_becomes_an_image_unless_it_passes(copied: Clone, kernels: list[str]) -> None:

@@ -14,8 +14,13 @@ from typing import Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
+from foundry.formats.trees import decompress
+from foundry.formats.trees.budget import Budget
 
 _SIGNATURE_MARK = b"~Module signature appended~\n"
+COMPRESSED = ("", ".xz", ".zst", ".gz")  # what may follow a module's name (kernel, scripts/Makefile.modinst)
+_CHUNK = 1 << 18
+_SYMTAB = ".symtab"
 _KSYMTAB = "__ksymtab_"
 _VERSION_ENTRY = 64  # bytes: an unsigned long, then the name, filled up with zeros
 _IGNORED_IMPORTS = frozenset({"_GLOBAL_OFFSET_TABLE_"})  # the kernel ignores it, too
@@ -96,6 +101,8 @@ def read_module(path: Path) -> ModuleFacts:
 def parse_module(data: bytes, label: str = "the file") -> ModuleFacts:
     """The facts of a module's bytes; raises like `read_module`."""
     machine, little, wide, sections, undefined, exported = _elf(data, label)
+    if not sections.pop(_SYMTAB, b""):
+        raise not_a_module(f"{label} has no symbols: it was stripped too far")
     if ".modinfo" not in sections:
         raise not_a_module(f"{label} is an object file but no kernel module: it has no .modinfo section")
     modinfo = tuple(_modinfo(sections[".modinfo"]))
@@ -113,6 +120,27 @@ def parse_module(data: bytes, label: str = "the file") -> ModuleFacts:
         signed=data.endswith(_SIGNATURE_MARK),
         exports=tuple(sorted(set(exported))),
     )
+
+
+def uncompress(path: Path, limit: int) -> None:
+    """Decompress a module file where it is, if it is compressed. FoundryError (``gate-elf``) beyond `limit` bytes."""
+    with path.open("rb") as stream:
+        kind = decompress.kind_of(stream.read(decompress.MAGIC))
+    if kind == "none":
+        return
+    budget = Budget(path.name, Reason.GATE_ELF, Reason.GATE_ELF, limit)
+    plain = path.with_name(f"{path.name}.plain")
+    with path.open("rb") as stream, plain.open("wb") as sink:
+        for piece in decompress.pieces(iter(lambda: stream.read(_CHUNK), b""), kind, budget):
+            sink.write(piece)
+    plain.replace(path)
+
+
+def is_signed(path: Path) -> bool:
+    """Whether a signature is appended to a module file."""
+    with path.open("rb") as stream:
+        stream.seek(-min(len(_SIGNATURE_MARK), path.stat().st_size), 2)
+        return stream.read() == _SIGNATURE_MARK
 
 
 def not_a_module(message: str) -> FoundryError:
@@ -142,6 +170,7 @@ def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], li
                     raise ValueError(f"section {section.name} is there twice, or the kernel would not read it")
                 sections[section.name] = _content(data, section)
             if isinstance(section, SymbolTableSection) and section["sh_type"] == "SHT_SYMTAB":
+                sections[_SYMTAB] = b"there"
                 undefined += _undefined(section)
                 exported += _exported(section)
         little, wide = bool(file.little_endian), file.elfclass == 64  # noqa: PLR2004
@@ -199,7 +228,10 @@ def _modinfo(data: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _versions(sections: Mapping[str, bytes], little: bool, wide: bool, label: str) -> dict[str, int]:
-    """CRCs by symbol; of several entries for one symbol the first counts, as for the kernel."""
+    """CRCs by symbol; of several entries for one symbol the first counts, as for the kernel.
+
+    From 6.14 on a kernel reads the sections with long names if there are such, older ones the other: both must agree.
+    """
     versions: dict[str, int] = {}
     order = "<" if little else ">"
     data = sections.get("__versions", b"")
@@ -216,6 +248,9 @@ def _versions(sections: Mapping[str, bytes], little: bool, wide: bool, label: st
     names = sections.get("__version_ext_names", b"").split(b"\0")
     if len(crcs) % 4 or len(crcs) // 4 > len(names):
         raise not_a_module(f"{label} has damaged __version_ext sections")
+    long: dict[str, int] = {}
     for (crc,), name in zip(struct.iter_unpack(order + "I", crcs), names, strict=False):
-        versions.setdefault(name.decode(errors="replace"), crc)
-    return versions
+        long.setdefault(name.decode(errors="replace"), crc)
+    if other := next((name for name in long.keys() & versions.keys() if long[name] != versions[name]), ""):
+        raise not_a_module(f"{label} says two versions of {other[:_SHOWN]!r}")
+    return {**versions, **long}

@@ -2,7 +2,8 @@
 
 One line a symbol, fields parted by tabs: CRC, symbol, module (``vmlinux`` or a
 path without ``.ko``), kind of export, and from Linux 5.4 on the namespace,
-which may be empty. (Source: Documentation/kbuild/modules.rst in the kernel.)
+which may be empty; 5.4 and 5.5 have it before the module.
+(Source: Documentation/kbuild/modules.rst and scripts/mod/modpost.c in the kernel.)
 A CRC of zero means that the kernel has no modversions or none for this symbol.
 """
 
@@ -16,6 +17,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
 
 _CRC = re.compile(r"0x[0-9a-fA-F]{1,8}")
+_VMLINUX = "vmlinux"
 _KIND = re.compile(r"EXPORT_(UNUSED_)?SYMBOL(_GPL|_GPL_FUTURE)?")
 _WORD = re.compile(r"\S+")
 _OLD_FIELDS = 4
@@ -29,6 +31,21 @@ class Export(NamedTuple):
     module: str
     kind: str
     namespace: str
+
+    @property
+    def owner(self) -> str:
+        """The name of the module that exports it, as `lsmod` shows it; empty for what is built in."""
+        return "" if self.module == _VMLINUX else module_name(self.module.rpartition("/")[2])
+
+    @property
+    def gpl_only(self) -> bool:
+        """Whether modules under other licences don't get it."""
+        return self.kind.endswith("_GPL")
+
+
+def module_name(name: str) -> str:
+    """A module's name as the kernel has it: what is called ``a-b.ko`` is ``a_b``."""
+    return name.replace("-", "_")
 
 
 def parse(data: bytes) -> Mapping[str, Export]:
@@ -56,6 +73,8 @@ def _line(number: int, line: str) -> tuple[str, Export]:
     crc, *words = line.split("\t")
     if len(words) == _OLD_FIELDS - 1:
         words.append("")
+    elif len(words) == _OLD_FIELDS and _KIND.fullmatch(words[3]):
+        words = [words[0], *words[2:], words[1]]
     good = (
         len(words) == _OLD_FIELDS
         and _CRC.fullmatch(crc)

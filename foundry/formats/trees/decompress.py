@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _CHUNK = 1 << 18
-_MAGIC = 6  # bytes of the longest magic number, that of xz
+MAGIC = 6  # bytes of the longest magic number, that of xz
 _MEMORY = 256 << 20  # bytes that a decompressor may take for its window
 _ZSTD_WINDOW = 1 << 27  # what `zstd --long` uses; rpm's levels stay below
 _GZIP = 16 + zlib.MAX_WBITS  # zlib.h: a gzip header and trailer
@@ -89,7 +89,7 @@ def stream(chunks: Iterator[bytes], budget: Budget) -> Iterator[bytes]:
     head = b""
     for chunk in chunks:
         head += chunk
-        if len(head) >= _MAGIC:
+        if len(head) >= MAGIC:
             break
     kind = "zstd" if _skippable(head) else kind_of(head)
     if kind not in ("none", "gzip", "zstd"):

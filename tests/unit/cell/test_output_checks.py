@@ -8,9 +8,10 @@ import pytest
 
 from foundry.base.errors import FoundryError
 from foundry.cell import output_checks
-from foundry.cell.output_checks import sibling_exports
+from foundry.cell.output_checks import require_listed, sibling_exports
 from foundry.config.module import Module
 from foundry.config.recipe import Recipe
+from tests.harness.checkout import Checkout
 from tests.unit.formats.test_elf import module
 
 LINE = "0x00000007\ta\tone\tEXPORT_SYMBOL\t\n"
@@ -31,6 +32,22 @@ def build(folder: Path, texts: list[str]) -> tuple[Path, Path]:
 def test_what_the_modules_export_to_each_other(tmp_path: Path) -> None:
     said = sibling_exports(TWO, *build(tmp_path, [LINE, "0x00000008\tb\tone\tEXPORT_SYMBOL\t\n"]))
     assert {name: one.crc for name, one in said.items()} == {"a": 7}
+
+
+@pytest.mark.parametrize("name", ["three.ko", "three.ko.xz", "a/three.ko.zst", "three.ko.gz"])
+def test_modules_that_nobody_listed(name: str, checkout: Checkout) -> None:
+    """Compressed ones, too; what is listed may be compressed."""
+    work = checkout.root / "work"
+    (work / "build/a").mkdir(parents=True)
+    (work / "src").mkdir()
+    cell = checkout.foundry().states.plan.cells[0]
+    for listed in ("one.ko", "two.ko.xz", "three.ko.txt"):
+        (work / "build" / listed).touch()
+    require_listed(TWO, cell, work)
+    (work / "build" / name).touch()
+    with pytest.raises(FoundryError, match="three.ko") as caught:
+        require_listed(TWO, cell, work)
+    assert caught.value.reason == "module-unlisted"
 
 
 @pytest.mark.parametrize("texts", [[LINE * 400], [LINE * 90] * 6, [LINE] * 12], ids=["large", "several", "many"])

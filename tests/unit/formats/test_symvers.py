@@ -28,6 +28,19 @@ def test_reads_the_form_without_namespaces() -> None:
     assert parse(b"0x1234abcd\tkfree\tvmlinux\tEXPORT_SYMBOL\n")["kfree"].namespace == ""
 
 
+def test_reads_the_form_of_linux_5_4() -> None:
+    """The namespace stands before the module; it is empty for most."""
+    assert parse(
+        b"0x00000000\tdma_buf_get\tDMA_BUF\tdrivers/dma-buf/dma-buf\tEXPORT_SYMBOL_GPL\n"
+        b"0x1234abcd\tkfree\t\tvmlinux\tEXPORT_SYMBOL\n"
+    ) == parse(GOOD)
+
+
+def test_whose_a_symbol_is() -> None:
+    exports = parse(GOOD)
+    assert [(one.owner, one.gpl_only) for one in exports.values()] == [("", False), ("dma_buf", True)]
+
+
 def test_an_empty_file_exports_nothing() -> None:
     assert parse(b"") == {}
 
