@@ -9,9 +9,10 @@ import pytest
 from foundry.base.errors import FoundryError
 from foundry.cell import output_checks
 from foundry.cell.output_checks import require_listed, sibling_exports
+from foundry.config.family import Family
 from foundry.config.module import Module
 from foundry.config.recipe import Recipe
-from tests.harness.checkout import Checkout
+from foundry.plan.cells import Cell
 from tests.unit.formats.test_elf import module
 
 LINE = "0x00000007\ta\tone\tEXPORT_SYMBOL\t\n"
@@ -35,12 +36,12 @@ def test_what_the_modules_export_to_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["three.ko", "three.ko.xz", "a/three.ko.zst", "three.ko.gz"])
-def test_modules_that_nobody_listed(name: str, checkout: Checkout) -> None:
+def test_modules_that_nobody_listed(name: str, tmp_path: Path) -> None:
     """Compressed ones, too; what is listed may be compressed."""
-    work = checkout.root / "work"
+    work = tmp_path
     (work / "build/a").mkdir(parents=True)
     (work / "src").mkdir()
-    cell = checkout.foundry().states.plan.cells[0]
+    cell = Cell("1.0", Family("thing", {}, ()), "6.1.0-1", "x86_64", (), "")
     for listed in ("one.ko", "two.ko.xz", "three.ko.txt"):
         (work / "build" / listed).touch()
     require_listed(TWO, cell, work)
