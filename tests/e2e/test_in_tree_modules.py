@@ -65,7 +65,7 @@ def in_toolkit(engine: Engine, toolkit: str, folder: Path, command: str) -> str:
     with engine.container(str(folder)) as name:
         return engine.call(
             "run", f"--name={name}", "--rm", "--network=none", "--security-opt=label=disable",
-            f"--volume={folder}:/probe", "--workdir=/probe", toolkit, "sh", "-euc", command, starts=True,
+            f"--volume={folder}:/probe", "--workdir=/probe", toolkit, "sh", "-euc", command,
         ).stdout
 
 
@@ -93,7 +93,7 @@ def with_own_modules(clone: Clone, engine: Engine, kernel: str, folder: Path) ->
         f"FROM {toolkit}\nCOPY modules /lib/modules/{kernel}\nCOPY symvers /symvers\n"
         f"RUN cat /symvers >> /lib/modules/{kernel}/build/Module.symvers\n")
     name = "registry.sandbox.internal/toolkit-with-modules:1"
-    engine.call("build", "--quiet", "--network=none", f"--tag={name}", str(context), starts=True)
+    engine.call("build", "--quiet", "--network=none", f"--tag={name}", str(context))
     port = registry_port(clone.services)
     engine.call("push", "--tls-verify=false", f"--digestfile={folder / 'digest'}", name,
                 f"docker://127.0.0.1:{port}/toolkit-with-modules:1")

@@ -116,8 +116,11 @@ def test_who_exports_what_it_imports(
     for command in case.commands(f"/lib/modules/{kernels[-1]}/build", "/probe"):
         toolkits.run(kernels[-1], tmp_path, command)
 
-    def report(siblings: dict[str, Export] | None = None, **changes: str) -> GateReport:
-        symvers = {**exports, "synchronize_rcu": exports["synchronize_rcu"]._replace(**changes)}
+    def report(
+        siblings: dict[str, Export] | None = None, module: str = "vmlinux", namespace: str = ""
+    ) -> GateReport:
+        one = exports["synchronize_rcu"]._replace(module=module, namespace=namespace)
+        symvers = {**exports, "synchronize_rcu": one}
         return check(tmp_path / "probe.ko", symvers=symvers, kernel=kernels[-1], expected_name="probe", arch="x86_64",
                      siblings=siblings)
 
