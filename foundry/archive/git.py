@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from foundry.archive.gittree import Blob, parse_listing
 from foundry.base.errors import FoundryError, no_space, says_no_space
-from foundry.base.files import canonical_json, scratch, sha256_bytes
+from foundry.base.files import canonical_json, remove_abandoned, scratch, sha256_bytes
 from foundry.base.process import Completed, run, shell_line
 from foundry.base.reasons import Reason
 
@@ -201,6 +201,7 @@ def opened(place: Path) -> Git | None:
 def created(place: Path, branch: str) -> Git:
     """A new repository, bare where its name ends in ``.git``; it appears whole or not at all."""
     bare = place.suffix == ".git"
+    remove_abandoned(place.parent, place.name)
     with scratch(place.parent, place.name) as folder:
         made = folder / "made"
         options = ["--quiet", "--template=", f"--initial-branch={branch}", "--object-format=sha1"]

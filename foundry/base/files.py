@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from typing import IO, Any
 from foundry.base.plain_text import ACTED_ON, plain
 
 _FULL = 64 << 10  # bytes
+_TEMPORARY = re.compile(r"\..+\.([0-9]+)\.[a-z0-9_]{8}")  # what `_prefix` and the module tempfile call them
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -55,7 +57,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
 def atomic(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """A stream whose content is at `path` once the block has ended well; else there is what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path.name))
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
@@ -167,17 +169,42 @@ def _remove_files(folder: int) -> list[str]:
 def remove_stale(folder: Path) -> None:
     """Remove what killed runs left in a stage's folder: temporary names, all of which begin with a dot."""
     for path in folder.glob(".*"):
-        if path.is_dir() and not path.is_symlink():
-            remove_tree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove_tree(path)
+
+
+def remove_abandoned(folder: Path, name: str = "*") -> None:
+    """Remove temporary files and folders (of a name) whose process has ended, and nothing else.
+
+    Where a process has that number again they stay, until the next time.
+    """
+    for path in folder.glob(f".{name}.*"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and (int(found[1]) == os.getpid() or not is_process(int(found[1]))):
+            with suppress(PermissionError):  # in a folder that all share: another user's
+                remove_tree(path)
+
+
+def is_process(number: int) -> bool:
+    """Whether a process has the number."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _prefix(name: str) -> str:
+    """How the temporary name for a file begins, with the process that it belongs to."""
+    return f".{name}.{os.getpid()}."
 
 
 @contextmanager
 def scratch(parent: Path, prefix: str) -> Iterator[Path]:
     """A temporary folder inside `parent` that is gone when the block ends, however it ends."""
     parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{prefix}."))
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=_prefix(prefix)))
     try:
         yield folder
     finally:

@@ -12,10 +12,9 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ from foundry.base.reasons import Reason
 
 _GRACE_SECONDS = 5.0
 _CLEANUP_SECONDS = 60.0
+_MARK = "KMOD_FOUNDRY_RUN"  # in the environment of what a run starts: where it works
 _running: dict[subprocess.Popen[bytes], bool] = {}  # → whether it is patient
 _running_lock = threading.Lock()
 _stopping = threading.Event()
@@ -132,30 +132,48 @@ def run_even_when_stopping(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     return False
 
 
-def wait_for_others(program: str, word: str, timeout: float) -> None:
-    """Wait until no process of `program` has `word` in its command line; one that takes longer is killed.
+def mark_children(place: Path) -> None:
+    """Every command of this process, and what those start, bears the place of the run: `end_marked` finds it."""
+    os.environ[_MARK] = str(place.absolute())
 
-    For commands that outlived a killed run. Where there is no ``/proc`` (macOS) none is seen.
+
+def unmarked(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a service that is to outlive the run."""
+    return {name: value for name, value in environment.items() if name != _MARK}
+
+
+def end_marked(place: Path) -> list[int]:
+    """End what outlived a killed run of the place: asked first, then killed; those that were there.
+
+    Where there is no ``/proc`` (macOS) none is seen.
     """
-    deadline, said = time.monotonic() + timeout, False
-    while others := _with_command_line(program, word):
-        if not said:
-            print(f"waiting for what a killed run left at work (process {others[0]})", file=sys.stderr)
-            said = True
-        if time.monotonic() > deadline:
-            for pid in others:
-                with suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            return
-        time.sleep(0.1)
+    return end_processes(lambda: _with_entry("environ", f"{_MARK}={place.absolute()}\0"))
 
 
-def _with_command_line(program: str, word: str) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended meanwhile
-            name, *arguments = path.read_bytes().decode(errors="replace").split("\0")
-            if name == program and any(word in argument for argument in arguments):
+def end_processes(find: Callable[[], list[int]]) -> list[int]:
+    """End the processes that `find` finds, none of them a child of this one; those that it found at first."""
+    first = found = find()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while (found := find()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    return first
+
+
+def with_word(begin: str) -> list[int]:
+    """The processes with a word in their command line that begins so."""
+    return _with_entry("cmdline", begin)
+
+
+def _with_entry(file: str, begin: str) -> list[int]:
+    """Other processes of this user of whose entries in a file of ``/proc/PID`` one begins so; each ends with NUL."""
+    found, wanted = [], b"\0" + os.fsencode(begin)
+    for path in Path("/proc").glob(f"[0-9]*/{file}"):
+        with suppress(OSError):  # somebody else's, or it has ended meanwhile
+            if wanted in b"\0" + path.read_bytes() and int(path.parent.name) != os.getpid():
                 found.append(int(path.parent.name))
     return found
 

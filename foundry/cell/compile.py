@@ -172,7 +172,7 @@ class Compile:
                 engine, name, folders, gib=settings.compile_disk, what=self.deadline.what, log=self.log
             ):
                 return engine.call(
-                    "run", f"--name={name}", f"--label={engine.label}", *budgets, *arguments,
+                    "run", f"--name={name}", *budgets, *arguments,
                     log=self.log, check=False, timeout=self.deadline.left(),
                 )
 
@@ -227,7 +227,7 @@ def print_exports(engine: Engine, toolkit: str, kernel: str, timeout: float = _E
     """Have a container of a toolkit print the Module.symvers of a kernel; it fails where there is none."""
     with engine.container(f"exports {kernel}") as name:
         return engine.call(
-            "run", f"--name={name}", *CONFINED, f"--label={engine.label}", "--user=0", "--entrypoint=/bin/sh", toolkit,
+            "run", f"--name={name}", *CONFINED, "--user=0", "--entrypoint=/bin/sh", toolkit,
             "-c", _EXPORTS, "sh", kernel, check=False, timeout=timeout,
         )
 

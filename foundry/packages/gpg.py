@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import re
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import append_to
+from foundry.base.files import append_to, scratch
 from foundry.base.process import Completed, run, shell_line
 from foundry.base.reasons import Reason
 from foundry.packages.openpgp import packets, signed_message
@@ -71,13 +70,13 @@ def verify(
     if not signature:
         raise FoundryError("there is no signature", reason=Reason.SIGNATURE_MISSING)
     ring = keyring(key_file)
-    with tempfile.TemporaryDirectory(prefix="kmod-foundry-gpgv-") as folder:
-        ring_file, signature_file = Path(folder, "keyring.gpg"), Path(folder, "signature")
+    with scratch(key_file.parent.absolute(), "gpgv") as folder:
+        ring_file, signature_file = folder / "keyring.gpg", folder / "signature"
         ring_file.write_bytes(ring)
         signature_file.write_bytes(signature)
         paths = ["-"] if isinstance(data, bytes) else [str(p.absolute()) for p in _as_paths(data)]
         done = run(
-            ["gpgv", "--homedir", folder, "--status-fd", "1", "--keyring", str(ring_file), "--",
+            ["gpgv", "--homedir", str(folder), "--status-fd", "1", "--keyring", str(ring_file), "--",
              str(signature_file), *paths],
             stdin=data if isinstance(data, bytes) else b"", timeout=_SECONDS, env={"LC_ALL": "C"}, check=False,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,6 @@ class Containers:
                 registries = self._registries
                 self._engine = Engine(self.build / _ENGINE, registries.addresses.table(), registries.credentials,
                                       self._mirrors())
-                self._engine.remove_leftovers()
             return self._engine
 
     @property
@@ -86,6 +86,14 @@ class Containers:
         """What runs of this checkout pulled and did not remove; does not start podman."""
         found = read_json(self.build / PULLED)
         return found if isinstance(found, list) else []
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed run of this checkout left at podman; starts no service. Only under the run's lock."""
+        from foundry.podman.engine import Engine
+        from foundry.podman.leftovers import remove_leftovers
+
+        if shutil.which("podman") is not None:
+            remove_leftovers(Engine(self.build / _ENGINE))
 
     def stop(self) -> None:
         """End every command and container of this run; for a process about to exit."""

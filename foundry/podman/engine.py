@@ -23,15 +23,14 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.filelock import locked
-from foundry.base.files import append_to, pretty_json, read_json, remove_tree, sha256_bytes, write_atomic
-from foundry.base.process import Completed, run, run_even_when_stopping, wait_for_others
+from foundry.base.files import append_to, pretty_json, read_json, sha256_bytes, write_atomic
+from foundry.base.process import Completed, run, run_even_when_stopping
 from foundry.base.reasons import Reason
 from foundry.base.references import parse_reference
 from foundry.podman.probe import EngineSettings, find_out, machine
 from foundry.registry.credentials import Credential, Credentials, auth_document
 
-_AUTH_PREFIX = "auth-"
-_BUILD_SECONDS = 300.0  # that a build which outlived its run may still take
+AUTH_PREFIX = "auth-"
 _REFUSED = ("unauthorized", "denied", "authentication required")  # it would be refused again
 # What registries say of a manifest that they do not have (distribution specification, MANIFEST_UNKNOWN).
 _GONE = ("manifest unknown", "not found", "MANIFEST_UNKNOWN")
@@ -112,13 +111,21 @@ class Engine:
     def command(self, verb: str, *args: str) -> list[str]:
         """The whole argument list, as it would be run."""
         settings = self.settings()
-        return ["podman", *settings.global_args, verb, *settings.of(verb), *args]
+        mark = [self.build_mark] if verb == "build" else []
+        return ["podman", *settings.global_args, verb, *settings.of(verb), *mark, *args]
 
     def environment(self) -> dict[str, str]:
-        """What podman needs in its environment: the registry addresses of the profile."""
+        """What podman needs in its environment: a place for temporary files, the registry addresses of the profile."""
+        self.temporary.mkdir(parents=True, exist_ok=True)
+        place = {"TMPDIR": str(self.temporary.absolute())}
         if not self.registries:
-            return {}
-        return self._configured("registries.conf", registries_conf(self.registries))
+            return place
+        return place | self._configured("registries.conf", registries_conf(self.registries))
+
+    @property
+    def temporary(self) -> Path:
+        """Where podman has its temporary files: what is left there when it is killed is ours."""
+        return self.state.parent / "tmp"
 
     def _configured(self, name: str, content: str) -> dict[str, str]:
         conf, text = self.state.parent / name, content.encode()
@@ -160,7 +167,7 @@ class Engine:
         env = None
         if mirror:
             text = registries_conf(self.registries) + "\n" + mirror_conf(image.name, mirror, self.registries)
-            env = self._configured(f"mirror-{sha256_bytes(text.encode())[:12]}.conf", text)
+            env = self.environment() | self._configured(f"mirror-{sha256_bytes(text.encode())[:12]}.conf", text)
         try:
             with self.auth_file(reference, mirror) as options:
                 self.call(
@@ -209,7 +216,7 @@ class Engine:
         """A folder for secrets that only this user can enter; what a killed run left goes with the next one."""
         folder = self.state.parent
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=_AUTH_PREFIX) as private:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=AUTH_PREFIX) as private:
             yield Path(private)
 
     def remove_image(self, reference: str) -> bool:
@@ -240,15 +247,28 @@ class Engine:
         self._settings = None
         return self.settings()
 
+    @cached_property
+    def mark(self) -> str:
+        """What the names of all containers of this checkout begin with, so that leftovers can be found."""
+        return f"kmod-foundry-{sha256_bytes(str(self.state.absolute()).encode())[:16]}"
+
     @property
-    def label(self) -> str:
-        """The label on every container of this checkout, so that leftovers can be found."""
-        return f"kmod-foundry.checkout={sha256_bytes(str(self.state.absolute()).encode())[:16]}"
+    def build_mark(self) -> str:
+        """The mark of builds: the name of a secret that no step asks for.
+
+        buildah keeps it with the working container, and nothing of it gets into the image.
+        """
+        return f"--secret=id={self.mark},env=PATH"
+
+    @property
+    def probes(self) -> str:
+        """What the names of containers begin with that only find out what podman needs; the process follows."""
+        return f"{self.mark}-probe-"
 
     @contextmanager
     def container(self, purpose: str) -> Iterator[str]:
         """A name for a container that is gone when the block ends, however it ends."""
-        name = f"kmod-foundry-{os.getpid()}-{next(self._numbers)}-{sha256_bytes(purpose.encode())[:8]}"
+        name = f"{self.mark}-{os.getpid()}-{next(self._numbers)}-{sha256_bytes(purpose.encode())[:8]}"
         self._containers.add(name)
         try:
             yield name
@@ -261,37 +281,20 @@ class Engine:
     @contextmanager
     def temporary_image(self, purpose: str) -> Iterator[str]:
         """A name for an image that is gone when the block ends, however it ends."""
-        name = f"{self._own_images}:{os.getpid()}-{next(self._numbers)}-{sha256_bytes(purpose.encode())[:8]}"
+        name = f"{self.own_images}:{os.getpid()}-{next(self._numbers)}-{sha256_bytes(purpose.encode())[:8]}"
         try:
             yield name
         finally:
             self.remove_image(name)
 
     @property
-    def _own_images(self) -> str:
+    def own_images(self) -> str:
         """The repository of this checkout's temporary images."""
-        return f"localhost/kmod-foundry-build-{self.label.rpartition('=')[2]}"
+        return f"localhost/{self.mark}"
 
     def containers(self) -> list[str]:
         """The containers that are at work in this run."""
         return sorted(self._containers)
-
-    def remove_leftovers(self) -> None:
-        """Remove containers and images that a killed run of this checkout left; only under the run's lock.
-
-        A build that went on without its run is waited for first: podman leaves its working container when it is
-        killed, and would give the image its name after we looked.
-        """
-        wait_for_others("podman", self._own_images, _BUILD_SECONDS)
-        done = self.call("ps", "--all", "--quiet", f"--filter=label={self.label}", check=False)
-        self.remove_containers(done.stdout.split())
-        listed = self.call(
-            "images", "--format={{.Repository}}:{{.Tag}}", f"--filter=reference={self._own_images}", check=False
-        )
-        for name in listed.stdout.split():
-            self.remove_image(name)
-        for folder in self.state.parent.glob(f"{_AUTH_PREFIX}*"):
-            remove_tree(folder)
 
     def remove_containers(self, names: Sequence[str]) -> None:
         """Stop and remove containers at once; works for a run that is being stopped, too."""
@@ -314,7 +317,7 @@ class Engine:
             return None
 
     def _found_out(self) -> EngineSettings:
-        settings = find_out(self.state.parent)
+        settings = find_out(self.state.parent, f"{self.probes}{os.getpid()}", self.build_mark)
         self._remember(settings)
         return settings
 

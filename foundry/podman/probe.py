@@ -60,10 +60,11 @@ class EngineSettings:
         return {"run": self.run_args, "build": self.build_args}.get(verb, ())
 
 
-def find_out(folder: Path) -> EngineSettings:
+def find_out(folder: Path, name: str, build_mark: str) -> EngineSettings:
     """The first settings of the list with which ``run`` and the ``RUN`` of a build start a container; two seconds.
 
-    Where no build can start one, that is said: images of modules need none, those of toolkits do.
+    Containers are called `name`, builds have the argument `build_mark`. Where no build can start a container, that is
+    said: images of modules need none, those of toolkits do.
 
     Raises OutsideError: podman is missing, or no settings help.
     """
@@ -80,9 +81,10 @@ def find_out(folder: Path) -> EngineSettings:
             if runtime and shutil.which(runtime) is None:
                 continue
             settings = _candidate(storage, runtime, limits, cgroups)
-            if not _starts(work, settings, failures):
+            if not _starts(work, name, settings, failures):
                 continue
-            build_args = next((args for args in ((), _LIMITS) if _builds(work, settings, args, failures)), None)
+            build_args = next(
+                (args for args in ((), _LIMITS) if _builds(work, settings, (build_mark, *args), failures)), None)
             if build_args is not None:
                 found, unbuilt = replace(settings, build_args=build_args), ""
                 break
@@ -97,7 +99,7 @@ def find_out(folder: Path) -> EngineSettings:
             print(f"podman: `RUN` in a Containerfile does not work on this machine, which toolkits and the sandbox "
                   f"need: {unbuilt}", file=sys.stderr)
         _say_when_runroot_is_long(storage)
-        return replace(found, limits=_limits(work, found))
+        return replace(found, limits=_limits(work, name, found))
 
 
 def machine() -> str:
@@ -142,8 +144,8 @@ def _say_when_runroot_is_long(storage: tuple[str, ...]) -> None:
         )
 
 
-def _starts(folder: Path, settings: EngineSettings, failures: list[str]) -> bool:
-    return _works(lambda: _container(folder, settings, (), "/usr/bin/true"), failures)
+def _starts(folder: Path, name: str, settings: EngineSettings, failures: list[str]) -> bool:
+    return _works(lambda: _container(folder, name, settings, (), "/usr/bin/true"), failures)
 
 
 def _builds(folder: Path, settings: EngineSettings, args: tuple[str, ...], failures: list[str]) -> bool:
@@ -182,21 +184,24 @@ def processes_arguments(most: int) -> tuple[str, ...]:
     return (f"--pids-limit={most}",)
 
 
-def _limits(folder: Path, settings: EngineSettings) -> tuple[str, ...]:
+def _limits(folder: Path, name: str, settings: EngineSettings) -> tuple[str, ...]:
     """Which limits a container has that is started with them: podman leaves out some without a word."""
     found = []
-    for name, arguments in ((MEMORY, memory_arguments), (PROCESSES, processes_arguments)):
+    for limit, arguments in ((MEMORY, memory_arguments), (PROCESSES, processes_arguments)):
         with suppress(FoundryError):
-            done = _container(folder, settings, arguments(_PROBED[name]), "/bin/cat", *_SAID_BY[name])
-            if str(_PROBED[name]) in done.stdout.split():
-                found.append(name)
+            done = _container(folder, name, settings, arguments(_PROBED[limit]), "/bin/cat", *_SAID_BY[limit])
+            if str(_PROBED[limit]) in done.stdout.split():
+                found.append(limit)
     return tuple(found)
 
 
-def _container(folder: Path, settings: EngineSettings, arguments: Sequence[str], *command: str) -> Completed:
+def _container(
+    folder: Path, name: str, settings: EngineSettings, arguments: Sequence[str], *command: str
+) -> Completed:
     """Start a real container on a root that borrows this machine's /usr: no image is needed."""
     return run(
-        ["podman", *settings.global_args, "run", *settings.run_args, *arguments, "--rm", "--network=none",
+        ["podman", *settings.global_args, "run", *settings.run_args, *arguments, f"--name={name}", "--replace",
+         "--rm", "--network=none",
          "--security-opt=label=disable", "--volume=/usr:/usr:ro", "--rootfs", str(_probe_root(folder)), *command],
         check=False, timeout=_PROBE_TIMEOUT,
     )

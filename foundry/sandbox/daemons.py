@@ -26,6 +26,7 @@ from pathlib import Path
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.filelock import locked
 from foundry.base.files import pretty_json, read_json, write_atomic
+from foundry.base.process import unmarked
 from foundry.base.reasons import Reason
 from foundry.sandbox.login import AUTH_FILE, HTPASSWD, new_login
 
@@ -175,7 +176,7 @@ class Daemons:
             "auth": {"htpasswd": {"realm": "sandbox", "path": str(self.folder / HTPASSWD)}},
         }), mode=0o600)
         program = shutil.which("docker-registry") or "docker-registry"
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+        clean = {name: value for name, value in unmarked(os.environ).items() if not name.startswith("REGISTRY_")}
         return [program, "serve", str(config)], clean
 
     def _web_command(self, port: int) -> tuple[list[str], Mapping[str, str]]:
@@ -183,7 +184,7 @@ class Daemons:
             sys.executable, "-m", "foundry.sandbox.web", f"--root={self.web_root}", f"--port={port}",
             f"--log={self.folder / 'web-access.log'}", f"--releases={self.releases}",
         ]
-        return argv, {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        return argv, {**unmarked(os.environ), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def _output(self, name: str) -> Path:
         return self.folder / f"{_short(name)}.log"

@@ -72,7 +72,7 @@ def survey(store: LocalStore, image: str, recipes: Path, out: Path, log: Path) -
     with store.engine.container("survey") as name:
         store.engine.call(
             "run", f"--name={name}", "--rm", "--pull=never", "--network=host", "--security-opt=label=disable",
-            f"--label={store.engine.label}", bind_mount(out.absolute(), "/out", read_only=False),
+            bind_mount(out.absolute(), "/out", read_only=False),
             bind_mount((recipes / "archive.sh").absolute(), "/archive.sh", read_only=True), image, "/bin/sh",
             "/archive.sh", SUITE,
             log=log, reason=Reason.DEBIAN_UNREACHABLE, hint=_UNREACHABLE,

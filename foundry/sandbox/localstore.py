@@ -14,6 +14,7 @@ from foundry.base.process import run_even_when_stopping
 from foundry.base.reasons import Reason
 from foundry.podman.build import build_image
 from foundry.podman.engine import Engine
+from foundry.podman.leftovers import remove_leftovers
 from foundry.sandbox.daemons import REGISTRY
 
 # On every image of a shared store, so that nameless ones which a killed build left are found.
@@ -98,7 +99,7 @@ class LocalStore:
 
     def clean(self) -> None:
         """Remove what is left of this store's images and build containers, and of nobody else's."""
-        self.engine.remove_leftovers()
+        remove_leftovers(self.engine)
         for _ in range(2):  # a container holds its image, an image its parents
             left = self._left()
             if not left:

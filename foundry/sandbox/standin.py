@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from pathlib import Path
 
 from foundry.base import process
 from foundry.base.errors import FoundryError, OutsideError
-from foundry.base.files import remove_tree, scratch, write_atomic
+from foundry.base.files import remove_abandoned, scratch, write_atomic
 from foundry.base.reasons import Reason
 from foundry.sandbox import oldrpm
 from foundry.sandbox.openpgp3 import SecretKey, read_secret_key
@@ -193,26 +192,28 @@ def _defines(macros: Mapping[str, object]) -> list[str]:
 @contextmanager
 def signing_key(keys: Path, log: Path) -> Iterator[tuple[Path, SecretKey]]:
     """A GnuPG home for the block that holds the signing key, and the key itself."""
-    home = Path(tempfile.mkdtemp(prefix="kf-", dir="/tmp"))  # sockets in it: the path must be short
+    short = Path("/tmp")  # noqa: S108 - sockets are in it; nobody else can enter the folder that is made there
+    remove_abandoned(short, "kf")  # an agent ends with its home
     secret = keys / SECRET_NAME
-    try:
-        if secret.is_file():
-            _gpg(home, "--import", str(secret))
-        else:
-            _gpg(home, "--faked-system-time", f"{_KEY_DATE}!", "--passphrase", "",
-                 "--quick-generate-key", SIGNER, "rsa2048", "sign", "never")
-            exported = _gpg(home, "--armor", "--export-secret-keys").stdout
-            write_atomic(secret, exported.encode(), mode=0o600)
-        plain = home / "secret-key"
-        _gpg(home, "--output", str(plain), "--export-secret-keys")
-        if not plain.is_file():
-            raise FoundryError(
-                f"{secret} holds no signing key", reason=Reason.STANDIN_KEY, hint=f"remove {keys}: a new one is made"
-            )
-        yield home, read_secret_key(plain.read_bytes())
-    finally:
-        process.run(["gpgconf", "--homedir", str(home), "--kill", "all"], log=log, timeout=60, check=False)
-        remove_tree(home)
+    with scratch(short, "kf") as home:
+        try:
+            if secret.is_file():
+                _gpg(home, "--import", str(secret))
+            else:
+                _gpg(home, "--faked-system-time", f"{_KEY_DATE}!", "--passphrase", "",
+                     "--quick-generate-key", SIGNER, "rsa2048", "sign", "never")
+                exported = _gpg(home, "--armor", "--export-secret-keys").stdout
+                write_atomic(secret, exported.encode(), mode=0o600)
+            plain = home / "secret-key"
+            _gpg(home, "--output", str(plain), "--export-secret-keys")
+            if not plain.is_file():
+                raise FoundryError(
+                    f"{secret} holds no signing key", reason=Reason.STANDIN_KEY,
+                    hint=f"remove {keys}: a new one is made",
+                )
+            yield home, read_secret_key(plain.read_bytes())
+        finally:
+            process.run(["gpgconf", "--homedir", str(home), "--kill", "all"], log=log, timeout=60, check=False)
 
 
 def _gpg(home: Path, *words: str) -> process.Completed:

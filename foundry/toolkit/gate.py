@@ -59,7 +59,7 @@ def _compile(foundry: Foundry, toolkit: Toolkit, arguments: list[str], log: Path
     engine = foundry.containers.engine
     with engine.container(f"gate {toolkit.kernel}") as name:
         done = engine.call(
-            "run", f"--name={name}", f"--label={engine.label}", *arguments, log=log, check=False,
+            "run", f"--name={name}", *arguments, log=log, check=False,
             timeout=foundry.settings.compile_timeout,
         )
     if done.returncode != 0:

@@ -152,7 +152,7 @@ def _look(engine: Engine, image: str, order: Order, log: Path) -> tuple[str, str
     with engine.container(f"look {order.kernel}") as name:
         done = engine.call(
             "run", f"--name={name}", "--rm", "--pull=never", "--network=none", "--security-opt=label=disable",
-            "--cap-drop=all", f"--label={engine.label}", "--entrypoint=/bin/sh", image, "-c", _LOOK, "sh",
+            "--cap-drop=all", "--entrypoint=/bin/sh", image, "-c", _LOOK, "sh",
             order.kernel, order.rt_kernel, check=False,
         )
     lines = [*done.stdout.splitlines(), "", ""]

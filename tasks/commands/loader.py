@@ -19,7 +19,7 @@ from foundry.run.stages import of_groups
 from tasks import session
 from tasks.commands import workflow
 from tasks.commands.passes import is_release, publishes
-from tasks.commands.told import tell
+from tasks.commands.told import heed_signals, tell, tell_interrupted
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
 _OF_CELLS = of_groups("build", "publish")
@@ -36,6 +36,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
     def __init__(self) -> None:
         super().__init__()
         workflow.guard()
+        heed_signals()
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Any]:
         """All tasks that the command can have to do with, after everything that the command line names was checked."""
@@ -43,6 +44,8 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
             return self._load(cmd, pos_args)
         except (FoundryError, OSError) as problem:
             raise SystemExit(tell(problem)) from None
+        except KeyboardInterrupt:
+            raise SystemExit(tell_interrupted()) from None
 
     def load_again(self, names: Sequence[str]) -> list[Any]:
         """The tasks of these drivers' releases as they are now; nothing of the command line is checked once more."""

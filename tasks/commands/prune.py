@@ -19,7 +19,7 @@ _MEGABYTE = 1e6
 
 
 class Prune(Command):  # type: ignore[misc]  # reason: doit has no types
-    """Remove images that runs pulled and nobody needs, and image files of published cells."""
+    """Remove what killed runs left, images that runs pulled and nobody needs, and image files of published cells."""
 
     name = "prune"
     doc_purpose = "free disk space: pulled images that nobody needs, image files of published cells"
@@ -33,8 +33,9 @@ class Prune(Command):  # type: ignore[misc]  # reason: doit has no types
         if args:
             raise UsageError(f"prune takes no tasks, but got {' '.join(args)}",
                              hint="`doit clean TASK` removes a task's files")
-        with run_lock():
-            return _prune(dry_run=bool(params["dry_run"]))
+        dry_run = bool(params["dry_run"])
+        with run_lock(leftovers=not dry_run):
+            return _prune(dry_run=dry_run)
 
 
 def _prune(*, dry_run: bool) -> int:

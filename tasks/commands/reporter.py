@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any, cast
 
 from foundry.base.plain_text import plain
 from foundry.run.context import DEFAULT_VERBOSITY
 from foundry.run.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
 from foundry.run.stages import stage_of
-from tasks.commands.workflow import unguarded
+from tasks.commands.workflow import Lasting, unguarded
 from tasks.session import foundry, opened
 
 
@@ -168,7 +168,7 @@ class _Live:
         from rich.live import Live
 
         self.reporter = reporter
-        self.console = Console(file=unguarded(sys.stdout))
+        self.console = Console(file=cast(IO[str], Lasting(unguarded(sys.stdout))))
         self.view = Live(console=self.console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self.lock = threading.Lock()
 

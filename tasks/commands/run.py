@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from doit.reporter import ConsoleReporter, ErrorOnlyReporter, ExecutedOnlyReport
 from doit.runner import MThreadRunner
 from doit.task import Stream
 
-from foundry.base.errors import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_TASK_FAILED, FoundryError
+from foundry.base.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
 from foundry.net.traffic import TOTAL
 from foundry.run.context import DEFAULT_VERBOSITY, Foundry
 from foundry.run.totals import Totals, leave_totals
@@ -24,7 +23,7 @@ from tasks.commands import passes, workflow
 from tasks.commands.backend import OnRecords
 from tasks.commands.reporter import FoundryReporter, pending_of
 from tasks.commands.run_lock import run_lock
-from tasks.commands.told import tell
+from tasks.commands.told import tell, tell_interrupted
 
 _MOST_CELLS_AT_ONCE = 8
 _opt_verbosity = {
@@ -59,28 +58,16 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Run the tasks; returns 0, 1, 2, 3 or 130 as `docs/commands.md` says."""
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupt)
         try:
             with run_lock():
-                return self._interruptible(params, args)
+                return int(super().execute(params, args))
         except (FoundryError, OSError) as problem:
             return tell(problem)
         except CmdParseError as error:
             print(f"error: {error}\n  hint: options of `doit run` go before the tasks' names", file=sys.stderr)
             return EXIT_CONFIG
         except KeyboardInterrupt:
-            return _say_interrupted()  # while it waited for another run
-
-    def _interruptible(self, params: Any, args: list[str]) -> int:
-        """The run itself; when it is interrupted, everything has stopped before the lock goes."""
-        try:
-            return int(super().execute(params, args))
-        except KeyboardInterrupt:
-            one = session.opened()
-            if one is not None:
-                one.stop()
-            return _say_interrupted()
+            return tell_interrupted()
 
     def _execute(self, outfile: Any, verbosity: Any = None, always: bool = False, continue_: bool = False,
                  reporter: Any = "console", num_process: int = 0, single: bool = False,
@@ -157,12 +144,3 @@ def _prepare(one: Foundry, pending: Sequence[str]) -> None:
     compiles = [name for name in modules if one.states.plan.by_name[name].arch not in one.states.not_here]
     one.schedule.expect(compiles, one.schedule.slots)
     require(one, pending)
-
-
-def _say_interrupted() -> int:
-    print("interrupted; what was finished stays, run again to go on", file=sys.stderr)
-    return EXIT_INTERRUPTED
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt

@@ -9,28 +9,62 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
+from foundry.base.process import mark_children
 from foundry.config.profile import resolve
+from tasks import session
 
 
 @contextmanager
-def run_lock() -> Iterator[None]:
-    """Wait until no other run works in this checkout with the same profile, and say so."""
+def run_lock(*, leftovers: bool | None = None) -> Iterator[None]:
+    """Wait until no other run works in this checkout with the same profile, and say so.
+
+    A run that ends takes its number out of the file. Where one is still there that run was killed or interrupted:
+    what it left is removed first, or as `leftovers` says. When this one is interrupted, everything has stopped before
+    the lock goes.
+    """
     folder = Path("build") / resolve(Path()).name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".run.lock").open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            print(f"another run is at work here (process {handle.read().strip() or '?'}); waiting", file=sys.stderr)
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    time.sleep(0.2)
+        _wait_for(handle)
+        handle.seek(0)
+        clean = not handle.read()
         handle.truncate(0)
         handle.write(f"{os.getpid()}\n")
         handle.flush()
-        yield
+        mark_children(folder)
+        try:
+            if (not clean) if leftovers is None else leftovers:
+                clean = _remove_leftovers()
+            yield
+        except KeyboardInterrupt:
+            clean = False
+            one = session.opened()
+            if one is not None:
+                one.stop()
+            raise
+        finally:
+            if clean:
+                handle.truncate(0)
+
+
+def _wait_for(handle: IO[str]) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        handle.seek(0)
+        print(f"another run is at work here (process {handle.read().strip() or '?'}); waiting", file=sys.stderr)
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.2)
+
+
+def _remove_leftovers() -> bool:
+    from foundry.run.leftovers import remove_leftovers
+
+    print("removing what runs left that were killed or interrupted", file=sys.stderr)
+    return remove_leftovers(session.foundry())

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
 from foundry.base.errors import EXIT_INTERRUPTED, FoundryError, from_os
-from tasks import session
 from tasks.commands import workflow
 
 P = ParamSpec("P")
 
 
 def told(execute: Callable[P, int]) -> Callable[P, int]:
-    """Say what a command raises that users can mend; stop what an interrupted one has started."""
+    """Say what a command raises that users can mend, and that it was interrupted."""
 
     @wraps(execute)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> int:
@@ -24,13 +24,25 @@ def told(execute: Callable[P, int]) -> Callable[P, int]:
         except (FoundryError, OSError) as problem:
             return tell(problem)
         except KeyboardInterrupt:
-            one = session.opened()
-            if one is not None:
-                one.stop()
-            print("interrupted", file=sys.stderr)
-            return EXIT_INTERRUPTED
+            return tell_interrupted()
 
     return wrapped
+
+
+def heed_signals() -> None:
+    """From now on SIGTERM and SIGHUP interrupt this process as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def tell_interrupted() -> int:
+    """Say it on standard error; the exit code."""
+    print("interrupted; what was finished stays, run again to go on", file=sys.stderr)
+    return EXIT_INTERRUPTED
 
 
 def tell(problem: FoundryError | OSError) -> int:

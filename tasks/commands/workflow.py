@@ -51,16 +51,16 @@ def command(name: str, title: str, message: str) -> str:
     return f"::{name} title={escaped.replace(':', '%3A').replace(',', '%2C')}::{data}"
 
 
-class Guarded:
-    """A stream of plain text, in GitHub Actions without workflow commands; all else is the stream's own."""
+class Lasting:
+    """A stream that nothing is raised of once its reader has gone; all else is the stream's own."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write the text without what anybody acts on; the length of what was given."""
+        """Write the text; its length."""
         with self._else_nowhere():
-            self.stream.write(harmless(plain(text)) if in_actions() else plain(text))
+            self.stream.write(text)
         return len(text)
 
     def flush(self) -> None:
@@ -87,6 +87,15 @@ class Guarded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+class Guarded(Lasting):
+    """A stream of plain text, in GitHub Actions without workflow commands."""
+
+    def write(self, text: str) -> int:
+        """Write the text without what anybody acts on; the length of what was given."""
+        super().write(harmless(plain(text)) if in_actions() else plain(text))
+        return len(text)
 
 
 def guard() -> None:

@@ -157,9 +157,9 @@ def test_a_container_that_somebody_removes(copied: Clone, kernels: list[str]) ->
     ended = threading.Event()
 
     def remove() -> None:
-        label = Engine(copied.build / "engine" / "engine.json").label
+        mark = Engine(copied.build / "engine" / "engine.json").mark
         while not ended.wait(0.1):
-            argv = ["podman", "ps", "--no-trunc", f"--filter=label={label}", "--format={{.Names}} {{.Command}}"]
+            argv = ["podman", "ps", "--no-trunc", f"--filter=name=^{mark}-", "--format={{.Names}} {{.Command}}"]
             listed = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
             for line in listed:
                 if " compile" in line and (copied.cell(cell) / "work/src").is_dir():

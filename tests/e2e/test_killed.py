@@ -72,8 +72,8 @@ def test_killed(stage: str, copied: Clone, built: Clone, kernels: list[str]) -> 
 
 def containers(clone: Clone) -> list[str]:
     """The containers of the clone, running or not."""
-    label = Engine(clone.build / "engine" / "engine.json").label
-    argv = ["podman", "ps", "--all", f"--filter=label={label}", "--format={{.Names}}"]
+    mark = Engine(clone.build / "engine" / "engine.json").mark
+    argv = ["podman", "ps", "--all", f"--filter=name=^{mark}-", "--format={{.Names}}"]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
 
 

@@ -76,10 +76,10 @@ def nothing_left(clone: Clone) -> None:
 
 def no_container(clone: Clone) -> None:
     """No container of the clone, running or not, and none of its temporary images."""
-    label = Engine(clone.build / "engine" / "engine.json").label
-    argv = ["podman", "ps", "--all", f"--filter=label={label}", "--format={{.Names}}"]
+    mark = Engine(clone.build / "engine" / "engine.json").mark
+    argv = ["podman", "ps", "--all", f"--filter=name=^{mark}-", "--format={{.Names}}"]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split() == []
-    argv = ["podman", "images", f"--filter=reference=*kmod-foundry-build-{label.rpartition('=')[2]}", "--quiet"]
+    argv = ["podman", "images", f"--filter=reference=*{mark}", "--quiet"]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split() == []
 
 

@@ -1,0 +1,95 @@
+"""What a killed run of this checkout left at podman: containers, images, mounts, processes, temporary files.
+
+All of it bears the engine's mark: containers have it in their name, images in their repository, files in their path;
+of buildah's working containers ``buildah.json`` has it, which buildah writes into their folder in podman's store
+(`Engine.command`). podman kills none of what goes on without it: the container of a step of a build, and a conmon that
+waits for a container which was never started. Both are ended here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import is_process, remove_tree
+from foundry.base.process import end_processes, run, with_word
+from foundry.base.reasons import Reason
+from foundry.podman.engine import AUTH_PREFIX, Engine
+
+_STEP = "buildah"  # what the names of the folders of builds begin with; a step's container has it before that name
+_SECONDS = 60.0
+
+
+def remove_leftovers(engine: Engine) -> None:
+    """Remove all of it; only under the run's lock. FoundryError ``podman-failed`` where podman does not answer."""
+    steps = [f"{_STEP}-{folder.name}" for folder in engine.temporary.glob(f"{_STEP}*")]
+    _delete(engine, steps)
+    engine.remove_containers(_containers(engine))
+    _end_monitors(engine)
+    listed = engine.call("images", "--format={{.Repository}}:{{.Tag}}", f"--filter=reference={engine.own_images}")
+    for name in listed.stdout.split():
+        engine.remove_image(name)
+    for folder in (engine.temporary, *engine.state.parent.glob(f"{AUTH_PREFIX}*")):
+        remove_tree(folder)
+
+
+def _containers(engine: Engine) -> list[str]:
+    """The ids of ours, podman's and buildah's, also half-made ones that only the store knows."""
+    listed = json.loads(engine.call("ps", "--all", "--external", "--no-trunc", "--format=json").stdout or "[]")
+    external = [one["Id"] for one in listed if one["State"] == "storage"]
+    marked = _working(engine, external) if external else set()
+    return [one["Id"] for one in listed if one["Id"] in marked or _has_mark(engine, one)]
+
+
+def _has_mark(engine: Engine, one: dict[str, Any]) -> bool:
+    names = [name for name in one["Names"] or () if name.startswith(f"{engine.mark}-")]
+    probes = [name.removeprefix(engine.probes) for name in names if name.startswith(engine.probes)]
+    return bool(names) and not any(is_process(int(number)) for number in probes)  # `doctor` may be at work, too
+
+
+def _working(engine: Engine, external: Sequence[str]) -> set[str]:
+    """Those of the ids whose ``buildah.json`` has the mark."""
+    shown = engine.call("info", "--format={{.Store.GraphRoot}}/{{.Store.GraphDriverName}}-containers").stdout.strip()
+    found = set()
+    for name in external:
+        with suppress(OSError):  # it is none of buildah's
+            text = Path(shown, name, "userdata", "buildah.json").read_text(encoding="utf-8", errors="replace")
+            if f"id={engine.mark}," in text:
+                found.add(name)
+    return found
+
+
+def _end_monitors(engine: Engine) -> None:
+    """End each conmon that podman does not know, with what waits below it to become a container."""
+    lines = [_words(pid) for pid in _monitors(engine)]
+    _delete(engine, [words[words.index("-c") + 1] for words in lines if "-c" in words[:-1]])
+    end_processes(lambda: _monitors(engine))
+
+
+def _monitors(engine: Engine) -> list[int]:
+    return [pid for pid in with_word(f"{engine.mark}-") if Path(_words(pid)[0]).name == "conmon"]
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return [""]
+
+
+def _delete(engine: Engine, names: Sequence[str]) -> None:
+    """Have the runtime end and forget containers, which may be gone."""
+    if not names:
+        return
+    chosen = [word.partition("=")[2] for word in engine.settings().global_args if word.startswith("--runtime=")]
+    runtime = chosen or [engine.call("info", "--format={{.Host.OCIRuntime.Path}}").stdout.strip()]
+    inside = [] if os.geteuid() == 0 else ["podman", "unshare"]
+    for name in names:
+        with suppress(FoundryError):
+            run([*inside, *runtime, "delete", "--force", name], timeout=_SECONDS, check=False,
+                reason=Reason.PODMAN_FAILED)
