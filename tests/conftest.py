@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from foundry.base.filelock import locked
 from foundry.base.plain_text import forget_secrets
 from tests.harness.checkout import Checkout
-from tests.harness.clone import ROOT, AccessLogs, Clone, logged_in
-from tests.harness.quick_driver import quick_repository, take_quick
+from tests.harness.clone import AccessLogs, Clone
 from tests.harness.rpmtools import Key, signing_key
+from tests.harness.sandbox import knowing_clone, sandbox
 from tests.harness.store import cold_store
 
 os.environ["KMOD_TEST_LONGEST_PAUSE"] = "0.05"  # of the programs that tests start: tests/harness/audit
@@ -76,35 +74,9 @@ def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """The sandbox, up: a copy of the checkout's own (or of the one that KMOD_SANDBOX names), which is made once.
-
-    Afterwards nothing is left running.
-    """
-    made = Path(os.environ.get("KMOD_SANDBOX", ROOT / "build" / "sandbox" / "services")).absolute()
-    place = tmp_path_factory.mktemp("sandbox")
-    folder = place / "services"
-    with locked(made.parent / ".tests.lock"):
-        maker = Clone(place / "maker", made)
-        for verb in ("up", "down"):
-            done = maker.doit(f"sandbox:{verb}")
-            assert done.code == 0, done.text
-        shutil.copytree(made, folder, symlinks=True)
-    clone = Clone(place / "clone", folder)
-    done = clone.doit("sandbox:up")
-    assert done.code == 0, done.text
-    with quick_repository(folder), logged_in(folder):
+    """The sandbox, up."""
+    with sandbox(tmp_path_factory.mktemp("sandbox")) as clone:
         yield clone
-    assert clone.doit("sandbox:down").code == 0
-    remove_pulled()
-
-
-def remove_pulled() -> None:
-    """The sandbox's images that the tests' builds pulled and kept."""
-    argv = ["podman", "images", "--format={{.Repository}}@{{.Digest}}"]
-    listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
-    pulled = [name for name in listed if name.startswith("registry.sandbox.internal/")]
-    if pulled:
-        subprocess.run(["podman", "image", "rm", *pulled], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")
@@ -116,22 +88,10 @@ def kernels(services: Clone) -> list[str]:
 
 @pytest.fixture(scope="session")
 def new_clone(services: Clone, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Clone]:
-    """Makes clones that know the sandbox's catalogue, base and key, what podman needs here, and keep toolkits.
-
-    Finding out and pulling take time, and so does compiling: they take the quick driver.
-    """
+    """Makes clones as `knowing_clone` does."""
 
     def make(name: str = "kmod") -> Clone:
-        clone = Clone(tmp_path_factory.mktemp("clone") / name, services.services)
-        clone.copy_state(services, "driver-toolkit.json", "locks", "keys")
-        take_quick(clone)
-        found_out = services.services / "engine" / "engine.json"
-        if found_out.exists():
-            (clone.build / "engine").mkdir(parents=True)
-            shutil.copy2(found_out, clone.build / "engine" / "engine.json")
-        clone.write("build-matrix.json", MATRIX)
-        clone.edit("config/defaults.yaml", "keep_toolkits: false", "keep_toolkits: true")
-        return clone
+        return knowing_clone(services, tmp_path_factory.mktemp("clone") / name, MATRIX)
 
     return make
 

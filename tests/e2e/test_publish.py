@@ -18,30 +18,9 @@ import requests
 from foundry.base.names import tag_of
 from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.registry import LAYER, OCI_MANIFEST, Pusher, tar_of
-from tests.harness.released import ledger
+from tests.harness.released import images, ledger, manifests
 
 DRIVER = "2.22.2.0"
-
-
-def manifests(clone: Clone) -> dict[str, str]:
-    """What the registry holds of a clone's repository: tag → digest, asked by another program."""
-    address = f"127.0.0.1:{registry_port(clone.services)}/{clone.repository}"
-    listed = subprocess.run(["skopeo", "list-tags", "--tls-verify=false", f"docker://{address}"],
-                            capture_output=True, text=True, check=False)
-    if listed.returncode != 0:
-        assert "404" in listed.stderr, listed.stderr
-        return {}
-    return {tag: digest(f"{address}:{tag}") for tag in json.loads(listed.stdout)["Tags"]}
-
-
-def digest(name: str) -> str:
-    done = subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}"],
-                          capture_output=True, check=True)
-    return f"sha256:{hashlib.sha256(done.stdout).hexdigest()}"
-
-
-def images(clone: Clone) -> dict[str, str]:
-    return {tag: found for tag, found in manifests(clone).items() if not tag.startswith("ledger-")}
 
 
 def writes(lines: list[str]) -> list[str]:

@@ -1,11 +1,13 @@
-"""What `doit release` left in a clone."""
+"""What `doit release` left in a clone and in the registry."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
 from typing import Any
 
-from tests.harness.clone import Clone
+from tests.harness.clone import Clone, registry_port
 
 DRIVERS = ("2.16.7.0", "2.22.2.0")  # of tests.conftest.MATRIX
 
@@ -30,3 +32,25 @@ def written(clone: Clone) -> dict[str, int]:
         str(path.relative_to(clone.root)): path.stat().st_mtime_ns for path in clone.root.rglob("*")
         if path.is_file() and path.name not in (".audit", ".run.lock")
     }
+
+
+def manifests(clone: Clone) -> dict[str, str]:
+    """What the registry holds of a clone's repository: tag → digest, asked by another program."""
+    address = f"127.0.0.1:{registry_port(clone.services)}/{clone.repository}"
+    listed = subprocess.run(["skopeo", "list-tags", "--tls-verify=false", f"docker://{address}"],
+                            capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        assert "404" in listed.stderr, listed.stderr
+        return {}
+    return {tag: digest(f"{address}:{tag}") for tag in json.loads(listed.stdout)["Tags"]}
+
+
+def digest(name: str) -> str:
+    done = subprocess.run(["skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{name}"],
+                          capture_output=True, check=True)
+    return f"sha256:{hashlib.sha256(done.stdout).hexdigest()}"
+
+
+def images(clone: Clone) -> dict[str, str]:
+    """Those that are no ledgers."""
+    return {tag: found for tag, found in manifests(clone).items() if not tag.startswith("ledger-")}
