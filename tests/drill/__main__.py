@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -36,8 +37,9 @@ def play(world: World, kinds: Sequence[str], *, seed: int, tries: int, minutes: 
         world.dice = random.Random(own)
         started = time.monotonic()
         one = KINDS[own.partition("-")[0]](world)
-        done.append(one)
-        word = "WRONG" if one.wrong else "LITTER" if one.litter else "said" if one.said else "healed"
+        done += [] if one.missed and not one.wrong and not one.litter else [one]
+        word = ("WRONG" if one.wrong else "LITTER" if one.litter else "missed" if one.missed else
+                "said" if one.said else "healed")
         print(f"{word:<7}{own:<22}{one.what}  {time.monotonic() - started:.1f} s", flush=True)
         for text in (*one.wrong, *one.litter):
             print("        " + text.replace("\n", "\n        "), flush=True)
@@ -50,13 +52,18 @@ def table(done: Sequence[Try]) -> list[str]:
     for one in done:
         by_kind[one.kind].append(one)
     rows = [(kind, found) for kind, found in sorted(by_kind.items())] + [("all", list(done))]
-    lines = [f"{'kind':<10}{'tries':>7}{'healed':>8}{'said':>6}{'wrong':>7}{'litter':>8}"]
+    lines = [f"{'kind':<10}{'tries':>7}{'disturbances':>14}{'healed':>8}{'said':>6}{'wrong':>7}{'litter':>8}"]
     for kind, found in rows:
         wrong, left = (sum(bool(getattr(one, name)) for one in found) for name in ("wrong", "litter"))
         said = sum(one.said and not one.wrong for one in found)
         healed = sum(not one.said and not one.wrong for one in found)
-        lines.append(f"{kind:<10}{len(found):>7}{healed:>8}{said:>6}{wrong:>7}{left:>8}")
+        disturbances = sum(one.disturbances for one in found)
+        lines.append(f"{kind:<10}{len(found):>7}{disturbances:>14}{healed:>8}{said:>6}{wrong:>7}{left:>8}")
     return lines
+
+
+def _end(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -71,6 +78,8 @@ def main(words: Sequence[str] | None = None) -> int:
     kinds = wanted.kinds.split(",")
     if unknown := set(kinds) - set(KINDS):
         sys.exit(f"there is no kind {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     os.environ["KMOD_TEST_LONGEST_PAUSE"] = "0.05"
     print(f"seed {wanted.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="kmod-drill-"))

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import yaml
 
@@ -29,8 +30,7 @@ def kill(world: World) -> Try:
     verb, whom = dice.choice(_VERBS), dice.choice(("doit", "tree", "child"))
     with world.attempt("kill", f"{verb}: {whom}", state) as one:
         run = Running(one.clone, verb)
-        if run.wait_until(dice.uniform(0, world.typical(state))):
-            one.what += f" after {time.monotonic() - run.started:.2f} s"
+        if world.moment(one, run, state):
             _kill(run, whom, dice)
         code, text = run.end()
         world.judge(one, code, text, signal.SIGKILL)
@@ -55,8 +55,7 @@ def interrupt(world: World) -> Try:
     times = dice.choice((1, 1, 2))
     with world.attempt("signal", f"{verb}: {times}x {number.name}", state) as one:
         run = Running(one.clone, verb)
-        if run.wait_until(dice.uniform(0, world.typical(state))):
-            one.what += f" after {time.monotonic() - run.started:.2f} s"
+        if world.moment(one, run, state):
             for _ in range(times):
                 run.process.send_signal(number)
                 time.sleep(dice.uniform(0, 0.3))
@@ -113,29 +112,38 @@ def _cut_short(handler: Asked) -> None:
 
 
 def corrupt(world: World) -> Try:
-    """One file below ``build/<profile>`` is not as it was left."""
+    """A file below ``build/<profile>`` is not as it was left, or several."""
     dice, state = world.dice, world.dice.choice(("built", "released"))
     with world.attempt("corrupt", "", state) as one:
         clone = one.clone
         files = sorted(path for path in clone.build.rglob("*") if path.is_file() and not path.is_symlink())
         few = [path for path in files if "tree" not in path.relative_to(clone.build).parts[2:3]]
-        path, name = dice.choice(few if dice.random() < 0.95 else files), dice.choice(tuple(MUTATIONS))
-        inside = path.relative_to(clone.build)
-        one.what = f"{inside}: {name} [{state}]"
-        aside = clone.root / "aside"
-        shutil.copy2(path, aside)
-        others = world.finished(clone) - set(inside.parts[1:2])
-        mutate(path, name, dice)
+        one.disturbances = dice.choice((1, 1, 5))
+        chosen = dice.sample(few if dice.random() < 0.9 else files, one.disturbances)
+        shutil.copytree(clone.build, clone.root / "aside", symlinks=True)
+        others = world.finished(clone) - {path.relative_to(clone.build).parts[1] for path in chosen
+                                          if len(path.relative_to(clone.build).parts) > 1}
+        words = []
+        for path in chosen:
+            name = dice.choice(tuple(MUTATIONS))
+            words.append(f"{path.relative_to(clone.build)}: {name}")
+            mutate(path, name, dice)
+        one.what = f"{', '.join(words)} [{state}]"
         run = clone.doit("release")
         world.judge(one, run.code, run.text)
         one.wrong += [f"compiled twice: {cell}" for cell in others if cell.partition("-")[2] in run.compiled]
-        if run.code != 0:  # it was told: who reads it puts the file right
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            shutil.copy2(aside, path)
+        if run.code != 0:  # it was told: who reads it puts the files right
+            for path in chosen:
+                _restore(path, clone.root / "aside" / path.relative_to(clone.build))
     return one
+
+
+def _restore(path: Path, good: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    shutil.copy2(good, path)
 
 
 def disk(world: World) -> Try:
@@ -166,7 +174,7 @@ def parallel(world: World) -> Try:
         one.what = f"one killed: {whom} [{state}]"
         if whom != "none":
             victim = dice.choice(runs)
-            if victim.wait_until(dice.uniform(0, world.typical(state))):
+            if world.moment(one, victim, state):
                 _kill(victim, whom, dice)
         for run in runs:
             code, text = run.end()
@@ -186,7 +194,7 @@ def podman(world: World) -> Try:
     what = dice.choice(("rmi", "rm", "kill"))
     with world.attempt("podman", what, state) as one:
         run = Running(one.clone, dice.choice(_VERBS))
-        going = run.wait_until(dice.uniform(0, world.typical(state)))
+        going = world.moment(one, run, state)
         while going and dice.random() < 0.7:
             _sabotage(what, dice)
             going = run.wait_until(dice.uniform(0, 1))
@@ -223,7 +231,7 @@ def version(world: World) -> Try:
         before = file.read_text()
         one.clone.edit(name, old, new)
         run = Running(one.clone, "build")
-        if run.wait_until(dice.uniform(0, 1.5 * world.typical(state))):
+        if world.moment(one, run, state):
             _kill(run, dice.choice(("doit", "tree")), dice)
         code, text = run.end()
         world.judge(one, code, text, signal.SIGKILL)

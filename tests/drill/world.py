@@ -33,7 +33,10 @@ _END_SECONDS = 300.0
 
 @dataclass
 class Try:
-    """A clone that is disturbed. `wrong` and `litter` say what must not be; `said` is a fault that was told."""
+    """A clone that is disturbed. `wrong` and `litter` say what must not be; `said` is a fault that was told.
+
+    Where the run had ended before its moment came, the try has `missed`, and does not count.
+    """
 
     kind: str
     what: str
@@ -42,6 +45,8 @@ class Try:
     wrong: list[str] = field(default_factory=list)
     litter: list[str] = field(default_factory=list)
     said: bool = False
+    missed: bool = False
+    disturbances: int = 1
 
 
 class Running:
@@ -49,6 +54,7 @@ class Running:
 
     def __init__(self, clone: Clone, *words: str, **environment: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="drill-"))
+        self.verb = words[0]
         self.started = time.monotonic()
         self.audit = self.folder / "audit"
         with (self.folder / "said").open("wb") as said:
@@ -106,9 +112,16 @@ class World:
         self.rows = _rows(self.right)
         self.tarballs = _tarballs(self.right)
 
-    def typical(self, state: str) -> float:
-        """Seconds that a run from a state takes."""
-        return self.seconds["release"] + (self.seconds["build"] if state in ("new", "fetched", "half") else 0)
+    def moment(self, one: Try, run: Running, state: str) -> bool:
+        """Wait for a moment at random in what such a run took the last time; False where it has ended before."""
+        name = f"{run.verb} {state}"
+        longest = self.seconds.get(name, self.seconds["build"] + self.seconds["release"])
+        if run.wait_until(self.dice.uniform(0, longest)):
+            one.what += f" after {time.monotonic() - run.started:.2f} s"
+            return True
+        self.seconds[name] = time.monotonic() - run.started
+        one.missed = True
+        return False
 
     def clone(self, state: str) -> Clone:
         """A fresh clone in a state; that of a released one publishes to the same place as the undisturbed one."""

@@ -31,10 +31,12 @@ def sandbox(place: Path) -> Iterator[Clone]:
     clone = Clone(place / "clone", folder)
     done = clone.doit("sandbox:up")
     assert done.code == 0, done.text
-    with quick_repository(folder), logged_in(folder):
-        yield clone
-    assert clone.doit("sandbox:down").code == 0
-    _remove_pulled()
+    try:
+        with quick_repository(folder), logged_in(folder):
+            yield clone
+    finally:
+        assert clone.doit("sandbox:down").code == 0
+        _remove_pulled()
 
 
 def _remove_pulled() -> None:
