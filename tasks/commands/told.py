@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -30,12 +31,18 @@ def told(execute: Callable[P, int]) -> Callable[P, int]:
 
 
 def heed_signals() -> None:
-    """From now on SIGTERM and SIGHUP interrupt this process as Ctrl-C does."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    """From now on SIGTERM and SIGHUP interrupt this process as Ctrl-C does.
+
+    While it stops, only a further Ctrl-C counts: it ends the process at once, and the next run clears up.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: object) -> None:
+    for further in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal sends two
+        signal.signal(further, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(EXIT_INTERRUPTED))
     raise KeyboardInterrupt
 
 
