@@ -1,4 +1,4 @@
-# Targets: demo, test, quick, lint, fuzz, bench, setup, runtime, requirements, release, clean.
+# Targets: demo, test, quick, lint, fuzz, drill, bench, setup, runtime, requirements, release, clean.
 # `demo` and `test` set up everything that they need on a fresh Debian or Ubuntu machine.
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ RUNTIME := $(VENV)/.runtime
 # one test process a core, and two at least: much of what tests do is waiting
 WORKERS := -n $(shell n=$$(nproc); [ $$n -gt 2 ] && echo $$n || echo 2) --dist=loadgroup
 
-.PHONY: demo test quick lint fuzz bench setup runtime system requirements release clean
+.PHONY: demo test quick lint fuzz drill bench setup runtime system requirements release clean
 
 # also where GitHub Actions or a variable would choose another profile
 demo: export KMOD_PROFILE := sandbox
@@ -47,6 +47,10 @@ lint: setup
 # The tests of properties, with a hundred times as many examples.
 fuzz: setup
 	@KMOD_FUZZ=$${KMOD_FUZZ:-100} $(BIN)/python -m pytest -q $(WORKERS) -m hypothesis tests/unit
+
+# Kills, faults of the network, full disks, damaged files and the like, at random: an hour, or as DRILL says.
+drill: setup
+	@$(BIN)/python -m tests.drill $(DRILL)
 
 bench: setup
 	@$(BIN)/python -m tests.bench

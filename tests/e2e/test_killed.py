@@ -1,17 +1,22 @@
-"""`kill -9` in mid-run, at each stage: what was finished is not repeated, what was half-written is."""
+"""`kill -9` in mid-run, at each stage: what was finished is not repeated, what was half-written is; nothing is left."""
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from foundry.podman.engine import Engine
+from tests.drill import litter
+from tests.drill.world import below
 from tests.harness.clone import Clone
 from tests.harness.refusal import no_container
 
@@ -147,3 +152,57 @@ def test_two_runs_at_once(copied: Clone, kernels: list[str]) -> None:
     assert f"another run is at work here (process {first.pid}); waiting" in second.err
     assert second.processes == []
 
+
+def until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Wait for a moment in a run."""
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("command", ["build", "prune"])
+def test_what_a_killed_run_and_its_podman_left_is_removed(command: str, copied: Clone, kernels: list[str]) -> None:
+    """By the next run, and by `prune`: working container, mount, processes, temporary files. Others' stay."""
+    cell = f"{DRIVER}-{kernels[1]}"
+    (copied.cell(cell) / "image.json").unlink()
+    before = litter.on_machine()
+    process = subprocess.Popen(copied.command("build"), cwd=copied.root, env=copied.environment(),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: bool(litter.on_machine() - before), process)
+    for pid in (process.pid, *below(process.pid)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    dead = process.pid if process.wait() else 0
+    assert litter.on_machine() - before, "nothing was left that could be removed"
+    folder = copied.build / "release" / DRIVER
+    for name in (f".busybox.{dead}.abcdefgh", f".busybox.{os.getpid()}.abcdefgh"):
+        (folder / name).mkdir(parents=True)
+    assert copied.doit(command, *(["--dry-run"] if command == "prune" else ["-n", "1"])).code == 0
+    assert (len(list(folder.glob(".busybox.*"))) == 1) == (command == "build")
+    run = copied.doit(command)
+    assert run.code == 0, run.text
+    assert litter.on_machine() - before == set()
+    assert list(litter.processes(copied)) == []
+    assert [path.name for path in folder.iterdir()] == [f".busybox.{os.getpid()}.abcdefgh"]
+    (folder / f".busybox.{os.getpid()}.abcdefgh").rmdir()
+    assert list(litter.in_files(copied)) == []
+    again = copied.doit(command)
+    assert "killed or interrupted" not in again.err or command == "prune"
+
+
+def test_a_terminal_that_is_closed(copied: Clone, kernels: list[str]) -> None:
+    """The run stops and clears up, though nothing can be shown any more."""
+    cell = copied.cell(f"{DRIVER}-{kernels[1]}")
+    (cell / "image.json").unlink()
+    shown, terminal = pty.openpty()
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *copied.command("build")], cwd=copied.root, env=copied.environment(), stdin=terminal,
+        stdout=terminal, stderr=terminal,
+    )
+    os.close(terminal)
+    until(lambda: any(cell.glob(".image.*")), process)
+    os.close(shown)
+    assert process.wait(60) == 130
+    assert [name for name in names(cell) if name.startswith(".")] == []
+    assert list(litter.processes(copied)) == []
