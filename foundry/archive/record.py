@@ -51,16 +51,13 @@ class Record:
 def read_state(path: Path, settings: Settings) -> Record | None:
     """The record, where it is of these settings and the archive's refs are as they were then."""
     found = read_record(path, STAGE)
-    if found is None or found.get("settings") != settings.digest:
+    if found is None or found["settings"] != settings.digest:
         return None
-    try:
-        state = Record(
-            {url: Validators(**one) for url, one in found["validators"].items()}, dict(found["seen"]), found["folder"],
-            found["git"], found["refs"], found["versions"], found["newest"], found["pushed"],
-        )
-        return state if state.refs and refs_state(Path(state.git), settings.ref) == state.refs else None
-    except (KeyError, TypeError, AttributeError):
-        return None
+    state = Record(
+        {url: Validators(**one) for url, one in found["validators"].items()}, found["seen"], found["folder"],
+        found["git"], found["refs"], found["versions"], found["newest"], found["pushed"],
+    )
+    return state if state.refs and refs_state(Path(state.git), settings.ref) == state.refs else None
 
 
 def write_state(path: Path, settings: Settings, state: Record) -> None:

@@ -2,25 +2,30 @@
 
 They are doit's state (docs/decisions/0002-records-are-the-state.md): a stage is
 done when its record bears the current key and what the record names is there.
-A record that can't be read or has another schema counts as not there.
+A record begins with the hash of all that follows. One that is not as a stage
+wrote it, whatever was changed or lost, counts as not there, and so does one of
+another schema: what it is about is made again.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from foundry.base.files import parse_json, pretty_json, sha256_file, write_atomic
+from foundry.base.files import parse_json, pretty_json, sha256_bytes, sha256_file, write_atomic
 
 SCHEMA = 1
+_BEGIN = b'{\n'
+_HASH = re.compile(rb'\{\n  "sha256": "([0-9a-f]{64})",\n')
 
 Record = Mapping[str, Any]
 
 
 def read_record(path: Path, stage: str) -> Record | None:
-    """The record, or None when there is none that this version understands."""
+    """The record, or None when there is none that this version wrote and understands."""
     try:
         return parse_record(path.read_bytes(), stage)
     except (OSError, ValueError):  # a name that no file can have
@@ -28,24 +33,18 @@ def read_record(path: Path, stage: str) -> Record | None:
 
 
 def parse_record(content: bytes, stage: str) -> Record | None:
-    """The record in a file's content, or None when it holds none that this version understands."""
-    try:
-        found = parse_json(content)
-    except ValueError:
+    """The record in a file's content, or None when it holds none that is whole."""
+    begin = _HASH.match(content)
+    if begin is None or sha256_bytes(content[begin.end():]) != begin[1].decode():
         return None
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA or found.get("stage") != stage:
-        return None
-    outputs = found.get("outputs")
-    if not isinstance(found.get("inputs"), dict) or not isinstance(outputs, dict):
-        return None
-    if not all(isinstance(fact, dict) and "size" in fact for fact in outputs.values()):
-        return None
-    return found if isinstance(found.get("key_inputs", {}), dict) else None
+    found: Record = parse_json(content)
+    return found if found.get("schema") == SCHEMA and found.get("stage") == stage else None
 
 
 def write_record(path: Path, stage: str, facts: Mapping[str, Any]) -> None:
     """Write a record, whole or not at all; the last step of every stage."""
-    write_atomic(path, pretty_json({"schema": SCHEMA, "stage": stage, **facts}))
+    rest = pretty_json({"schema": SCHEMA, "stage": stage, **facts}).removeprefix(_BEGIN)
+    write_atomic(path, _BEGIN + f'  "sha256": "{sha256_bytes(rest)}",\n'.encode() + rest)
 
 
 def outputs_missing(record: Record, folder: Path | str) -> str:
@@ -60,11 +59,11 @@ def outputs_missing(record: Record, folder: Path | str) -> str:
     return ""
 
 
-def outputs_changed(record: Record, folder: Path) -> str:
-    """As `outputs_missing`, by their content: for what is published as it lies here."""
+def outputs_changed(record: Record, folder: Path | str, sha256_of: Callable[[str], str] = sha256_file) -> str:
+    """As `outputs_missing`, by their content: for what something is made from, or is published as it lies here."""
     for name, fact in record["outputs"].items():
         try:
-            if not (folder / name).is_file() or sha256_file(folder / name) != fact.get("sha256"):
+            if sha256_of(f"{folder}/{name}") != fact["sha256"]:
                 return str(name)
         except (OSError, ValueError):
             return str(name)

@@ -187,24 +187,17 @@ class Resolver:
         with self._lock:
             lock = self._locks[stage, path.name]
         with lock:
-            record = self._whole(path, stage)
+            record = _of_image(read_record(path, stage), image, arch)
             if record is None:
                 reference = parse_reference(image)
                 facts = read(self.registry(reference.host), reference)
                 with self.pen.writing():
                     write_record(
                         path, stage, {"inputs": {}, "outputs": {}, "reference": image, "arch": arch, **facts})
-                record = self._whole(path, stage)
+                record = read_record(path, stage)
             if record is None:
                 raise FoundryError(f"{path} can't be read back", reason=Reason.RECORD_UNREADABLE)
             return record
-
-    def _whole(self, path: Path, stage: str) -> Record | None:
-        """The record, unless somebody made something else of it."""
-        record = read_record(path, stage)
-        if record is None or self.foundry.config.validation.faults(f"record-{stage}", record, str(path)):
-            return None
-        return record
 
 
 def outside(error: FoundryError, before: str, log: Path) -> OutsideError:
@@ -223,6 +216,12 @@ def _require_place(image: Reference, places: Sequence[str], what: str, setting: 
 
 
 _HINT = "nothing was changed; try again, and tell the image's maker if it stays so"
+
+
+def _of_image(record: Record | None, image: str, arch: str) -> Record | None:
+    """The record, unless it is that of another image: files can be renamed."""
+    known = record is not None and (_digest(record["reference"]), record["arch"]) == (_digest(image), arch)
+    return record if known else None
 
 
 def _digest(reference: str) -> str:

@@ -109,7 +109,7 @@ def base_reference(name: str, digest: str) -> str:
 
 def _module_record(foundry: Foundry, cell: Cell, key: CellKey) -> Record:
     record = read_record(foundry.cell_folder(cell) / module.RECORD, "module")
-    if record is None or record["key"] != key.module:
+    if record is None or record.get("key") != key.module:
         raise FoundryError(f"{cell.name} has no module of today's inputs yet", reason=Reason.MODULE_MISSING,
                            hint=f"run `doit module:{cell.name}`")
     return record

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import append_to, read_json, remove_stale, remove_tree, sha256_bytes
+from foundry.base.files import append_to, remove_stale, remove_tree, sha256_bytes
 from foundry.base.reasons import Reason
-from foundry.base.records import input_facts, output_facts, write_record
+from foundry.base.records import input_facts, output_facts, read_record, write_record
 from foundry.config import patches
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.driver.source import FIRMWARE, TAR, TREE, tree_sha256
@@ -114,8 +114,8 @@ def inert_patches(cell: Cell) -> dict[str, str]:
 
 def _patched_copy(foundry: Foundry, cell: Cell, dest: Path) -> list[dict[str, Any]]:
     source = foundry.source_folder(cell.driver)
-    record = read_json(source / SOURCE_RECORD)
-    if not isinstance(record, dict) or not (source / TREE).is_dir():
+    record = read_record(source / SOURCE_RECORD, "source")
+    if record is None or not (source / TREE).is_dir():
         raise FoundryError(
             f"the sources of {cell.driver} are not there", reason=Reason.SOURCE_MISSING,
             hint=f"run `doit source:{cell.driver}`",

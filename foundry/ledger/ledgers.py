@@ -29,7 +29,7 @@ from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
 from foundry.plan.claims import is_source_tarball
 from foundry.plan.keys import patches_hash
-from foundry.plan.ledger import Ledger, NewerLedger, Place, ledger_path, parse_ledger
+from foundry.plan.ledger import Ledger, NewerLedger, Place, ledger_path, parse_ledger, read_ledger
 from foundry.plan.rows import Row, row_of
 from foundry.registry.targets import Target
 from foundry.run.context import Foundry
@@ -57,11 +57,9 @@ def ledger_file(foundry: Foundry, driver: str) -> Path:
 
 def ledger_of(foundry: Foundry, driver: str) -> Ledger:
     """The driver's ledger as this checkout has it; an empty one where it has none. Raises ConfigError."""
-    path = ledger_file(foundry, driver)
-    content = path.read_bytes() if path.exists() else None
-    if content is None:
-        return Ledger(driver, foundry.states.plan.families[driver].name)
-    return parse_ledger(content, str(ledger_path(foundry.config.build, driver)), foundry.config.validation)
+    place = ledger_path(foundry.config.build, driver)
+    found = read_ledger(foundry.root / place, str(place), foundry.config.validation)
+    return found if found is not None else Ledger(driver, foundry.states.plan.families[driver].name)
 
 
 def put_row(foundry: Foundry, cell: Cell, row: Row) -> None:

@@ -13,7 +13,7 @@ beside the images; each that differs from the one before has the next number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from foundry.base.names import LEDGER_FILE
 from foundry.base.plain_text import line
 from foundry.base.schema import ValidationCache
 from foundry.base.versions import version_key
+from foundry.plan.keys import key_of
 from foundry.plan.rows import Revision, Row, row_from
 
 SCHEMA = 3
@@ -137,13 +138,25 @@ def read_ledger(path: Path, file: str, validation: ValidationCache) -> Ledger | 
     """The ledger; None when there is no file.
 
     Raises ConfigError when the file is there and is not a ledger that this
-    version understands: an answer that can't be had is never "nothing published".
+    version understands, or has a row of other inputs than its key's: an answer
+    that can't be had is never "nothing published".
     """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    return parse_ledger(content, file, validation)
+    ledger = parse_ledger(content, file, validation)
+    require_keys(((row.key, row.key_inputs, f"{row.kernel} {row.arch}") for row in ledger.sorted_rows()), file)
+    return ledger
+
+
+def require_keys(rows: Iterable[tuple[str, Mapping[str, str], str]], file: str) -> None:
+    """ConfigError where a key of a ledger of this checkout is not that of the inputs beside it: who changed it?"""
+    faults = [Fault(file, "", f"{name}: its key is not that of its inputs") for key, inputs, name in rows
+              if key != key_of(inputs)]
+    if faults:
+        raise ConfigError(faults, hint="the file was damaged or changed by hand: remove it, and what registries"
+                                       " have is asked for")
 
 
 def versioned_document(content: bytes, file: str, newest: int) -> Any:

@@ -17,7 +17,7 @@ from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import canonical_json, read_json, sha256_bytes
 from foundry.base.names import depends_of
 from foundry.base.reasons import MACHINE_FAULTS, Reason
-from foundry.base.records import Record, outputs_missing, parse_record, read_record
+from foundry.base.records import Record, outputs_changed, outputs_missing, parse_record, read_record
 from foundry.config.family import Family
 from foundry.config.load import Config
 from foundry.config.recipe import complete
@@ -114,6 +114,8 @@ class States:
         self.config = config
         self.force = force
         self.not_here = not_here or {}
+        self.working = False  # in a run: what something will be made from is compared by its content, not by its size
+        self.by_content: set[str] = set()  # stages whose outputs are so in any case: they are named, or pushed
         self.hashes = FileHashes(config.root)
         self.inputs: dict[str, Mapping[str, str]] = {}  # of the cells' records, by doit's task name, as first read
         self._cells: dict[str, CellState] = {}
@@ -254,14 +256,14 @@ class States:
         built = Built.of(image) if image is not None else None
         if not self.force and row is not None and row.key == key.key:
             return CellState(cell, key, PUBLISHED, IN_LEDGER, True, True, built, row)
-        place = os.path.join(self.config.root, folder)
-        module_why = self._why(module, key.module, key, place)
-        image_why = self._why(image, key.key, key, place)
+        image_why = self._why(image, key.key, key, folder, by_content="image" in self.by_content)
+        module_why = self._why(module, key.module, key, folder, by_content="module" in self.by_content or (
+            self.working and image_why is not None))
         for record in (module, image):
             if record is not None:
                 self.inputs[f"{record['stage']}:{cell.name}"] = record["inputs"]
         why = module_why or image_why
-        failure = self._failure(key, Path(place)) if why is not None else None
+        failure = self._failure(key, self.config.root / folder) if why is not None else None
         if failure is not None:
             why = Why(Reason(failure["reason"]), f"{failure['reason']}: {failure.get('message')}")
         elif why is not None and image is None and row is not None and not self.force:
@@ -291,7 +293,9 @@ class States:
         """The cell's row in its ledger is this one from now on."""
         self._rows[cell.driver] = {**self._published(cell.driver), (cell.kernel, cell.arch): row}
 
-    def _why(self, record: Record | None, wanted: str, key: CellKey, folder: str) -> Why | None:
+    def _why(
+        self, record: Record | None, wanted: str, key: CellKey, folder: str, *, by_content: bool
+    ) -> Why | None:
         """Why a stage has to run again; None when it is done."""
         if self.force:
             return FORCED
@@ -300,26 +304,33 @@ class States:
         if record.get("key") != wanted:
             parts = key.module_parts if wanted == key.module else key.parts
             return _changed("changed", record.get("key_inputs", {}), parts)
-        missing = outputs_missing(record, folder)
-        return Why(Reason.OUTPUT_MISSING, f"missing: {missing}") if missing else None
+        if missing := outputs_missing(record, os.path.join(self.config.root, folder)):
+            return Why(Reason.OUTPUT_MISSING, f"missing: {missing}")
+        damaged = outputs_changed(record, folder, self.hashes.get) if by_content else ""
+        return Why(Reason.OUTPUT_MISSING, f"damaged: {damaged}") if damaged else None
 
     def _source(self, driver: str, family: Family) -> SourceState:
         lock = self.config.locks.of(family.name).packages.get(driver)
         folder = self.config.root / self.source_folder(driver)
+        to_compile = self._to_compile(driver)
         if lock is None or not complete(family, lock):
-            return SourceState(driver, family, False, False, self._to_compile(driver), NOT_FETCHED.text)
+            return SourceState(driver, family, False, False, to_compile, NOT_FETCHED.text)
         content = lock.content_sha256
         fetched = read_record(folder / "fetch.json", "fetch")
         source = read_record(folder / "source.json", "source")
         further = {role: one.content_sha256 for role, one in lock.further.items()}
-        fetch_done = _matches(fetched, content, folder) and bool(
-            fetched and fetched.get("key") == self.fetch_key(driver, family) and fetched.get("further", {}) == further
-        )
-        source_done = _matches(source, content, folder) and (folder / "tree").is_dir() and bool(
-            source and source.get("further", {}) == further
-        )
+
+        def is_whole(record: Record | None) -> bool:
+            if record is None or record["content_sha256"] != content or record.get("further", {}) != further:
+                return False
+            used = (self.working and to_compile) or record["stage"] in self.by_content
+            return not outputs_missing(record, folder) and not (
+                used and outputs_changed(record, self.source_folder(driver), self.hashes.get))
+
+        fetch_done = is_whole(fetched) and fetched is not None and fetched["key"] == self.fetch_key(driver, family)
+        source_done = is_whole(source) and (folder / "tree").is_dir()
         reason = "" if source_done else "not unpacked yet" if fetch_done else NOT_FETCHED.text
-        needed = not (fetch_done and source_done) and self._to_compile(driver)
+        needed = not (fetch_done and source_done) and to_compile
         return SourceState(driver, family, fetch_done, source_done, needed, reason)
 
     def _to_compile(self, driver: str) -> bool:
@@ -364,6 +375,3 @@ def _toolkit_of(row: Row | None, *records: Record | None) -> str:
             return str(digest)
     return ""
 
-
-def _matches(record: Record | None, content: str, folder: Path) -> bool:
-    return record is not None and record.get("content_sha256") == content and not outputs_missing(record, folder)

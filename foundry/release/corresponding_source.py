@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import append_to, atomic, read_json, sha256_file
+from foundry.base.files import append_to, atomic, sha256_file
 from foundry.base.plain_text import plain
 from foundry.base.reasons import Reason
+from foundry.base.records import read_record
 from foundry.base.versions import version_key
 from foundry.config.patches import Patch, edited, file_of
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
@@ -186,14 +187,13 @@ def _readme(source: CorrespondingSource, folders: Mapping[str, tuple[Series, _Di
 
 
 def _check_tree(source: CorrespondingSource) -> None:
-    record = read_json(source.tree.parent / RECORD)
-    known = record.get("content_sha256") if isinstance(record, dict) and source.tree.is_dir() else None
-    if record is None or known != source.package_sha256:
+    record = read_record(source.tree.parent / RECORD, "source")
+    if record is None or record["content_sha256"] != source.package_sha256 or not source.tree.is_dir():
         raise FoundryError(
             f"the sources of {source.driver} that were published are not there", reason=Reason.SOURCE_MISSING,
             hint=f"run `doit source:{source.driver}`",
         )
-    if tree_sha256(source.tree) != record.get("tree_sha256"):
+    if tree_sha256(source.tree) != record["tree_sha256"]:
         raise FoundryError(
             f"the pristine sources of {source.driver} were changed by hand", reason=Reason.SOURCE_CHANGED,
             hint=f"remove {source.tree.parent} and build again; changes belong into patches",

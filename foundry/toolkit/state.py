@@ -10,9 +10,10 @@ from typing import Any
 from foundry.base.errors import ConfigError, Fault
 from foundry.base.filelock import locked
 from foundry.base.files import write_atomic
-from foundry.base.records import Record, outputs_missing, read_record
+from foundry.base.records import Record, outputs_changed, outputs_missing, read_record
 from foundry.config.catalogue import KernelList
 from foundry.plan.keys import changed_parts
+from foundry.plan.ledger import require_keys
 from foundry.plan.toolkit_ledger import Row, ToolkitLedger, ledger_path, parse_toolkit_ledger
 from foundry.plan.toolkits import PART_NAMES, Toolkit, ToolkitKey, toolkit_key
 from foundry.registry.targets import toolkits_at
@@ -72,6 +73,8 @@ def state_of(foundry: Foundry, toolkit: Toolkit, kernels: KernelList, ledger: To
     record = read_record(folder / RECORD, STAGE)
     current = row if row is not None and row["key"] == key.key else None
     whole = record is not None and record["key"] == key.key and not outputs_missing(record, folder)
+    if whole and record is not None and current is None and "dtk:publish" in foundry.states.by_content:
+        whole = not outputs_changed(record, folder)
     if current is not None or whole:
         reason = "in the ledger" if current is not None else "up to date"
         return ToolkitState(toolkit, key, record if whole else None, current, reason)
@@ -91,7 +94,9 @@ def read_ledger(foundry: Foundry) -> ToolkitLedger:
         content = (foundry.root / path).read_bytes()
     except FileNotFoundError:
         return ToolkitLedger()
-    return parse_toolkit_ledger(content, str(path), foundry.config.validation)
+    ledger = parse_toolkit_ledger(content, str(path), foundry.config.validation)
+    require_keys(((row["key"], row["key_inputs"], row["kernel"]) for row in ledger.rows.values()), str(path))
+    return ledger
 
 
 def has_ledger(foundry: Foundry) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from doit.dependency import FileChangedChecker
 
-from foundry.base.files import read_json
+from foundry.base.records import read_record
 from foundry.plan.keys import FileHashes
 from foundry.run.stages import stage_of
 from tasks.session import opened
@@ -72,9 +72,8 @@ class RecordBackend:
         if known is not None:
             return known
         path = os.path.join(one.root, one.config.build, stage.folder, name, f"{stage.name}.json")
-        record = read_json(Path(path))
-        inputs = record.get("inputs") if isinstance(record, dict) else None
-        return inputs if isinstance(inputs, dict) else {}
+        record = read_record(Path(path), stage.name)
+        return record["inputs"] if record is not None else {}
 
 
 class OnRecords:

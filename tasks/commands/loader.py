@@ -18,7 +18,7 @@ from foundry.run.context import has_ledger
 from foundry.run.stages import of_groups
 from tasks import session
 from tasks.commands import workflow
-from tasks.commands.passes import is_release, publishes
+from tasks.commands.passes import is_release, publishes, pushes_toolkits
 from tasks.commands.told import heed_signals, tell, tell_interrupted
 
 _NAMES_TASKS = {"run", "info", "list", "clean"}
@@ -60,6 +60,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         try:
             if cmd.get_name() == "run":
                 session.foundry().journal.at_the_end = True
+                _compare_by_content(names)
                 _have_ledgers(names)
                 session.narrow(reach(names, session.foundry().states.plan))
             if cmd.get_name() in _SHOWS_STATES:
@@ -101,6 +102,15 @@ def _refuse_variables() -> None:
         name, is_variable, value = text.partition("=")
         if is_variable and get_var(name) == value:
             raise UsageError(f"there is no task '{text}'", hint="`doit list` shows all")
+
+
+def _compare_by_content(names: list[str]) -> None:
+    """What the run makes something from, names, or pushes, must be what its record says; else its size is enough."""
+    one = session.foundry()
+    one.states.working = True
+    one.states.by_content |= {"dtk:publish" if pushes_toolkits(name) else name.partition(":")[0] for name in names}
+    if one.settings.publish and any(publishes(name) or is_release(name) for name in names):
+        one.states.by_content.add("image")
 
 
 def _have_ledgers(names: list[str]) -> None:

@@ -27,6 +27,11 @@ def publishes(name: str) -> bool:
     return name.startswith(_PUBLISHES)
 
 
+def pushes_toolkits(name: str) -> bool:
+    """The same of toolkits."""
+    return name.startswith("dtk:publish")
+
+
 def keeps_ledger(name: str) -> bool:
     """Whether ledgers are kept beside the images after it; a push leaves its row in this checkout alone."""
     return name.startswith("publish")

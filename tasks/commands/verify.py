@@ -1,8 +1,10 @@
-"""`doit verify`: published images, fetched by digest and looked at again."""
+"""`doit verify`: published images, fetched by digest and looked at again; or what is in this checkout."""
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from doit.cmd_base import Command
@@ -17,6 +19,9 @@ _OPTIONS = (
      "help": "so many images, chosen at random, instead of all"},
     {"name": "tags", "short": "", "long": "tags", "type": bool, "default": False,
      "help": "look at the tags alone: a small request each, no toolkit is pulled"},
+    {"name": "local", "short": "", "long": "local", "type": bool, "default": False,
+     "help": "look at this checkout's records, outputs, sources, ledgers and release files; no network"},
+    {"name": "json", "short": "", "long": "json", "type": bool, "default": False, "help": "a JSON list"},
 )
 
 
@@ -24,19 +29,46 @@ class Verify(Command):  # type: ignore[misc]  # reason: doit has no types
     """Prove published images again."""
 
     name = "verify"
-    doc_purpose = "fetch published images by digest; check labels, layout, depmod's files and the gate again"
+    doc_purpose = "fetch published images by digest and check them again; or, with --local, what is in this checkout"
     doc_usage = "[DRIVER ...]"
     doc_description = None
     cmd_options = _OPTIONS
 
     @told
     def execute(self, params: Any, args: list[str]) -> int:
-        """Exit code 1 when an image is not what its ledger says."""
+        """Exit code 1 when an image is not what its ledger says, or a file not what its record says."""
+        if params["local"] and (args or params["sample"] or params["tags"]):
+            raise UsageError("--local looks at all of this checkout: it takes no driver and no other choice")
         with run_lock():
-            return _verify(args, int(params["sample"]), tags_only=bool(params["tags"]))
+            found = _here() if params["local"] else _published(
+                args, int(params["sample"]), tags_only=bool(params["tags"]))
+            return _told(found, "files" if params["local"] else "images", as_json=bool(params["json"]))
 
 
-def _verify(drivers: list[str], sample: int, *, tags_only: bool) -> int:
+def _told(found: Iterable[tuple[dict[str, str], Sequence[str]]], what: str, *, as_json: bool) -> int:
+    """Say what was found as it is found, each thing by its names with its faults; as JSON at the end."""
+    shown, bad = [], 0
+    for names, faults in found:
+        bad += bool(faults)
+        shown.append({**names, "ok": not faults, "faults": list(faults)})
+        if not as_json:
+            print(f"{'BAD' if faults else 'ok':<5}{'  '.join(names.values())}")
+            for fault in faults:
+                print(f"     {fault}")
+    print(json.dumps(shown, indent=2) if as_json else f"{len(shown)} {what}: {len(shown) - bad} ok, {bad} bad")
+    return EXIT_TASK_FAILED if bad else 0
+
+
+def _here() -> Iterator[tuple[dict[str, str], Sequence[str]]]:
+    from foundry.preflight.local import verify_here
+
+    for one in verify_here(session.foundry()):
+        yield {"file": one.file}, one.faults
+
+
+def _published(
+    drivers: list[str], sample: int, *, tags_only: bool
+) -> Iterator[tuple[dict[str, str], Sequence[str]]]:
     from foundry.ledger import ledgers
     from foundry.ledger.verify import published, verify
 
@@ -48,12 +80,6 @@ def _verify(drivers: list[str], sample: int, *, tags_only: bool) -> int:
     wanted = list(published(one, [ledger for driver, ledger in known.items() if not drivers or driver in drivers]))
     if sample:
         wanted = random.sample(wanted, min(sample, len(wanted)))
-    bad = 0
     for image, verdict in zip(wanted, verify(one, wanted, tags_only=tags_only), strict=True):
-        bad += bool(verdict.faults)
-        print(f"{'BAD' if verdict.faults else 'ok':<5}{image.row.tags[0]}  {verdict.image}")
-        for fault in verdict.faults:
-            print(f"     {fault}")
+        yield {"tag": image.row.tags[0], "image": verdict.image}, verdict.faults
     one.sweep()
-    print(f"{len(wanted)} images: {len(wanted) - bad} ok, {bad} bad")
-    return EXIT_TASK_FAILED if bad else 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 
 from tests.harness.clone import AccessLogs, Clone, Run, registry_login
-from tests.harness.ledgers import ledger_document, ledger_row
+from tests.harness.ledgers import key_inputs, ledger_document, ledger_row
 from tests.harness.quick_driver import quick_source
 
 OLD, NEW = "2.16.7.0", "2.22.2.0"
@@ -49,7 +49,8 @@ def test_a_fresh_clone_with_the_ledger_alone(
     clone.copy_state(built, "locks")
     for driver in (OLD, NEW):
         rows = [
-            ledger_row(row["kernel"], key=row["key"], digest=row["digest"], tags=[row["image"]],
+            ledger_row(row["kernel"], key_inputs=key_inputs(built.root, f"{driver}-{row['kernel']}", "sandbox"),
+                       digest=row["digest"], tags=[row["image"]],
                        releases=row["releases"], registries=[f"registry.sandbox.internal/{clone.repository}"])
             for row in built.status().values() if row["driver"] == driver
         ]

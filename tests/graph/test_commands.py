@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD
-from tests.harness.ledgers import ledger_document, ledger_row
+from tests.harness.ledgers import key_inputs, ledger_document, ledger_row
 from tests.harness.project import Project
 
 
@@ -166,8 +166,8 @@ def test_a_lock_without_base_is_found_before_any_work(project: Project) -> None:
 
 
 def test_published_cells_are_shown_as_such(project: Project) -> None:
-    row = json.loads(project.doit("status", "--json").out)[0]
-    published = ledger_row(OLD, key=row["key"], digest="sha256:" + "f" * 64, registries=["registry.test/kmod"])
+    published = ledger_row(OLD, key_inputs=key_inputs(project.root, f"2.22.2.0-{OLD}"), digest="sha256:" + "f" * 64,
+                           registries=["registry.test/kmod"])
     project.publishes("kmod")
     project.write("build/local/release/2.22.2.0/images.json", ledger_document(published))
     rows = json.loads(project.doit("status", "--json").out)
@@ -183,9 +183,9 @@ def test_a_release_below_those_that_are_published_makes_nothing_pending(project:
     project.publishes("kmod")
     project.write("driver-toolkit/driver-toolkit.json", CATALOGUE[1:])
     row = json.loads(project.doit("status", "--json").out)[0]
-    parts = {"toolkit": CATALOGUE[1]["dtk"].partition("@")[2]}
+    parts = key_inputs(project.root, f"2.22.2.0-{OLD}")
     project.write("build/local/release/2.22.2.0/images.json", ledger_document(ledger_row(
-        OLD, key=row["key"], key_inputs=parts, releases=["4.16.48"], registries=["registry.test/kmod"])))
+        OLD, key_inputs=parts, releases=["4.16.48"], registries=["registry.test/kmod"])))
     project.write("driver-toolkit/driver-toolkit.json", CATALOGUE)
     after = json.loads(project.doit("status", "--json").out)[0]
     assert (after["state"], after["key"]) == ("published", row["key"])

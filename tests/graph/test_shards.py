@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.harness.checkout import CATALOGUE, NEW, OLD
-from tests.harness.ledgers import ledger_document, ledger_row
+from tests.harness.ledgers import key_inputs, ledger_document, ledger_row
 from tests.harness.project import Project
 
 REGISTRY = "127.0.0.1:1/kmod"  # where nobody answers
@@ -40,7 +40,9 @@ def planned(project: Project, *args: str, **environ: str) -> list[dict[str, Any]
 def row(project: Project, kernel: str, **changes: Any) -> dict[str, Any]:
     """A published cell's row, with its key of today."""
     [cell] = [one for one in json.loads(project.doit("status", "--json").out) if one["kernel"] == kernel]
-    return ledger_row(kernel, **{"key": cell["key"], "registries": [REGISTRY], "releases": cell["releases"], **changes})
+    inputs = key_inputs(project.root, f"2.22.2.0-{kernel}")
+    return ledger_row(kernel, **{
+        "key_inputs": inputs, "registries": [REGISTRY], "releases": cell["releases"], **changes})
 
 
 def test_pending_cells_are_a_matrix(project: Project) -> None:

@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import ConfigError, FoundryError
+from foundry.base.records import write_record
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
 from foundry.plan.cells import make_plan
 from foundry.plan.ledger import ledger_path
 from foundry.plan.state import States
-from tests.harness.checkout import ROOT, Checkout
+from tests.harness.checkout import NEW, ROOT, Checkout
+from tests.harness.ledgers import ledger_row
 from tests.unit.formats.test_fuzz_layers import nodes, values
 from tests.unit.formats.test_fuzz_package import many, mutations
 from tests.unit.plan.test_state import NAME, build, ledger
@@ -48,13 +50,13 @@ def full_checkout(root: Path) -> Checkout:
         del sandbox[name]
     checkout.write("config/profiles/local.yaml", yaml.safe_dump(sandbox))
     build(checkout)
-    rows = [{**ledger(checkout)["cells"][0], "key": "0" * 64}]  # else no record would be looked at
+    rows = [ledger_row(NEW)]  # of the cell itself: no record would be looked at
     checkout.write(LEDGER, ledger(checkout, cells=rows))
     checkout.write(f"{CELL}/failure.json", {"key": "0" * 64, "reason": "a", "message": "b"})
     for stage in ("fetch", "source"):
         outputs = {"package.rpm": {"sha256": "0" * 64, "size": 1}}
         facts = {"content_sha256": "2" * 64, "key": "0" * 64, "inputs": {}, "outputs": outputs}
-        checkout.write(f"{SOURCE}/{stage}.json", {"schema": 1, "stage": stage, **facts})
+        write_record(root / SOURCE / f"{stage}.json", stage, facts)
     checkout.write(f"{SOURCE}/package.rpm", "x")
     return checkout
 

@@ -15,9 +15,9 @@ from foundry.plan.keys import CellKey
 from foundry.plan.ledger import SCHEMA, ledger_path
 from foundry.plan.rows import row_from
 from foundry.plan.state import BUILT, FAILED, PENDING, PUBLISHED, CellState, States, force_build
-from tests.harness.checkout import CATALOGUE, DTK, OLD, Checkout, entry
+from tests.harness.checkout import CATALOGUE, DTK, NEW, OLD, Checkout, entry
 from tests.harness.ledgers import ledger_document, ledger_row
-from tests.harness.leftovers import DIGEST, leave_built
+from tests.harness.leftovers import DIGEST, change_record, leave_built
 
 NAME = f"2.22.2.0-{OLD}"
 
@@ -79,6 +79,34 @@ def test_half_a_record_counts_as_none(checkout: Checkout) -> None:
     record = build(checkout) / "module.json"
     record.write_bytes(record.read_bytes()[:-9])
     assert (state(checkout).module_done, state(checkout).image_done) == (False, True)
+
+
+@pytest.mark.parametrize("file, working, by_content, module_done, image_done", [
+    ("neuron.ko", False, set(), True, False), ("neuron.ko", True, set(), False, False),
+    ("image.oci.tar", True, set(), True, True), ("image.oci.tar", True, {"image"}, True, False),
+])
+def test_what_a_run_goes_on_from_is_compared_by_content(
+    checkout: Checkout, file: str, working: bool, by_content: set[str], module_done: bool, image_done: bool
+) -> None:
+    """Its size may be as it was. The module goes into an image that is made; the image is pushed."""
+    folder = build(checkout)
+    if file == "neuron.ko":
+        (folder / "image.oci.tar").unlink()
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(whole[:-1] + b"x")
+    one = states(checkout)
+    one.working, one.by_content = working, by_content
+    found = one.cells[NAME]
+    assert (found.module_done, found.image_done) == (module_done, image_done)
+    if not (module_done or image_done):
+        assert (found.reason, found.why.code) == (f"damaged: {file}", "output-missing")
+
+
+@pytest.mark.parametrize("stage, done", [("module", (False, True)), ("image", (True, False))])
+def test_the_record_of_another_cell_is_none(checkout: Checkout, stage: str, done: tuple[bool, bool]) -> None:
+    folder, other = build(checkout), leave_built(states(checkout), f"2.22.2.0-{NEW}")
+    (folder / f"{stage}.json").write_bytes((other / f"{stage}.json").read_bytes())
+    assert (state(checkout).module_done, state(checkout).image_done) == done
 
 
 def test_a_changed_input_is_named(checkout: Checkout) -> None:
@@ -195,6 +223,21 @@ def test_a_newer_ledger_is_refused(checkout: Checkout) -> None:
     assert raised.value.exit_code == 2
 
 
+@pytest.mark.parametrize("changes", [
+    {"key": "0" * 64}, {"key_inputs": {}}, {"key_inputs": {"toolkit": "sha256:" + "0" * 64}},
+])
+def test_a_row_of_other_inputs_than_its_key_says_is_an_error(checkout: Checkout, changes: dict[str, Any]) -> None:
+    """Of a row of elsewhere that is a claim, and it is left out; of our own file nobody knows what else is wrong."""
+    checkout.publishes("kmod")
+    document = ledger(checkout)
+    put_ledger(checkout, {**document, "cells": [{**document["cells"][0], **changes}]})
+    with pytest.raises(ConfigError) as raised:
+        _ = states(checkout).cells
+    [fault] = raised.value.faults
+    assert fault.message == f"{OLD} x86_64: its key is not that of its inputs"
+    assert "damaged or changed by hand" in raised.value.hint
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 1}'])
 def test_a_broken_ledger_is_never_nothing_published(checkout: Checkout, text: str) -> None:
     put_ledger(checkout, text)
@@ -238,8 +281,7 @@ def test_what_forces_a_build(text: str, forced: bool) -> None:
 def test_an_adopted_record_is_no_image(checkout: Checkout) -> None:
     """It names no local file: without the ledger's row the cell has to be built."""
     folder = build(checkout)
-    record = json.loads((folder / "image.json").read_text(encoding="utf-8"))
-    (folder / "image.json").write_text(json.dumps({**record, "adopted": True, "outputs": {}}), encoding="utf-8")
+    change_record(folder, "image", adopted=True, outputs={})
     found = state(checkout)
     assert (found.state, found.reason, found.image_done) == (PENDING, "not built yet", False)
 
@@ -258,8 +300,7 @@ def test_what_was_built_here_says_what_changed_since(checkout: Checkout) -> None
 def test_a_key_of_the_same_parts_in_another_form(checkout: Checkout) -> None:
     folder = build(checkout)
     for name in ("module", "image"):
-        record = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        (folder / f"{name}.json").write_text(json.dumps({**record, "key": "0" * 64}), encoding="utf-8")
+        change_record(folder, name, key="0" * 64)
     assert (state(checkout).reason, state(checkout).why.code) == ("the form of the key changed", "key-form")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import pretty_json
+from foundry.base.records import write_record
 from foundry.config import patches
 from foundry.config.module import Module
 from foundry.config.patches import Edit, Patch
@@ -62,7 +62,7 @@ def make_tree(folder: Path) -> Path:
     (tree / "link").symlink_to("sub/other.c")
     (tree / "second").hardlink_to(tree / "main.c")
     make_read_only(tree)
-    (folder / "source.json").write_bytes(pretty_json({"tree_sha256": tree_sha256(tree), "content_sha256": "c" * 64}))
+    write_record(folder / "source.json", "source", {"tree_sha256": tree_sha256(tree), "content_sha256": "c" * 64})
     return tree
 
 
