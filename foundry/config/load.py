@@ -23,7 +23,7 @@ from foundry.config.family import Family
 from foundry.config.locks import Lock, Locks
 from foundry.config.profile import Profile
 from foundry.config.recipe import Recipe, recipe_of
-from foundry.config.settings import Settings
+from foundry.config.settings import Settings, sandbox_faults
 from foundry.config.toolkit_recipes import ToolkitRecipe, recipe_faults
 
 _DEFAULTS = "config/defaults.yaml"
@@ -118,6 +118,9 @@ def load_config(root: Path, profile: Profile) -> Config:
     changes = reader.document(file, "settings", lenient=True)
     settings = _usable(merged(_mapping(defaults), _mapping(changes)), reader.faults)
     families = _families(reader, settings, _changed_in({_DEFAULTS: defaults, file: changes}))
+    if settings.get("services") == "sandbox":
+        reader.faults += sandbox_faults(_mapping(settings.get("sandbox")), _family_files(
+            _Reader(root, validation, parsed), settings), file)
     file = settings.get("catalogue", "")
     catalogue = entries_of(reader.document(file, "catalogue", default=[])) if file else ()
     wants = _wants(reader, settings, families)

@@ -6,9 +6,11 @@ The classes are schemas/settings.schema.json, field by field. What config/defaul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from foundry.base.errors import Fault
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,20 @@ class Settings:
             "toolkits": CustomToolkits(**{**toolkits, "publish": ImagePlace(**toolkits["publish"])}),
             "sandbox": SandboxContent(**_fields(document.get("sandbox", {}))),
         })
+
+
+def sandbox_faults(sandbox: Mapping[str, Any], families: Collection[str], file: str) -> Iterator[Fault]:
+    """What ``services: sandbox`` needs and `sandbox` does not say, or names in vain; `file` is the profile's."""
+    needed = ("versions", "kernels", "releases")
+    yield from (Fault(file, f"$.sandbox.{name}", "is missing: `services: sandbox` needs it")
+                for name in needed if name not in sandbox)
+    numbers = {f"$.sandbox.releases.{release}": number for release, number in sandbox.get("releases", {}).items()}
+    numbers |= {f"$.sandbox.rt[{index}]": number for index, number in enumerate(sandbox.get("rt", ()))}
+    kernels = sandbox.get("kernels")
+    yield from (Fault(file, path, f"there is no kernel {number}: `kernels` is {kernels}, and the first one is 0")
+                for path, number in numbers.items() if kernels is not None and number >= kernels)
+    yield from (Fault(file, f"$.sandbox.families.{name}", "there is no such family")
+                for name in sandbox.get("families", {}) if name not in families)
 
 
 def _fields(document: Mapping[str, Any]) -> dict[str, Any]:

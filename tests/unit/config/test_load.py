@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import yaml
@@ -133,6 +134,31 @@ def test_a_family_is_checked_again_with_its_changes(checkout: Checkout, changes:
     checkout.write("config/profiles/local.yaml", "families: {}")
     into_defaults(checkout, f"families: {changes}")
     assert f"config/defaults.yaml: {fault}" in faults(checkout)
+
+
+_WHOLE = {"versions": ["1.0"], "kernels": 2, "releases": {"4.16.30": 0}}
+
+
+@pytest.mark.parametrize("changes, expected", [
+    ({"services": "sandbox"}, {
+        f"$.sandbox.{name}: is missing: `services: sandbox` needs it" for name in ("versions", "kernels", "releases")}),
+    ({"services": "sandbox", "sandbox": {"versions": ["1.0"], "kernels": 1}}, {"$.sandbox.releases: is missing"}),
+    ({"services": "sandbox", "sandbox": {**_WHOLE, "releases": {"4.16.30": 2}, "rt": [0, 9]}},
+     {"$.sandbox.releases.4.16.30: there is no kernel 2: `kernels` is 2", "$.sandbox.rt[1]: there is no kernel 9"}),
+    ({"services": "sandbox", "sandbox": {**_WHOLE, "families": {"none": {"version": "1", "kernels": "*"}}}},
+     {"$.sandbox.families.none: there is no such family"}),
+    ({"services": "sandbox", "sandbox": _WHOLE}, set()),
+    ({"sandbox": {"rt": [9]}}, set()),
+])
+def test_a_setting_that_needs_another_one(checkout: Checkout, changes: dict[str, Any], expected: set[str]) -> None:
+    """Said when the profile is read, not in the middle of a run."""
+    checkout.write("config/profiles/local.yaml", {"image_repository": "localhost/kmod", **changes})
+    if not expected:
+        load(checkout)
+        return
+    said = faults(checkout)
+    assert len(said) == len(expected)
+    assert all(any(f"config/profiles/local.yaml: {fault}" in line for line in said) for fault in expected)
 
 
 def test_two_licences_of_one_name(checkout: Checkout) -> None:
