@@ -57,7 +57,7 @@ class EngineSettings:
 
     def of(self, verb: str) -> tuple[str, ...]:
         """What follows the verb."""
-        return {"run": self.run_args, "build": self.build_args}.get(verb, ())
+        return {"run": self.run_args, "create": self.run_args, "build": self.build_args}.get(verb, ())
 
 
 def find_out(folder: Path, name: str, build_mark: str) -> EngineSettings:

@@ -11,9 +11,9 @@ import requests
 from foundry.base.files import sha256_file
 from tests.bench.figure import Figure, at_most
 from tests.bench.parts import clone_for, done, kernels, sandbox
-from tests.conftest import remove_pulled
 from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.dkms_package import DRIVER, add_family
+from tests.harness.sandbox import remove_pulled
 
 _FAMILIES = {"2.22.2.0": "neuron", "0.43-3": "tp-smapi", "1.2.2-2.1": "acpi-call"}
 

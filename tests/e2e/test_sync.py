@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_publish import digest
 from tests.e2e.test_publish_aws import HOST, KEYS, held, no_secrets, token_of
 from tests.harness.aws import ACCOUNT, ecr_fake
 from tests.harness.clone import Clone
 from tests.harness.front import Front, front, says
 from tests.harness.registry import Pusher, htpasswd, real_registry
+from tests.harness.released import digest
 from tests.harness.secrets import PASSWORD, USER
 
 REPOSITORY = "mine/driver-toolkit"

@@ -36,10 +36,10 @@ def sandbox(place: Path) -> Iterator[Clone]:
             yield clone
     finally:
         assert clone.doit("sandbox:down").code == 0
-        _remove_pulled()
+        remove_pulled()
 
 
-def _remove_pulled() -> None:
+def remove_pulled() -> None:
     """The sandbox's images that the tests' builds pulled and kept."""
     argv = ["podman", "images", "--format={{.Repository}}@{{.Digest}}"]
     listed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()

@@ -57,7 +57,7 @@ def context(folder: Path) -> Path:
 def build(engine: Engine, folder: Path) -> None:
     """Kill podman in the middle of a step of a build."""
     argv = engine.command("build", "--quiet", "--layers=false", "--network=none", "--volume=/usr:/usr:ro",
-                          f"--file={folder / 'Containerfile'}", str(folder), starts=True)
+                          f"--file={folder / 'Containerfile'}", str(folder))
     before = sleepers()
     process = subprocess.Popen(argv, env={**os.environ, **engine.environment()}, start_new_session=True)
     until(lambda: sleepers() - before)
@@ -114,10 +114,6 @@ def test_a_build_that_was_killed_in_a_step(engine: Engine, store: Path, tmp_path
     assert (sleepers(), containers(), mounts(store)) == (set(), [], [])
 
 
-def container(engine: Engine, verb: str, *words: str) -> None:
-    engine.call(verb, *words, starts=verb == "create")
-
-
 @pytest.mark.parametrize("known", ["nothing of it", "that it was created", "all"])
 def test_a_container_whose_podman_was_killed_before_it_started(
     known: str, engine: Engine, store: Path, tmp_path: Path
@@ -129,13 +125,13 @@ def test_a_container_whose_podman_was_killed_before_it_started(
     saved = {"nothing of it": keep(store, "before")}
     with engine.container("test") as name:
         create = ["--network=none", "--volume=/usr:/usr:ro", "--rootfs", str(root), "/usr/bin/sleep", "1234"]
-        container(engine, "create", f"--name={name}", *create)
+        engine.call("create", f"--name={name}", *create)
         saved["that it was created"] = keep(store, "created")
-        container(engine, "init", name)
+        engine.call("init", name)
         assert len(monitors(engine)) == 1
         if known in saved:
             shutil.copyfile(saved[known], store / "bolt_state.db")
-        engine.call("create", "--name=somebodys", *create, starts=True)
+        engine.call("create", "--name=somebodys", *create)
         remove_leftovers(engine)
         until(lambda: not monitors(engine))
         assert containers() == ["somebodys"]
@@ -150,11 +146,11 @@ def test_a_container_that_only_the_store_knows(engine: Engine, store: Path, tmp_
     """podman was killed after it had made the container's files, before it noted the container."""
     folder = context(tmp_path / "context")
     (folder / "Containerfile").write_text("FROM scratch\nCOPY . /\n")
-    engine.call("build", "--quiet", "--tag=localhost/somebodys", str(folder), starts=True)
+    engine.call("build", "--quiet", "--tag=localhost/somebodys", str(folder))
     before = keep(store, "before")
     names = [f"{engine.mark}-1-0-x", "kmod-foundry-0000000000000000-1-0-x", "somebodys"]
     for name in names:
-        container(engine, "create", f"--name={name}", "localhost/somebodys", "/bin/true")
+        engine.call("create", f"--name={name}", "localhost/somebodys", "/bin/true")
     shutil.copyfile(before, store / "bolt_state.db")
     assert containers() == sorted(names)
     remove_leftovers(engine)
@@ -167,7 +163,7 @@ def test_files_of_an_image_that_was_saved(engine: Engine, tmp_path: Path) -> Non
     folder = context(tmp_path / "context")
     (folder / "large").write_bytes(os.urandom(200 << 20))
     (folder / "Containerfile").write_text("FROM scratch\nCOPY . /\n")
-    engine.call("build", "--quiet", "--tag=localhost/large", str(folder), starts=True)
+    engine.call("build", "--quiet", "--tag=localhost/large", str(folder))
     argv = engine.command("save", "--quiet", "--format=oci-archive", f"--output={tmp_path / 'large.tar'}",
                           "localhost/large")
     saving = subprocess.Popen(argv, env={**os.environ, **engine.environment()})

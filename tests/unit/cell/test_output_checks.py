@@ -46,7 +46,7 @@ def test_modules_that_nobody_listed(name: str, tmp_path: Path) -> None:
         (work / "build" / listed).touch()
     require_listed(TWO, cell, work)
     (work / "build" / name).touch()
-    with pytest.raises(FoundryError, match="three.ko") as caught:
+    with pytest.raises(FoundryError, match=r"three.ko") as caught:
         require_listed(TWO, cell, work)
     assert caught.value.reason == "module-unlisted"
 
