@@ -135,7 +135,7 @@ def says_no_space(text: str) -> bool:
     return os.strerror(errno.ENOSPC).lower() in text.lower()
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Fault:
     """One thing that is wrong in one configuration file.
 
@@ -161,13 +161,19 @@ class UsageError(FoundryError):
         super().__init__(message, reason=Reason.USAGE, hint=hint)
 
 
+def _by_numbers(fault: Fault) -> tuple[list[int | str], ...]:
+    """A sort key in which 4.9 comes before 4.10, and ``$[2]`` before ``$[10]``."""
+    return tuple([int(part) if part.isascii() and part.isdecimal() else part for part in re.split(r"([0-9]+)", text)]
+                 for text in (fault.file, fault.path, fault.message))
+
+
 class ConfigError(FoundryError):
     """The configuration is wrong; holds every fault that was found, not just the first."""
 
     exit_code = EXIT_CONFIG
 
     def __init__(self, faults: Sequence[Fault], *, hint: str = "") -> None:
-        self.faults = tuple(sorted(set(faults)))
+        self.faults = tuple(sorted(set(faults), key=_by_numbers))
         count = len(self.faults)
         head = "the configuration has a fault" if count == 1 else f"the configuration has {count} faults"
         lines = [f"{head}:", *(f"  {fault.render()}" for fault in self.faults)]

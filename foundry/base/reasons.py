@@ -181,6 +181,7 @@ class Reason(StrEnum):
     RELEASES_MALFORMED = "releases-malformed"
     RELEASES_REPEAT = "releases-repeat"
     RELEASES_FEWER = "releases-fewer"
+    RELEASES_LEFT_OUT = "releases-left-out"
     PAYLOAD_MALFORMED = "payload-malformed"
     PAYLOAD_WITHOUT_REFERENCES = "payload-without-references"
     PAYLOAD_WITHOUT_TOOLKIT = "payload-without-toolkit"

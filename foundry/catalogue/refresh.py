@@ -1,7 +1,8 @@
 """Stage toolkit: the catalogue and the base images, found in the network by small reads.
 
-Everything is found out before anything is written: a list or an image that can't be had leaves catalogue and
-locks as they were. What was read is kept by digest, so the next run goes on where this one ended.
+Everything is found out before anything is written: a list that can't be had, or an image that is not to be trusted,
+leaves catalogue and locks as they were; a release that can't be read is left out, with what is known of it as it was.
+What was read is kept by digest, so the next run goes on where this one ended.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def refresh(
 ) -> None:
     """Bring the catalogue and the locks' base images up to date; `custom` finds toolkits that the profile names.
 
-    Raises ConfigError for our own files, OutsideError for all that others give us; then nothing was written.
+    Raises ConfigError for our own files, OutsideError for all that others give us; then nothing was written. Raises
+    FoundryError ``releases-left-out`` after all others were written.
     """
     run = _Run(foundry, time.monotonic(), "toolkit")
     log = foundry.root / log_path(foundry.config)
@@ -82,13 +84,14 @@ class _Run(RefreshRun):
         resolver = Resolver(foundry, self.policy, self.pen, entries, custom)
         self.read([*bases, *toolkits, *new], partial(_work, resolver, update_base))
         change = Change(
-            {release.place: self.results[release] for release in new},
-            {place: self.results[place] for place in toolkits}, frozenset(gone),
+            {release.place: self.results[release] for release in new if release in self.results},
+            {place: self.results[place] for place in toolkits if place in self.results}, frozenset(gone),
         )
         for family in bases:
             write_base(foundry, family, self.results[family])
         self._write(change)
         self._tell(change, len(found))
+        self.warn_of_left_out()
 
     def _entries(self) -> tuple[CatalogueEntry, ...]:
         name = self.foundry.settings.catalogue
@@ -136,7 +139,9 @@ class _Run(RefreshRun):
             print(f"  {' '.join(release)}  {kernels}")
         if len(change.found) > _SHOWN:
             print(f"  and {len(change.found) - _SHOWN} more")
-        print(f"  {found} releases: {len(change.found)} new, {found - len(change.found)} known")
+        left_out = sum(isinstance(job, Release) for job in self.left_out)
+        print(f"  {found} releases: {len(change.found)} new, {found - len(change.found) - left_out} known"
+              + (f", {left_out} left out" if left_out else ""))
 
 
 def _work(resolver: Resolver, update_base: bool, job: Job) -> Any:

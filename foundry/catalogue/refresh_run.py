@@ -28,6 +28,18 @@ _ENDS = frozenset({
     Reason.AWS_CREDENTIALS, Reason.AWS_DENIED, Reason.AWS_REGION, Reason.AWS_ACCOUNT, Reason.AWS_UNREACHABLE,
     Reason.AWS_FAILED,
 })
+_MOST_IN_A_ROW = 3  # such errors, with no image read between them
+# What one image is or lacks: the release is left out. Anything else, such as a digest or a signature that is wrong,
+# means that somebody else's bytes arrive, and ends the refresh.
+_OF_ONE_IMAGE = frozenset({
+    Reason.IMAGE_MISSING, Reason.MANIFEST_MALFORMED, Reason.MANIFEST_UNSUPPORTED, Reason.IMAGE_CONFIG_MALFORMED,
+    Reason.PLATFORM_MISSING, Reason.LAYER_MALFORMED, Reason.LAYER_TOO_LARGE, Reason.LAYER_FILE_TOO_LARGE,
+    Reason.LAYER_NOT_A_FILE, Reason.LAYER_FOREIGN, Reason.PAYLOAD_MALFORMED, Reason.PAYLOAD_WITHOUT_REFERENCES,
+    Reason.PAYLOAD_WITHOUT_TOOLKIT, Reason.NODE_KERNEL_UNKNOWN, Reason.TOOLKIT_RELEASE_MISSING,
+    Reason.TOOLKIT_RELEASE_MALFORMED, Reason.TOOLKIT_KERNEL_INVALID, Reason.TOOLKIT_WRONG_ARCH,
+    Reason.TOOLKIT_NOT_PUBLISHED, Reason.SIGNATURE_MISSING,
+})
+_SHOWN = 20  # releases that are left out, by name
 
 
 @dataclass
@@ -42,6 +54,7 @@ class RefreshRun:
     jobs: int = 0
     told: float = 0.0
     results: dict[Any, Any] = field(default_factory=dict)
+    left_out: dict[Any, FoundryError] = field(default_factory=dict)
 
     @property
     def settings(self) -> Releases:
@@ -70,7 +83,7 @@ class RefreshRun:
 
     def _late(self, error: OutsideError) -> OutsideError:
         """The error itself, or that the time is over."""
-        if time.monotonic() < self.started + self.settings.timeout:
+        if not self._is_late:
             return error
         return OutsideError(
             f"`doit {self.command}` takes longer than {self.settings.timeout} s"
@@ -80,20 +93,51 @@ class RefreshRun:
         )
 
     def read(self, jobs: Sequence[Any], work: Callable[[Any], Any]) -> None:
-        """Do the jobs in parallel; what they give is in `results`. Raises their last error, which counts the others."""
+        """Do the jobs in parallel; what they give is in `results`, releases and toolkits that can't be read in `left_out`.
+
+        Raises the error that makes going on useless, or what is read not to be trusted.
+        """
         self.jobs = len(jobs)
-        errors: list[FoundryError] = []
+        in_a_row, read = 0, len(self.results)
         for outcome in in_parallel(jobs, work, threads=self.settings.parallel, stopping=self.foundry.ending):
-            if outcome.error is None:
-                self.results[outcome.job] = outcome.value
+            error, job = outcome.error, outcome.job
+            if error is None:
+                self.results[job], in_a_row = outcome.value, 0
             else:
-                errors.append(outcome.error)
-                if outcome.error.retry or outcome.error.reason in _ENDS:
-                    break
+                of_the_way = error.retry or error.reason in _ENDS
+                in_a_row += of_the_way
+                self.left_out[job] = error
+                if not (of_the_way or error.reason in _OF_ONE_IMAGE) or not _may_be_left_out(job) \
+                        or in_a_row == _MOST_IN_A_ROW or self._is_late:
+                    raise self._counted(error)
             self._progress(outcome)
-        if errors:
-            errors[-1].message += f" (and {len(errors) - 1} more, see the log)" if errors[1:] else ""
-            raise errors[-1]
+        if in_a_row and len(self.results) == read:
+            raise self._counted(next(reversed(self.left_out.values())))
+
+    def warn_of_left_out(self) -> None:
+        """Say which releases the refresh lacks. Raises FoundryError ``releases-left-out`` where there are any."""
+        if not self.left_out:
+            return
+        names = [_name(job) for job in self.left_out]
+        for name, error in list(zip(names, self.left_out.values(), strict=True))[:_SHOWN]:
+            why = error.message.removeprefix(f"{name}: ")
+            self.foundry.journal.warn(f"{name} is left out of this refresh: {why}"
+                                      " (`releases.exclude` leaves a release out for good)")
+        first = next(iter(self.left_out.values()))
+        shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else "")
+        raise FoundryError(
+            f"{shown}: left out of this refresh, all else is up to date", reason=Reason.RELEASES_LEFT_OUT,
+            hint=f"run `doit {self.command}` again; what was known of them before stays, and `releases.exclude` leaves"
+                 " a release out for good", log=first.log)
+
+    @property
+    def _is_late(self) -> bool:
+        return time.monotonic() >= self.started + self.settings.timeout
+
+    def _counted(self, error: FoundryError) -> FoundryError:
+        more = len(self.left_out) - 1
+        error.message += f" (and {more} more, see the log)" if more else ""
+        return error
 
     def _progress(self, outcome: Outcome[Any, Any]) -> None:
         self.done += 1
@@ -102,3 +146,12 @@ class RefreshRun:
             self.told = now
             name = outcome.job if isinstance(outcome.job, Release) else ""
             print(f"  read {self.done} of {self.jobs}  {name}".rstrip(), flush=True)
+
+
+def _may_be_left_out(job: Any) -> bool:
+    """A release or the toolkit of one; without a base nothing can be built."""
+    return isinstance(job, Release | tuple)
+
+
+def _name(job: Any) -> str:
+    return str(job) if isinstance(job, Release) else " ".join(job)

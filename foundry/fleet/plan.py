@@ -17,7 +17,7 @@ from foundry.cell.run import TIMES_FILE
 from foundry.fleet.spread import Shard, Work, spread
 from foundry.ledger.ledgers import fetch_missing
 from foundry.ledger.publish import published
-from foundry.plan.selection import faults_in_the_way
+from foundry.plan.selection import faults_in_the_way, gaps_of
 from foundry.plan.state import CellState
 from foundry.run.context import Foundry, has_ledger
 
@@ -35,6 +35,8 @@ def plan(foundry: Foundry, jobs: int) -> list[Shard]:
     faults = faults_in_the_way(("publish",), foundry.states.plan, foundry.config)
     if faults:
         raise ConfigError(faults, hint="`doit toolkit` finds releases, kernels and the base image")
+    for gap in gaps_of(("publish",), foundry.states.plan):
+        foundry.journal.warn(gap.render())
     drivers = [driver for driver in foundry.states.plan.by_driver if not has_ledger(foundry, driver)]
     if drivers:
         fetch_missing(foundry, drivers)

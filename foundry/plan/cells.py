@@ -11,11 +11,10 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from foundry.base.errors import Fault
 from foundry.base.names import cell_name, image_tag
 from foundry.base.versions import minor_of, named_rhel_release, version_key
 from foundry.config.catalogue import CatalogueEntry
@@ -61,11 +60,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Gap:
-    """A release that the matrix wants of a driver and that the catalogue can't give."""
+    """A release that the matrix wants of a driver and that the catalogue can't give.
+
+    `place` is what names it in the matrix: file, path, and the release or minor. `arch` is empty where only one
+    architecture is built; `flavour` is one that no toolkit has.
+    """
 
     driver: str
-    release: str
-    fault: Fault
+    release: str  # as the matrix names it where the catalogue has none of it; a minor has no toolkit with the flavour
+    place: tuple[str, str, str]
+    arch: str = ""
+    known: bool = False  # in the catalogue, without kernel
+    flavour: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ class Plan:
     """All cells that the matrix wants, by driver, and what it wants in vain.
 
     `withheld` are the cells that serve mismatched releases alone. By force they are built, and are in `cells`.
+    `wants` are the releases and minors of each driver, as the matrix names them.
     """
 
     cells: tuple[Cell, ...]
@@ -117,6 +124,7 @@ class Plan:
     withheld: tuple[Cell, ...] = ()
     mismatches: tuple[Mismatch, ...] = ()
     lacking: tuple[Lacking, ...] = ()
+    wants: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @cached_property
     def by_name(self) -> Mapping[str, Cell]:
@@ -137,11 +145,6 @@ class Plan:
             self, cells=tuple(itertools.chain.from_iterable(by_driver.values())), by_driver=by_driver,
             families={driver: self.families[driver] for driver in by_driver},
         )
-
-    def gap_faults(self, gaps: Iterable[Gap] | None = None) -> list[Fault]:
-        """The gaps as faults; one for all where the catalogue is empty."""
-        faults = [gap.fault for gap in (self.gaps if gaps is None else gaps)]
-        return [Fault(self.catalogue, "", "has no release yet")] if faults and self.empty else faults
 
     def narrowed(self, driver: str, release: str) -> tuple[Cell, ...]:
         """The cells that serve a release (``4.18.15``) or any of a minor (``4.18``); both may be patterns."""
@@ -170,7 +173,7 @@ def make_plan(config: Config, *, force: bool = False) -> Plan:
     for want in config.wants:
         families[want.driver] = config.families[want.family]
         cells = releases.setdefault(want.driver, defaultdict(set))
-        found |= dict.fromkeys(_gather(want, index, cells, config.settings.catalogue, force=force))
+        found |= dict.fromkeys(_gather(want, index, cells, force=force))
     mismatches = tuple(one for one in found if isinstance(one, Mismatch))
     by_driver = {
         driver: tuple(_cells(driver, families[driver], releases[driver], index))
@@ -181,6 +184,8 @@ def make_plan(config: Config, *, force: bool = False) -> Plan:
         tuple(one for one in found if isinstance(one, Gap)), config.settings.catalogue, not config.catalogue,
         tuple(_withheld(mismatches, by_driver, families, index)), mismatches,
         tuple(one for one in found if isinstance(one, Lacking)),
+        {driver: frozenset(release for want in config.wants if want.driver == driver for release in want.releases)
+         for driver in by_driver},
     )
 
 
@@ -215,33 +220,28 @@ def _index(config: Config) -> _Kernels:
 
 
 def _gather(
-    want: MatrixEntry, index: _Kernels, cells: dict[tuple[str, str], set[str]], catalogue: str, *, force: bool
+    want: MatrixEntry, index: _Kernels, cells: dict[tuple[str, str], set[str]], *, force: bool
 ) -> Iterable[Gap | Mismatch | Lacking]:
     file, path = want.where
+    arches = want.arch or index.arches
     for number, release in enumerate(want.releases):
-        known = index.by_want.get(release, ())
-        place = f"{path}.ocp_versions[{number}]"
-        arches = want.arch or index.arches
-        have = {entry.arch for entry in known}
-        for arch in arches if known else ():
-            if arch not in have:
-                yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release} for {arch}"))
-        if not known:
-            yield Gap(want.driver, release, Fault(file, place, f"{catalogue} has no release {release}"))
+        place = (file, f"{path}.ocp_versions[{number}]", release)
         entries: dict[str, list[CatalogueEntry]] = {arch: [] for arch in arches}
-        for entry in known:
-            if entry.arch in entries and entry.kernel:
+        for entry in index.by_want.get(release, ()):
+            if entry.arch in entries:
                 entries[entry.arch].append(entry)
-            elif entry.arch in entries:
-                message = f"the kernel of release {entry.version} is not in {catalogue} yet"
-                yield Gap(want.driver, entry.version, Fault(file, place, message))
-        for arch, flavour in itertools.product(arches, want.flavours):
-            if any(entry.kernel_of(flavour) for entry in entries[arch]):
-                yield from _of_flavour(want.driver, flavour, entries[arch], cells, force=force)
-            elif entries[arch]:
-                message = (f"no toolkit of release {release} for {arch} has a kernel of flavour {flavour}: leave it out"
-                           " of `flavours`, or narrow the entry with `arch`")
-                yield Gap(want.driver, release, Fault(file, place, message))
+        for arch, found in entries.items():
+            shown = arch if len(index.arches) > 1 else ""
+            if not found:
+                yield Gap(want.driver, release, place, shown)
+            yield from (
+                Gap(want.driver, entry.version, place, shown, known=True) for entry in found if not entry.kernel)
+            found = [entry for entry in found if entry.kernel]
+            for flavour in want.flavours if found else ():
+                if any(entry.kernel_of(flavour) for entry in found):
+                    yield from _of_flavour(want.driver, flavour, found, cells, force=force)
+                else:
+                    yield Gap(want.driver, release, place, shown, flavour=flavour)
 
 
 def _of_flavour(

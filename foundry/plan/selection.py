@@ -5,48 +5,56 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import NoReturn
 
 from foundry.base.errors import ConfigError, Fault, UsageError
-from foundry.base.versions import minor_of
+from foundry.base.versions import minor_of, version_key
 from foundry.config.load import Config
 from foundry.plan.cells import Cell, Gap, Lacking, Mismatch, Plan
+from foundry.plan.gaps import gap_faults
 
 _NARROWED = re.compile(r"build:(?P<driver>[^@]+)@(?P<release>.+)$")
+_RELEASE = re.compile(r"[0-9*?\[\]!-]+(\.[0-9*?\[\]!-]+){0,2}(-[0-9A-Za-z.]+)?")  # or a minor, or a pattern of either
 _SHOWN = "`doit list` shows all"
 _OF_DRIVERS, _OF_CELLS = ("build", "publish", "release"), ("module", "image", "push")
-_NEEDS_ALL = ("build", "release", "publish", "push", "module", "image", "fetch", "source")
+_NEEDS_KERNELS = ("build", "release", "publish", "push", "module", "image")
+_ABOUT_DRIVERS = (*_NEEDS_KERNELS, "fetch", "source")
 
 
 def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:
     """The cells of ``build:<driver>@<minor or release>``, patterns allowed; none for any other name.
 
     Raises UsageError for a driver or release that the matrix does not want, and
-    ConfigError where the catalogue has no release at all.
+    ConfigError where the catalogue can't give what it wants.
     """
     match = _NARROWED.match(name)
     if match is None:
         return ()
-    if not plan.cells:
-        raise ConfigError(plan.gap_faults() or [Fault(plan.catalogue, "", "has no release yet")])
     driver, release = match.group("driver"), match.group("release")
     drivers = [known for known in plan.by_driver if fnmatchcase(known, driver)]
     if not drivers:
         raise UsageError(_no_driver(driver, plan), hint=_SHOWN)
-    cells = plan.narrowed(driver, release)
-    if not cells:
-        gaps = [gap for gap in plan.gaps if _concerns(name.partition(":")[2], gap)]
-        if gaps:
-            raise ConfigError(plan.gap_faults(gaps))
-        withheld = mismatches_of((name,), plan)
-        if withheld:
-            raise ConfigError([Fault(plan.catalogue, "", text) for text in withheld],
-                              hint="a module for another kernel does not load")
-        releases = {have for known in drivers for cell in plan.by_driver[known] for have in cell.releases}
-        wanted = sorted(releases | {minor_of(have) for have in releases})
-        raise UsageError(
-            f"the matrix wants no release {release} of {driver}; it wants {', '.join(wanted) or 'none'}", hint=_SHOWN
-        )
-    return cells
+    return plan.narrowed(driver, release) or _nothing_for(release, drivers, name, plan)
+
+
+def _nothing_for(release: str, drivers: Sequence[str], name: str, plan: Plan) -> NoReturn:
+    """Say what is wrong with a release of these drivers that has no cell."""
+    rest = name.partition(":")[2]
+    gaps = [gap for gap in plan.gaps if _concerns(rest, gap)]
+    if gaps:
+        raise ConfigError(gap_faults(plan, gaps))
+    withheld = mismatches_of((name,), plan)
+    if withheld:
+        raise ConfigError([Fault(plan.catalogue, "", text) for text in withheld],
+                          hint="a module for another kernel does not load")
+    if not _RELEASE.fullmatch(release):
+        raise UsageError(f"{release!r} is neither a release nor a minor", hint="such as 4.18.15, 4.18, or '4.1*'")
+    wanted = sorted(frozenset[str]().union(*(plan.wants[known] for known in drivers)), key=version_key)
+    if minor_of(release) in wanted:  # of which there are others
+        empty = "has no release yet" if plan.empty else f"has no release {release}"
+        raise ConfigError([Fault(plan.catalogue, "", empty)])
+    raise UsageError(f"the matrix wants no release {release} of {', '.join(drivers)}; it wants {', '.join(wanted)}",
+                     hint=_SHOWN)
 
 
 def reach(names: Sequence[str], plan: Plan) -> Plan:
@@ -85,22 +93,25 @@ def refuse_unknown(names: Sequence[str], plan: Plan, tasks: Iterable[str], targe
 
 
 def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[Fault]:
-    """What of the matrix, the catalogue and the locks is wrong for what is to be built."""
-    wanted = _rests(names)
-    faults = plan.gap_faults(gap for gap in plan.gaps if any(_concerns(rest, gap) for rest in wanted))
-    families = {
-        family.name for driver, family in plan.families.items()
-        if plan.by_driver[driver] and any(_of_driver(rest, driver) for rest in wanted)
-    }
-    return faults + [
+    """What of the catalogue and the locks is wrong for all that is to be built: of what has cells, the locks alone."""
+    wanted = _rests(names, _NEEDS_KERNELS)
+    drivers = [driver for driver in plan.by_driver if any(_of_driver(rest, driver) for rest in wanted)]
+    families = {plan.families[driver].name for driver in drivers if plan.by_driver[driver]}
+    return ([] if families else gaps_of(names, plan)) + [
         Fault(str(config.locks.path(name)), "$.base", "the base image is not locked yet")
         for name in sorted(families) if config.locks.of(name).base is None
     ]
 
 
+def gaps_of(names: Sequence[str], plan: Plan) -> list[Fault]:
+    """What the catalogue lacks of that which the names ask for; everything else is built."""
+    wanted = _rests(names, _NEEDS_KERNELS)
+    return gap_faults(plan, [gap for gap in plan.gaps if any(_concerns(rest, gap) for rest in wanted)])
+
+
 def mismatches_of(names: Sequence[str], plan: Plan) -> list[str]:
     """Why releases that the names ask for, or a flavour of them, are not built, one sentence each."""
-    wanted = _rests(names)
+    wanted = _rests(names, _NEEDS_KERNELS)
     found: tuple[Mismatch | Lacking, ...] = (*plan.mismatches, *plan.lacking)
     return list(dict.fromkeys(
         one.text for one in found if any(_concerns(rest, one) for rest in wanted)
@@ -109,13 +120,13 @@ def mismatches_of(names: Sequence[str], plan: Plan) -> list[str]:
 
 def drivers_of(names: Sequence[str], plan: Plan) -> list[str]:
     """The drivers that tasks of these names are about."""
-    return [driver for driver in plan.by_driver if any(_of_driver(rest, driver) for rest in _rests(names))]
+    return [driver for driver in plan.by_driver if any(_of_driver(rest, driver) for rest in _rests(names, _ABOUT_DRIVERS))]
 
 
-def _rests(names: Sequence[str]) -> list[str]:
-    """Of the names whose stage is about cells: what comes after the stage."""
+def _rests(names: Sequence[str], stages: Sequence[str]) -> list[str]:
+    """Of the names of these stages: what comes after the stage."""
     return [
-        name.partition(":")[2] for name in names if any(fnmatchcase(stage, name.split(":")[0]) for stage in _NEEDS_ALL)
+        name.partition(":")[2] for name in names if any(fnmatchcase(stage, name.split(":")[0]) for stage in stages)
     ]
 
 
@@ -123,8 +134,10 @@ def _concerns(rest: str, gap: Gap | Mismatch | Lacking) -> bool:
     """True when the part of a task's name after the stage asks for what the gap lacks."""
     driver, at, release = rest.partition("@")
     if at:
+        # a minor of which the catalogue has nothing lacks each of its releases
+        wide = isinstance(gap, Gap) and gap.release == minor_of(release)
         asked = (gap.release, minor_of(gap.release))
-        return fnmatchcase(gap.driver, driver) and any(fnmatchcase(one, release) for one in asked)
+        return fnmatchcase(gap.driver, driver) and (wide or any(fnmatchcase(one, release) for one in asked))
     return not rest or fnmatchcase(gap.driver, rest)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from foundry.base.files import canonical_json, sha256_bytes, write_atomic
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, outputs_changed, read_record, write_record
+from foundry.base.versions import version_key
 from foundry.config.family import Family
 from foundry.config.locks import Base, MainPackage
 from foundry.formats.modules.gate import RULES
@@ -26,7 +28,7 @@ from foundry.release import source_tarballs
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
-    from foundry.release.notes_text import Facts, Unbuilt
+    from foundry.release.notes_text import Facts, Served, Unbuilt
 
 NOTES_FILE = "notes.md"
 RECORD = "notes.json"
@@ -120,7 +122,7 @@ def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
         firmware="firmware" in family.data,
         further=tuple((one.href, one.content_sha256) for _, one in sorted(package.further.items())),
         left_out=package.node,
-        remarks=package.dkms.remarks if package.dkms is not None else (),
+        remarks=package.dkms.remarks if package.dkms is not None else (), served=tuple(_served(foundry, ledger)),
     )
 
 
@@ -129,6 +131,21 @@ def _registries(foundry: Foundry, family: Family, ledger: Ledger) -> tuple[str, 
     names = sorted({name for row in ledger.rows.values() for name in row.registries})
     wanted = targets_of(foundry.settings.publish, family.name)
     return tuple(dict.fromkeys(name for target in wanted for name in names if target.is_in([name])))
+
+
+def _served(foundry: Foundry, ledger: Ledger) -> Iterable[Served]:
+    """Of each image: the releases that the matrix wants now, and those besides that the catalogue or its row has."""
+    from foundry.release.notes_text import Served
+
+    wanted = {(cell.kernel, cell.arch): cell.releases for cell in foundry.states.plan.by_driver.get(ledger.driver, ())}
+    catalogue: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for entry in foundry.config.catalogue:
+        for kernel in entry.kernels.values() if not entry.mismatch else ():
+            catalogue[kernel, entry.arch].add(entry.version)
+    for place, row in sorted(ledger.rows.items()):
+        mine = wanted.get(place, ())
+        also = ({*row.releases} | catalogue[place]) - {*mine}
+        yield Served(*place, mine, tuple(sorted(also, key=version_key)))
 
 
 def _unbuilt(foundry: Foundry, ledger: Ledger) -> Iterable[Unbuilt]:

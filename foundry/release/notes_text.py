@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import quote
 
 from foundry.base.errors import FoundryError
@@ -30,6 +31,16 @@ class Unbuilt:
 
 
 @dataclass(frozen=True)
+class Served:
+    """The releases of an image, by kernel and architecture: those that the matrix wants now, and further ones."""
+
+    kernel: str
+    arch: str
+    wanted: tuple[str, ...]
+    also: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the notes say besides the ledger. `registries` are where images are looked for first, in order."""
 
@@ -50,6 +61,15 @@ class Facts:
     further: tuple[tuple[str, str], ...] = ()  # further packages: file name and content's SHA-256
     left_out: tuple[HostSideEffect, ...] = ()
     remarks: tuple[str, ...] = ()
+    served: tuple[Served, ...] = ()
+
+    @cached_property
+    def _served(self) -> Mapping[tuple[str, str], Served]:
+        return {(one.kernel, one.arch): one for one in self.served}
+
+    def of(self, row: Row) -> Served:
+        """The releases of a row's image; without facts those that it was published for."""
+        return self._served.get((row.kernel, row.arch)) or Served(row.kernel, row.arch, row.releases, ())
 
 
 @dataclass(frozen=True)
@@ -90,7 +110,7 @@ def _rank(name: str, facts: Facts) -> int:
 
 def _head(ledger: Ledger, facts: Facts) -> list[str]:
     rows = ledger.sorted_rows()
-    kernels, releases = {row.kernel for row in rows}, {name for row in rows for name in row.releases}
+    kernels, releases = {row.kernel for row in rows}, {name for row in rows for name in facts.of(row).wanted}
     modules = ", ".join(f"`{name}`" for name in facts.modules)
     lines = [
         f"Container images with the kernel modules of the {facts.title} {ledger.driver} (family `{ledger.family}`;"
@@ -128,16 +148,19 @@ def _module_resource(ledger: Ledger, facts: Facts, repository: str) -> Iterator[
 def _available(ledger: Ledger, facts: Facts) -> list[str]:
     lines = ["## Available Images", ""]
     for row in ledger.sorted_rows():
-        releases = ", ".join(_sorted(row.releases)) or "none"
+        served = facts.of(row)
+        releases = ", ".join(_sorted(served.wanted)) or "none"
         lines.append(f"- {code(row.tags[0])} (compatible with OCP: {releases})")
         lines += [f"  - {code(spec)}" for spec in pull_specs(row, facts)]
         if row.depends:
             lines.append(f"  - needs of the kernel's own modules: {', '.join(map(code, row.depends))}")
+        if served.also:
+            lines.append(f"  - also serves {', '.join(_sorted(served.also))}, which the matrix does not name")
     return lines if ledger.rows else [*lines, "None yet."]
 
 
 def _by_release(ledger: Ledger, facts: Facts) -> list[str]:
-    places = [(release, row) for row in ledger.sorted_rows() for release in row.releases]
+    places = [(release, row) for row in ledger.sorted_rows() for release in facts.of(row).wanted]
     places.sort(key=lambda pair: version_key(pair[0]))
     if not places:
         return []
@@ -194,7 +217,7 @@ def _short(ledger: Ledger, facts: Facts) -> list[str]:
     """In place of the long tables: a line a minor release, and where the tables are."""
     counts: dict[str, int] = {}
     for row in ledger.rows.values():
-        for minor in {".".join(release.split(".")[:2]) for release in row.releases}:
+        for minor in {".".join(release.split(".")[:2]) for release in facts.of(row).wanted}:
             counts[minor] = counts.get(minor, 0) + 1
     lines = ["## Available Images", "", f"The list of all images is too long for this page: see the asset"
              f" `{TABLES_FILE}`, or `{LEDGER_FILE}` for programs.", "", "| OpenShift | images |", "|---|---|"]

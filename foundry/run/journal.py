@@ -36,6 +36,7 @@ class Journal:
         self.entries: dict[str, Entry] = {}
         self.warnings: list[str] = []
         self.at_the_end = False  # whether warnings wait for the end of a run
+        self.lacks = False  # something that is wanted can't be tried
         self.up_to_date = 0
         self._lock = threading.Lock()
 
@@ -77,14 +78,19 @@ class Journal:
         if not self.at_the_end:
             print(f"warning: {text}", file=sys.stderr)
 
+    def lack(self, text: str) -> None:
+        """Something that is wanted can't be tried: a warning, and no good end."""
+        self.lacks = True
+        self.warn(text)
+
     def running(self) -> list[Entry]:
         """What is being done now."""
         with self._lock:
             return [entry for entry in self.entries.values() if entry.state == DOING]
 
     def exit_code(self) -> int:
-        """0, or the worst of the failures: a failed task before something missing outside."""
+        """0, or the worst of the failures: a failed task, or what was not tried, before something missing outside."""
         codes = {entry.error.exit_code for entry in self.entries.values() if entry.error is not None}
-        if EXIT_TASK_FAILED in codes:
+        if EXIT_TASK_FAILED in codes or self.lacks:
             return EXIT_TASK_FAILED
         return max(codes, default=0)

@@ -1,6 +1,7 @@
 """Stage dtk:kernels: the kernels of the releases' nodes, and the bases of their toolkits, found by small reads.
 
-All or nothing, as the catalogue: what can't be had, or is no longer there, leaves the kernel list as it was.
+As the catalogue: a list that can't be had, or a release that is no longer there, leaves the kernel list as it was; a
+release that can't be read is left out.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class _Run(RefreshRun):
         ]
         resolver = Resolver(foundry, self.policy, self.pen, ())
         self.read(new, resolver.kernels)
+        new = [release for release in new if release in self.results]
         places = {release.place for release in new} | gone
         kept = [entry for place, entries in known.items() if place not in places for entry in entries]
         releases = kept + [entry for release in new for entry in self.results[release]]
@@ -62,8 +64,10 @@ class _Run(RefreshRun):
         def change(now: KernelList) -> KernelList:
             return KernelList({**now.bases, **bases}, tuple(releases))
 
-        change_kernels(foundry, change)
+        if releases or kernels.releases:
+            change_kernels(foundry, change)
         self._tell(kernels, releases, bases, len(found))
+        self.warn_of_left_out()
 
     def _without_base(
         self, releases: list[CatalogueEntry], kernels: KernelList, update: bool

@@ -13,7 +13,8 @@ from doit.loader import generate_tasks
 from foundry.base.errors import ConfigError, Fault, FoundryError, UsageError
 from foundry.github.repository import repository, require_token
 from foundry.plan.catalogue import unread_toolkits
-from foundry.plan.selection import drivers_of, faults_in_the_way, mismatches_of, reach, refuse_unknown
+from foundry.plan.gaps import gap_faults
+from foundry.plan.selection import drivers_of, faults_in_the_way, gaps_of, mismatches_of, reach, refuse_unknown
 from foundry.run.context import has_ledger
 from foundry.run.stages import of_groups
 from tasks import session
@@ -69,7 +70,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
                 return []
             tasks = self._declared(_OF_CELLS if cmd.get_name() == "run" and _OF_CELLS.issuperset(stages) else None)
         except ConfigError as error:
-            raise _with_hint(error) from error
+            raise _with_hint(error, names) from error
         if cmd.get_name() not in _NAMES_TASKS:
             return tasks
         one = session.foundry()
@@ -78,7 +79,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         if cmd.get_name() == "run":
             faults = faults_in_the_way(names, one.states.plan, one.config)
             if faults:
-                raise ConfigError(faults, hint=catalogue_hint())
+                raise ConfigError(faults, hint=catalogue_hint(names))
+            for gap in gaps_of(names, one.states.plan):
+                one.journal.lack(gap.render())
             for text in mismatches_of(names, one.states.plan):
                 one.journal.warn(text)
         return tasks
@@ -143,26 +146,28 @@ def _have_ledgers(names: list[str]) -> None:
         one.states.forget(drivers)
 
 
-def _with_hint(error: ConfigError) -> ConfigError:
+def _with_hint(error: ConfigError, names: Sequence[str]) -> ConfigError:
     one = session.opened()
     empty = one is not None and not error.hint and any(
         fault.file == one.settings.catalogue and not fault.path for fault in error.faults
     )
-    return ConfigError(error.faults, hint=catalogue_hint()) if empty else error
+    return ConfigError(error.faults, hint=catalogue_hint(names)) if empty else error
 
 
-def catalogue_hint() -> str:
-    """What to do when the catalogue lacks releases or their kernels, or a lock its base."""
+def catalogue_hint(names: Sequence[str] = ()) -> str:
+    """What to do when the catalogue lacks releases or their kernels, or a lock its base: up to the wanted tasks."""
     one = session.foundry()
     if one.settings.services == "sandbox" and not unread_toolkits(one.config):
         return "run `doit sandbox:up`, or `doit toolkit`"
-    return "run `doit toolkit`: it finds releases, kernels and the base image (or try `make demo`)"
+    again = " ".join(["doit", *(names or ["build"])])
+    return (f"run `doit toolkit`, then `{again}`; the toolkits need a Red Hat pull secret (`podman login quay.io`)."
+            " Without an account: `make demo`")
 
 
 def warn_of_gaps() -> None:
     """Say on stderr what the matrix wants in vain; for commands that only show things."""
     plan = session.foundry().states.plan
-    for fault in plan.gap_faults():
+    for fault in gap_faults(plan):
         print(f"warning: {fault.render()}", file=sys.stderr)
     for text in mismatches_of(("build",), plan):
         print(f"warning: {text}", file=sys.stderr)

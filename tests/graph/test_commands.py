@@ -84,8 +84,9 @@ def test_narrowing(project: Project, name: str, kernels: list[str]) -> None:
     (("ignore", "build"), "there is no database here"),
     (("status", "x"), "status takes no tasks"),
     (("buidl",), "did you mean build"),
-    (("build:2.22.2.0@4.99",), "the matrix wants no release 4.99 of 2.22.2.0; it wants 4.16, 4.16.30"),
+    (("build:2.22.2.0@4.99",), "the matrix wants no release 4.99 of 2.22.2.0; it wants 4.16, 4.18.15"),
     (("build:2.22.2.0@4.18.16",), "wants no release 4.18.16"),
+    (("build:2.22.2.0@foo",), "'foo' is neither a release nor a minor"),
     (("build:1.0@4.18",), "there is no driver 1.0 in the matrix; there are 2.22.2.0"),
     (("image:9*",), "no task fits 'image:9*'"),
     (("info", "module:x"), "there is no task 'module:x'"),
@@ -127,33 +128,54 @@ def test_profile_shows_and_chooses(project: Project) -> None:
     assert "KMOD_PROFILE is set, which goes before" in project.doit("profile", "sandbox").err
 
 
-def test_gaps_stop_what_they_concern_and_nothing_else(project: Project) -> None:
+def test_a_gap_holds_up_nothing_else(project: Project) -> None:
+    """All else is tried; it is said once, and the exit code says that something is missing."""
     project.write("build-matrix.json", [
         {"driver": "2.22.2.0", "ocp_versions": ["4.16"]}, {"driver": "2.28.0.0", "ocp_versions": ["4.16", "4.99"]},
     ])
-    done = project.doit("build")
-    assert done.code == 2
-    assert "build-matrix.json: $[1].ocp_versions[1]: driver-toolkit/driver-toolkit.json has no release 4.99" in done.err
-    assert "warning: build-matrix.json: $[1].ocp_versions[1]" in project.doit("list").err
-    assert project.doit("build:2.28.0.0@4.99").code == 2
+    text = "build-matrix.json: $[1].ocp_versions[1]: driver-toolkit/driver-toolkit.json has no release 4.99"
+    assert f"warning: {text}" in project.doit("list").err
     project.edit("config/drivers/neuron.yaml", "https://yum.repos.neuron.amazonaws.com/", "http://127.0.0.1:9/")
-    for name in ("build:2.22.2.0", "build:2.28.0.0@4.16"):
-        assert project.doit(name).code == 3, "it gets as far as the repository, where nobody listens"
+    for name, code, told in (("build", 1, 1), ("build:2.28.0.0", 1, 1), ("build:2.22.2.0", 3, 0),
+                             ("build:2.28.0.0@4.16", 3, 0), ("build:2.28.0.0@4.99", 2, 1)):
+        done = project.doit(name)
+        assert (done.code, (done.out + done.err).count(text)) == (code, told), (name, done)
+        assert ("127.0.0.1" in done.out) is (code != 2), "it gets as far as the repository, where nobody listens"
+    project.write("build-matrix.json", [{"driver": "2.28.0.0", "ocp_versions": ["4.99"]}])
+    done = project.doit("build")
+    assert (done.code, done.out) == (2, "")
+    assert "hint: run `doit toolkit`, then `doit build`" in done.err
 
 
-@pytest.mark.parametrize("name", ["build*", "b*", "build:2.22.2.0@4.1*", "build:2.22.2.0@4.1?", "build:2.22.2.0@4.17"])
+@pytest.mark.parametrize("name", ["build*", "b*", "build:2.22.2.0@4.1*", "build:2.22.2.0@4.1?"])
 def test_patterns_do_not_hide_gaps(project: Project, name: str) -> None:
     project.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16", "4.17"]}])
+    project.edit("config/drivers/neuron.yaml", "https://yum.repos.neuron.amazonaws.com/", "http://127.0.0.1:9/")
     done = project.doit(name)
-    assert done.code == 2
-    assert "driver-toolkit/driver-toolkit.json has no release 4.17" in done.err
+    assert done.code == 1
+    assert "driver-toolkit/driver-toolkit.json has no release 4.17" in done.out + done.err
+
+
+def test_fetching_needs_no_kernel(project: Project) -> None:
+    project.write("driver-toolkit/driver-toolkit.json", [])
+    project.edit("config/drivers/neuron.yaml", "https://yum.repos.neuron.amazonaws.com/", "http://127.0.0.1:9/")
+    done = project.doit("fetch:2.22.2.0")
+    assert done.code == 3
+    assert "127.0.0.1" in done.out
 
 
 def test_an_arch_that_the_catalogue_lacks_is_a_gap(project: Project) -> None:
     project.edit("config/defaults.yaml", "arch: [x86_64]", "arch: [x86_64, aarch64]")
-    done = project.doit("build")
-    assert done.code == 2
-    assert "has no release 4.16 for aarch64" in done.err
+    assert "has no release 4.16 for aarch64" in project.doit("list").err
+
+
+def test_from_a_fresh_clone_two_commands_get_there(project: Project) -> None:
+    project.write("driver-toolkit/driver-toolkit.json", [])
+    done = project.doit("build:2.22.2.0")
+    assert (done.code, done.out) == (2, "")
+    assert "hint: run `doit toolkit`, then `doit build:2.22.2.0`; " in done.err
+    assert "`podman login quay.io`" in done.err
+    assert len(done.err.splitlines()) == 4, "profile, fault, hint"
 
 
 def test_a_lock_without_base_is_found_before_any_work(project: Project) -> None:
@@ -215,4 +237,4 @@ def test_an_entry_without_kernel_is_pending_not_lost(project: Project) -> None:
                   [{name: value for name, value in CATALOGUE[0].items() if name != "kernel"}, *CATALOGUE[1:]])
     done = project.doit("list")
     assert done.code == 0
-    assert "the kernel of release 4.16.30 is not in driver-toolkit/driver-toolkit.json yet" in done.err
+    assert "driver-toolkit/driver-toolkit.json: 4.16: 1 release without a kernel (4.16.30)" in done.err

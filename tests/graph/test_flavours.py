@@ -90,8 +90,7 @@ def test_a_toolkit_of_a_minor_without_rt_kernel_stops_nothing(project: Project, 
 
 def test_an_architecture_without_toolkit(project: Project) -> None:
     project.write("driver-toolkit/driver-toolkit.json", [CATALOGUE[0], CATALOGUE[2]])
-    done = project.doit("build:2.22.2.0@4.16")
-    assert (done.code, done.out) == (2, "")
+    done = project.doit("status")
     assert ("build-matrix.json: $[0].ocp_versions[0]: driver-toolkit/driver-toolkit.json has no release 4.16 for"
             " aarch64") in done.err
     assert "hint: " in done.err

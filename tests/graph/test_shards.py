@@ -93,6 +93,14 @@ def test_withheld_cells_are_left_out(project: Project) -> None:
     assert [one["tasks"] for one in planned(project)] == [f"push:2.22.2.0-{OLD}"]
 
 
+def test_a_gap_holds_up_no_shard(project: Project) -> None:
+    project.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16", "4.99"]}])
+    done = project.doit("shards", "--json")
+    assert done.code == 0
+    assert "warning: build-matrix.json: $[0].ocp_versions[1]: " in done.err
+    assert [one["tasks"] for one in json.loads(done.out)["include"]] == [f"push:2.22.2.0-{OLD}"]
+
+
 @pytest.mark.parametrize("args, environ, said", [
     (("--jobs=0",), {}, "--jobs=0: a number from 1 to 256"),
     (("--jobs=257",), {}, "--jobs=257"),

@@ -33,11 +33,14 @@ PLACE = ("4.18.15", "x86_64")
 EVIL = f"quay.io/evil/toolkit@sha256:{'e' * 64}"
 
 
-def refused(world: OpenShift, clone: Clone, *words: str) -> None:
-    """The release is refused with these words, nothing changes, and no foreign image is asked for."""
+def refused(world: OpenShift, clone: Clone, *words: str, code: int = 3) -> None:
+    """The release is refused with these words, nothing changes, and no foreign image is asked for.
+
+    Exit code 1: it alone is left out. What is forged ends the refresh.
+    """
     world.registry.requests.clear()
     with untouched(clone):
-        failed(clone.doit("toolkit"), 3, "FAILED toolkit: 4.18.15 x86_64: ", *words)
+        failed(clone.doit("toolkit"), code, "FAILED toolkit: 4.18.15 x86_64: ", *words)
     assert "evil" not in "".join(path for _, path, _ in world.registry.requests)
 
 
@@ -103,7 +106,7 @@ def test_a_layer_that_is_too_large_is_not_begun(world: OpenShift, tmp_path: Path
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     world.registry.always(digest, says(200, data, Content_Type=OCI_MANIFEST))
     world.payloads[PLACE] = f"quay.io/{PAYLOADS}@{digest}"
-    refused(world, world.clone(tmp_path, ["4.18"]), f"a layer of {1 << 40} bytes")
+    refused(world, world.clone(tmp_path, ["4.18"]), f"a layer of {1 << 40} bytes", code=1)
     assert world.registry.count("/blobs/") == 0
 
 
@@ -195,7 +198,7 @@ def test_a_bad_signature(world: OpenShift, tmp_path: Path, key: Key, other: Key,
                "another digest": sign_message(signed_text(payload[:-4] + "0000"), key), "garbage": filler(500)}[case]
     if message is not None:
         world.files[world.signature(payload)] = message
-    refused(world, clone, words)
+    refused(world, clone, words, code=1 if case == "none" else 3)
     assert world.registry.count(PAYLOADS) == 0
 
 
@@ -214,5 +217,5 @@ def test_what_can_not_be_had_is_no_missing_signature(world: OpenShift, tmp_path:
 def test_signatures_are_of_the_kernel_list_too(world: OpenShift, tmp_path: Path, key: Key) -> None:
     clone, payload = signed(world, tmp_path, key)
     run = clone.doit("dtk:kernels")
-    assert run.code == 3 and f"{payload}: it has no signature" in run.out, run.text
+    assert run.code == 1 and f"{payload}: it has no signature" in run.out, run.text
     assert not (clone.root / "driver-toolkit/kernels.json").exists()

@@ -238,9 +238,34 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_a_bad_image_changes_nothing(world: OpenShift, tmp_path: Path, case: str) -> None:
-    """The sentence names the release; the other one is read all the same, and kept."""
+NOT_TRUSTED = [case for case in BAD if case.startswith("other bytes")]
+
+
+@pytest.mark.parametrize("case", [case for case in BAD if case not in NOT_TRUSTED])
+def test_a_release_that_can_not_be_read_holds_up_no_other(world: OpenShift, tmp_path: Path, case: str) -> None:
+    """It alone is left out, by name; what was known of it stays, and the exit code says that something is missing."""
+    make, words = BAD[case]
+    world.release("4.18.15", OLD)
+    clone = world.clone(tmp_path)
+    world.release("4.16.30", OLD)
+    toolkit(clone)
+    known = clone.catalogue()[1]
+    make(world)
+    world.release("4.16.31", NEW)
+    run = clone.doit("toolkit")
+    failed(run, 1, "4.18.15 x86_64 is left out of this refresh: ", words, "`releases.exclude`")
+    assert "FAILED toolkit: 4.18.15 x86_64: left out" in run.out
+    assert [entry["version"] for entry in clone.catalogue()] == ["4.16.30", "4.16.31", "4.18.15"]
+    assert clone.catalogue()[2] == known
+    clone.edit("config/profiles/local.yaml", "releases:\n", "releases:\n  exclude: [4.18.15]\n")
+    world.registry.requests.clear()
+    toolkit(clone)
+    assert clone.catalogue()[2] == known
+    assert world.registry.requests == [], "what was read is kept"
+
+
+@pytest.mark.parametrize("case", NOT_TRUSTED)
+def test_bytes_that_are_not_to_be_trusted_change_nothing(world: OpenShift, tmp_path: Path, case: str) -> None:
     make, words = BAD[case]
     world.release("4.16.30", OLD)
     make(world)
@@ -248,11 +273,29 @@ def test_a_bad_image_changes_nothing(world: OpenShift, tmp_path: Path, case: str
     with untouched(clone):
         run = clone.doit("toolkit")
     failed(run, 3, "FAILED toolkit: 4.18.15 x86_64: ", words)
-    clone.edit("config/profiles/local.yaml", "releases:\n", "releases:\n  exclude: [4.18.15]\n")
-    world.registry.requests.clear()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_one_image_that_its_registry_does_not_give(world: OpenShift, tmp_path: Path, status: int) -> None:
+    """The registry gives the others, so it is neither down nor without credentials."""
+    payload = world.release("4.18.15", OLD)
+    for number in range(4):
+        world.release(f"4.16.{number}", OLD)
+    clone = world.clone(tmp_path, network_timeout=3)
+    world.registry.always(payload.partition("@")[2], says(status))
+    failed(clone.doit("toolkit"), 1, "4.18.15 x86_64 is left out of this refresh: ", "`releases.exclude`")
+    assert [entry["version"] for entry in clone.catalogue()] == [f"4.16.{number}" for number in range(4)]
+
+
+def test_a_registry_that_goes_down_in_the_middle_changes_nothing(world: OpenShift, tmp_path: Path) -> None:
+    world.release("4.16.0", OLD)
+    clone = world.clone(tmp_path, ["4.16"], network_timeout=3)
     toolkit(clone)
-    assert [entry["version"] for entry in clone.catalogue()] == ["4.16.30"]
-    assert world.registry.requests == [], "what was read before the failure is kept"
+    for number in range(1, 10):
+        world.release(f"4.16.{number}", NEW)
+    world.registry.always("/v2/", says(500))
+    with untouched(clone):
+        failed(clone.doit("toolkit"), 3, "500")
 
 
 @pytest.mark.parametrize("status, words", [
@@ -267,7 +310,7 @@ def test_a_registry_that_does_not_give_changes_nothing(world: OpenShift, tmp_pat
     world.registry.always(f"/v2/{IMAGES}/", says(status, Retry_After="600" if status == 429 else ""))
     with untouched(clone):
         run = clone.doit("toolkit")
-    failed(run, 3, "4.16.30 x86_64: ", *words)
+    failed(run, 1 if status == 404 else 3, "4.16.30 x86_64: ", *words)
 
 
 def test_a_registry_under_load_is_given_the_pause_that_it_asks_for(world: OpenShift, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from foundry.base.records import write_record
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
 from foundry.plan.cells import make_plan
+from foundry.plan.gaps import gap_faults
 from foundry.plan.ledger import ledger_path
 from foundry.plan.state import States
 from tests.harness.checkout import NEW, ROOT, Checkout
@@ -76,7 +77,7 @@ def read(root: Path) -> None:
     """What every command does first."""
     loaded = load_config(root, Profile("local", "fuzz"))
     plan = make_plan(loaded)
-    assert all(fault.render() for fault in plan.gap_faults())
+    assert all(fault.render() for fault in gap_faults(plan))
     states = States(loaded)
     for cell in plan.cells:
         assert (root / states.cell_folder(cell)).resolve().parent == root.resolve() / "build/local/cells"

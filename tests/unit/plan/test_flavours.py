@@ -11,6 +11,7 @@ from foundry.config.load import Config, load_config
 from foundry.config.patches import applying
 from foundry.config.profile import Profile
 from foundry.plan.cells import Cell, Plan, make_plan
+from foundry.plan.gaps import gap_faults
 from foundry.plan.keys import CellKey
 from foundry.plan.state import PENDING, States
 from tests.harness.checkout import DTK, NEW, OLD, Checkout
@@ -95,9 +96,10 @@ def test_no_toolkit_has_an_rt_kernel(checkout: Checkout, wanted: str) -> None:
     plan = planned(checkout, catalogue, {"ocp_versions": ["4.16", wanted], "flavours": ["rt", "default"]})
     [gap] = plan.gaps
     assert gap.release == wanted
-    assert gap.fault.path == "$[0].ocp_versions[1]"
-    assert gap.fault.message == (
-        f"no toolkit of release {wanted} for x86_64 has a kernel of flavour rt: leave it out of `flavours`, or narrow"
+    [fault] = gap_faults(plan)
+    assert fault.path == "$[0].ocp_versions[1]"
+    assert fault.message == (
+        f"no toolkit of release {wanted} has a kernel of flavour rt: leave it out of `flavours`, or narrow"
         " the entry with `arch`")
     assert [cell.kernel for cell in plan.cells] == [OLD_RT, OLD, NEW]
 
@@ -176,9 +178,9 @@ def test_an_architecture_without_toolkit_and_one_without_rt(checkout: Checkout) 
     catalogue = [*arm(checkout), row("4.18.1", "c", NEW)]
     plan = planned(checkout, catalogue, {"ocp_versions": ["4.16", "4.18"], "flavours": ["default", "rt"]})
     name = "driver-toolkit/driver-toolkit.json"
-    assert [gap.fault.message.partition(":")[0] for gap in plan.gaps] == [
-        "no toolkit of release 4.16 for aarch64 has a kernel of flavour rt", f"{name} has no release 4.18 for aarch64",
-        "no toolkit of release 4.18 for x86_64 has a kernel of flavour rt"]
+    assert [fault.message.partition(":")[0] for fault in gap_faults(plan)] == [
+        "no toolkit of release 4.16 for aarch64 has a kernel of flavour rt",
+        "no toolkit of release 4.18 for x86_64 has a kernel of flavour rt", f"{name} has no release 4.18 for aarch64"]
     assert planned(checkout, catalogue, {"ocp_versions": ["4.16", "4.18"], "arch": ["x86_64"]}).gaps == ()
 
 

@@ -10,7 +10,15 @@ from foundry.base.errors import ConfigError, UsageError
 from foundry.config.load import Config, load_config
 from foundry.config.profile import Profile
 from foundry.plan.cells import make_plan
-from foundry.plan.selection import drivers_of, faults_in_the_way, mismatches_of, narrowed_cells, reach, refuse_unknown
+from foundry.plan.selection import (
+    drivers_of,
+    faults_in_the_way,
+    gaps_of,
+    mismatches_of,
+    narrowed_cells,
+    reach,
+    refuse_unknown,
+)
 from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD, Checkout, entry
 
 ONE, OTHER = "2.22.2.0", "2.28.0.0"
@@ -47,7 +55,7 @@ def test_a_release_in_vain_is_a_fault_of_the_matrix(config: Config) -> None:
     assert len(caught.value.faults) == 1, "not the other gap of the driver"
     with pytest.raises(ConfigError, match=r"4\.18\.99"):
         narrowed_cells(make_plan(config), f"build:{OTHER}@4.18")
-    with pytest.raises(UsageError, match=r"wants no release 4\.17 of 2\.22\.2\.0; it wants 4\.16, 4\.16\.30"):
+    with pytest.raises(UsageError, match=r"wants no release 4\.17 of 2\.22\.2\.0; it wants 4\.16, 4\.18$"):
         narrowed_cells(make_plan(config), f"build:{ONE}@4.17")
 
 
@@ -56,10 +64,34 @@ def test_a_driver_that_is_none(config: Config) -> None:
         narrowed_cells(make_plan(config), "build:2.2@4.16")
 
 
-def test_an_empty_catalogue_goes_before_all(checkout: Checkout) -> None:
-    empty = config_of(checkout, (ONE, ["4.16"]), catalogue=[])
-    with pytest.raises(ConfigError, match="has no release yet"):
-        narrowed_cells(make_plan(empty), "build:9@4.16")
+@pytest.mark.parametrize("release, says", [
+    ("4.20.0", r"4\.20: 1 release without a kernel \(4\.20\.0\): run `doit toolkit`$"),
+    ("4.20", r"4\.20: 189 releases without a kernel \(4\.20\.0-4\.20\.188\): run `doit toolkit`$"),
+    ("4.20.189", r"has no release 4\.20\.189$"),
+    ("9.9", r"the matrix wants no release 9\.9 of 2\.22\.2\.0; it wants 4\.20$"),
+    ("9.9.9", r"the matrix wants no release 9\.9\.9 of 2\.22\.2\.0; it wants 4\.20$"),
+    ("foo", r"'foo' is neither a release nor a minor$"), ("4.20.x", r"'4.20.x' is neither"),
+    ("9.*", r"wants no release 9\.\* of"),
+])
+@pytest.mark.parametrize("built", [True, False])
+def test_a_narrowed_name_hears_of_its_own_releases_alone(
+    checkout: Checkout, release: str, says: str, built: bool
+) -> None:
+    """Whether others can be built or not."""
+    rows = [entry(f"4.20.{number}", "a", None) for number in reversed(range(189))]
+    some = config_of(checkout, (ONE, ["4.20"]), *[(OTHER, ["4.16"])] * built, catalogue=[*CATALOGUE, *rows])
+    with pytest.raises((ConfigError, UsageError), match=says) as caught:
+        narrowed_cells(make_plan(some), f"build:{ONE}@{release}")
+    assert "4.16" not in caught.value.message
+    assert len(getattr(caught.value, "faults", ["one"])) == 1
+
+
+def test_an_empty_catalogue_says_what_is_wrong_with_the_name(checkout: Checkout) -> None:
+    empty = make_plan(config_of(checkout, (ONE, ["4.16"]), catalogue=[]))
+    for name, says in (("build:9@4.16", "there is no driver 9"), (f"build:{ONE}@9.9", "wants no release 9.9"),
+                       (f"build:{ONE}@4.16", "has no release yet"), (f"build:{ONE}@4.16.3", "has no release yet")):
+        with pytest.raises((ConfigError, UsageError), match=says):
+            narrowed_cells(empty, name)
 
 
 def test_a_release_that_is_withheld_says_why(checkout: Checkout) -> None:
@@ -95,21 +127,29 @@ BOTH_GAPS = ["4.17", "4.18.99"]
 
 @pytest.mark.parametrize("name, releases", [
     ("build", BOTH_GAPS), ("b*", BOTH_GAPS), ("release", BOTH_GAPS), (f"build:{OTHER}", BOTH_GAPS),
-    ("source", BOTH_GAPS), ("fetch", BOTH_GAPS), ("push", BOTH_GAPS), ("module", BOTH_GAPS), ("image", BOTH_GAPS),
+    ("push", BOTH_GAPS), ("module", BOTH_GAPS), ("image", BOTH_GAPS),
     ("publish:2.2*", BOTH_GAPS), (f"build:{ONE}", []), (f"build:{OTHER}@4.17", ["4.17"]),
-    (f"build:{OTHER}@4.18", ["4.18.99"]), (f"build:{OTHER}@4.18.99", ["4.18.99"]), (f"build:{OTHER}@4.16", []),
-    (f"build:{ONE}@4.17", []), ("build:*@4.17", ["4.17"]), ("toolkit", []), ("sandbox:up", []), ("archive", []),
-    (f"image:{OTHER}-{OLD}", []),
+    (f"build:{OTHER}@4.17.3", ["4.17"]), (f"build:{OTHER}@4.18", ["4.18.99"]), (f"build:{OTHER}@4.18.99", ["4.18.99"]),
+    (f"build:{OTHER}@4.16", []), (f"build:{ONE}@4.17", []), ("build:*@4.17", ["4.17"]), ("toolkit", []),
+    ("sandbox:up", []), ("archive", []), (f"image:{OTHER}-{OLD}", []), ("fetch", []), ("source", []),
+    (f"fetch:{OTHER}", []),
 ])
-def test_gaps_in_the_way(config: Config, name: str, releases: list[str]) -> None:
-    """A gap stops what asks for it, and nothing else."""
-    faults = faults_in_the_way([name], make_plan(config), config)
-    assert [fault.message.rpartition(" ")[2] for fault in faults] == releases
+def test_gaps_are_said_to_those_who_ask_for_them(config: Config, name: str, releases: list[str]) -> None:
+    """Nothing is in the way of the others; fetching needs no kernel."""
+    plan = make_plan(config)
+    assert [fault.message.split(":")[0].rpartition(" ")[2] for fault in gaps_of([name], plan)] == releases
+    assert faults_in_the_way([name], plan, config) == []
 
 
 def test_several_names_have_the_gaps_of_all(config: Config) -> None:
     names = [f"build:{ONE}", f"build:{OTHER}@4.17"]
-    assert len(faults_in_the_way(names, make_plan(config), config)) == 1
+    assert len(gaps_of(names, make_plan(config))) == 1
+
+
+@pytest.mark.parametrize("name, faults", [("build", 0), (f"build:{OTHER}", 1), (f"fetch:{OTHER}", 0), (f"build:{ONE}", 0)])
+def test_gaps_are_in_the_way_where_nothing_else_is_asked_for(checkout: Checkout, name: str, faults: int) -> None:
+    config = config_of(checkout, (ONE, ["4.16", "4.17"]), (OTHER, ["4.17"]))
+    assert len(faults_in_the_way([name], make_plan(config), config)) == faults
 
 
 @pytest.mark.parametrize("name, stops", [

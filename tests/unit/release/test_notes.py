@@ -80,6 +80,27 @@ def test_what_is_published_all_the_same_is_said(project: Checkout) -> None:
     assert [facts_of(foundry, one).unbuilt[0].published for one in ledgers] == [False, True, False]
 
 
+def test_the_releases_of_the_matrix_and_those_that_an_image_also_serves(project: Checkout) -> None:
+    """Whether the matrix wants an image for other releases or for none: it is told in the same way."""
+    project.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.18.15"]}])
+    project.write(f"build/local/release/{DRIVER}/images.json", ledger_document(
+        ledger_row(OLD, releases=["4.16.30", "4.17.9"]), ledger_row(NEW, releases=["4.18.15", "4.19.3"])))
+    notes(open_foundry(project.root), DRIVER)
+    text = (project.root / f"build/local/release/{DRIVER}/notes.md").read_text(encoding="utf-8")
+    listed = [line for line in text.splitlines() if "compatible with" in line or "also serves" in line]
+    assert listed == [
+        f"- `{DRIVER}-{OLD}` (compatible with OCP: none)",
+        "  - also serves 4.16.30, 4.16.48, 4.17.9, which the matrix does not name",
+        f"- `{DRIVER}-{NEW}` (compatible with OCP: 4.18.15)",
+        "  - also serves 4.18.16, 4.19.3, which the matrix does not name",
+    ]
+    assert [line for line in text.splitlines() if line.startswith("| 4.")] == [
+        line for line in text.splitlines() if line.startswith("| 4.18.15 ")], "by release: those of the matrix"
+    assert "2 images for 2 kernels of 1 release" in text
+    project.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.18"]}])
+    assert not current(open_foundry(project.root), DRIVER), "another matrix, other notes"
+
+
 def test_nothing_of_this_machine_is_in_the_files(project: Checkout) -> None:
     failed(project, f"{project.root}/build/local/work/a.c:10: error: no")
     project.write(f"build/local/release/{DRIVER}/images.json", ledger_document())
