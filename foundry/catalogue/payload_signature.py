@@ -24,7 +24,7 @@ from foundry.run.context import Foundry
 _MOST = 9  # signatures of one image, as many as clusters look at
 _LARGEST = 64 << 10  # bytes of one
 _LARGEST_KEY = 1 << 20
-_HINT = "nothing was changed; `releases.signatures` says who must have signed, `releases.exclude` leaves a release out"
+_HINT = "`releases.signatures` says who must have signed, `releases.exclude` leaves a release out"
 
 
 @dataclass

@@ -39,6 +39,7 @@ _OF_ONE_IMAGE = frozenset({
     Reason.TOOLKIT_RELEASE_MALFORMED, Reason.TOOLKIT_KERNEL_INVALID, Reason.TOOLKIT_WRONG_ARCH,
     Reason.TOOLKIT_NOT_PUBLISHED, Reason.SIGNATURE_MISSING,
 })
+_UNCHANGED = "nothing was changed"
 _SHOWN = 20  # releases that are left out, by name
 
 
@@ -93,7 +94,7 @@ class RefreshRun:
         )
 
     def read(self, jobs: Sequence[Any], work: Callable[[Any], Any]) -> None:
-        """Do the jobs in parallel; what they give is in `results`, releases and toolkits that can't be read in `left_out`.
+        """Do the jobs in parallel; `results` has what they give, `left_out` releases and toolkits that can't be read.
 
         Raises the error that makes going on useless, or what is read not to be trusted.
         """
@@ -120,15 +121,15 @@ class RefreshRun:
             return
         names = [_name(job) for job in self.left_out]
         for name, error in list(zip(names, self.left_out.values(), strict=True))[:_SHOWN]:
-            why = error.message.removeprefix(f"{name}: ")
-            self.foundry.journal.warn(f"{name} is left out of this refresh: {why}"
-                                      " (`releases.exclude` leaves a release out for good)")
+            why, known = error.message.removeprefix(f"{name}: "), "releases.exclude" in error.hint
+            self.foundry.journal.warn(f"{name} is left out of this refresh: {why} ({error.hint}"
+                                      f"{'' if known else '; `releases.exclude` leaves it out for good'})")
         first = next(iter(self.left_out.values()))
         shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else "")
         raise FoundryError(
             f"{shown}: left out of this refresh, all else is up to date", reason=Reason.RELEASES_LEFT_OUT,
-            hint=f"run `doit {self.command}` again; what was known of them before stays, and `releases.exclude` leaves"
-                 " a release out for good", log=first.log)
+            hint=f"what was known of them before stays; run `doit {self.command}` again, or see `releases.exclude`",
+            log=first.log)
 
     @property
     def _is_late(self) -> bool:
@@ -137,6 +138,8 @@ class RefreshRun:
     def _counted(self, error: FoundryError) -> FoundryError:
         more = len(self.left_out) - 1
         error.message += f" (and {more} more, see the log)" if more else ""
+        if not error.hint.startswith(_UNCHANGED):
+            error.hint = "; ".join(filter(None, (_UNCHANGED, error.hint)))
         return error
 
     def _progress(self, outcome: Outcome[Any, Any]) -> None:

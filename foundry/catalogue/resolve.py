@@ -111,7 +111,7 @@ class Resolver:
         kernel = self._node(stream["node"], release.arch) if stream["node"] else ""
         if not kernel:
             raise FoundryError("no node image tells its kernel", reason=Reason.NODE_KERNEL_UNKNOWN,
-                               hint="nothing was changed; `releases.exclude` leaves a release out")
+                               hint="`releases.exclude` leaves a release out")
         return CatalogueEntry(*release.place, kernel=kernel, payload=release.payload, stream=name if several else "")
 
     def _entry(self, release: Release, name: str, stream: Record, *, several: bool) -> CatalogueEntry:
@@ -146,7 +146,7 @@ class Resolver:
         if record["release"] != release.version:
             raise FoundryError(f"{payload} says that it is {record['release']!a}",
                                reason=Reason.PAYLOAD_OTHER_RELEASE,
-                               hint="nothing was changed; the list of releases is wrong: tell who runs it")
+                               hint="the list of releases is wrong: tell who runs it")
         streams: dict[str, Any] = record["streams"]
         for name, stream in streams.items():
             for image in filter(None, (stream["toolkit"], stream["node"])):
@@ -212,10 +212,10 @@ def _require_place(image: Reference, places: Sequence[str], what: str, setting: 
     """FoundryError where an image is none of these repositories: who names it decides what compiles every module."""
     if image.name not in places:
         raise FoundryError(f"{what} is {image}, which is not in {' or '.join(places)}", reason=Reason.PAYLOAD_FOREIGN,
-                           hint=f"nothing was changed; `{setting}` names the repositories that are believed")
+                           hint=f"`{setting}` names the repositories that are believed")
 
 
-_HINT = "nothing was changed; try again, and tell the image's maker if it stays so"
+_HINT = "try again, and tell the image's maker if it stays so"
 
 
 def _of_image(record: Record | None, image: str, arch: str) -> Record | None:

@@ -85,6 +85,7 @@ class Settings:
     publish: tuple[ImagePlace, ...]
     mirror: ImagePlace
     extra_tags: tuple[str, ...]
+    leave_tags: tuple[str, ...]
     github_repository: str
     keep_images: bool
     max_disk: float

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LOG = "push.log"
 RECORD = "push.json"
+TAKEN_HINT = ("`doit adopt` proves images of others and takes them over, the setting `leave_tags` leaves them alone,"
+              " FORCE_BUILD=true builds and replaces them")
 
 
 def published(foundry: Foundry, state: CellState) -> bool:
@@ -159,7 +161,7 @@ def _allowed(
     raise FoundryError(
         f"{writer.name}:{tag} is {old.digest} with another key ({old.key[:12] or 'none'}), unknown to the ledger",
         reason=Reason.TAG_TAKEN,
-        hint="does somebody else publish here? FORCE_BUILD=true replaces it",
+        hint=TAKEN_HINT,
     )
 
 

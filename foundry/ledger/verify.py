@@ -33,9 +33,10 @@ from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
     from foundry.formats.images.rootfs import Entry
+    from foundry.registry.push import Content
 
 LOG = "verify.log"
-_MAX_IMAGE = 2 << 30  # bytes
+MAX_IMAGE = 2 << 30  # bytes
 _READERS = 8  # tags that are looked at at once
 # What depmod leaves and modprobe needs; modules.dep must name each module.
 _DEPMOD = ("modules.dep", "modules.dep.bin", "modules.alias.bin", "modules.symbols.bin")
@@ -121,30 +122,42 @@ def _image_faults(foundry: Foundry, image: Published) -> Iterator[str]:
 
     where, log = parse_reference(image.repository), _log(foundry)
     registry = foundry.registries.reader(where.host, log)
-    content = fetch_content(registry, where.repository, image.row.digest, _MAX_IMAGE)
-    yield from _faults(foundry, image.cell, image.row, content.manifest, content.blobs, log)
+    content = fetch_content(registry, where.repository, image.row.digest, MAX_IMAGE)
+    key = labels_in(content).get(KEY_LABEL, "")
+    if key != image.row.key:
+        yield f"its label {KEY_LABEL} is {key[:64]!r}, not the ledger's key"
+    yield from faults_of(foundry, image.cell, content, log)
 
 
 def _log(foundry: Foundry) -> Path:
     return foundry.root / foundry.config.build / LOG
 
 
-def _faults(
-    foundry: Foundry, cell: Cell, row: Row, manifest: bytes, blobs: Mapping[str, bytes], log: Path
-) -> Iterator[str]:
+def labels_in(content: Content) -> Mapping[str, str]:
+    """The labels of an image that is here."""
     from foundry.formats.images.manifest import Manifest, parse_config, parse_manifest
+
+    manifest = parse_manifest(content.manifest, content.media_type)
+    return parse_config(content.blobs[manifest.config.digest]).labels if isinstance(manifest, Manifest) else {}
+
+
+def faults_of(foundry: Foundry, cell: Cell, content: Content, log: Path) -> Iterator[str]:
+    """What is wrong with an image as one of the cell, whoever made it: labels, layout, the gate."""
+    from foundry.formats.images.manifest import Manifest, parse_manifest
     from foundry.formats.images.rootfs import unpack
 
-    parsed = parse_manifest(manifest)
-    if not isinstance(parsed, Manifest):
+    manifest = parse_manifest(content.manifest, content.media_type)
+    if not isinstance(manifest, Manifest):
         yield "it is an index, not an image"
         return
-    labels = parse_config(blobs[parsed.config.digest]).labels
-    if labels.get(KEY_LABEL) != row.key:
-        yield f"its label {KEY_LABEL} is {labels.get(KEY_LABEL, '')[:64]!r}, not the ledger's key"
+    labels = labels_in(content)
     yield from (f"its label {name} is missing or empty" for name in cell.family["labels"]
                 if not labels.get(name, "").strip())
-    files = unpack(blobs[layer.digest] for layer in parsed.layers)
+    for name, template in cell.family["labels"].items():
+        wanted = {"{kernel}": cell.kernel, "{driver}": cell.driver}.get(template, "")
+        if wanted and labels.get(name, "").strip() not in ("", wanted):
+            yield f"its label {name} is {ascii(labels[name])[:80]}, not {wanted}"
+    files = unpack(content.blobs[layer.digest] for layer in manifest.layers)
     yield from _layout_faults(cell, recipe_for(foundry, cell), files)
     yield from _gate_faults(foundry, cell, files, log)
 

@@ -112,7 +112,7 @@ class Plan:
     """All cells that the matrix wants, by driver, and what it wants in vain.
 
     `withheld` are the cells that serve mismatched releases alone. By force they are built, and are in `cells`.
-    `wants` are the releases and minors of each driver, as the matrix names them.
+    `wants` are the releases and minors of each driver, as the matrix names them; `left_alone` are tags of others.
     """
 
     cells: tuple[Cell, ...]
@@ -125,6 +125,7 @@ class Plan:
     mismatches: tuple[Mismatch, ...] = ()
     lacking: tuple[Lacking, ...] = ()
     wants: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    left_alone: tuple[str, ...] = ()
 
     @cached_property
     def by_name(self) -> Mapping[str, Cell]:
@@ -175,17 +176,20 @@ def make_plan(config: Config, *, force: bool = False) -> Plan:
         cells = releases.setdefault(want.driver, defaultdict(set))
         found |= dict.fromkeys(_gather(want, index, cells, force=force))
     mismatches = tuple(one for one in found if isinstance(one, Mismatch))
-    by_driver = {
+    every = {
         driver: tuple(_cells(driver, families[driver], releases[driver], index))
         for driver in sorted(releases, key=version_key)
     }
+    left_alone = frozenset(cell.tag for cells in every.values() for cell in cells
+                           if any(fnmatchcase(cell.tag, pattern) for pattern in config.settings.leave_tags))
+    by_driver = {driver: tuple(cell for cell in cells if cell.tag not in left_alone) for driver, cells in every.items()}
     return Plan(
         tuple(cell for cells in by_driver.values() for cell in cells), by_driver, families,
         tuple(one for one in found if isinstance(one, Gap)), config.settings.catalogue, not config.catalogue,
         tuple(_withheld(mismatches, by_driver, families, index)), mismatches,
         tuple(one for one in found if isinstance(one, Lacking)),
         {driver: frozenset(release for want in config.wants if want.driver == driver for release in want.releases)
-         for driver in by_driver},
+         for driver in by_driver}, tuple(sorted(left_alone, key=version_key)),
     )
 
 
@@ -230,13 +234,13 @@ def _gather(
         for entry in index.by_want.get(release, ()):
             if entry.arch in entries:
                 entries[entry.arch].append(entry)
-        for arch, found in entries.items():
+        for arch, listed in entries.items():
             shown = arch if len(index.arches) > 1 else ""
-            if not found:
+            if not listed:
                 yield Gap(want.driver, release, place, shown)
             yield from (
-                Gap(want.driver, entry.version, place, shown, known=True) for entry in found if not entry.kernel)
-            found = [entry for entry in found if entry.kernel]
+                Gap(want.driver, entry.version, place, shown, known=True) for entry in listed if not entry.kernel)
+            found = [entry for entry in listed if entry.kernel]
             for flavour in want.flavours if found else ():
                 if any(entry.kernel_of(flavour) for entry in found):
                     yield from _of_flavour(want.driver, flavour, found, cells, force=force)

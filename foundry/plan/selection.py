@@ -113,14 +113,16 @@ def mismatches_of(names: Sequence[str], plan: Plan) -> list[str]:
     """Why releases that the names ask for, or a flavour of them, are not built, one sentence each."""
     wanted = _rests(names, _NEEDS_KERNELS)
     found: tuple[Mismatch | Lacking, ...] = (*plan.mismatches, *plan.lacking)
-    return list(dict.fromkeys(
-        one.text for one in found if any(_concerns(rest, one) for rest in wanted)
-    ))
+    texts = [one.text for one in found if any(_concerns(rest, one) for rest in wanted)]
+    if plan.left_alone and wanted:
+        texts.append(f"`leave_tags` leaves images of others alone: {', '.join(plan.left_alone)}")
+    return list(dict.fromkeys(texts))
 
 
 def drivers_of(names: Sequence[str], plan: Plan) -> list[str]:
     """The drivers that tasks of these names are about."""
-    return [driver for driver in plan.by_driver if any(_of_driver(rest, driver) for rest in _rests(names, _ABOUT_DRIVERS))]
+    wanted = _rests(names, _ABOUT_DRIVERS)
+    return [driver for driver in plan.by_driver if any(_of_driver(rest, driver) for rest in wanted)]
 
 
 def _rests(names: Sequence[str], stages: Sequence[str]) -> list[str]:

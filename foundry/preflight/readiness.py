@@ -56,13 +56,17 @@ def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str]
 
 
 def _require_targets(foundry: Foundry, cells: set[str]) -> None:
-    """Every target takes uploads: said before anything is built for it."""
+    """Every target takes uploads, and no tag has an image of others: said before anything is built for it."""
     families = {foundry.states.plan.by_name[name].family.name for name in cells}
     for family in sorted(families):
         for target in foundry.registries.targets(family):
             if is_ecr(target.registry):
                 require_repository(target)
             foundry.registries.writer(target).check()
+    if cells:
+        from foundry.ledger.foreign_tags import require_none
+
+        require_none(foundry, [foundry.states.of(foundry.states.plan.by_name[name]) for name in sorted(cells)])
 
 
 def _require_toolkits_target(foundry: Foundry) -> None:

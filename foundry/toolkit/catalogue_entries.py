@@ -38,7 +38,7 @@ class PublishedToolkits:
         if row is None:
             raise FoundryError(
                 f"no toolkit of kernel {kernel} is published", reason=Reason.TOOLKIT_NOT_PUBLISHED,
-                hint=f"nothing was changed; `doit dtk:publish:{kernel}` publishes it, `doit dtk:kernels` then"
+                hint=f"`doit dtk:publish:{kernel}` publishes it, `doit dtk:kernels` then"
                      " `doit dtk:publish` those of all releases; `releases.exclude` leaves a release out",
             )
         return replace(

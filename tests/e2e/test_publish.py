@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from foundry.base.names import tag_of
+from foundry.base.names import KEY_LABEL, tag_of
 from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.registry import LAYER, OCI_MANIFEST, Pusher, tar_of
 from tests.harness.released import images, ledger, manifests
@@ -125,13 +125,65 @@ def test_a_tag_of_somebody_else_is_not_overwritten(copied: Clone) -> None:
     delete_ledgers(copied)
     run = copied.doit(f"publish:{DRIVER}")
     assert run.code == 1
-    assert "with another key" in run.text and "FORCE_BUILD=true replaces it" in run.text
+    assert "images that the ledger does not know; nothing was built" in run.text
+    assert all(words in run.text for words in ("`doit adopt`", "`leave_tags`", "FORCE_BUILD=true"))
     assert images(copied) == before
     run = copied.doit(f"publish:{DRIVER}", FORCE_BUILD="true")
     assert run.code == 0, run.text
     assert set(images(copied)) == set(before)
     assert not set(images(copied).values()) & set(before.values())
     assert {row["replaces"]["reason"] for row in ledger(copied, DRIVER)["cells"]} == {"FORCE_BUILD is set"}
+
+
+def push_as_scripts_did(clone: Clone, name: str, **labels: str) -> str:
+    """A built cell's image under its tag, without our label and with these instead of its own; its digest."""
+    from foundry.formats.images.oci import read_archive
+
+    image = read_archive(clone.cell(name) / "image.oci.tar")
+    manifest = json.loads(image.blobs[image.digest])
+    own = json.loads(image.blobs[manifest["config"]["digest"]])["config"]["Labels"]
+    kept = {label: text for label, text in own.items() if label != KEY_LABEL}
+    pusher = Pusher(f"127.0.0.1:{registry_port(clone.services)}", clone.repository, registry_login(clone.services))
+    pushed = pusher.image([image.blobs[layer["digest"]] for layer in manifest["layers"]], labels=kept | labels,
+                          tag=tag_of(name))
+    return str(pushed["digest"])
+
+
+def test_tags_that_the_shell_scripts_filled(copied: Clone, tmp_path: Path, access: AccessLogs) -> None:
+    """They are found before anything is compiled; then they are taken over, left alone or replaced."""
+    copied.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.16.30", "4.17", "4.18.16"]}])
+    good, bad = list(copied.status())[:2]
+    before = {tag_of(good): push_as_scripts_did(copied, good),
+              tag_of(bad): push_as_scripts_did(copied, bad, **{"kernel-version": "5.14.0-1.el9_4.x86_64"})}
+    fresh = copied.checkout(tmp_path / "fresh")
+    run = fresh.doit(f"publish:{DRIVER}")
+    assert (run.code, run.compiled) == (1, []), run.text
+    assert all(tag in run.text for tag in before)
+    assert images(fresh) == before
+
+    run = copied.doit("adopt")
+    assert run.code == 1, run.text
+    assert run.compiled == []
+    assert f"ok   registry.sandbox.internal/{copied.repository}:{tag_of(good)}" in run.out
+    assert f"BAD  registry.sandbox.internal/{copied.repository}:{tag_of(bad)}" in run.out
+    assert "its label kernel-version is '5.14.0-1.el9_4.x86_64', not " in run.out
+    [row] = ledger(copied, DRIVER)["cells"]
+    assert (row["tags"], row["replaces"]["digest"]) == ([tag_of(good)], before[tag_of(good)])
+    assert images(copied) == {tag_of(good): row["digest"], tag_of(bad): before[tag_of(bad)]}
+    assert copied.status()[good]["state"] == "published"
+    assert copied.doit("verify", DRIVER).code == 0
+
+    copied.edit("config/defaults.yaml", "leave_tags: []", f"leave_tags: ['{tag_of(bad)}']")
+    run = copied.doit(f"publish:{DRIVER}")
+    assert run.code == 0, run.text
+    assert f"`leave_tags` leaves images of others alone: {tag_of(bad)}" in run.text
+    assert images(copied)[tag_of(bad)] == before[tag_of(bad)]
+    assert bad not in copied.status()
+    copied.edit("config/defaults.yaml", f"leave_tags: ['{tag_of(bad)}']", "leave_tags: []")
+    assert copied.doit(f"publish:{DRIVER}", FORCE_BUILD="true").code == 0
+    assert images(copied)[tag_of(bad)] != before[tag_of(bad)]
+    fresh = copied.checkout(tmp_path / "later")
+    assert fresh.doit(f"publish:{DRIVER}").compiled == [], "the ledger is believed elsewhere"
 
 
 def delete_ledgers(clone: Clone) -> None:

@@ -99,4 +99,4 @@ def _reference(name: str, source: Any) -> Reference:
 
 def _malformed(why: str) -> NoReturn:
     raise FoundryError(f"its /{PATH} is malformed: {why}", reason=Reason.PAYLOAD_MALFORMED,
-                       hint="nothing was changed; `releases.exclude` leaves a release out")
+                       hint="`releases.exclude` leaves a release out")

@@ -146,7 +146,8 @@ def test_several_names_have_the_gaps_of_all(config: Config) -> None:
     assert len(gaps_of(names, make_plan(config))) == 1
 
 
-@pytest.mark.parametrize("name, faults", [("build", 0), (f"build:{OTHER}", 1), (f"fetch:{OTHER}", 0), (f"build:{ONE}", 0)])
+@pytest.mark.parametrize("name, faults", [
+    ("build", 0), (f"build:{OTHER}", 1), (f"fetch:{OTHER}", 0), (f"build:{ONE}", 0)])
 def test_gaps_are_in_the_way_where_nothing_else_is_asked_for(checkout: Checkout, name: str, faults: int) -> None:
     config = config_of(checkout, (ONE, ["4.16", "4.17"]), (OTHER, ["4.17"]))
     assert len(faults_in_the_way([name], make_plan(config), config)) == faults
