@@ -7,6 +7,7 @@ is a function that returns its findings; adding one is adding a function.
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,18 +27,19 @@ BUILD_TOOLS = ("podman", "gpgv", "bash")  # bash judges the expressions in a pac
 ARCHIVE_TOOLS = ("git", "gpgv")  # for `doit archive`, and for builds from an archive
 # What the sandbox needs besides; the tests need more (container/sandbox/system-packages.sh).
 SANDBOX_TOOLS = ("gpg", "rpmbuild", "createrepo_c", "docker-registry")
-# Tool → package, by OS family.
+# Tool → package, by OS family; macOS has no package of what only the sandbox needs, which is Debian's.
 _PACKAGES = {
-    "bash": {"debian": "bash", "fedora": "bash"},
-    "podman": {"debian": "podman", "fedora": "podman"},
-    "git": {"debian": "git", "fedora": "git"},
-    "gpgv": {"debian": "gpgv", "fedora": "gnupg2"},
-    "gpg": {"debian": "gpg", "fedora": "gnupg2"},
-    "rpmbuild": {"debian": "rpm", "fedora": "rpm-build"},
+    "bash": {"debian": "bash", "fedora": "bash", "macos": "bash"},
+    "podman": {"debian": "podman", "fedora": "podman", "macos": "podman"},
+    "git": {"debian": "git", "fedora": "git", "macos": "git"},
+    "gpgv": {"debian": "gpgv", "fedora": "gnupg2", "macos": "gnupg"},
+    "gpg": {"debian": "gpg", "fedora": "gnupg2", "macos": "gnupg"},
+    "rpmbuild": {"debian": "rpm", "fedora": "rpm-build", "macos": "rpm"},
     "createrepo_c": {"debian": "createrepo-c", "fedora": "createrepo_c"},
     "docker-registry": {"debian": "docker-registry", "fedora": "docker-distribution"},
 }
-_INSTALL = {"debian": "apt-get install --no-install-recommends", "fedora": "dnf install"}
+_INSTALL = {"debian": "apt-get install --no-install-recommends", "fedora": "dnf install", "macos": "brew install"}
+_MACHINE = "podman machine init && podman machine start"  # the Linux that podman's containers run in on macOS
 _REFUSALS = (Reason.REGISTRY_UNAUTHORIZED, Reason.REGISTRY_DENIED, Reason.CREDENTIALS_UNREADABLE, Reason.REGISTRY_AUTH)
 
 
@@ -57,8 +59,10 @@ class Check:
         return OutsideError(detail, reason=self.reason, hint=self.fix or "run `doit doctor`")
 
 
-def os_family(release: str) -> str:
-    """``debian`` or ``fedora`` from the text of /etc/os-release (os-release(5)); empty for others."""
+def os_family(release: str, system: str = sys.platform) -> str:
+    """``debian`` or ``fedora`` from the text of /etc/os-release (os-release(5)), ``macos``; empty for others."""
+    if system == "darwin":
+        return "macos"
     words = set()
     for line in release.splitlines():
         name, _, value = line.partition("=")
@@ -69,16 +73,27 @@ def os_family(release: str) -> str:
     return "fedora" if words & {"fedora", "rhel", "centos"} else ""
 
 
+def install_line(tool: str, family: str) -> str:
+    """How a tool gets onto a machine of an OS family."""
+    package = _PACKAGES[tool].get(family)
+    if package is None:
+        return f"install the package that has {tool}"
+    return f"{_INSTALL[family]} {package}" + (f" && {_MACHINE}" if (tool, family) == ("podman", "macos") else "")
+
+
+def _this_family() -> str:
+    release = Path("/etc/os-release")
+    return os_family(release.read_text(encoding="utf-8") if release.exists() else "")
+
+
 def check_tools(names: Iterable[str]) -> list[Check]:
     """Programs that must be on the path."""
-    release = Path("/etc/os-release")
-    family = os_family(release.read_text(encoding="utf-8") if release.exists() else "")
+    family = _this_family()
     found = []
     for tool in names:
         path = shutil.which(tool)
-        command = f"{_INSTALL[family]} {_PACKAGES[tool][family]}" if family else f"install the package that has {tool}"
-        found.append(Check(tool, path is not None, path or "not installed", "" if path else command,
-                           Reason.TOOL_MISSING))
+        found.append(Check(tool, path is not None, path or "not installed",
+                           "" if path else install_line(tool, family), Reason.TOOL_MISSING))
     return found
 
 
@@ -94,14 +109,14 @@ def check_container(engine: Engine, *, anew: bool) -> list[Check]:
             " `compile_memory` and `compile_processes` say holds for each process and user alone",
         )] if missing else [])]
     except FoundryError as error:
-        return [Check("container", False, error.message, error.hint, error.reason)]
+        fix = f"{_MACHINE}; {error.hint}" if _this_family() == "macos" else error.hint
+        return [Check("container", False, error.message, fix, error.reason)]
 
 
 def check_arches(wanted: Iterable[str], not_here: Mapping[str, str]) -> list[Check]:
     """Architectures that are to be compiled for and are not the machine's own (`foundry.podman.emulation`)."""
-    release = Path("/etc/os-release")
-    family = os_family(release.read_text(encoding="utf-8") if release.exists() else "")
-    install = f"{_INSTALL[family]} qemu-user-static" if family else "install qemu-user-static"
+    family = _this_family()
+    install = f"{_INSTALL[family]} qemu-user-static" if family in ("debian", "fedora") else "install qemu-user-static"
     return [
         Check(f"arch {arch}", arch not in not_here, f"its cells: {not_here[arch]}" if arch in not_here else
               "containers for it run here", f"build them on a machine for {arch}, or here: {install}",
@@ -139,6 +154,18 @@ def check_access(registry_of: Callable[[str], Registry], reads: Sequence[Referen
         except FoundryError as error:
             found.append(Check("registry", False, error.message, error.hint, error.reason))
     return found
+
+
+def check_refusal(registry_of: Callable[[str], Registry], repository: Reference) -> list[Check]:
+    """Whether a repository of which no image is known yet can be read: an image that it can't have is asked for."""
+    try:
+        registry = registry_of(repository.host)
+        registry.has_manifest(repository.repository, f"sha256:{'0' * 64}")
+        credential = registry.credentials.find(repository.host, repository.repository)
+        whose = f"credentials of {credential.source}" if credential else "no credentials"
+        return [Check("registry", True, f"{repository.name} can be read ({whose}; looked in {_places(registry)})")]
+    except FoundryError as error:
+        return [Check("registry", False, error.message, error.hint, error.reason)]
 
 
 def refusals(checks: Iterable[Check]) -> list[Check]:

@@ -11,6 +11,7 @@ from foundry.cell.image import base_reference
 from foundry.preflight import checks
 from foundry.registry.ecr.places import is_ecr
 from foundry.registry.ecr.repositories import require_repository
+from foundry.registry.targets import Target
 from foundry.run.context import Foundry
 from foundry.toolkit.remote import require_target
 
@@ -60,9 +61,7 @@ def _require_targets(foundry: Foundry, cells: set[str]) -> None:
     families = {foundry.states.plan.by_name[name].family.name for name in cells}
     for family in sorted(families):
         for target in foundry.registries.targets(family):
-            if is_ecr(target.registry):
-                require_repository(target)
-            foundry.registries.writer(target).check()
+            require_writable(foundry, target)
     if cells:
         from foundry.ledger.foreign_tags import require_none
 
@@ -71,7 +70,11 @@ def _require_targets(foundry: Foundry, cells: set[str]) -> None:
 
 def _require_toolkits_target(foundry: Foundry) -> None:
     """The registry takes toolkits: said before one is built for it."""
-    target = require_target(foundry)
+    require_writable(foundry, require_target(foundry))
+
+
+def require_writable(foundry: Foundry, target: Target) -> None:
+    """A registry that takes uploads: one is begun and cancelled. OutsideError where it does not."""
     if is_ecr(target.registry):
         require_repository(target)
     foundry.registries.writer(target).check()

@@ -123,7 +123,7 @@ class Credentials:
     def _named(self, variable: str) -> list[_Place]:
         """A file that a variable names; it must be there when the variable is set."""
         path = self.environ.get(variable, "")
-        look = self._file(Path(path), required=True) if path else lambda host, repository: None
+        look = self._file(Path(path), variable) if path else lambda host, repository: None
         return [_Place(f"{variable} ({path})" if path else variable, look)]
 
     def _files(self) -> list[Path]:
@@ -146,9 +146,9 @@ class Credentials:
         token = self.environ.get("GITHUB_TOKEN", "")
         return Credential(self.environ.get("GITHUB_ACTOR") or "token", token, "GITHUB_TOKEN") if token else None
 
-    def _file(self, path: Path, *, required: bool = False) -> Callable[[str, str], Credential | None]:
+    def _file(self, path: Path, variable: str = "") -> Callable[[str, str], Credential | None]:
         def look(host: str, repository: str) -> Credential | None:
-            document = _read(path, required=required)
+            document = _read(path, variable)
             return _from_document(document, host, repository, path)
 
         return look
@@ -169,14 +169,14 @@ def _asking(provider: Provider) -> Callable[[str, str], Credential | None]:
     return lambda host, repository: provider.find(host)
 
 
-def _read(path: Path, *, required: bool) -> Mapping[str, Any]:
+def _read(path: Path, variable: str) -> Mapping[str, Any]:
     try:
         with path.open("rb") as stream:
             content = stream.read(_MAX_FILE + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
-        if not required:
+        if not variable:
             return {}
-        raise _unusable(f"the auth file {path} does not exist", "correct the variable that names it") from error
+        raise _unusable(f"the auth file {path} does not exist", f"correct {variable}, which names it") from error
     except OSError as error:
         raise _unusable(f"the auth file {path} can't be read: {error.strerror}") from error
     try:

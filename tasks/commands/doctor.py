@@ -12,7 +12,7 @@ from foundry.base.errors import EXIT_CONFIG, EXIT_OUTSIDE, ConfigError, FoundryE
 from foundry.config.profile import resolve
 from foundry.podman.emulation import host_arch
 from foundry.podman.engine import Engine
-from foundry.preflight import checks
+from foundry.preflight import checks, needs
 from foundry.preflight.checks import Check
 from foundry.preflight.readiness import base_references, toolkit_references
 from foundry.run.context import Foundry
@@ -24,7 +24,7 @@ _NAME_WIDTH = 17
 
 
 class Doctor(Command):  # type: ignore[misc]  # reason: doit has no types
-    """Check configuration, tools, a container that really starts, space, clock, and access to registries."""
+    """Check configuration, tools, a container that really starts, space, clock, what the next commands need."""
 
     name = "doctor"
     doc_purpose = "say what is missing on this machine or in the credentials, and the command that mends it"
@@ -42,7 +42,9 @@ class Doctor(Command):  # type: ignore[misc]  # reason: doit has no types
         except ConfigError as error:
             found = [Check(_CONFIGURATION, False, error.message, "correct the files", error.reason)]
         found += _machine(foundry, Path("build") / profile.name)
-        found += _access(foundry) if foundry is not None else []
+        if foundry is not None:
+            found += needs.check_catalogue(foundry) + needs.check_locks(foundry)
+            found += _access(foundry)
         return _show(found)
 
 
@@ -67,10 +69,11 @@ def _arches(foundry: Foundry | None) -> list[Check]:
 
 
 def _access(foundry: Foundry) -> list[Check]:
-    """Asks the registries that toolkits and bases come from."""
+    """Asks the registries that toolkits and bases come from, and those that images go to."""
     try:
         reads = [*toolkit_references(foundry), *base_references(foundry)]
-        return checks.check_access(foundry.registries.reader, reads)
+        found = needs.check_toolkit_access(foundry) + checks.check_access(foundry.registries.reader, reads)
+        return found + needs.check_publishing(foundry)
     except FoundryError as error:  # services of the sandbox that don't start, a ledger that can't be read
         return [Check("registry", False, error.message, error.hint, error.reason)]
 
@@ -80,9 +83,9 @@ def _show(found: list[Check]) -> int:
         print(f"{'ok' if check.ok else 'MISSING':<8}{check.name:<{_NAME_WIDTH}}{check.detail}")
         if check.fix and not check.ok:
             print(f"{'':<8}{'':<{_NAME_WIDTH}}fix: {check.fix}")
-    missing = [check.name for check in found if not check.ok]
+    missing = list(dict.fromkeys(check.name for check in found if not check.ok))
     if missing:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)
-    if missing == [_CONFIGURATION]:
+    if missing and {_CONFIGURATION, needs.CATALOGUE, needs.LOCKS}.issuperset(missing):
         return EXIT_CONFIG
     return EXIT_OUTSIDE if missing else 0

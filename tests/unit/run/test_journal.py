@@ -10,7 +10,7 @@ import pytest
 from foundry.base.errors import ConfigError, Fault, FoundryError, OutsideError
 from foundry.base.reasons import Reason
 from foundry.cell.compile_log import first_error
-from foundry.preflight.checks import os_family
+from foundry.preflight.checks import install_line, os_family
 from foundry.run.journal import BLOCKED, DONE, FAILED, INTERRUPTED, Journal
 
 
@@ -81,4 +81,16 @@ def test_first_error_of_no_log(tmp_path: Path) -> None:
     ('ID="rhel"\nID_LIKE="fedora"\n', "fedora"), ("ID=fedora\n", "fedora"), ("ID=arch\n", ""), ("", ""),
 ])
 def test_os_family(release: str, family: str) -> None:
-    assert os_family(release) == family
+    assert os_family(release, "linux") == family
+
+
+@pytest.mark.parametrize("tool, family, line", [
+    ("podman", "debian", "apt-get install --no-install-recommends podman"), ("gpgv", "fedora", "dnf install gnupg2"),
+    ("podman", "macos", "brew install podman && podman machine init && podman machine start"),
+    ("gpgv", "macos", "brew install gnupg"),
+    ("docker-registry", "macos", "install the package that has docker-registry"),
+    ("git", "", "install the package that has git"),
+])
+def test_every_system_has_its_line_to_install(tool: str, family: str, line: str) -> None:
+    assert os_family("ID=debian", "darwin") == "macos"
+    assert install_line(tool, family) == line
