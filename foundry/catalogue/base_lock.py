@@ -11,6 +11,7 @@ from foundry.catalogue.base_reader import read_base
 from foundry.catalogue.resolve import Resolver, outside
 from foundry.config.family import Family
 from foundry.config.locks import Base, BusyBox
+from foundry.packages import apt
 from foundry.plan.locks import merged_base
 from foundry.run.context import Foundry
 
@@ -49,6 +50,6 @@ def _pinned(reference: Reference, base: Base | None) -> Reference:
 
 
 def _busybox(sources: Sequence[str], version: str) -> BusyBox:
-    urls = [source.replace("{version}", version).replace("{version_underscored}", version.replace(".", "_"))
-            for source in sources]
+    urls = [apt.address(source).replace("{version}", version)
+            .replace("{version_underscored}", version.replace(".", "_")) for source in sources]
     return BusyBox(version, urls[0], urls[1] if len(urls) > 1 else "")

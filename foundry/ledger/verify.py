@@ -126,6 +126,9 @@ def _image_faults(foundry: Foundry, image: Published) -> Iterator[str]:
     key = labels_in(content).get(KEY_LABEL, "")
     if key != image.row.key:
         yield f"its label {KEY_LABEL} is {key[:64]!r}, not the ledger's key"
+    labels = labels_in(content)
+    yield from (f"its label {name} is missing or empty" for name in image.cell.family["labels"]
+                if not labels.get(name, "").strip())
     yield from faults_of(foundry, image.cell, content, log)
 
 
@@ -142,7 +145,7 @@ def labels_in(content: Content) -> Mapping[str, str]:
 
 
 def faults_of(foundry: Foundry, cell: Cell, content: Content, log: Path) -> Iterator[str]:
-    """What is wrong with an image as one of the cell, whoever made it: labels, layout, the gate."""
+    """What is wrong with an image as one of the cell, whoever made it: the labels that name it, layout, the gate."""
     from foundry.formats.images.manifest import Manifest, parse_manifest
     from foundry.formats.images.rootfs import unpack
 
@@ -151,12 +154,10 @@ def faults_of(foundry: Foundry, cell: Cell, content: Content, log: Path) -> Iter
         yield "it is an index, not an image"
         return
     labels = labels_in(content)
-    yield from (f"its label {name} is missing or empty" for name in cell.family["labels"]
-                if not labels.get(name, "").strip())
     for name, template in cell.family["labels"].items():
-        wanted = {"{kernel}": cell.kernel, "{driver}": cell.driver}.get(template, "")
-        if wanted and labels.get(name, "").strip() not in ("", wanted):
-            yield f"its label {name} is {ascii(labels[name])[:80]}, not {wanted}"
+        wanted = {"{kernel}": cell.kernel, "{driver}": cell.driver}.get(template) if name.endswith("-version") else None
+        if wanted and labels.get(name) != wanted:
+            yield f"its label {name} is {ascii(labels.get(name, ''))[:80]}, not {wanted}"
     files = unpack(content.blobs[layer.digest] for layer in manifest.layers)
     yield from _layout_faults(cell, recipe_for(foundry, cell), files)
     yield from _gate_faults(foundry, cell, files, log)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -16,6 +16,7 @@ from foundry.config.package_specs import DEB, RPM, TAR, PackageSpec
 from foundry.formats.packages import deb, rpm, rpmpayload
 from foundry.formats.trees import sourcetree
 from foundry.net import http
+from foundry.packages import apt
 from foundry.packages.repository import (
     check_label,
     check_lock,
@@ -80,7 +81,10 @@ def obtain(
         return _from_repository(spec, dest, trust, address, listed, log, seconds)
     with scratch(dest.parent, dest.name) as folder:
         file = folder / spec.file
-        http.download(address, file, sha256=None, max_bytes=MAX_FILE, total=seconds, log=log)
+        if address.startswith(apt.SCHEME):
+            spec = replace(spec, url=apt.download(address, file, log))
+        else:
+            http.download(address, file, sha256=None, max_bytes=MAX_FILE, total=seconds, log=log)
         digest = sha256_file(file)
         check_pin(spec.url, digest, spec.sha256)
         if trust.locked_content_sha256 is not None:

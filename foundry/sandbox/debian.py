@@ -14,6 +14,7 @@ from foundry.base.files import scratch
 from foundry.base.process import run
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
+from foundry.packages import apt
 from foundry.podman.mounts import bind_mount
 from foundry.sandbox.localstore import LocalStore
 
@@ -21,7 +22,7 @@ SUITE = "bookworm"
 IMAGE = "debian"
 _RELEASED = 1_686_355_200  # bookworm, 2023-06-10: files that mmdebstrap makes are dated to it
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_UNREACHABLE = "is Debian's archive (deb.debian.org) reachable? Read the log"
+_UNREACHABLE = "does `apt-get update` work on this machine? Read the log"
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/doc/*")
 # What the kernel packages' names end in, by `uname -m`.
 _FLAVOURS = {"x86_64": "cloud-amd64", "aarch64": "cloud-arm64"}
@@ -55,11 +56,13 @@ def make_debian(store: LocalStore, recipes: Path, log: Path) -> str:
     with scratch(store.work, "debian") as folder:
         # Without root mmdebstrap works as another user id, which may not enter our folders.
         place = {"TMPDIR": str(folder)} if os.geteuid() == 0 else {}
+        mirror = apt.archive("debian")  # elsewhere, such as on Ubuntu, mmdebstrap's own choice
         run(
             ["mmdebstrap", "--quiet", "--variant=apt", "--skip=output/dev", f"--keyring={_KEYRING}",
              *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
              "--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=force-unsafe-io",
-             '--aptopt=APT::Install-Recommends "false"', SUITE, str(folder / "root.tar")],
+             '--aptopt=APT::Install-Recommends "false"', *(f"--aptopt={setting}" for setting in apt.proxies()),
+             SUITE, str(folder / "root.tar"), *([mirror] if mirror else [])],
             log=log, env={**place, "SOURCE_DATE_EPOCH": str(_RELEASED)}, reason=Reason.DEBIAN_UNREACHABLE,
             hint=_UNREACHABLE,
         )

@@ -16,14 +16,12 @@ from foundry.formats.trees.budget import Budget
 from foundry.formats.trees.decompress import kind_of, pieces
 from foundry.formats.trees.tarstream import Kind, TarStream
 from foundry.formats.trees.tree import safe_name
-from foundry.net import http
+from foundry.packages import apt
 from foundry.sandbox.debian import SUITE
 
-MIRROR = "http://deb.debian.org/debian"
+_ARCHIVE = "apt://debian"  # this machine's
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_MAX_INDEX, _MAX_PACKAGE = 64 << 20, 400 << 20  # bytes
-_MAX_OPEN_INDEX, _MAX_UNPACKED = 512 << 20, 8 << 30
-_SECONDS = 900.0
+_MAX_OPEN_INDEX, _MAX_UNPACKED = 512 << 20, 8 << 30  # bytes
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,10 @@ def find_package(name: str, folder: Path, log: Path) -> SourcePackage:
     if not _KEYRING.exists():
         raise OutsideError("Debian's archive keys are not installed", reason=Reason.TOOL_MISSING,
                            hint="apt-get install debian-archive-keyring")
-    base = f"{MIRROR}/dists/{SUITE}"
+    base = f"{_ARCHIVE}/dists/{SUITE}"
     with scratch(folder, "archive") as work:
         signed, plain = work / "InRelease", work / "Release"
-        http.download(f"{base}/InRelease", signed, sha256=None, max_bytes=4 << 20, total=_SECONDS, log=log)
+        apt.download(f"{base}/InRelease", signed, log)
         run(["gpgv", "--quiet", "--keyring", str(_KEYRING), "--output", str(plain), str(signed)], log=log,
             reason=Reason.DEBIAN_UNREACHABLE, hint="the archive's signature is not Debian's: is a proxy in the way?")
         index = "main/binary-all/Packages.xz", "main/binary-amd64/Packages.xz"
@@ -55,8 +53,7 @@ def find_package(name: str, folder: Path, log: Path) -> SourcePackage:
             listed = re.search(rf"^ ([0-9a-f]{{64}}) +[0-9]+ {re.escape(part)}$", plain.read_text(), re.MULTILINE)
             if listed is None:
                 continue
-            http.download(f"{base}/{part}", work / "index", sha256=listed.group(1), max_bytes=_MAX_INDEX,
-                          total=_SECONDS, log=log)
+            apt.download(f"{base}/{part}", work / "index", log, sha256=listed.group(1))
             budget = Budget(f"{base}/{part}", Reason.DEBIAN_UNREACHABLE, Reason.DEBIAN_UNREACHABLE, _MAX_OPEN_INDEX)
             plain_index = b"".join(pieces(iter([(work / "index").read_bytes()]), "xz", budget))
             found = _stanza(plain_index.decode(errors="replace"), name)
@@ -69,7 +66,7 @@ def extract(package: SourcePackage, folders: tuple[str, ...], dest: Path, log: P
     """Write the files of these folders of the kernel's tree below `dest`, without the tree's own folder."""
     with scratch(dest.parent, "package") as work:
         file = work / "package.deb"
-        http.download(package.url, file, sha256=package.sha256, max_bytes=_MAX_PACKAGE, total=_SECONDS, log=log)
+        apt.download(package.url, file, log, sha256=package.sha256)
         budget = Budget(package.name, Reason.SANDBOX_SOURCE, Reason.SANDBOX_SOURCE, _MAX_UNPACKED)
         payload = parse_deb(file.read_bytes()).payload
         outer = TarStream(pieces(iter([payload]), kind_of(bytes(payload[:8])), budget), budget)
@@ -92,7 +89,7 @@ def _take(tree: TarStream, folders: tuple[str, ...], dest: Path) -> None:
 def _stanza(text: str, name: str) -> SourcePackage | None:
     for stanza in _stanzas(text, name):
         fields = dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", stanza, re.MULTILINE))
-        return SourcePackage(name, fields["Version"], f"{MIRROR}/{fields['Filename']}", fields["SHA256"])
+        return SourcePackage(name, fields["Version"], f"{_ARCHIVE}/{fields['Filename']}", fields["SHA256"])
     return None
 
 
