@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from foundry.base.errors import ConfigError, Fault, FoundryError, OutsideError
 from foundry.base.parallel import in_parallel
@@ -19,19 +19,25 @@ from foundry.run.context import Foundry
 _SHOWN = 10
 
 
-def find_releases(foundry: Foundry, lists: Lists, stopping: threading.Event) -> list[Release]:
-    """All generally available releases of the wanted minors, for the architectures that are built.
+def find_releases(
+    foundry: Foundry, lists: Lists, minors: Mapping[str, Fault], stopping: threading.Event
+) -> list[Release]:
+    """All generally available releases of these minors, for the architectures that are built.
+
+    A minor that the matrix does not name may have none for an architecture.
 
     Raises OutsideError for a list that can't be had: nothing is concluded from those that can.
     """
-    settings, wants = foundry.settings.releases, foundry.config.wants
-    minors, arches = wanted_minors(wants), foundry.settings.arch
+    settings, arches = foundry.settings.releases, foundry.settings.arch
+    wanted = wanted_minors(foundry.config.wants)
     questions = _questions(settings, list(minors), arches, lists)
     found: dict[Place, Release] = {}
     for outcome in in_parallel(
         list(questions), lambda name: questions[name](), threads=settings.parallel, stopping=stopping,
     ):
         if outcome.error is not None:
+            if outcome.error.reason == Reason.RELEASES_EMPTY and _minor_of(outcome.job, minors) not in wanted:
+                continue
             raise _wanted_by(outcome.error, outcome.job, minors)
         for release in outcome.value or ():
             if found.setdefault(release.place, release) != release:
@@ -49,10 +55,11 @@ def require_wanted(foundry: Foundry, found: Sequence[Release]) -> None:
         raise ConfigError(faults, hint="is it released? `releases.channels` in config/ says where it is looked for")
 
 
-def lost(foundry: Foundry, entries: Sequence[CatalogueEntry], found: Sequence[Release], *, allow: bool, file: str
-         ) -> list[Place]:
-    """Releases of wanted minors that are in the entries of a file alone; OutsideError unless they may go."""
-    minors = wanted_minors(foundry.config.wants)
+def lost(
+    foundry: Foundry, entries: Sequence[CatalogueEntry], found: Sequence[Release], minors: Iterable[str], *,
+    allow: bool, file: str,
+) -> list[Place]:
+    """Releases of these minors that are in the entries of a file alone; OutsideError unless they may go."""
     gone = missing(entries, found, minors, foundry.settings.arch, foundry.settings.releases.exclude)
     if gone and not allow:
         names = ", ".join(" ".join(place) for place in gone[:_SHOWN])
@@ -79,10 +86,13 @@ def _questions(
             for name in names for arch in arches}
 
 
+def _minor_of(question: tuple[str, str], minors: Iterable[str]) -> str:
+    return next((minor for minor in minors if question[0] == minor or question[0].endswith(f"-{minor}")), "")
+
+
 def _wanted_by(error: FoundryError, question: tuple[str, str], minors: Mapping[str, Fault]) -> FoundryError:
     """The error, with the place in the matrix because of which it was asked."""
-    for minor, place in minors.items():
-        if question[0] == minor or question[0].endswith(f"-{minor}"):
-            error.message += f" ({place.file}: {place.path} wants {minor})"
-            break
+    minor = _minor_of(question, minors)
+    if minor:
+        error.message += f" ({minors[minor].file}: {minors[minor].path} wants {minor})"
     return error

@@ -34,6 +34,7 @@ from foundry.plan.catalogue import (
     changed,
     is_complete,
     log_path,
+    wanted_minors,
 )
 from foundry.plan.catalogue import read_entries as read_catalogue
 from foundry.plan.locks import pending_bases
@@ -66,8 +67,9 @@ class _Run(RefreshRun):
         foundry = self.foundry
         entries = self._entries()
         lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.addresses.resolve, append_to(log))
-        found = find_releases(foundry, lists, foundry.ending)
-        gone = lost(foundry, entries, found, allow=allow_shrink, file=foundry.settings.catalogue)
+        minors = wanted_minors(foundry.config.wants)
+        found = find_releases(foundry, lists, minors, foundry.ending)
+        gone = lost(foundry, entries, found, minors, allow=allow_shrink, file=foundry.settings.catalogue)
         require_wanted(foundry, found)
         known = by_place(entries)
         new = [

@@ -45,11 +45,12 @@ class Releases:
 
 @dataclass(frozen=True)
 class CustomToolkits:
-    """Custom toolkits: recipes by name, the file of the kernel list, and where they are published."""
+    """Custom toolkits: recipes by name, the file of the kernel list, where they are published, the first minor."""
 
     recipes: tuple[str, ...]
     kernels: str
     publish: ImagePlace
+    since: str
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,18 @@ def wanted_minors(wants: Sequence[MatrixEntry]) -> dict[str, Fault]:
     return dict(sorted(found.items(), key=lambda pair: version_key(pair[0])))
 
 
+def library_minors(wants: Sequence[MatrixEntry], since: str) -> dict[str, Fault]:
+    """The minors of a library of toolkits: the matrix's, and with `since` all from that one up to the matrix's last."""
+    found = wanted_minors(wants)
+    if not since or not found:
+        return found
+    major, _, first = since.partition(".")
+    last = max((int(minor.partition(".")[2]) for minor in found if minor.partition(".")[0] == major), default=-1)
+    reason = Fault("config", "$.toolkits.since", since)
+    every = {f"{major}.{number}": reason for number in range(int(first), last + 1)} | found
+    return dict(sorted(every.items(), key=lambda pair: version_key(pair[0])))
+
+
 def without_release(wants: Sequence[MatrixEntry], found: Iterable[Release], arches: Sequence[str]) -> list[Fault]:
     """The minors and releases of the matrix of which nothing was found, for each architecture."""
     there: set[Place] = set()

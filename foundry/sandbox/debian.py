@@ -56,17 +56,23 @@ def make_debian(store: LocalStore, recipes: Path, log: Path) -> str:
     with scratch(store.work, "debian") as folder:
         # Without root mmdebstrap works as another user id, which may not enter our folders.
         place = {"TMPDIR": str(folder)} if os.geteuid() == 0 else {}
-        mirror = apt.archive("debian")  # elsewhere, such as on Ubuntu, mmdebstrap's own choice
         run(
             ["mmdebstrap", "--quiet", "--variant=apt", "--skip=output/dev", f"--keyring={_KEYRING}",
              *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
              "--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=force-unsafe-io",
              '--aptopt=APT::Install-Recommends "false"', *(f"--aptopt={setting}" for setting in apt.proxies()),
-             SUITE, str(folder / "root.tar"), *([mirror] if mirror else [])],
+             SUITE, str(folder / "root.tar"), *_sources()],
             log=log, env={**place, "SOURCE_DATE_EPOCH": str(_RELEASED)}, reason=Reason.DEBIAN_UNREACHABLE,
             hint=_UNREACHABLE,
         )
         return store.build(IMAGE, recipes / "Containerfile.debian", folder, log=log, created=_RELEASED)
+
+
+def _sources() -> list[str]:
+    """Lines for apt with this machine's own mirrors; none where it has no such, as on Ubuntu: mmdebstrap knows some."""
+    main, security = apt.archive("debian"), apt.archive("debian-security")
+    lines = [f"deb {main} {suite} main" for suite in (SUITE, f"{SUITE}-updates") if main]
+    return lines + ([f"deb {security} {SUITE}-security main"] if main and security else [])
 
 
 def survey(store: LocalStore, image: str, recipes: Path, out: Path, log: Path) -> Survey:

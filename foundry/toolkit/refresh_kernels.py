@@ -20,7 +20,7 @@ from foundry.catalogue.refresh_run import RefreshRun
 from foundry.catalogue.release_lists import Lists
 from foundry.catalogue.resolve import Resolver
 from foundry.config.catalogue import CatalogueEntry, KernelList
-from foundry.plan.catalogue import Release, by_place, log_path
+from foundry.plan.catalogue import Release, by_place, library_minors, log_path
 from foundry.plan.toolkits import Toolkit, toolkit_of
 from foundry.run.context import Foundry
 from foundry.toolkit.kernel_list import change_kernels, read_base_of, read_kernels
@@ -43,8 +43,9 @@ class _Run(RefreshRun):
         foundry, file = self.foundry, self.foundry.settings.toolkits.kernels
         kernels = read_kernels(foundry)
         lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.addresses.resolve, append_to(log))
-        found = find_releases(foundry, lists, foundry.ending)
-        gone = set(lost(foundry, kernels.releases, found, allow=allow_shrink, file=file))
+        minors = library_minors(foundry.config.wants, foundry.settings.toolkits.since)
+        found = find_releases(foundry, lists, minors, foundry.ending)
+        gone = set(lost(foundry, kernels.releases, found, minors, allow=allow_shrink, file=file))
         require_wanted(foundry, found)
         known = by_place(kernels.releases)
         new = [

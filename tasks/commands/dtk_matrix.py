@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
 from foundry.base.errors import UsageError
+from foundry.base.versions import rhel_release
 from foundry.fleet.spread import MOST_JOBS
 from tasks import session
 from tasks.commands.told import told
 
 if TYPE_CHECKING:
+    from foundry.plan.toolkits import Toolkit
     from foundry.toolkit.state import ToolkitState
 
 _OPTIONS = (
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False,
      "help": 'one line {"include": [...]}, alone on stdout'},
+    {"name": "format", "short": "", "long": "format", "type": str, "default": "",
+     "help": "seed: versions with rhel, kernel and archs, as the shell scripts had them, alone on stdout"},
     {"name": "pending", "short": "", "long": "pending", "type": bool, "default": False,
      "help": f"those alone that are not published, at most {MOST_JOBS}: what a run of a workflow has to do"},
 )
+_SEED = "seed"
 _RELEASES = 4  # of a kernel, in the table
 
 
@@ -40,8 +45,13 @@ class Matrix(Command):  # type: ignore[misc]  # reason: doit has no types
         """Exit code 0 also where nothing is pending."""
         if args:
             raise UsageError(f"dtk:matrix takes no tasks, but got {' '.join(args)}")
+        if params["format"] not in ("", _SEED):
+            raise UsageError(f"--format={params['format']}: there is {_SEED} alone",
+                             hint="`--json` prints what a workflow needs")
         states = _states(pending=params["pending"])
-        if params["json"]:
+        if params["format"]:
+            sys.stdout.write(json.dumps(seed(state.toolkit for state in states), indent=2) + "\n")
+        elif params["json"]:
             document = {"include": [entry(state, session.foundry().settings.runners) for state in states]}
             sys.stdout.write(json.dumps(document, separators=(",", ":")) + "\n")
         else:
@@ -80,6 +90,15 @@ def entry(state: ToolkitState, runners: Mapping[str, str]) -> dict[str, Any]:
         "recipe": toolkit.recipe.name, "releases": list(toolkit.releases), "state": state.state,
         "reason": state.reason, "digest": state.row["digest"] if state.row is not None else None,
     }
+
+
+def seed(toolkits: Iterable[Toolkit]) -> dict[str, Any]:
+    """The library as the shell scripts' matrix had it: a row for each kernel, with its architectures."""
+    archs: dict[str, list[str]] = {}
+    for toolkit in toolkits:
+        archs.setdefault(toolkit.kernel.removesuffix(f".{toolkit.arch}"), []).append(toolkit.arch)
+    return {"versions": [{"rhel": rhel_release(kernel) or "", "kernel": kernel, "archs": sorted(found)}
+                         for kernel, found in archs.items()]}
 
 
 def table(states: Sequence[ToolkitState]) -> Iterator[str]:

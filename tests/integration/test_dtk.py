@@ -123,6 +123,25 @@ def test_what_can_not_be_trusted_changes_nothing(world: OpenShift, tmp_path: Pat
     assert list((clone.root / "driver-toolkit").glob(".*")) == []
 
 
+def test_a_library_of_all_releases_since_a_minor(world: OpenShift, tmp_path: Path, repository: str) -> None:
+    """Beside the minors of the matrix, and printed as the shell scripts had it where that is asked for."""
+    for version, kernel in (("4.15.9", OLD), ("4.16.3", OLD), ("4.17.1", NEW), ("4.18.15", NEW)):
+        world.release(version, kernel)
+    world.release("4.17.1", ARM, arch="aarch64")
+    world.release("4.18.15", ARM, arch="aarch64")
+    clone = clone_of(world, tmp_path, repository, arch=["x86_64", "aarch64"])
+    clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.18"], "arch": ["x86_64"]}])
+    clone.edit("config/defaults.yaml", 'since: ""', 'since: "4.16"')
+    done(clone, "dtk:kernels")
+    assert [entry["version"] for entry in kernels(clone)["releases"]] == [
+        "4.16.3", "4.17.1", "4.17.1", "4.18.15", "4.18.15"]
+    printed = json.loads(done(clone, "dtk:matrix", "--format", "seed").out)
+    assert printed == {"versions": [
+        {"rhel": "9.4", "kernel": OLD.removesuffix(".x86_64"), "archs": ["aarch64", "x86_64"]},
+        {"rhel": "9.6", "kernel": NEW.removesuffix(".x86_64"), "archs": ["x86_64"]}]}
+    refused(clone.doit("dtk:matrix", "--format", "other"), 2, "there is seed alone")
+
+
 def test_a_base_moves_when_it_is_told_to(world: OpenShift, tmp_path: Path, repository: str) -> None:
     world.release("4.16.3", OLD)
     clone = clone_of(world, tmp_path, repository, releases={"exclude": []})

@@ -31,6 +31,11 @@ def test_the_first_archive_of_that_name(listed: str, base: str) -> None:
     assert apt.chosen(listed, "debian") == base
 
 
+def test_the_archive_of_security_updates() -> None:
+    listed = "Debian|http://b.test/debian/\nDebian-Security|http://a.test/security/\n"
+    assert apt.chosen(listed, "debian-security") == "http://a.test/security"
+
+
 def test_addresses() -> None:
     assert apt.address("https://x.test/a") == "https://x.test/a"
     assert apt.address("apt://debian/pool/a") == f"{apt.archive('debian')}/pool/a"
