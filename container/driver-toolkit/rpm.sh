@@ -153,7 +153,8 @@ kernel)
     done
     # shellcheck disable=SC2086 # a list of words
     packages install $wanted || fail packages-missing "the packages of kernel $kernel can't be installed"
-    has= found=
+    has=
+    found=
     [ -z "$rt_kernel" ] || has=$(offered kernel-rt-core) || exit 3
     for version in $has; do
         # shellcheck disable=SC2254 # a pattern; the packages of `KERNEL+rt` have the kernel's version

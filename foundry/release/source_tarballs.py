@@ -123,6 +123,7 @@ def keys(foundry: Foundry, driver: str, ledger: Ledger) -> dict[str, str]:
     recipe = foundry.config.recipe(family, driver)
     files = [BUILD_SCRIPT, family["containerfile"], *family["licenses"]]
     plain = {field.name: getattr(package, field.name) for field in fields(LockedPackage)}
+    plain["license"] = family.license_of(package.license)
     rows = [[row.kernel, _patches_of(row), row.toolkit] for row in ledger.sorted_rows()]
     found = {DRIVER: _hash([
         _FORM, driver, plain, rows, {name: foundry.states.hashes.get(name) for name in files},
