@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from foundry.base.files import remove_tree
+
 
 @contextmanager
 def small_disk(folder: Path, kib: int) -> Iterator[Callable[[int], None]]:
@@ -18,8 +20,9 @@ def small_disk(folder: Path, kib: int) -> Iterator[Callable[[int], None]]:
     The folder's content is on the disk, and after the block where it was.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory() as aside:
-        shutil.copytree(folder, aside, symlinks=True, dirs_exist_ok=True)
+    with TemporaryDirectory() as place:
+        aside, after = f"{place}/before", f"{place}/after"
+        shutil.copytree(folder, aside, symlinks=True)
         used = sum(-(-path.stat().st_size // 4096) * 4 for path in Path(aside).rglob("*") if path.is_file())
         options = f"size={kib + used}k,mode=0755,uid={os.getuid()},gid={os.getgid()}"
         _root("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder))
@@ -27,9 +30,10 @@ def small_disk(folder: Path, kib: int) -> Iterator[Callable[[int], None]]:
             shutil.copytree(aside, folder, symlinks=True, dirs_exist_ok=True)
             yield lambda more: _root("mount", "-o", f"remount,size={more}k", str(folder))
         finally:
-            shutil.copytree(folder, aside, symlinks=True, dirs_exist_ok=True)
+            shutil.copytree(folder, after, symlinks=True)
             _root("umount", str(folder))
-            shutil.copytree(aside, folder, symlinks=True, dirs_exist_ok=True)
+            remove_tree(folder)
+            shutil.copytree(after, folder, symlinks=True)
 
 
 def _root(*argv: str) -> None:
