@@ -66,5 +66,5 @@ def _wait_for(handle: IO[str]) -> None:
 def _remove_leftovers() -> bool:
     from foundry.run.leftovers import remove_leftovers
 
-    print("removing what runs left that were killed or interrupted", file=sys.stderr)
+    print("removing what killed or interrupted runs left", file=sys.stderr)
     return remove_leftovers(session.foundry())

@@ -178,7 +178,7 @@ def test_what_a_killed_run_and_its_podman_left_is_removed(command: str, copied: 
     folder = copied.build / "release" / DRIVER
     for name in (f".busybox.{dead}.abcdefgh", f".busybox.{os.getpid()}.abcdefgh"):
         (folder / name).mkdir(parents=True)
-    assert copied.doit(command, *(["--dry-run"] if command == "prune" else ["-n", "1"])).code == 0
+    assert copied.doit(command, *(["--dry-run"] if command == "prune" else [])).code == 0
     assert (len(list(folder.glob(".busybox.*"))) == 1) == (command == "build")
     run = copied.doit(command)
     assert run.code == 0, run.text
