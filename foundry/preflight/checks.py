@@ -160,7 +160,11 @@ def check_refusal(registry_of: Callable[[str], Registry], repository: Reference)
     """Whether a repository of which no image is known yet can be read: an image that it can't have is asked for."""
     try:
         registry = registry_of(repository.host)
-        registry.has_manifest(repository.repository, f"sha256:{'0' * 64}")
+        try:
+            registry.manifest(repository.repository, f"sha256:{'0' * 64}")
+        except FoundryError as error:
+            if error.reason != Reason.IMAGE_MISSING:
+                raise
         credential = registry.credentials.find(repository.host, repository.repository)
         whose = f"credentials of {credential.source}" if credential else "no credentials"
         return [Check("registry", True, f"{repository.name} can be read ({whose}; looked in {_places(registry)})")]
