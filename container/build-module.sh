@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes a driver's modules inside a toolkit image, without network and without rights, in two containers or three.
 #
-# `compile MAKE-ARGUMENT...`: the driver's own code runs, and what it leaves is looked at before anything is believed.
+# `compile [NAME=VALUE...] make ARGUMENT...`: the driver's own code runs, with these in its environment; what it leaves
+#   is looked at before anything is believed.
 #   Mounted: /foundry/src (the cell's patched copy, read-only), /foundry/work (empty).
 #   Environment: KERNEL, JOBS, PRE_BUILD (a program of the package with its arguments, run before; may be missing).
 # `finish`: nothing of the driver runs; strips the modules, makes depmod's files.
@@ -17,10 +18,13 @@ set -eu
 kernel_build=/lib/modules/$KERNEL/build
 
 compile() {
-    tree=/usr/src/kernels/$KERNEL
+    # Makefiles have variables of the same names: nothing of ours is in their environment, as with DKMS.
+    kernel=$KERNEL jobs=$JOBS pre_build=${PRE_BUILD:-}
+    unset KERNEL JOBS PRE_BUILD CC CXX CFLAGS CXXFLAGS LDFLAGS
+    tree=/usr/src/kernels/$kernel
     if [ ! -e "$kernel_build/Makefile" ] && [ -e "$tree/Makefile" ]; then
         # The toolkit lacks the link to the build tree. Who may not make it names the tree itself.
-        if ! { mkdir -p "/lib/modules/$KERNEL" && ln -sfn "$tree" "$kernel_build"; } 2> /dev/null; then
+        if ! { mkdir -p "/lib/modules/$kernel" && ln -sfn "$tree" "$kernel_build"; } 2> /dev/null; then
             for argument do
                 shift
                 case $argument in *"$kernel_build"*)
@@ -32,7 +36,7 @@ compile() {
         fi
     fi
     if [ ! -e "$kernel_build/Makefile" ]; then
-        echo "foundry: this toolkit has no build tree for kernel $KERNEL" >&2
+        echo "foundry: this toolkit has no build tree for kernel $kernel" >&2
         exit 3
     fi
     # Makefiles of packages ask for the running kernel where nobody names another: it is the one to build for.
@@ -40,7 +44,12 @@ compile() {
     uname=$(command -v uname)
     cat > /tmp/bin/uname <<END
 #!/bin/sh
-case "\$*" in -r) echo "$KERNEL" ;; *) exec "$uname" "\$@" ;; esac
+said=\$("$uname" "\$@") || exit
+running=\$("$uname" -r)
+case " \$said " in
+    *" \$running "*) said=\${said%%"\$running"*}$kernel\${said#*"\$running"} ;;
+esac
+printf '%s\n' "\$said"
 END
     chmod 755 /tmp/bin/uname
 
@@ -55,25 +64,19 @@ done
 exec "$pahole" "\$@"
 END
         chmod 755 /tmp/bin/pahole
-        set -- PAHOLE=/tmp/bin/pahole "$@"
     fi
     PATH=/tmp/bin:$PATH
 
     cp -R /foundry/src/. /foundry/work
     cd /foundry/work
-    # What dkms(8) gives to the programs of a package.
-    export kernelver="$KERNEL" kernel_source_dir="$kernel_build" source_tree=/usr/src dkms_tree=/var/lib/dkms
-    arch=$("$uname" -m)
-    export arch
-    if [ -n "${PRE_BUILD:-}" ]; then
-        program=${PRE_BUILD%% *}
-        words=${PRE_BUILD#"$program"}
-        chmod +x "$program"
-        case $program in /*) ;; *) program=./$program ;; esac
-        # shellcheck disable=SC2086  # words without blanks, checked before
-        "$program" $words
-    fi
-    make -j "$JOBS" "$@"
+    # shellcheck disable=SC2086  # words without blanks, checked before
+    $pre_build
+    while [ "$1" != make ]; do
+        export "${1?}"
+        shift
+    done
+    shift
+    make -j "$jobs" ${pahole:+PAHOLE=/tmp/bin/pahole} "$@"
 }
 
 finish() {

@@ -36,7 +36,7 @@ _PODMAN_ITSELF = (125, 126, 127)
 _NOBODY = 64999
 _SCRIPT = "build-module.sh"
 _LARGEST_MODULE = 1 << 30  # bytes, with its debug information
-_EXPORTS_SECONDS = 600.0
+_PRINT_SECONDS = 600.0
 _FOLDERS = ("build", "modules", "out")
 _SIGNALS = 128  # what is added to a signal's number where a program in a container is ended by it
 _MORE = "run again; raise `{}` if that is what it needs, or take a larger machine"
@@ -46,13 +46,20 @@ _HINTS = {
     Reason.CONTAINER_KILLED: "run again; did somebody stop it, or was there too little memory?",
     Reason.PODMAN_FAILED: "run `doit doctor`",
 }
-_EXPORTS = """\
-for build in "/lib/modules/$1/build" "/usr/src/kernels/$1"; do
-    [ -e "$build/Module.symvers" ] || continue
-    cat "$build/Module.symvers"
-    exit
+_PRINT = """\
+kernel=$1
+shift
+for build in "/lib/modules/$kernel/build" "/usr/src/kernels/$kernel"; do
+    for file do
+        [ -e "$build/$file" ] || continue
+        cat "$build/$file"
+        exit
+    done
 done
 exit 1"""
+EXPORTS = ("Module.symvers",)
+# Where DKMS looks for the kernel's configuration.
+CONFIG = ("include/config/auto.conf", ".config")
 
 
 @dataclass
@@ -197,7 +204,7 @@ class Compile:
             raise FoundryError(f"the machine ended the compile of {self.cell.name}: {why}", reason=reason, log=self.log,
                                replay=replay, hint=_HINTS[reason], retry=True)
         raise FoundryError(
-            f"{what}: {first or f'exit code {code}, no error in the log'}",
+            f"{what}: {first or f'exit code {code}; the log ends with: {last_line(self.log, self._begin)}'}",
             reason=Reason.COMPILE_FAILED, log=self.log, replay=replay,
             hint="read the log, or replay the compile in the toolkit",
         )
@@ -223,34 +230,39 @@ def _started(foundry: Foundry, toolkit: str, log: Path, once: Callable[[], Compl
     return done
 
 
-def print_exports(engine: Engine, toolkit: str, kernel: str, timeout: float = _EXPORTS_SECONDS) -> Completed:
-    """Have a container of a toolkit print the Module.symvers of a kernel; it fails where there is none."""
-    with engine.container(f"exports {kernel}") as name:
+def print_file(
+    engine: Engine, toolkit: str, kernel: str, files: Sequence[str], timeout: float = _PRINT_SECONDS
+) -> Completed:
+    """Have a container of a toolkit print the first of these files in a kernel's build tree; it fails without any."""
+    with engine.container(f"{files[0].rpartition('/')[2]} {kernel}") as name:
         return engine.call(
             "run", f"--name={name}", *CONFINED, "--user=0", "--entrypoint=/bin/sh", toolkit,
-            "-c", _EXPORTS, "sh", kernel, check=False, timeout=timeout,
+            "-c", _PRINT, "sh", kernel, *files, check=False, timeout=timeout,
         )
 
 
-def kernel_exports(
-    foundry: Foundry, cell: Cell, toolkit: str, log: Path, timeout: Callable[[], float] = lambda: _EXPORTS_SECONDS
+def kernel_file(
+    foundry: Foundry, cell: Cell, toolkit: str, log: Path, files: Sequence[str] = EXPORTS,
+    timeout: Callable[[], float] = lambda: _PRINT_SECONDS,
 ) -> bytes:
-    """The kernel's own Module.symvers, read in a container of `toolkit` in which nothing of the driver runs.
+    """The kernel's own file, the first of these that is there, read in a container in which nothing of the driver runs.
 
     Once for each kernel of a toolkit: it may have a real-time one, too, which exports other symbols.
     """
-    with foundry.exports_lock:
-        if (toolkit, cell.kernel) not in foundry.exports:
+    with foundry.kernel_files_lock:
+        known = (toolkit, cell.kernel, files[0])
+        if known not in foundry.kernel_files:
             engine = foundry.containers.engine
 
-            done = _started(foundry, toolkit, log, lambda: print_exports(engine, toolkit, cell.kernel, timeout()))
+            done = _started(foundry, toolkit, log,
+                            lambda: print_file(engine, toolkit, cell.kernel, files, timeout()))
             if done.returncode in _PODMAN_ITSELF:
                 raise FoundryError(failure_sentence(done), reason=Reason.PODMAN_FAILED, hint="run `doit doctor`")
             if done.returncode != 0 or not done.stdout:
                 raise FoundryError(
-                    f"the toolkit of {cell.name} has no build tree for kernel {cell.kernel}",
+                    f"the toolkit of {cell.name} has no build tree for kernel {cell.kernel} with {files[0]}",
                     reason=Reason.TOOLKIT_WITHOUT_KERNEL, log=log,
                     hint=f"is {cell.toolkit} the toolkit of that kernel? Correct the catalogue",
                 )
-            foundry.exports[toolkit, cell.kernel] = done.stdout.encode()
-        return foundry.exports[toolkit, cell.kernel]
+            foundry.kernel_files[known] = done.stdout.encode()
+        return foundry.kernel_files[known]

@@ -59,7 +59,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     compiler's first error), a module that the gate refuses.
     """
     from foundry.base.deadline import Deadline
-    from foundry.cell.compile import Compile, kernel_exports
+    from foundry.cell.compile import CONFIG, EXPORTS, Compile, kernel_file
     from foundry.cell.output_checks import require_allowed, sibling_exports
 
     folder = foundry.cell_folder(cell)
@@ -79,7 +79,8 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         with foundry.containers.images.used(toolkit, cell.arch, log) as waited:
             deadline = Deadline(f"the compile of {cell.name}", foundry.settings.compile_timeout,
                                 "raise `compile_timeout` if that is what it needs", log)
-            exports = kernel_exports(foundry, cell, toolkit, log, deadline.left)
+            require_allowed(recipe, cell, lambda: kernel_file(foundry, cell, toolkit, log, CONFIG, deadline.left))
+            exports = kernel_file(foundry, cell, toolkit, log, EXPORTS, deadline.left)
             compile = Compile(foundry, cell, recipe, toolkit, work, log, deadline)
             compile.make()
             siblings = sibling_exports(recipe, work / "build", out / "modules")
@@ -89,7 +90,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
         outputs = _move_out(foundry, cell, recipe, out, folder)
     except FoundryError as error:
-        if error.reason in (Reason.NO_SPACE, Reason.OUTPUT_UNSAFE):
+        if error.reason in (Reason.NO_SPACE, Reason.OUTPUT_UNSAFE, Reason.MODULE_EXCLUDED):
             remove_tree(work)
         raise
     except BaseException:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
-from foundry.base.expressions import EndlessError, bash_matches
+from foundry.base.expressions import EndlessError
 from foundry.base.files import scratch
 from foundry.base.reasons import Reason
 from foundry.base.untrusted import copy_out, walk
-from foundry.base.versions import kernel_version, version_key
 from foundry.config.recipe import Recipe
+from foundry.formats.packages.dkms_conditions import CONFIG, meets
 from foundry.plan.cells import Cell
 
 if TYPE_CHECKING:
@@ -26,10 +26,23 @@ _MAX_SYMVERS = 16 << 20  # bytes of all of them: a whole kernel's has 2 MiB
 _SYMVERS_COSTS = 4096  # bytes that each counts for more than it has: there may be many small ones
 
 
-def require_allowed(recipe: Recipe, cell: Cell) -> None:
-    """FoundryError ``module-excluded`` where the package's ``dkms.conf`` says that it is not for this kernel."""
+def require_allowed(recipe: Recipe, cell: Cell, config: Callable[[], bytes] | None = None) -> None:
+    """FoundryError ``module-excluded`` where the package's ``dkms.conf`` says that it is not for this kernel.
+
+    `config` reads the kernel's configuration, where that counts; without it, conditions on that are not looked at.
+    """
     for name, wanted in recipe.exclusive.items():
-        if not _fits(name, wanted, cell):
+        if name == CONFIG and config is None:
+            continue
+        try:
+            text = config().decode(errors="replace") if name == CONFIG and config else ""
+            met = meets(name, wanted, kernel=cell.kernel, arch=cell.arch, config=text)
+        except EndlessError as error:
+            raise FoundryError(
+                f"the {name} in the dkms.conf of {cell.driver} takes too long to judge: {wanted[:200]}",
+                reason=Reason.DKMS_MALFORMED, hint="don't use the package before you know what this is for",
+            ) from error
+        if not met:
             raise FoundryError(
                 f"the package of {cell.driver} is not for kernel {cell.kernel}: its dkms.conf says {name}={wanted}",
                 reason=Reason.MODULE_EXCLUDED, hint="take its releases out of the matrix's entry of this driver",
@@ -101,17 +114,3 @@ def exports_of(modules: Sequence[Path]) -> Mapping[str, Export]:
         name: Export(versions.get(name, 0), path.stem, "EXPORT_SYMBOL", "")
         for path, one in facts.items() for name in one.exports
     }
-
-
-def _fits(name: str, wanted: str, cell: Cell) -> bool:
-    if name.endswith("_MIN"):
-        return version_key(kernel_version(cell.kernel)) >= version_key(wanted)
-    if name.endswith("_MAX"):
-        return version_key(kernel_version(cell.kernel)) <= version_key(wanted)
-    try:
-        return bash_matches(cell.arch if name.endswith("_ARCH") else cell.kernel, wanted)  # as DKMS does
-    except EndlessError as error:
-        raise FoundryError(
-            f"the {name} in the dkms.conf of {cell.driver} takes too long to judge: {wanted[:200]}",
-            reason=Reason.DKMS_MALFORMED, hint="don't use the package before you know what this is for",
-        ) from error

@@ -16,8 +16,8 @@ from foundry.config.locks import DkmsFacts, MainPackage
 from foundry.config.module import Module
 
 BUILD_SCRIPT = "container/build-module.sh"  # of all drivers, below the checkout
-# make's arguments where neither family file nor dkms.conf has any: the kernel's own build of the folder.
-KBUILD = ("-C", "{kernel_build}", "M=/foundry/work", "modules")
+# The make command where neither family file nor dkms.conf has any: the kernel's own build of the folder.
+KBUILD = ("make", "-C", "{kernel_build}", "M=/foundry/work", "modules")
 _UNKNOWN = DkmsFacts("", (), ())
 
 
@@ -25,7 +25,8 @@ _UNKNOWN = DkmsFacts("", (), ())
 class Recipe:
     """How the modules of one driver are made. Hashed by identity, as `Family` is.
 
-    `make` are make's arguments, still with ``{kernel}``, ``{kernel_build}`` and ``{arch}`` in it;
+    `make` is the command: assignments for its environment, ``make``, arguments, still with ``{kernel}``,
+    ``{kernel_build}`` and ``{arch}`` in them;
     `pre_build` a program of the package that runs before, in the same container; `loading_order`
     names of modules, the one that is loaded first comes first; `exclusive` are the package's own
     conditions on kernels.
@@ -49,7 +50,7 @@ def recipe_of(family: Family, driver: str, package: MainPackage | None) -> Recip
         Module(one["name"], one["file"], one.get("destination", "")) for one in family.data.get("modules", ())
     ) or dkms.modules
     said = family.data.get("make", {})
-    command = said.get("command") or (dkms.make if family.dkms else KBUILD)
+    command = ["make", *said["command"]] if "command" in said else dkms.make if family.dkms else KBUILD
     return Recipe(
         root=dkms.root or family.source_root(driver), modules=modules,
         make=tuple(fill_known(word, facts) for word in [*command, *said.get("arguments", ())]),
@@ -63,7 +64,7 @@ def complete(family: Family, package: MainPackage) -> bool:
     dkms = package.dkms or _UNKNOWN
     # what the family file spoke for was not looked at: it is not known where the file no longer does
     told = ("modules" in family.data or bool(dkms.modules)) and (
-        "command" in family.data.get("make", {}) or bool(dkms.make))
+        "command" in family.data.get("make", {}) or "make" in dkms.make)
     return (
         (told or not family.dkms)
         and package.variables.keys() == family.data.get("variables", {}).keys()

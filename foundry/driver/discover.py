@@ -6,6 +6,7 @@ scripts would do on a node. Nothing of a package is executed.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -55,6 +56,7 @@ def discover(package: MainPackage, family: Family, driver: str, work: Path, foun
     conf = _conf(family, tree) if family.dkms else None
     if conf is not None:
         _require_ordered(family, conf)
+        _require_program(conf, tree)
     variables = {name: _variable(family, name, one, tree, roots[""])
                  for name, one in family.data.get("variables", {}).items()}
     taken = {f"{source}" for entry in family.data.get("firmware", ())
@@ -131,6 +133,17 @@ def _require_ordered(family: Family, conf: dkms.DkmsConf) -> None:
     ]
     if faults:
         raise ConfigError(faults, hint="names are those that lsmod shows")
+
+
+def _require_program(conf: dkms.DkmsConf, tree: Path) -> None:
+    """FoundryError ``dkms-unsupported`` where DKMS would not run what the package wants to be run before."""
+    for program in conf.pre_build[:1]:
+        if not (tree / program).is_file() or not os.access(tree / program, os.X_OK):
+            raise FoundryError(
+                f"the package's {dkms.FILE} can't be followed: its PRE_BUILD wants {program}, which is no program of"
+                " the package; DKMS would build without it", reason=Reason.DKMS_UNSUPPORTED,
+                hint="if that is right, write `ignore: [PRE_BUILD]` into `source` of the family file",
+            )
 
 
 def _name_of(module: dkms.DkmsModule) -> str:

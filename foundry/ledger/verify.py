@@ -18,7 +18,7 @@ from foundry.base.files import scratch
 from foundry.base.names import KEY_LABEL
 from foundry.base.parallel import in_parallel
 from foundry.base.references import parse_reference
-from foundry.cell.compile import kernel_exports
+from foundry.cell.compile import kernel_file
 from foundry.cell.image import HOST
 from foundry.cell.module import recipe_for
 from foundry.cell.output_checks import exports_of
@@ -200,7 +200,7 @@ def _gate_faults(foundry: Foundry, cell: Cell, files: Mapping[str, Entry], log: 
     require_here(foundry, cell)
     toolkit = foundry.containers.platforms.image_of(cell.toolkit, cell.arch)
     with foundry.containers.images.used(toolkit, cell.arch, log):
-        exported = parse(kernel_exports(foundry, cell, toolkit, log))
+        exported = parse(kernel_file(foundry, cell, toolkit, log))
     with scratch(foundry.root / foundry.config.build, "verify") as folder:
         there = {}
         for module in recipe_for(foundry, cell).modules:

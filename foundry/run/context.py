@@ -44,8 +44,8 @@ class Foundry:
     schedule: Schedule = field(default_factory=Schedule)
     journal: Journal = field(default_factory=Journal)
     verbosity: int = DEFAULT_VERBOSITY
-    exports: dict[tuple[str, str], bytes] = field(default_factory=dict)  # by toolkit and kernel
-    exports_lock: threading.Lock = field(default_factory=threading.Lock)
+    kernel_files: dict[tuple[str, str, str], bytes] = field(default_factory=dict)  # by toolkit, kernel and name
+    kernel_files_lock: threading.Lock = field(default_factory=threading.Lock)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # of recipes, by environment variable
     ending: threading.Event = field(default_factory=threading.Event)  # set when the process is about to exit
     _accounted: int = 0  # entries of the journal whose changes the states no longer lack

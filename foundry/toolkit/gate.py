@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, scratch
 from foundry.base.reasons import Reason
-from foundry.cell.compile import print_exports
+from foundry.cell.compile import EXPORTS, print_file
 from foundry.cell.compile_command import Places, compile_arguments
 from foundry.config.module import Module
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
@@ -68,7 +68,7 @@ def _compile(foundry: Foundry, toolkit: Toolkit, arguments: list[str], log: Path
 
 
 def _exports(foundry: Foundry, toolkit: Toolkit, image: str, log: Path) -> bytes:
-    done = print_exports(foundry.containers.engine, image, toolkit.kernel)
+    done = print_file(foundry.containers.engine, image, toolkit.kernel, EXPORTS)
     if done.returncode != 0 or not done.stdout:
         raise FoundryError(f"the toolkit of {toolkit.kernel} has no Module.symvers", reason=Reason.TOOLKIT_UNUSABLE,
                            hint=_HINT, log=log)

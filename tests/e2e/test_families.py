@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import subprocess
 from collections.abc import Callable, Mapping
@@ -79,6 +80,42 @@ def test_release_of_a_further_family(clone: Clone, kernels: list[str], tmp_path:
     assert verified.code == 0, verified.text
 
 
+MAKEFILE = """\
+ifneq ($(KERNELRELEASE),)
+obj-m := hello_base.o hello_top.o
+ccflags-y := -DCOMMIT='"$(FLAVOUR)"'
+else
+ifneq ($(KERNEL)$(JOBS)$(PRE_BUILD)$(kernelver),)
+$(error variables that a build by DKMS does not have)
+endif
+KERNEL_TREE ?= /nowhere
+export FLAVOUR := $(FLAVOUR)-$(shell uname -r)-$(word 3,$(shell uname -a))-$(shell uname --kernel-r -m | tr ' ' -)
+all:
+\t$(MAKE) -C $(KERNEL_TREE) M=$(CURDIR) modules
+endif
+"""
+
+
+def test_make_with_an_environment(clone: Clone, kernels: list[str], tmp_path: Path) -> None:
+    """As DKMS runs it: no KERNELRELEASE where the command does not begin with make, nothing of ours in its
+    environment, and every spelling of a question for the running kernel is answered with the cell's."""
+    conf = CONF + """
+DEST_MODULE_LOCATION[0]="/kernel/../updates/"
+BUILD_EXCLUSIVE_KERNEL_MIN="6.1.0-1" # of a whole name
+BUILD_EXCLUSIVE_CONFIG="CONFIG_MODULES !CONFIG_NOBODYS"
+kernelver=${kernelver:-$(uname -r)}
+MAKE="KERNEL_TREE=$kernel_source_dir FLAVOUR=${FLAVOUR:-mild} 'make' V=${kernelver:-$(uname -r)}"
+"""
+    add_family(clone, tmp_path, {"dkms.conf": conf, "Makefile": MAKEFILE})
+    done = clone.doit("build")
+    assert done.code == 0, done.text
+    cell = clone.cell(f"{DRIVER}-{kernels[0]}")
+    said = read_module(cell / "hello_top.ko").first("commit")
+    assert said == f"mild-{kernels[0]}-{kernels[0]}-{kernels[0]}-{platform.machine()}"
+    image = image_of(cell / "image.oci.tar")
+    assert f"opt/lib/modules/{kernels[0]}/updates/hello_base.ko" in image.files
+
+
 CHANGES: list[tuple[Mapping[str, str], str, str, str]] = [
     ({"dkms.conf": CONF.replace("hello_top", "hello_more")}, "module", "compile-failed",
      "the build did not produce hello_more.ko"),
@@ -91,6 +128,20 @@ CHANGES: list[tuple[Mapping[str, str], str, str, str]] = [
     ({"dkms.conf": ""}, "fetch", "source-missing", "has no dkms.conf"),
     ({"dkms.conf": CONF.replace("LAST_COMMIT", "COMMIT")}, "fetch", "variable-missing", "gives no value for {commit}"),
     ({"dkms.conf": CONF + 'BUILD_EXCLUSIVE_KERNEL="^2\\.6"\n'}, "module", "module-excluded", "is not for kernel"),
+    # by a condition of which only the toolkit's build tree knows
+    ({"dkms.conf": CONF + 'BUILD_EXCLUSIVE_CONFIG="CONFIG_MODULES !CONFIG_PRINTK"\n'}, "module", "module-excluded",
+     "its dkms.conf says BUILD_EXCLUSIVE_CONFIG=CONFIG_MODULES !CONFIG_PRINTK"),
+    # DKMS would look for programs of these names in the package, and build without them
+    ({"dkms.conf": CONF + 'PRE_BUILD="sh ./configure.sh"\n'}, "fetch", "dkms-unsupported",
+     "its PRE_BUILD wants ./sh, which is no program of the package; DKMS would build without it"),
+    ({"configure.sh": "echo\n"}, "fetch", "dkms-unsupported", "its PRE_BUILD wants ./configure.sh, which is no"),
+    ({"Makefile": "$(error hello: this driver needs Linux 7 or later)\n"}, "module", "compile-failed",
+     "does not compile: Makefile:1: *** hello: this driver needs Linux 7 or later.  Stop."),
+    # the error is in a header of the kernel's, and the driver's own line led to it
+    ({"hello_top.c": FILES["hello_top.c"] + "\nstatic_assert(sizeof(int) == 3);\n"}, "module", "compile-failed",
+     "does not compile: hello_top.c:10: "),
+    ({"Makefile": "obj-m := hello_base.o hello_top.o\n$(obj)/hello_base.o: x\nx:\n\tno-such-program\n"}, "module",
+     "compile-failed", "no-such-program: "),
     # it claims that one of its modules exports what neither the kernel nor that module does
     ({"hello_top.c": FILES["hello_top.c"].replace("hello_base", "nobodys_symbol"),
       "sub/Module.symvers": "0x12345678\tnobodys_symbol\thello_base\tEXPORT_SYMBOL_GPL\t\n",

@@ -30,6 +30,58 @@ def test_machine_fault(line: str, reason: str | None, tmp_path: Path) -> None:
         assert found[1] == line
 
 
+@pytest.mark.parametrize("text, error", [
+    ("/foundry/work/Makefile:2: *** thing: Linux 7 or later.  Stop.\nmake[1]: *** [/x/Makefile:2065: /foundry/work] Error 2",
+     "Makefile:2: *** thing: Linux 7 or later.  Stop."),
+    ("make[1]: *** No rule to make target '/foundry/work/x.o', needed by 'y'.  Stop.",
+     "make[1]: *** No rule to make target 'x.o', needed by 'y'.  Stop."),
+    ('ERROR: "sym" [/foundry/work/x.ko] undefined!', 'ERROR: "sym" [x.ko] undefined!'),
+    ('ERROR: modpost: "sym" [x.ko] undefined!', 'ERROR: modpost: "sym" [x.ko] undefined!'),
+    ("FATAL: modpost: GPL-incompatible module x.ko uses GPL-only symbol 'y'",
+     "FATAL: modpost: GPL-incompatible module x.ko uses GPL-only symbol 'y'"),
+    ("  ERROR: Kernel configuration is invalid.", "ERROR: Kernel configuration is invalid."),
+    ("FAILED: load BTF from vmlinux: No such file or directory", "FAILED: load BTF from vmlinux: No such file or directory"),
+    ("BTF: .tmp_vmlinux.btf: pahole (pahole) is not available", "BTF: .tmp_vmlinux.btf: pahole (pahole) is not available"),
+    ("/bin/sh: 1: bc: not found", "/bin/sh: 1: bc: not found"),
+    ("bash: line 1: flex: command not found", "bash: line 1: flex: command not found"),
+    ("make[2]: flex: No such file or directory", "make[2]: flex: No such file or directory"),
+    ("/usr/bin/env: 'python': No such file or directory", "/usr/bin/env: 'python': No such file or directory"),
+    ("/foundry/build-module.sh: 66: ./configure: Permission denied",
+     "/foundry/build-module.sh: 66: ./configure: Permission denied"),
+    ("  BTF [M] /foundry/work/x.ko\nSkipping BTF generation for x.ko due to unavailability of vmlinux",
+     "make: *** [all] Error 2"),
+])
+def test_the_first_error(text: str, error: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"  CC [M] x.o\n{text}\nmake: *** [all] Error 2\n")
+    assert first_error(log) == error
+
+
+INCLUDED = "In file included from /usr/src/k/include/linux/module.h:20,\n                 from /foundry/work/hello.c:1:\n"
+
+
+@pytest.mark.parametrize("text, error", [
+    (INCLUDED + "/usr/src/k/include/linux/param.h:25:30: error: expected x\n   25 | #define y\n      |   ^\n"
+     "/usr/src/k/include/linux/y.h:3:1: note: in expansion of macro 'Y'\n"
+     "/foundry/work/hello.c:5:1: note: in expansion of macro 'MODULE'\n/foundry/work/hello.c:9:1: error: other",
+     "hello.c:5: error: expected x (/usr/src/k/include/linux/param.h:25)"),
+    ("In function 'f',\n    inlined from 'start' at /foundry/work/hello.c:5:9:\n"
+     "./include/linux/compiler.h:30:38: error: call to 'x' declared with attribute error: no",
+     "hello.c:5: error: call to 'x' declared with attribute error: no (./include/linux/compiler.h:30)"),
+    (INCLUDED + "./include/linux/x.h:3:10: fatal error: y.h: No such file or directory",
+     "hello.c:1: fatal error: y.h: No such file or directory (./include/linux/x.h:3)"),
+    (INCLUDED + "/foundry/work/own.h:3:1: error: x", "own.h:3:1: error: x"), ("hello.c:5:1: error: x", "hello.c:5:1: error: x"),
+    # another file's lines don't count
+    (INCLUDED + "/foundry/work/hello.c:2:1: warning: x\n./include/a.h:1:1: error: y\n/foundry/work/b.c:3:1: error: z",
+     "./include/a.h:1:1: error: y"),
+])
+def test_the_drivers_own_line(text: str, error: str, tmp_path: Path) -> None:
+    """Not that of a kernel's header in which its mistake comes to light."""
+    log = tmp_path / "log"
+    log.write_text(f"  CC [M] x.o\n{text}\nmake: *** [all] Error 2\n")
+    assert first_error(log) == error
+
+
 def test_only_of_the_last_try(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("Killed\n")

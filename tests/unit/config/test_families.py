@@ -22,7 +22,7 @@ PACKAGE: dict[str, Any] = {
     "name": "habanalabs", "href": "habanalabs-1.16.0-526.el8.noarch.rpm",
     "url": "https://vault.habana.ai/artifactory/rhel/8/8.10/habanalabs-1.16.0-526.el8.noarch.rpm",
     "content_sha256": "a" * 64, "build_time": 1747693633, "license": "GPL-2.0", "variables": {"git_sha": "abc"},
-    "dkms": {"root": "usr/src/habanalabs-1.16.0-526", "make": ["-C", "{kernel_build}"], "modules": [
+    "dkms": {"root": "usr/src/habanalabs-1.16.0-526", "make": ["make", "-C", "{kernel_build}"], "modules": [
         {"name": "habanalabs", "file": "habanalabs.ko", "destination": "elsewhere"}]},
     "further": {"firmware": {
         "name": "habanalabs-firmware", "href": "f.rpm", "url": "https://x/f.rpm", "content_sha256": "b" * 64,
@@ -62,7 +62,7 @@ def test_the_recipe_of_a_family(checkout: Checkout) -> None:
     states = habana(checkout)
     recipe = states.config.recipe(states.config.families["habanalabs"], DRIVER)
     assert [one.installed for one in recipe.modules] == ["drivers/misc/habanalabs/habanalabs.ko"]
-    assert recipe.make == ("-C", "{kernel_build}", "GIT_SHA=abc")
+    assert recipe.make == ("make", "-C", "{kernel_build}", "GIT_SHA=abc")
 
 
 @pytest.mark.parametrize("said, make", [
@@ -75,7 +75,7 @@ def test_without_dkms_it_is_the_kernels_build_unless_the_file_says_otherwise(
 ) -> None:
     checkout.edit("config/drivers/neuron.yaml", "strip: debug\n", f"strip: debug\n{said}")
     config = load_config(checkout.root, Profile("local", "test"))
-    assert config.recipe(config.families["neuron"], "2.22.2.0").make == make
+    assert config.recipe(config.families["neuron"], "2.22.2.0").make == ("make", *make)
 
 
 def test_the_labels_of_a_family_with_a_base_of_its_own(checkout: Checkout) -> None:
@@ -95,7 +95,7 @@ def changed(**changes: Any) -> dict[str, Any]:
     (changed(content_sha256="c" * 64), "package"),
     (changed(variables={"git_sha": "def"}), "make"),
     (changed(further={"firmware": {**PACKAGE["further"]["firmware"], "content_sha256": "c" * 64}}), "firmware"),
-    (changed(dkms={**PACKAGE["dkms"], "make": ["other"]}), "make"),
+    (changed(dkms={**PACKAGE["dkms"], "make": ["make", "other"]}), "make"),
     (changed(dkms={**PACKAGE["dkms"], "pre_build": ["x.sh"]}), "make"),
 ])
 def test_what_the_packages_say_moves_the_key(package: dict[str, Any], part: str, checkout: Checkout) -> None:
