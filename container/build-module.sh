@@ -13,6 +13,7 @@
 # `link`: for modules that need some of the kernel's own; depmod's files are made anew and know these, below `host`.
 #   Mounted and in the environment: as for `finish`, whose /foundry/out is there; IN_TREE (names of these modules).
 #   Leaves in /foundry/out what `finish` does, and missing: a line for each module that this toolkit does not have.
+# shellcheck disable=SC2153  # KERNEL, JOBS and the like are the container's environment
 set -eu
 
 kernel_build=/lib/modules/$KERNEL/build
