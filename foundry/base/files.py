@@ -29,9 +29,19 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def read_file(path: Path | str) -> bytes:
+    """A file's content; a pipe in its place is empty, where nobody would ever write into it. OSError as of `open`."""
+    with open(path, "rb", buffering=0, opener=_at_once) as stream:
+        return stream.read()
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def sha256_file(path: Path | str) -> str:
     """Hex SHA-256 of a file's content; OSError when it can't be read."""
-    with open(path, "rb") as stream:
+    with open(path, "rb", opener=_at_once) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -99,8 +109,7 @@ _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 def read_json(path: Path) -> Any | None:
     """The parsed file, or None when there is no file or it is not whole JSON."""
     try:
-        with open(path, "rb", buffering=0) as stream:
-            return parse_json(stream.read())
+        return parse_json(read_file(path))
     except (OSError, ValueError):
         return None
 

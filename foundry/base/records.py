@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from foundry.base.files import parse_json, pretty_json, sha256_bytes, sha256_file, write_atomic
+from foundry.base.files import parse_json, pretty_json, read_file, sha256_bytes, sha256_file, write_atomic
 
 SCHEMA = 1
 _BEGIN = b'{\n'
@@ -27,7 +27,7 @@ Record = Mapping[str, Any]
 def read_record(path: Path, stage: str) -> Record | None:
     """The record, or None when there is none that this version wrote and understands."""
     try:
-        return parse_record(path.read_bytes(), stage)
+        return parse_record(read_file(path), stage)
     except (OSError, ValueError):  # a name that no file can have
         return None
 

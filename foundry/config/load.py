@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
-from foundry.base.files import canonical_json, parse_json
+from foundry.base.files import canonical_json, parse_json, read_file
 from foundry.base.schema import ValidationCache
 from foundry.base.yaml_files import YamlCache
 from foundry.config.catalogue import FLAVOURS, CatalogueEntry, KernelList, entries_of
@@ -88,7 +88,7 @@ class _Reader:
         With `under` it is checked, and returned, on top of that.
         """
         try:
-            content = (self.root / file).read_bytes()
+            content = read_file(self.root / file)
         except FileNotFoundError:
             if default is None:
                 self.faults.append(Fault(file, "", "the file is missing"))

@@ -13,7 +13,7 @@ from typing import Any
 
 from foundry.base.documents import as_document
 from foundry.base.filelock import locked
-from foundry.base.files import pretty_json, write_atomic
+from foundry.base.files import pretty_json, read_file, write_atomic
 from foundry.base.schema import ValidationCache
 from foundry.config.module import Module
 from foundry.formats.packages.sideeffect import HostSideEffect
@@ -160,7 +160,7 @@ class Locks:
         """
         path = self.root / self.path(family)
         with locked(self.root / self.build / f".lock-{family}"):
-            found = path.read_bytes() if path.exists() else None
+            found = read_file(path) if path.exists() else None
             before = parse_lock(found, str(self.path(family)), self.validation) if found is not None else Lock()
             after = how(before)
             if after != before:

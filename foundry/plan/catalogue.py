@@ -10,7 +10,7 @@ from typing import Any
 
 from foundry.base.documents import as_document
 from foundry.base.errors import Fault
-from foundry.base.files import pretty_json
+from foundry.base.files import pretty_json, read_file
 from foundry.base.schema import ValidationCache
 from foundry.base.versions import minor_of, version_key
 from foundry.config.catalogue import CatalogueEntry, Place, entries_of
@@ -66,7 +66,7 @@ def unread_toolkits(config: Config) -> list[Place]:
 def read_entries(path: Path, file: str, validation: ValidationCache) -> tuple[CatalogueEntry, ...]:
     """The checked entries as the file has them now; ConfigError when it is no catalogue any more."""
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         return ()
     return parse_entries(data, file, validation)

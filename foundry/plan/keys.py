@@ -74,7 +74,7 @@ class FileHashes:
 
     def read(self, path: str) -> bytes:
         """A small file's content, whose hash is known from then on; OSError when it can't be read."""
-        handle = os.open(self._full(path), os.O_RDONLY)
+        handle = os.open(self._full(path), os.O_RDONLY | os.O_NONBLOCK)
         try:
             stat = os.fstat(handle)
             content = os.read(handle, stat.st_size)

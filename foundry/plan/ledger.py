@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
-from foundry.base.files import parse_json, pretty_json
+from foundry.base.files import parse_json, pretty_json, read_file
 from foundry.base.names import LEDGER_FILE
 from foundry.base.plain_text import line
 from foundry.base.schema import ValidationCache
@@ -142,7 +142,7 @@ def read_ledger(path: Path, file: str, validation: ValidationCache) -> Ledger | 
     that can't be had is never "nothing published".
     """
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except FileNotFoundError:
         return None
     ledger = parse_ledger(content, file, validation)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from foundry.base.documents import as_document
 from foundry.base.errors import FoundryError
 from foundry.base.filelock import locked
-from foundry.base.files import pretty_json, write_atomic
+from foundry.base.files import pretty_json, read_file, write_atomic
 from foundry.base.references import parse_reference
 from foundry.catalogue.resolve import outside
 from foundry.config.catalogue import KernelList
@@ -26,7 +26,7 @@ def read_kernels(foundry: Foundry) -> KernelList:
     """The kernel list as it is now; an empty one where there is none. ConfigError when it is none any more."""
     name = foundry.settings.toolkits.kernels
     try:
-        data = (foundry.root / name).read_bytes()
+        data = read_file(foundry.root / name)
     except FileNotFoundError:
         return KernelList()
     return KernelList.from_document(foundry.config.validation.parsed("kernels", data, name))

@@ -9,7 +9,7 @@ from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
 from foundry.base.filelock import locked
-from foundry.base.files import write_atomic
+from foundry.base.files import read_file, write_atomic
 from foundry.base.records import Record, outputs_changed, outputs_missing, read_record
 from foundry.config.catalogue import KernelList
 from foundry.plan.keys import changed_parts
@@ -91,7 +91,7 @@ def read_ledger(foundry: Foundry) -> ToolkitLedger:
     """The ledger as this checkout has it; an empty one where it has none. Raises ConfigError."""
     path = ledger_path(foundry.config.build)
     try:
-        content = (foundry.root / path).read_bytes()
+        content = read_file(foundry.root / path)
     except FileNotFoundError:
         return ToolkitLedger()
     ledger = parse_toolkit_ledger(content, str(path), foundry.config.validation)

@@ -26,12 +26,12 @@ def run_lock(*, leftovers: bool | None = None) -> Iterator[None]:
     """
     folder = Path("build") / resolve(Path()).name
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".run.lock").open("a+") as handle:
+    with (folder / ".run.lock").open("a+b") as handle:
         _wait_for(handle)
         handle.seek(0)
         clean = not handle.read()
         handle.truncate(0)
-        handle.write(f"{os.getpid()}\n")
+        handle.write(f"{os.getpid()}\n".encode())
         handle.flush()
         mark_children(folder)
         try:
@@ -49,12 +49,13 @@ def run_lock(*, leftovers: bool | None = None) -> Iterator[None]:
                 handle.truncate(0)
 
 
-def _wait_for(handle: IO[str]) -> None:
+def _wait_for(handle: IO[bytes]) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         handle.seek(0)
-        print(f"another run is at work here (process {handle.read().strip() or '?'}); waiting", file=sys.stderr)
+        number = handle.read().decode(errors="replace").strip()
+        print(f"another run is at work here (process {number or '?'}); waiting", file=sys.stderr)
         while True:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -30,6 +30,11 @@ def _link(path: Path, dice: random.Random) -> None:
     path.symlink_to(dice.choice(("nowhere", path.name, "/dev/null")))
 
 
+def _pipe(path: Path, dice: random.Random) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def _other(path: Path, dice: random.Random) -> None:
     """A sibling's content, or of the same file of another cell or driver."""
     others = sorted(one for one in (*path.parent.iterdir(), *path.parent.parent.glob(f"*/{path.name}"))
@@ -65,6 +70,7 @@ MUTATIONS: dict[str, Mutation] = {
     "removed": lambda path, dice: path.unlink(),
     "folder": _folder,
     "link": _link,
+    "pipe": _pipe,
     "other": _other,
     "newer": _newer,
     "shape": _nested,

@@ -33,16 +33,18 @@ def _is_said(project: Project, *args: str) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_something_else_in_the_place(place: str, project: Project) -> None:
-    """A folder with a file, and a file that is no text: every command says so in a sentence, or does without."""
+    """A folder with a file, a file that is no text, a pipe: every command says so in a sentence, or does without."""
     path = project.root / place
     project.doit("status")
-    for what in ("folder", "junk"):
+    for what in ("folder", "junk", "pipe"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         if what == "folder":
             (path / "inside").mkdir(parents=True)
+        elif what == "pipe":
+            os.mkfifo(path)
         else:
             path.write_bytes(b"\xff\xfe\0junk")
         for args in COMMANDS if what == "folder" else COMMANDS[:2]:
