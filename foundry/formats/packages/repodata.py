@@ -202,8 +202,9 @@ class _Element:
         self.size = 0
 
     def add(self, part: str) -> None:
-        self.parts.append(part[:_MAX_TEXT - self.size])
-        self.size += len(self.parts[-1])
+        if kept := part[:_MAX_TEXT - self.size]:
+            self.parts.append(kept)
+            self.size += len(kept)
 
     @property
     def text(self) -> str:
