@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from foundry.base.files import scratch
+from foundry.packages.apt import archive
 from tests.harness.github_openapi import CACHE
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -102,7 +103,7 @@ def fetched() -> Path:
 def _download(folder: Path, suite: str, packages: Sequence[str]) -> None:
     for name in ("state/lists/partial", "cache/archives/partial", "etc/preferences.d"):
         (folder / name).mkdir(parents=True)
-    (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] http://deb.debian.org/debian {suite} main\n")
+    (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {archive('debian')} {suite} main\n")
     options = [f"Dir::State={folder}/state", f"Dir::Cache={folder}/cache", f"Dir::Etc={folder}/etc",
                f"Dir::Etc::sourcelist={folder}/sources.list", "Dir::State::status=/dev/null",
                "Acquire::Languages=none", "Acquire::Retries=3", "APT::Sandbox::User=root"]
