@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.markdown import cell, code, words
@@ -99,8 +99,22 @@ class Guarded(Lasting):
 
 
 def guard() -> None:
-    """From now on this process prints plain text alone; the live view and the annotations write to `unguarded`."""
-    sys.stdout, sys.stderr = Guarded(unguarded(sys.stdout)), Guarded(unguarded(sys.stderr))
+    """From now on this process prints plain text alone; the live view and the annotations write to `unguarded`.
+
+    A stream that the caller has closed leads nowhere: else the next file that is opened would get its number, and
+    what anybody prints.
+    """
+    sys.stdin = sys.stdin or _nowhere(0, "r")
+    sys.stdout = Guarded(unguarded(sys.stdout) or _nowhere(1, "w"))
+    sys.stderr = Guarded(unguarded(sys.stderr) or _nowhere(2, "w"))
+
+
+def _nowhere(number: int, mode: str) -> IO[str]:
+    found = os.open(os.devnull, os.O_RDWR)
+    if found != number:
+        os.dup2(found, number)
+        os.close(found)
+    return open(number, mode, encoding="utf-8")
 
 
 def unguarded(stream: Any) -> Any:

@@ -2,6 +2,8 @@
 
 No pause is longer than KMOD_TEST_LONGEST_PAUSE, in seconds: those between attempts, and those that GitHub asks for.
 
+When the module that KMOD_TEST_SIGNAL names (``module:number``) begins to be imported, the process gets that signal.
+
 Imported by Python itself at start-up, because the folder is on PYTHONPATH.
 """
 
@@ -40,5 +42,15 @@ def _brief(seconds: float) -> None:
 
 if _LONGEST_PAUSE:
     time.sleep = _brief  # type: ignore[assignment]
+_MODULE, _, _NUMBER = os.environ.get("KMOD_TEST_SIGNAL", "").partition(":")
+
+
+def _signal(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "import" and arguments[0] == _MODULE:
+        os.kill(os.getpid(), int(_NUMBER))
+
+
+if _MODULE:
+    sys.addaudithook(_signal)
 if _PATH:
     sys.addaudithook(_hook)
