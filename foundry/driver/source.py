@@ -23,6 +23,7 @@ TREE = "tree"
 FIRMWARE = "firmware"
 TAR = "source.tar"
 RECORD = "source.json"
+_HISTORY = frozenset({".git", ".svn", ".hg", ".bzr", "CVS", "_darcs"})
 
 
 def source(foundry: Foundry, driver: str, family: Family) -> None:
@@ -54,6 +55,7 @@ def _source(foundry: Foundry, driver: str, family: Family) -> None:
         require_locked(driver, found, known, folder)
         for spec in specs:
             unpack(spec, folder / spec.file, roots[spec.role])
+            remove_history(roots[spec.role])
         place = place or source_place(family, driver, roots[""])
         require_tree(roots[""], place)  # what its links lead to comes along when it is moved
         tree = roots[""] / place
@@ -131,6 +133,14 @@ def tree_sha256(tree: Path) -> str:
             kind = "program" if path.stat().st_mode & stat.S_IXUSR else "file"
             facts.append([name, kind, sha256_file(path)])
     return sha256_bytes(canonical_json(facts))
+
+
+def remove_history(root: Path) -> None:
+    """Remove what version control keeps beside sources: it is none, is published with them, and can hold tokens."""
+    for folder, names, files in os.walk(root):
+        for name in _HISTORY.intersection([*names, *files]):
+            remove_tree(Path(folder, name))
+        names[:] = [name for name in names if name not in _HISTORY]
 
 
 def make_read_only(tree: Path) -> None:

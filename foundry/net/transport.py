@@ -65,7 +65,8 @@ class RetryPolicy:
     """How long to wait: for a connection, between two bytes, for everything, all in seconds; and attempts more.
 
     `until` (of time.monotonic()) ends everything, too. `first` is the pause before the second attempt,
-    doubled with each; `pause` is the longest between two, also when a server asks for more.
+    doubled with each; `pause` is the longest between two, unless a server asks for more. An attempt after
+    which it asks for a pause is none of `retries`: it may ask as often as there is time.
     """
 
     connect: float = 10.0
@@ -107,24 +108,27 @@ def with_retries(url: str, policy: RetryPolicy, work: Callable[[Attempt], T], no
 
     `note` gets a line for each attempt that failed.
     """
-    deadline = min(time.monotonic() + policy.total, policy.until)
-    for number in range(policy.retries + 1):
+    deadline, number = min(time.monotonic() + policy.total, policy.until), 0
+    while True:
         policy.pace.wait(deadline)
         try:
             return work(Attempt(url, policy, deadline))
         except RetryableError as again:
             note(again.final.message)
             wait = _pause(number, again.wait, policy)
-            if number == policy.retries or time.monotonic() + wait > deadline:
+            late = time.monotonic() + wait > deadline
+            if late and again.wait:
+                again.final.hint = f"the server asks to wait {again.wait:.0f} s: run again then"
+            if late or (number == policy.retries and not again.wait):
                 raise again.final from again.__cause__
             if again.wait:
                 policy.pace.hold(wait)
             else:
+                number += 1
                 time.sleep(wait)
         except FoundryError as error:
             note(error.message)
             raise
-    raise AssertionError("unreachable")
 
 
 def new_session(host: str) -> requests.Session:
@@ -221,7 +225,7 @@ def _length(response: requests.Response) -> float:
 
 def _pause(number: int, asked: float, policy: RetryPolicy) -> float:
     jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads the load, keeps no secret
-    return min(policy.pause, max(asked, policy.first * (1 << number) * jitter))
+    return max(asked, min(policy.pause, policy.first * (1 << number) * jitter))
 
 
 def _retry_after(text: str) -> float:

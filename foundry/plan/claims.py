@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from foundry.base.names import image_tag, tag_of
-from foundry.base.times import parse_utc
+from foundry.base.times import CLOCKS_DIFFER, parse_utc, require_clock
 from foundry.plan.keys import PART_NAMES, key_of
 from foundry.plan.rows import Row
 
@@ -16,7 +16,6 @@ _TARBALLS = {  # of a driver's release, by kind
     "busybox": r"busybox-[0-9][A-Za-z0-9._+-]*\.tar\.(gz|bz2|xz)",
 }
 _OTHER_KEY = "its key is not that of its inputs"
-_SKEW = timedelta(minutes=10)  # how far the clocks of machines may differ
 
 
 def fault_of(key: str, key_inputs: Mapping[str, str], published: str) -> str:
@@ -57,8 +56,12 @@ def is_source_tarball(name: str, kind: str, driver: str) -> bool:
 
 
 def fault_of_time(text: str) -> str:
-    """Why this can't be the time when an image was published: one to come would make a row win for ever."""
+    """Why this can't be the time when an image was published: one to come would make a row win for ever.
+
+    Raises OutsideError ``clock`` where this machine's clock can't tell: every time would be one to come.
+    """
+    require_clock()
     when = parse_utc(text)
     if when is None:
         return "it does not say when it was published"
-    return "it was published in the future" if when > datetime.now(UTC) + _SKEW else ""
+    return "it was published in the future" if when > datetime.now(UTC) + CLOCKS_DIFFER else ""

@@ -16,12 +16,12 @@ from pathlib import Path
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.reasons import Reason
 from foundry.base.references import Reference
+from foundry.base.times import require_clock
 from foundry.podman.engine import Engine
 from foundry.podman.probe import MEMORY, PROCESSES
 from foundry.registry.client import Registry
 
 _MIN_FREE = 5 << 30  # bytes: a toolkit is 1-2 GB, and two are at work at once
-_OLDEST_PLAUSIBLE = 1_750_000_000  # June 2025: a clock before it can't verify today's signatures
 
 BUILD_TOOLS = ("podman", "gpgv", "bash")  # bash judges the expressions in a package's dkms.conf
 ARCHIVE_TOOLS = ("git", "gpgv")  # for `doit archive`, and for builds from an archive
@@ -135,9 +135,11 @@ def check_space(folder: Path) -> list[Check]:
 
 def check_clock() -> list[Check]:
     """A clock that is not years behind: signatures and tokens have dates."""
-    ok = time.time() > _OLDEST_PLAUSIBLE
-    now = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    return [Check("clock", ok, f"it is {now}", "" if ok else "set the clock (timedatectl set-ntp true)", Reason.CLOCK)]
+    try:
+        require_clock()
+    except OutsideError as error:
+        return [Check("clock", False, error.message, error.hint, error.reason)]
+    return [Check("clock", True, time.strftime("it is %Y-%m-%d %H:%M UTC", time.gmtime()))]
 
 
 def check_access(registry_of: Callable[[str], Registry], reads: Sequence[Reference]) -> list[Check]:

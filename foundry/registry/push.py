@@ -12,11 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
+from foundry.base.times import require_clock
 from foundry.formats.images.manifest import Descriptor, Manifest, parse_manifest
 from foundry.net.redirects import safe_target
 from foundry.net.transport import NOT_FOUND, OK, Attempt, RetryableError, RetryPolicy, with_retries
@@ -112,6 +114,7 @@ class Writer(Repository):
         start = replace(attempt, url=f"{self.registry.base}{self.repository}/blobs/uploads/")
 
         def read(_: Attempt, response: requests.Response) -> str:
+            _require_clock(response, self.name)
             where = response.headers.get("Location", "")
             if not where:
                 raise start.fault("the registry takes an upload and does not say where", Reason.REGISTRY_MALFORMED)
@@ -223,6 +226,12 @@ class Writer(Repository):
             if error.reason == Reason.BLOB_UNKNOWN:
                 return False
             raise
+
+
+def _require_clock(response: requests.Response, who: str) -> None:
+    """OutsideError ``clock`` where the registry's clock and ours differ: a row would get a time that others refuse."""
+    with suppress(ValueError, TypeError, OverflowError):  # a server that does not say it, or not as a date
+        require_clock(parsedate_to_datetime(response.headers.get("Date", "")).timestamp(), f"by the clock of {who}")
 
 
 def patient(policy: RetryPolicy, size: int) -> RetryPolicy:

@@ -66,8 +66,8 @@ from the same place, and costs nothing. You may copy, change and pass it on unde
 
 ## What is here
 
-- `{SOURCE}/`: the package's source folder as the vendor published it. Nothing is added, changed or left out, and
-  nothing in it was built.
+- `{SOURCE}/`: the package's source folder as the vendor published it. Nothing is added, changed or left out but what
+  version control keeps (`.git` and the like), and nothing in it was built.
 - `{PATCHES}/`: folders of patches. `series` in each names its patches in the order in which they are applied; each
   patch begins with the reason for it. `{PATCHES}/kernels.txt` has a line for each kernel: its name, its folder of
   patches (`{NONE}` where the vendor's files are compiled as they are), its toolkit.

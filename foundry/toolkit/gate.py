@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, scratch
 from foundry.base.reasons import Reason
-from foundry.cell.compile import EXPORTS, print_file
+from foundry.base.untrusted import copy_out, disarm
+from foundry.cell.compile import EXPORTS, LARGEST_MODULE, print_file
 from foundry.cell.compile_command import Places, compile_arguments
 from foundry.config.module import Module
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from foundry.run.context import Foundry
 
 HELLO = "container/driver-toolkit/hello"
+_WRITES = ("build", "tmp")  # folders that the compile may write to
 _RECIPE = Recipe((Module("hello", "hello.ko", ""),))
 _HINT = "nobody could build with it: read the log; is everything of the recipe (config/toolkits/) for this kernel?"
 
@@ -34,16 +36,23 @@ def gate(foundry: Foundry, toolkit: Toolkit, image: str, folder: Path, log: Path
 
     with scratch(folder, "gate") as work:
         shutil.copytree(foundry.root / HELLO, work / "src")
-        (work / "build").mkdir()
+        for name in _WRITES:
+            (work / name).mkdir()
         places = Places(
             script=str((foundry.root / BUILD_SCRIPT).absolute()), source=str((work / "src").absolute()),
-            work=str((work / "build").absolute()),
+            **{name: str((work / folder).absolute()) for name, folder in zip(("work", "tmp"), _WRITES, strict=True)},
         )
         _compile(foundry, toolkit, compile_arguments(
             places, recipe=_RECIPE, kernel=toolkit.kernel, arch=toolkit.arch, toolkit=image, jobs="1",
-        ), log)
+        ), [work / name for name in _WRITES], log)
+        disarm(work / "build")
+        try:
+            copy_out(work / "build", "hello.ko", work / "hello.ko", limit=LARGEST_MODULE)
+        except FileNotFoundError:
+            raise FoundryError(f"the toolkit of {toolkit.kernel} compiles no module", reason=Reason.TOOLKIT_UNUSABLE,
+                               hint=_HINT, log=log) from None
         report = check(
-            work / "build" / "hello.ko", kernel=toolkit.kernel, expected_name="hello", arch=toolkit.arch,
+            work / "hello.ko", kernel=toolkit.kernel, expected_name="hello", arch=toolkit.arch,
             symvers=parse(_exports(foundry, toolkit, image, log)),
         )
         note = append_to(log)
@@ -53,14 +62,18 @@ def gate(foundry: Foundry, toolkit: Toolkit, image: str, folder: Path, log: Path
     return report.to_json()
 
 
-def _compile(foundry: Foundry, toolkit: Toolkit, arguments: list[str], log: Path) -> None:
+def _compile(foundry: Foundry, toolkit: Toolkit, arguments: list[str], writes: list[Path], log: Path) -> None:
+    """With the budgets of a cell's compile: a toolkit is made of packages from many places."""
+    from foundry.cell.budgets import budget_arguments, watched
     from foundry.cell.compile_log import first_error
 
-    engine = foundry.containers.engine
-    with engine.container(f"gate {toolkit.kernel}") as name:
+    engine, settings = foundry.containers.engine, foundry.settings
+    budgets = budget_arguments(settings, engine.settings().limits, own_user=False, slots=1)
+    with engine.container(f"gate {toolkit.kernel}") as name, watched(
+        engine, name, writes, gib=settings.compile_disk, what=f"the gate of the toolkit of {toolkit.kernel}", log=log
+    ):
         done = engine.call(
-            "run", f"--name={name}", *arguments, log=log, check=False,
-            timeout=foundry.settings.compile_timeout,
+            "run", f"--name={name}", *budgets, *arguments, log=log, check=False, timeout=settings.compile_timeout,
         )
     if done.returncode != 0:
         raise FoundryError(f"the toolkit of {toolkit.kernel} compiles no module: {first_error(log) or 'see the log'}",

@@ -151,6 +151,36 @@ def test_the_wait_that_is_asked_for_is_kept(one: Front) -> None:
     assert has(one, content, "waited")
 
 
+def test_a_registry_that_asks_for_pauses_gets_them_as_long_as_there_is_time(one: Front) -> None:
+    """However often; one that asks for more than there is ends it at once, and says when to come again."""
+    content = sample()
+    one.faults += [("PUT /v2/library/kmod/blobs", says(429, Retry_After="1"))] * 5
+    writer(one).push(content, "patient")
+    assert has(one, content, "patient")
+    one.always("PUT /v2/library/kmod/manifests", says(429, Retry_After="3600"))
+    started = time.monotonic()
+    with pytest.raises(OutsideError) as caught:
+        writer(one).push(content, "too-long")
+    assert time.monotonic() - started < 5
+    assert (caught.value.reason, caught.value.retry) == ("http-status", True)
+    assert caught.value.hint == "the server asks to wait 3600 s: run again then"
+
+
+@pytest.mark.parametrize("date, refused", [
+    ("Fri, 01 Jan 2100 00:00:00 GMT", True), ("Sat, 01 Jan 2000 00:00:00 GMT", True), ("", False), ("today", False),
+    ("Mon, 01 Jan 0001 00:00:00 GMT", True),
+])
+def test_a_clock_that_is_not_the_registrys_ends_it(one: Front, date: str, refused: bool) -> None:
+    """What is published gets the time of this machine, and other machines refuse one that is to come."""
+    one.faults.append(("POST", says(202, Location=f"/v2/library/kmod{UPLOADS}x", Date=date)))
+    if not refused:
+        writer(one).check()
+        return
+    with pytest.raises(OutsideError, match="by this machine's clock it is 2") as caught:
+        writer(one).check()
+    assert (caught.value.reason, caught.value.exit_code) == ("clock", 3)
+
+
 def test_a_manifest_that_was_taken_and_not_answered_is_not_pushed_twice(one: Front) -> None:
     content = sample()
     one.faults.append((f"PUT /v2/library/kmod{MANIFESTS}", swallow(one)))

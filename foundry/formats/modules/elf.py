@@ -6,11 +6,13 @@ Sources of the facts: kernel/module/ and scripts/mod/modpost.c in the kernel.
 from __future__ import annotations
 
 import io
+import mmap
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
@@ -92,14 +94,17 @@ def read_module(path: Path) -> ModuleFacts:
     is anything but an uncompressed kernel module.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            if not os.fstat(stream.fileno()).st_size:
+                return parse_module(b"", path.name)
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return parse_module(data, path.name)
     except OSError as error:
         raise not_a_module(f"{path.name} can't be read: {error.strerror}") from error
-    return parse_module(data, path.name)
 
 
-def parse_module(data: bytes, label: str = "the file") -> ModuleFacts:
-    """The facts of a module's bytes; raises like `read_module`."""
+def parse_module(data: bytes | mmap.mmap, label: str = "the file") -> ModuleFacts:
+    """The facts of a module's bytes, of which no more are read than they take; raises like `read_module`."""
     machine, little, wide, sections, undefined, exported = _elf(data, label)
     if not sections.pop(_SYMTAB, b""):
         raise not_a_module(f"{label} has no symbols: it was stripped too far")
@@ -117,7 +122,7 @@ def parse_module(data: bytes, label: str = "the file") -> ModuleFacts:
         imports=_names(undefined, weak=False),
         weak_imports=_names(undefined, weak=True),
         versions=_versions(sections, little, wide, label),
-        signed=data.endswith(_SIGNATURE_MARK),
+        signed=data[-len(_SIGNATURE_MARK):] == _SIGNATURE_MARK,
         exports=tuple(sorted(set(exported))),
     )
 
@@ -148,15 +153,17 @@ def not_a_module(message: str) -> FoundryError:
     return FoundryError(message, reason=Reason.GATE_ELF, hint="the build log says what was made in its place")
 
 
-def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], list[tuple[str, str]], list[str]]:
+def _elf(
+    data: bytes | mmap.mmap, label: str
+) -> tuple[str, bool, bool, dict[str, bytes], list[tuple[str, str]], list[str]]:
     """Machine, is it little-endian, is it 64 bits wide, wanted sections, undefined (symbol, binding), exported."""
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
 
-    if not data.startswith(b"\x7fELF"):
+    if data[:4] != b"\x7fELF":
         raise not_a_module(f"{label} is no ELF file")
     try:
-        file = ELFFile(_Budgeted(data))
+        file = ELFFile(cast(IO[bytes], _Budgeted(data)))
         if file.num_sections() > _MOST_SECTIONS:
             raise ValueError("more sections than a module may have")
         kind = file["e_type"]
@@ -181,19 +188,24 @@ def _elf(data: bytes, label: str) -> tuple[str, bool, bool, dict[str, bytes], li
     return machine, little, wide, sections, undefined, exported
 
 
-class _Budgeted(io.BytesIO):
+class _Budgeted:
     """A file that may be read so often: tables and names may overlap, and be read without end."""
 
     left = _MOST_READS
 
-    def read(self, size: int | None = -1) -> bytes:
+    def __init__(self, data: bytes | mmap.mmap) -> None:
+        self.stream = io.BytesIO(data) if isinstance(data, bytes) else data
+        self.seek, self.tell = self.stream.seek, self.stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, none of which pyelftools wants many of at once."""
         self.left -= 1
-        if self.left < 0:
+        if self.left < 0 or not 0 <= size <= _LARGEST_SECTION:
             raise ValueError("more symbols, or longer names, than a module has")
-        return super().read(size)
+        return self.stream.read(size)
 
 
-def _content(data: bytes, section: Any) -> bytes:
+def _content(data: bytes | mmap.mmap, section: Any) -> bytes:
     start, size = int(section["sh_offset"]), int(section["sh_size"])
     if size > _LARGEST_SECTION:
         raise ValueError(f"section {section.name} has {size} bytes")

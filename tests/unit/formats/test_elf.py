@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from foundry.base.errors import FoundryError
 from foundry.formats.modules import elf, gate
 from foundry.formats.modules.elf import parse_module, read_module
 from foundry.formats.modules.symvers import Export
+from tests.harness.checkout import ROOT
 from tests.harness.fuzz import examples
 
 KERNEL = "5.14.0-427.68.2.el9_4.x86_64"
@@ -344,3 +348,26 @@ def test_the_gate_says_no_more_than_a_line_can_hold(tmp_path: Path) -> None:
         modinfo=f"name={endless}\0vermagic={endless}\0".encode(), undefined=((endless, GLOBAL),)))
     report = gate.check(tmp_path / "probe.ko", kernel=KERNEL, expected_name="probe", symvers=SYMVERS, arch="x86_64")
     assert not report.ok and len(str(report.to_json())) < 3000
+
+
+def test_a_large_file_takes_no_memory(tmp_path: Path) -> None:
+    """A compile may leave 4 GiB: of a module that is not stripped, no more is read than its tables."""
+    path = tmp_path / "neuron.ko"
+    path.write_bytes(module())
+    expected = read_module(path)
+    with path.open("r+b") as stream:
+        stream.truncate(4 << 30)
+    code = ("import resource, sys; from pathlib import Path; from foundry.formats.modules.elf import read_module;"
+            "facts = read_module(Path(sys.argv[1])); print(facts.name, facts.imports);"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)")
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    said, mib = done.stdout.splitlines()
+    assert said == f"{expected.name} {expected.imports}"
+    assert int(mib) < 200
+
+
+def test_an_empty_file_is_no_module(tmp_path: Path) -> None:
+    (tmp_path / "x.ko").write_bytes(b"")
+    with pytest.raises(FoundryError, match=r"x\.ko is no ELF file"):
+        read_module(tmp_path / "x.ko")

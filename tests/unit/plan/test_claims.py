@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from foundry.base import times
+from foundry.base.errors import OutsideError
 from foundry.plan.claims import fault_of, fault_of_time
 from foundry.plan.keys import key_of
 
@@ -48,6 +51,14 @@ def test_times_that_are_none(text: str) -> None:
 def test_clocks_may_differ_by_minutes(minutes: float, fits: bool) -> None:
     """A time to come would make a row win over every later one."""
     assert fault_of_time(in_minutes(minutes)) == ("" if fits else "it was published in the future")
+
+
+def test_a_clock_that_is_years_behind_judges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every row would be one of the future, and an empty ledger would say that nothing is published."""
+    monkeypatch.setattr(times, "time", SimpleNamespace(time=lambda: 31_536_000.0))
+    with pytest.raises(OutsideError, match="by this machine's clock it is 1971-01-01T00:00:00Z") as caught:
+        fault_of_time(THEN)
+    assert caught.value.reason == "clock"
 
 
 def test_the_end_of_time() -> None:

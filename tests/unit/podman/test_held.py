@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,19 @@ def test_a_file_without_a_name(who: str, tmp_path: Path) -> None:
         within = held.held_in(held._namespace("/proc/self"))
         holder.communicate(b"")
     assert within >= mine >= 8 << 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_descriptor_that_was_closed_meanwhile_hides_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which there are and what they lead to are two looks: here others are listed that are no longer there."""
+    handle = os.open(tmp_path / "file", os.O_CREAT | os.O_WRONLY)
+    try:
+        os.write(handle, bytes(1 << 20))
+        os.unlink(tmp_path / "file")
+        facts = os.fstat(handle)
+        monkeypatch.setattr(os, "listdir", lambda _: ["999998", str(handle), "999999"])
+        assert held._nameless("/proc/self") == {(facts.st_dev, facts.st_ino): facts.st_blocks * 512}
+    finally:
+        os.close(handle)
