@@ -7,6 +7,6 @@ import signal
 if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # else the caller has it ignored
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from tasks.commands.loader import Loader  # noqa: E402 - it takes most of the time that this is for
+from tasks.commands.loader import Loader
 
 __all__ = ["Loader"]

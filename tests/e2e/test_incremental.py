@@ -257,3 +257,45 @@ def test_sources_that_were_cleared_away_are_not_fetched_again(copied: Clone, acc
             path.chmod(0o755)
     shutil.rmtree(copied.build / "sources")
     nothing(copied.doit("build"), access)
+
+
+def flip(path: Path) -> None:
+    """Change a byte, not the size."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def without_a_hash(record: Path) -> None:
+    """A record that says all but what its outputs are."""
+    document = json.loads(record.read_text())
+    for fact in document["outputs"].values():
+        del fact["sha256"]
+    record.write_text(json.dumps(document))
+
+
+def test_what_is_damaged_is_made_again(copied: Clone, kernels: list[str]) -> None:
+    """Records that say less or are another cell's, and files of the same size; never a traceback, and once."""
+    cells = [f"{NEW}-{kernel}" for kernel in kernels[:3]]
+    before = {cell: [copied.record(cell, stage) for stage in ("module", "image")] for cell in cells}
+    without_a_hash(copied.cell(cells[0]) / "module.json")
+    shutil.copyfile(copied.cell(cells[0]) / "image.json", copied.cell(cells[1]) / "image.json")
+    flip(copied.cell(cells[2]) / "neuron.ko")
+    (copied.cell(cells[2]) / "image.json").write_text("[]")
+    for name in ("package.rpm", "source.tar"):
+        flip(copied.build / "sources" / NEW / name)
+    assert copied.doit("verify", "--local").code == 1
+    run = copied.doit("build")
+    assert run.code == 0, run.text
+    assert (run.compiled, run.imaged) == (sorted([kernels[0], kernels[2]]), 2)
+    assert f"fetch:{NEW}" in run.out
+    assert {cell: [copied.record(cell, stage) for stage in ("module", "image")] for cell in cells} == before
+    assert copied.doit("build").processes == []
+    run = copied.doit("verify", "--local")
+    assert (run.code, run.connections) == (0, []), run.text
+    # size and records alone say nothing of an image until somebody wants it
+    flip(copied.cell(cells[1]) / "image.oci.tar")
+    assert copied.doit("build").processes == []
+    run = copied.doit("publish")
+    assert (run.code, run.imaged, run.compiled) == (0, 1, []), run.text
+    assert copied.doit("verify", "--tags").code == 0
+    assert copied.doit("verify", "--local").code == 0
