@@ -39,6 +39,13 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         workflow.guard()
         heed_signals()
 
+    def setup(self, opt_values: Any) -> None:
+        """Import dodo.py."""
+        try:
+            super().setup(opt_values)
+        except KeyboardInterrupt:
+            raise SystemExit(tell_interrupted()) from None
+
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Any]:
         """All tasks that the command can have to do with, after everything that the command line names was checked."""
         try:
