@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import re
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -70,7 +71,7 @@ def verify(
     if not signature:
         raise FoundryError("there is no signature", reason=Reason.SIGNATURE_MISSING)
     ring = keyring(key_file)
-    with scratch(key_file.parent.absolute(), "gpgv") as folder:
+    with scratch(Path(tempfile.gettempdir()), "kmod-foundry-gpgv") as folder:  # gpgv takes no path of odd characters
         ring_file, signature_file = folder / "keyring.gpg", folder / "signature"
         ring_file.write_bytes(ring)
         signature_file.write_bytes(signature)

@@ -25,11 +25,12 @@ def asset_name(package_name: str, driver: str) -> str:
     return f"{package_name}-{driver}-modified-source.tar.gz"
 
 
-def asset_url(
-    settings: Settings, family: str, driver: str, package_name: str, environ: Mapping[str, str] = os.environ
-) -> str:
-    """Where the driver's release has its source tarball; empty in a profile that makes no releases."""
-    repository = release_repository(settings, environ)
-    server = environ.get("GITHUB_SERVER_URL", "") or "https://github.com"  # GitHub Actions sets it
-    path = quote(f"{repository}/releases/download/{release_tag(family, driver)}/{asset_name(package_name, driver)}")
-    return f"{server.rstrip('/')}/{path}" if repository else ""
+def asset_url(settings: Settings, family: str, driver: str, package_name: str) -> str:
+    """Where the driver's release has its source tarball; empty in a profile that makes no releases.
+
+    Images bear it in a label, which is in their keys: the profile alone decides, on every machine alike.
+    """
+    if not settings.github_repository:
+        return ""
+    tag, asset = release_tag(family, driver), asset_name(package_name, driver)
+    return "https://github.com/" + quote(f"{settings.github_repository}/releases/download/{tag}/{asset}")

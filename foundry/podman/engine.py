@@ -116,7 +116,9 @@ class Engine:
 
     def environment(self) -> dict[str, str]:
         """What podman needs in its environment: a place for temporary files, the registry addresses of the profile."""
-        self.temporary.mkdir(parents=True, exist_ok=True)
+        self.temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.temporary.lstat().st_uid != os.geteuid():
+            raise OutsideError(f"{self.temporary} is somebody else's", reason=Reason.DISK, hint="remove it")
         place = {"TMPDIR": str(self.temporary.absolute())}
         if not self.registries:
             return place
@@ -124,8 +126,12 @@ class Engine:
 
     @property
     def temporary(self) -> Path:
-        """Where podman has its temporary files: what is left there when it is killed is ours."""
-        return self.state.parent / "tmp"
+        """Where podman has its temporary files: what is left there when it is killed is ours.
+
+        podman saves no image where the name of that place has a colon.
+        """
+        place = self.state.absolute().parent / "tmp"
+        return place if ":" not in str(place) else Path(tempfile.gettempdir(), self.mark)
 
     def _configured(self, name: str, content: str) -> dict[str, str]:
         conf, text = self.state.parent / name, content.encode()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from foundry.base.errors import FoundryError
 from foundry.base.files import remove_abandoned
 from foundry.base.process import end_marked
@@ -16,6 +19,7 @@ def remove_leftovers(foundry: Foundry) -> bool:
     for folder in (*settings, build.parent, build, *build.glob("*"), *build.glob("*/*")):
         if folder.is_dir():
             remove_abandoned(folder)
+    remove_abandoned(Path(tempfile.gettempdir()), "kmod-foundry-*")
     try:
         foundry.containers.remove_leftovers()
     except FoundryError as error:

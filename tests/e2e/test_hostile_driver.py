@@ -22,7 +22,7 @@ from tests.harness.clone import Clone
 from tests.harness.refusal import no_container, refused
 
 DRIVER = "2.22.2.0"
-COMPILE = 'make -j "$JOBS" "$@"'
+COMPILE = 'make -j "$jobs" ${pahole:+PAHOLE=/tmp/bin/pahole} "$@"'
 FAKE = "cp /bin/true neuron.ko"  # the gate would refuse it; the attack comes first
 
 

@@ -184,7 +184,7 @@ def test_what_a_killed_run_and_its_podman_left_is_removed(command: str, copied: 
     assert run.code == 0, run.text
     assert litter.on_machine() - before == set()
     assert list(litter.processes(copied)) == []
-    assert [path.name for path in folder.iterdir()] == [f".busybox.{os.getpid()}.abcdefgh"]
+    assert [path.name for path in folder.glob(".*")] == [f".busybox.{os.getpid()}.abcdefgh"]
     (folder / f".busybox.{os.getpid()}.abcdefgh").rmdir()
     assert list(litter.in_files(copied)) == []
     again = copied.doit(command)

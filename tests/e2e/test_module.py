@@ -145,7 +145,7 @@ def test_a_toolkit_that_lacks_the_link_to_its_build_tree(user: str, services: Cl
     with engine.temporary_image(f"no link {user}") as image:
         engine.call("build", "--quiet", "--pull=never", f"--tag={image}", str(tmp_path))
         arguments = compile_arguments(
-            places, recipe=Recipe((), ("TREE={kernel_build}", "all")), kernel=kernel, arch=entry["arch"],
+            places, recipe=Recipe((), ("make", "TREE={kernel_build}", "all")), kernel=kernel, arch=entry["arch"],
             toolkit=image, jobs="1", user=user,
         )
         done = engine.call("run", *arguments)

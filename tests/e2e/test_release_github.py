@@ -216,6 +216,9 @@ def test_rows_of_other_checkouts_stay(world: World, kernels: list[str], tmp_path
     assert kernels_of(world.right(DRIVER)["images.json"]) == kernels[:2]
     hub.requests.clear()
     assert [one.doit("release").code for one in (clone, third)] == [0, 0]
+    assert {verb for verb, _ in hub.writes()} == {"PATCH"}, "its text names the releases that each matrix wants"
+    hub.requests.clear()
+    assert third.doit("release").code == 0
     assert hub.writes() == []
 
 
@@ -392,6 +395,9 @@ def test_two_checkouts_at_once(world: World, kernels: list[str], tmp_path: Path)
     assert kernels_of(world.right(DRIVER, other)["images.json"]) == kernels[:2]
     hub.requests.clear()
     assert [one.doit("release").code for one in (clone, other)] == [0, 0]
+    assert {verb for verb, _ in hub.writes()} == {"PATCH"}, "its text names the releases that each matrix wants"
+    hub.requests.clear()
+    assert other.doit("release").code == 0
     assert hub.writes() == []
     fresh = clone.checkout(tmp_path / "fresh")
     run = fresh.doit("build")

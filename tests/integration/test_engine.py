@@ -69,7 +69,7 @@ def test_a_build_may_need_other_settings_than_a_run(machine: Machine) -> None:
     engine = Engine(machine.state)
     settings = engine.settings()
     assert settings.build_args == LIMITS
-    assert engine.command("build", "x")[-3:] == [*LIMITS, "x"]
+    assert engine.command("build", "x")[-4:] == [*LIMITS, engine.build_mark, "x"]
     tried = machine.runs()
     assert Engine(machine.state).settings() == settings
     assert machine.runs() == tried, "found out once"

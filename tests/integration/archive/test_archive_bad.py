@@ -59,7 +59,7 @@ def test_a_package_that_was_signed_anew_meanwhile(
         body(again.read_bytes())(handler)
 
     server.faults = {f"/{rpms[1].name}": [body(again.read_bytes())]}
-    fails(clone, clone.doit("archive"), 1, rpms[1].name, "has the SHA-256", hint="changed or was damaged")
+    fails(clone, clone.doit("archive"), 1, rpms[1].name, "bytes and the sha256", hint="changed or was damaged")
     server.faults = {f"/{rpms[1].name}": [replaced]}
     whole(clone)
     message = git(clone.git_dir, "log", "-1", "--format=%B", VERSIONS[1])
