@@ -161,10 +161,10 @@ class UsageError(FoundryError):
         super().__init__(message, reason=Reason.USAGE, hint=hint)
 
 
-def _by_numbers(fault: Fault) -> tuple[list[int | str], ...]:
-    """A sort key in which 4.9 comes before 4.10, and ``$[2]`` before ``$[10]``."""
-    return tuple([int(part) if part.isascii() and part.isdecimal() else part for part in re.split(r"([0-9]+)", text)]
-                 for text in (fault.file, fault.path, fault.message))
+def _by_numbers(fault: Fault) -> list[tuple[int, str]]:
+    """A sort key in which 4.9 comes before 4.10, and ``$[2]`` before ``$[10]``; a number may be of any length."""
+    parts = re.split(r"([0-9]+)", "\0".join((fault.file, fault.path, fault.message)))
+    return [(len(part) if place % 2 else 0, part) for place, part in enumerate(parts)]
 
 
 class ConfigError(FoundryError):

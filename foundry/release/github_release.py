@@ -12,7 +12,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, sha256_bytes, sha256_file, write_atomic
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from foundry.base.reasons import Reason
-from foundry.github.repository import LOG, driver_client, require_token
+from foundry.github.repository import LOG, driver_client, repository, require_token
 from foundry.ledger.ledgers import adopted, change, checked, ledger_file, ledger_of
 from foundry.plan.ledger import Ledger, NewerLedger
 from foundry.plan.releases import release_tag
@@ -41,6 +41,10 @@ def github(foundry: Foundry, driver: str) -> None:
         foundry.journal.warn(f"{driver} has no image yet: no release")
         return
     client = driver_client(foundry, driver)
+    configured, here = foundry.settings.github_repository, repository(foundry)
+    if configured != here:
+        foundry.journal.warn(f"the labels of images name {configured} as the place of their sources, but the releases "
+                             f"are in {here}: set `github_repository` in the profile to it")
     while True:
         try:
             done = reconcile(client, _wanted(foundry, _with_sources(foundry, driver)))

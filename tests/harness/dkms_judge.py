@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from foundry.base.filelock import locked
 from foundry.base.files import scratch
 from foundry.packages.apt import archive
 from tests.harness.github_openapi import CACHE
@@ -85,8 +86,10 @@ class Judged:
 def fetched() -> Path:
     """The folder with ``bookworm/dkms``, ``trixie/dkms`` and a folder ``confs/PACKAGE`` for each package."""
     folder = CACHE / "dkms-1"
-    if not folder.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with locked(CACHE / ".dkms.lock"):  # another worker may be at it
+        if folder.exists():
+            return folder
         with scratch(CACHE, "dkms") as work:
             for suite in SUITES:
                 _download(work / f"apt-{suite}", suite, ("dkms", *(PACKAGES if suite == SUITES[0] else ())))
