@@ -75,7 +75,7 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
             os.fsync(stream.fileno())
         os.chmod(name, mode)
         os.replace(name, path)
-    except BaseException:
+    except BaseException:  # an interruption, too, leaves no temporary file; it is raised on
         with suppress(FileNotFoundError):
             os.unlink(name)
         raise

@@ -96,7 +96,7 @@ def run(
                 f"{argv[0]} took longer than {timeout:.0f} s and was stopped",
                 reason=Reason.TIMEOUT, hint=hint, log=log, replay=shell_line(argv), retry=True,
             ) from error
-        except BaseException:
+        except BaseException:  # an interruption, too, leaves no process behind; it is raised on
             _end([process])
             raise
         finally:

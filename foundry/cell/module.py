@@ -93,7 +93,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         if error.reason in (Reason.NO_SPACE, Reason.OUTPUT_UNSAFE, Reason.MODULE_EXCLUDED):
             remove_tree(work)
         raise
-    except BaseException:
+    except BaseException:  # an interrupted compile is not to be looked into; it is raised on
         remove_tree(work)
         raise
     write_record(folder / RECORD, "module", {

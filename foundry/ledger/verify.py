@@ -145,7 +145,7 @@ def labels_in(content: Content) -> Mapping[str, str]:
 
 
 def faults_of(foundry: Foundry, cell: Cell, content: Content, log: Path) -> Iterator[str]:
-    """What is wrong with an image as one of the cell, whoever made it: the labels that name it, layout, the gate."""
+    """What is wrong with an image of the cell, our own or another's: the labels that name it, layout, the gate."""
     from foundry.formats.images.manifest import Manifest, parse_manifest
     from foundry.formats.images.rootfs import unpack
 

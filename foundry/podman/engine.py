@@ -278,7 +278,7 @@ class Engine:
         self._containers.add(name)
         try:
             yield name
-        except BaseException:
+        except BaseException:  # an interruption, too, leaves no container behind; it is raised on
             self.remove_containers([name])
             raise
         finally:

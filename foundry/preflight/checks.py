@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foundry.base.errors import FoundryError, OutsideError
@@ -160,18 +160,10 @@ def check_access(registry_of: Callable[[str], Registry], reads: Sequence[Referen
 
 def check_refusal(registry_of: Callable[[str], Registry], repository: Reference) -> list[Check]:
     """Whether a repository of which no image is known yet can be read: an image that it can't have is asked for."""
-    try:
-        registry = registry_of(repository.host)
-        try:
-            registry.manifest(repository.repository, f"sha256:{'0' * 64}")
-        except FoundryError as error:
-            if error.reason != Reason.IMAGE_MISSING:
-                raise
-        credential = registry.credentials.find(repository.host, repository.repository)
-        whose = f"credentials of {credential.source}" if credential else "no credentials"
-        return [Check("registry", True, f"{repository.name} can be read ({whose}; looked in {_places(registry)})")]
-    except FoundryError as error:
-        return [Check("registry", False, error.message, error.hint, error.reason)]
+    found = check_access(registry_of, [replace(repository, tag="", digest=f"sha256:{'0' * 64}")])
+    if found[0].reason != Reason.IMAGE_MISSING:
+        return found
+    return [Check("registry", True, f"{repository.name} can be read")]
 
 
 def refusals(checks: Iterable[Check]) -> list[Check]:

@@ -62,7 +62,7 @@ class Journal:
             entry.state, entry.error = FAILED, error
         except OSError as error:
             entry.state, entry.error = FAILED, from_os(error)
-        except BaseException:
+        except BaseException:  # the entry says that it was interrupted; it is raised on
             entry.state = INTERRUPTED
             raise
 

@@ -168,5 +168,5 @@ def _judged(words: list[str], folder: Path) -> Judged | None:
 
 
 def kernel_folder(folder: Path) -> str:
-    """Where DKMS is told that the kernel's build tree is."""
+    """The folder that DKMS is given as the kernel's build tree."""
     return str(folder / "kernel")

@@ -79,12 +79,13 @@ def test_checked_by_other_tools(clone: Archivist, tmp_path: Path) -> None:
     clone.archived()
     rpmtools.command("git", "clone", "--quiet", clone.git_dir, tmp_path / "work")
     for folder in ("archive", "archive/rpm"):
-        check = "sha256sum --check --strict --quiet *.sha256"
-        subprocess.run(check, shell=True, check=True, cwd=tmp_path / "work" / folder)
+        sums = sorted((tmp_path / "work" / folder).glob("*.sha256"))
+        subprocess.run(["sha256sum", "--check", "--strict", "--quiet", *sums], check=True, cwd=sums[0].parent)
     rpm = next((tmp_path / "work/archive/rpm").glob(f"*{VERSIONS[-1]}*.rpm"))
     out = tmp_path / "out"
     out.mkdir()
-    subprocess.run(f"rpm2cpio {rpm} | cpio -id --quiet", shell=True, check=True, cwd=out)
+    content = subprocess.run(["rpm2cpio", rpm], capture_output=True, check=True).stdout
+    subprocess.run(["cpio", "-id", "--quiet"], input=content, check=True, cwd=out)
     shutil.rmtree(out / f"usr/src/thing-{VERSIONS[-1]}/empty")  # git has no empty folders
     subprocess.run(["diff", "-r", f"usr/src/thing-{VERSIONS[-1]}", tmp_path / "work/src"], cwd=out, check=True)
 

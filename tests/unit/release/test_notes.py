@@ -81,7 +81,7 @@ def test_what_is_published_all_the_same_is_said(project: Checkout) -> None:
 
 
 def test_the_releases_of_the_matrix_and_those_that_an_image_also_serves(project: Checkout) -> None:
-    """Whether the matrix wants an image for other releases or for none: it is told in the same way."""
+    """An image that the matrix wants for other releases, or for none, is listed in the same way."""
     project.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.18.15"]}])
     project.write(f"build/local/release/{DRIVER}/images.json", ledger_document(
         ledger_row(OLD, releases=["4.16.30", "4.17.9"]), ledger_row(NEW, releases=["4.18.15", "4.19.3"])))
