@@ -67,6 +67,8 @@ def watched(engine: Engine, container: str, folders: Sequence[Path], *, gib: flo
                     ))
             except (FoundryError, OSError) as error:  # nobody would watch any more
                 faults.append(error)
+            except KeyboardInterrupt:  # every command is being ended, the compile too
+                return
             if faults:
                 engine.remove_containers([container])
                 return

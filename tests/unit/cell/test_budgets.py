@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -81,3 +82,19 @@ def test_watched(gib: float, depth: int, reason: str, tmp_path: Path, monkeypatc
     assert (caught.value.reason, engine.names) == (reason, ["name"])
     with watched(cast(Engine, engine), "name", [tmp_path], gib=0, what="it", log=tmp_path / "log"):
         time.sleep(0.05)
+
+
+def test_the_run_is_stopped_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watch ends with it, and has nothing to say of its own."""
+    asked, said = threading.Event(), list[object]()
+    monkeypatch.setattr(budgets, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(threading, "excepthook", said.append)
+
+    class Stopping(Removed):
+        def call(self, *_: str, **__: object) -> Completed:
+            asked.set()
+            raise KeyboardInterrupt
+
+    with watched(cast(Engine, Stopping()), "name", [tmp_path], gib=1, what="it", log=tmp_path / "log"):
+        assert asked.wait(10)
+    assert said == []
