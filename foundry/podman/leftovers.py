@@ -2,15 +2,17 @@
 
 All of it bears the engine's mark: containers have it in their name, images in their repository, files in their path;
 of buildah's working containers ``buildah.json`` has it, which buildah writes into their folder in podman's store
-(`Engine.command`). podman kills none of what goes on without it: the container of a step of a build, and a conmon that
-waits for a container which was never started. Both are ended here.
+(`Engine.command`). Where buildah was killed before that, nothing says whose the container is, but nobody can use it
+either: it goes when no podman is at work in the store. podman kills none of what goes on without it: the container of
+a step of a build, and a conmon that waits for a container which was never started. Both are ended here.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from foundry.base.reasons import Reason
 from foundry.podman.engine import AUTH_PREFIX, Engine
 
 _STEP = "buildah"  # what the names of the folders of builds begin with; a step's container has it before that name
+_WORKING = re.compile(r"(^|-)working-container(-[0-9]+)?$")  # so end the names that buildah gives
+_STORE = "CONTAINERS_STORAGE_CONF="
 _SECONDS = 60.0
 
 
@@ -41,8 +45,8 @@ def remove_leftovers(engine: Engine) -> None:
 def _containers(engine: Engine) -> list[str]:
     """The ids of ours, podman's and buildah's, also half-made ones that only the store knows."""
     listed = json.loads(engine.call("ps", "--all", "--external", "--no-trunc", "--format=json").stdout or "[]")
-    external = [one["Id"] for one in listed if one["State"] == "storage"]
-    marked = _working(engine, external) if external else set()
+    external = {one["Id"]: " ".join(one["Names"] or ()) for one in listed if one["State"] == "storage"}
+    marked = set(_working(engine, external)) if external else set()
     return [one["Id"] for one in listed if one["Id"] in marked or _has_mark(engine, one)]
 
 
@@ -52,16 +56,28 @@ def _has_mark(engine: Engine, one: dict[str, Any]) -> bool:
     return bool(names) and not any(is_process(int(number)) for number in probes)  # `doctor` may be at work, too
 
 
-def _working(engine: Engine, external: Sequence[str]) -> set[str]:
-    """Those of the ids whose ``buildah.json`` has the mark."""
+def _working(engine: Engine, external: Mapping[str, str]) -> Iterator[str]:
+    """Those of the ids whose ``buildah.json`` has the mark, and those of buildah's names that nobody is making."""
     shown = engine.call("info", "--format={{.Store.GraphRoot}}/{{.Store.GraphDriverName}}-containers").stdout.strip()
-    found = set()
-    for name in external:
-        with suppress(OSError):  # it is none of buildah's
-            text = Path(shown, name, "userdata", "buildah.json").read_text(encoding="utf-8", errors="replace")
-            if f"id={engine.mark}," in text:
-                found.add(name)
-    return found
+    for one, name in external.items():
+        with suppress(OSError):
+            if f"id={engine.mark}," in Path(shown, one, "userdata", "buildah.json").read_text(errors="replace"):
+                yield one
+            continue
+        if _WORKING.search(name) and not _at_work():
+            yield one
+
+
+def _at_work() -> bool:
+    """Whether a podman or a buildah of this user works in this store, as far as the environment says."""
+    mine = [os.fsencode(_STORE + os.environ[_STORE[:-1]])] if _STORE[:-1] in os.environ else []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # somebody else's, or it has ended meanwhile
+            if (folder / "comm").read_text(errors="replace").strip() in ("podman", "buildah"):
+                entries = (folder / "environ").read_bytes().split(b"\0")
+                if [entry for entry in entries if entry.startswith(_STORE.encode())] == mine:
+                    return True
+    return False
 
 
 def _end_monitors(engine: Engine) -> None:

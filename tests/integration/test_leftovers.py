@@ -114,6 +114,22 @@ def test_a_build_that_was_killed_in_a_step(engine: Engine, store: Path, tmp_path
     assert (sleepers(), containers(), mounts(store)) == (set(), [], [])
 
 
+def test_a_build_that_was_killed_before_it_marked_its_container(engine: Engine, store: Path, tmp_path: Path) -> None:
+    """Whose it is nobody can say: it stays while a podman works in the same store, for it may be that one's."""
+    folder = context(tmp_path / "context")
+    other = Engine(tmp_path / "other/engine.json")
+    build(other, folder)
+    [half_made] = store.parent.glob("overlay-containers/*/userdata/buildah.json")
+    half_made.unlink()
+    with subprocess.Popen(["podman", "system", "service", "--time=0", f"unix://{tmp_path}/socket"]) as podman:
+        until((tmp_path / "socket").exists)
+        remove_leftovers(engine)
+        assert len(containers()) == 1
+        podman.terminate()
+    remove_leftovers(other)  # ends its step
+    assert (sleepers(), containers(), mounts(store)) == (set(), [], [])
+
+
 @pytest.mark.parametrize("known", ["nothing of it", "that it was created", "all"])
 def test_a_container_whose_podman_was_killed_before_it_started(
     known: str, engine: Engine, store: Path, tmp_path: Path
