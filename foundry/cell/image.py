@@ -63,14 +63,9 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     with scratch(folder, "image") as work:
         _stage_context(foundry, cell, record["outputs"], work / "context", linked=in_tree["linked"])
         arguments = _arguments(cell, reference, labels, timestamp)
-        with foundry.containers.images.used(reference, cell.arch, log):
-            try:
-                _build(foundry, cell, work, arguments, log)
-            except FoundryError:
-                if foundry.containers.engine.has_image(reference):
-                    raise
-                foundry.containers.images.refresh(reference, log)  # somebody else removed the base meanwhile
-                _build(foundry, cell, work, arguments, log)
+        images = foundry.containers.images
+        with images.used(reference, cell.arch, log), images.kept(reference, log):
+            _build(foundry, cell, work, arguments, log)
         # podman writes a digest of its store's copy, which may have come from elsewhere, under another one
         made = with_annotations(read_archive(work / "built.tar"), {
             "org.opencontainers.image.base.name": base.name,

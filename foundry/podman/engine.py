@@ -157,7 +157,7 @@ class Engine:
         """
         for pause in (*self.pauses, None):
             try:
-                with locked(self._store_lock, shared=True):
+                with self.no_removals():
                     self._pull(reference, log)
                 return
             except OutsideError as error:
@@ -188,12 +188,17 @@ class Engine:
         """Beside what podman keeps, so that all who use the store have the same lock.
 
         To remove an image while another one with layers in common is pulled makes the pull fail (podman 4.3:
-        "layer not known"). So pulls share this lock, and who removes an image that others may need has it alone.
+        "layer not known"), and so does a build that is about to begin on it. So pulls and builds share this lock, and
+        who removes an image that others may need has it alone.
         """
         return Path(self.call("info", "--format={{.Store.GraphRoot}}").stdout.strip()) / "kmod-foundry.lock"
 
-    def no_pulls(self, *, wait: bool) -> AbstractContextManager[bool]:
-        """Nothing is pulled into the store during the block; without `wait` it is False where something is."""
+    def no_removals(self) -> AbstractContextManager[bool]:
+        """No run removes an image that others may need during the block."""
+        return locked(self._store_lock, shared=True)
+
+    def no_users(self, *, wait: bool) -> AbstractContextManager[bool]:
+        """No run pulls or builds an image during the block; without `wait` it is False where one does."""
         return locked(self._store_lock, wait=wait)
 
     @contextmanager

@@ -84,8 +84,18 @@ class LocalImages:
                 self._users[reference] -= 1
                 self._freed.notify_all()
 
+    @contextmanager
+    def kept(self, reference: str, log: Path) -> Iterator[None]:
+        """Have the image in the local store for the block, in which no run removes one; raises as `used`."""
+        while True:
+            with self.engine.no_removals():
+                if self.engine.has_image(reference):
+                    yield
+                    return
+            self.refresh(reference, log)  # another checkout's run removed it since
+
     def drop(self, reference: str) -> None:
-        """Remove the image if a run of ours pulled it; not while something is pulled, which that would disturb.
+        """Remove the image if a run of ours pulled it; not while something is pulled or built, which that may disturb.
 
         Then it goes before the next pull of this run, or with a later `drop`.
         """
@@ -94,7 +104,7 @@ class LocalImages:
                 self._unneeded.add(reference)
 
     def _drop_unneeded(self) -> None:
-        """Remove what waited for others' pulls; waits for them."""
+        """Remove what waited for others' pulls and builds; waits for them."""
         while True:
             with self._lock:
                 if not self._unneeded:
@@ -161,13 +171,13 @@ class LocalImages:
             )
 
     def _remove(self, reference: str, *, wait: bool) -> bool:
-        """Remove an image that a run of ours pulled; False where others' pulls are in the way and `wait` is not set.
+        """Remove an image that a run of ours pulled; without `wait`, False where others pull or build.
 
-        The lock on pulls is held for the removal alone: who holds it waits for no other lock.
+        The lock is held for the removal alone: who holds it waits for no other lock.
         """
         if reference not in self._pulled:
             return True
-        with self.engine.no_pulls(wait=wait) as alone:
+        with self.engine.no_users(wait=wait) as alone:
             if not alone:
                 return False
             self._present.discard(reference)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import time
@@ -22,7 +23,7 @@ from tests.harness.aws import ALIAS, FakeEcr, ecr_fake
 from tests.harness.clone import Clone, Run
 from tests.harness.front import Front, front, says
 from tests.harness.github import GitHub, github_fake
-from tests.harness.github_state import Release
+from tests.harness.github_state import Fault, Release
 from tests.harness.registry import OCI_MANIFEST, Pusher, htpasswd, real_registry
 from tests.harness.released import DRIVERS, files_of, ledger
 from tests.harness.secrets import PASSWORD, USER
@@ -32,6 +33,7 @@ MEDIA_TYPE = "application/vnd.kmod-foundry.ledger.v1+json"
 TOKEN = "ghs_token-canary-0816"
 SECRET_KEY = "secret-key-canary-0815"
 PLACE = "neuron-openshift/neuron-kernel-module"
+KILLS = int(os.environ.get("KMOD_GITHUB_KILLS", "2"))  # of the requests of a release, 1000 for each
 IMAGES = f"public.ecr.aws/{ALIAS}/{PLACE}"
 
 
@@ -374,6 +376,38 @@ def test_ended_while_it_uploads(world: World) -> None:
     hub.requests.clear()
     assert clone.doit("release").code == 0
     assert hub.writes() == []
+
+
+def test_killed_at_a_request(world: World) -> None:
+    """kill -9 while GitHub is asked, before or after it has done that: the next run ends it."""
+    one_cell(world)
+    clone, hub = world.clone, world.github
+    assert clone.doit("release").code == 0
+    total = len(hub.requests)
+    assert total > 8
+    for number in range(1, total + 1, max(1, total // KILLS)):
+        for done in (False, True):
+            hub.releases.clear()
+            hub.git.delete_ref(f"refs/tags/neuron-driver-{DRIVER}")
+            before = len(hub.requests)
+            process = subprocess.Popen(clone.command("release"), cwd=clone.root, env=clone.environment(),
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            hub.fault(kills(process.pid, done=done), number=number)
+            assert process.wait(120) == -signal.SIGKILL, (number, done)
+            assert len(hub.requests) == before + number
+            run = clone.doit("release")
+            assert run.code == 0, (number, done, run.text)
+            world.right(DRIVER)
+
+
+def kills(group: int, *, done: bool) -> Fault:
+    def fault(asked: exchange.Exchange) -> None:
+        if done:
+            asked.perform()
+        os.killpg(group, signal.SIGKILL)
+        asked.close()
+
+    return fault
 
 
 def test_two_checkouts_at_once(world: World, kernels: list[str], tmp_path: Path) -> None:

@@ -112,6 +112,23 @@ def test_two_checkouts_with_one_store(registry: Front, toolkits: list[str], tmp_
 
 
 @pytest.mark.usefixtures("store")
+def test_an_image_that_is_built_on_stays_until_then(registry: Front, toolkits: list[str], tmp_path: Path) -> None:
+    """Whoever else pulled it and is done with it; who finds it gone pulls it again."""
+    base = toolkits[0]
+
+    def checkout(name: str) -> None:
+        images = LocalImages(engine_of(tmp_path / name, registry), tmp_path / name / "pulled.json")
+        for _ in range(ROUNDS):
+            with images.used(base, host_arch(), tmp_path / "log"), images.kept(base, tmp_path / "log"):
+                time.sleep(0.3)
+                assert images.engine.has_image(base)
+            images.drop(base)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(checkout, "abcd"))
+
+
+@pytest.mark.usefixtures("store")
 def test_a_removal_waits_for_a_pull_and_does_not_block(registry: Front, toolkits: list[str], tmp_path: Path) -> None:
     """The cell that is done goes on at once; its toolkit goes before the next pull."""
     images = LocalImages(engine_of(tmp_path, registry), tmp_path / "pulled.json")
