@@ -31,6 +31,7 @@ _MARK = "KMOD_FOUNDRY_RUN"  # in the environment of what a run starts: where it 
 _running: dict[subprocess.Popen[bytes], bool] = {}  # → whether it is patient
 _running_lock = threading.Lock()
 _stopping = threading.Event()
+_cut_off = threading.Event()  # a command was ended by a signal: it may have left something
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def run(
             out, err = process.communicate(stdin, timeout=timeout) if sink is None else _logged(
                 process, stdin, timeout, sink)
         except subprocess.TimeoutExpired as error:
+            _cut_off.set()
             _end([process])
             raise FoundryError(
                 f"{argv[0]} took longer than {timeout:.0f} s and was stopped",
@@ -106,6 +108,8 @@ def run(
     finally:
         if sink is not None:
             sink.close()
+    if process.returncode < 0:
+        _cut_off.set()
     done = Completed(
         tuple(argv), process.returncode,
         "" if binary else (out or b"").decode(errors="replace"),
@@ -119,6 +123,11 @@ def run(
             raise no_space(sentence, log=log)
         raise FoundryError(sentence, reason=reason, hint=hint, log=log, replay=shell_line(argv))
     return done
+
+
+def was_cut_off() -> bool:
+    """Whether a command of this process was ended by a signal, whosoever sent it."""
+    return _cut_off.is_set()
 
 
 def run_even_when_stopping(argv: Sequence[str], env: Mapping[str, str]) -> bool:

@@ -2,8 +2,9 @@
 
 All of it bears the engine's mark: containers have it in their name, images in their repository, files in their path;
 of buildah's working containers ``buildah.json`` has it, which buildah writes into their folder in podman's store
-(`Engine.command`). Where buildah was killed before that, nothing says whose the container is, but nobody can use it
-either: it goes when no podman is at work in the store. podman kills none of what goes on without it: the container of
+(`Engine.command`). A container that buildah was killed before it wrote that, and an image without name or manifest,
+are nobody's, and nobody can use them (such an image makes ``podman images --all`` fail): they go when no podman is at
+work in the store. podman kills none of what goes on without it: the container of
 a step of a build, and a conmon that waits for a container which was never started. Both are ended here.
 """
 
@@ -33,8 +34,11 @@ def remove_leftovers(engine: Engine) -> None:
     """Remove all of it; only under the run's lock. FoundryError ``podman-failed`` where podman does not answer."""
     steps = [f"{_STEP}-{folder.name}" for folder in engine.temporary.glob(f"{_STEP}*")]
     _delete(engine, steps)
-    engine.remove_containers(_containers(engine))
+    store = engine.call("info", "--format={{.Store.GraphRoot}}/{{.Store.GraphDriverName}}").stdout.strip()
+    engine.remove_containers(_containers(engine, store))
     _end_monitors(engine)
+    for image in _unfinished_images(store):
+        engine.remove_image(image)
     listed = engine.call("images", "--format={{.Repository}}:{{.Tag}}", f"--filter=reference={engine.own_images}")
     for name in listed.stdout.split():
         engine.remove_image(name)
@@ -42,11 +46,11 @@ def remove_leftovers(engine: Engine) -> None:
         remove_tree(folder)
 
 
-def _containers(engine: Engine) -> list[str]:
+def _containers(engine: Engine, store: str) -> list[str]:
     """The ids of ours, podman's and buildah's, also half-made ones that only the store knows."""
     listed = json.loads(engine.call("ps", "--all", "--external", "--no-trunc", "--format=json").stdout or "[]")
     external = {one["Id"]: " ".join(one["Names"] or ()) for one in listed if one["State"] == "storage"}
-    marked = set(_working(engine, external)) if external else set()
+    marked = set(_working(engine, external, Path(f"{store}-containers")))
     return [one["Id"] for one in listed if one["Id"] in marked or _has_mark(engine, one)]
 
 
@@ -56,16 +60,26 @@ def _has_mark(engine: Engine, one: dict[str, Any]) -> bool:
     return bool(names) and not any(is_process(int(number)) for number in probes)  # `doctor` may be at work, too
 
 
-def _working(engine: Engine, external: Mapping[str, str]) -> Iterator[str]:
+def _working(engine: Engine, external: Mapping[str, str], folder: Path) -> Iterator[str]:
     """Those of the ids whose ``buildah.json`` has the mark, and those of buildah's names that nobody is making."""
-    shown = engine.call("info", "--format={{.Store.GraphRoot}}/{{.Store.GraphDriverName}}-containers").stdout.strip()
     for one, name in external.items():
         with suppress(OSError):
-            if f"id={engine.mark}," in Path(shown, one, "userdata", "buildah.json").read_text(errors="replace"):
+            if f"id={engine.mark}," in (folder / one / "userdata/buildah.json").read_text(errors="replace"):
                 yield one
             continue
         if _WORKING.search(name) and not _at_work():
             yield one
+
+
+def _unfinished_images(store: str) -> list[str]:
+    """The ids of images that nobody is making; a store whose list we don't know has none."""
+    try:
+        listed = json.loads(Path(f"{store}-images", "images.json").read_bytes())
+        found = [one["id"] for one in listed
+                 if not one.get("names") and "manifest" not in one.get("big-data-names", ())]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return []
+    return [] if found and _at_work() else found
 
 
 def _at_work() -> bool:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from foundry.base.process import mark_children
+from foundry.base.process import mark_children, was_cut_off
 from foundry.config.profile import resolve
 from tasks import session
 
@@ -20,9 +20,9 @@ from tasks import session
 def run_lock(*, leftovers: bool | None = None) -> Iterator[None]:
     """Wait until no other run works in this checkout with the same profile, and say so.
 
-    A run that ends takes its number out of the file. Where one is still there that run was killed or interrupted:
-    what it left is removed first, or as `leftovers` says. When this one is interrupted, everything has stopped before
-    the lock goes.
+    A run that ends takes its number out of the file. Where one is still there that run, or a command of it, was
+    killed or interrupted: what it left is removed first, or as `leftovers` says. When this one is interrupted,
+    everything has stopped before the lock goes.
     """
     folder = Path("build") / resolve(Path()).name
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def run_lock(*, leftovers: bool | None = None) -> Iterator[None]:
                 one.stop()
             raise
         finally:
-            if clean:
+            if clean and not was_cut_off():
                 handle.truncate(0)
 
 

@@ -191,6 +191,23 @@ def test_what_a_killed_run_and_its_podman_left_is_removed(command: str, copied: 
     assert "killed or interrupted" not in again.err or command == "prune"
 
 
+def test_what_a_killed_podman_left_is_removed(copied: Clone, kernels: list[str]) -> None:
+    """The run itself goes on and ends; the next one clears up."""
+    (copied.cell(f"{DRIVER}-{kernels[1]}") / "image.json").unlink()
+    before = litter.on_machine()
+    process = subprocess.Popen(copied.command("build"), cwd=copied.root, env=copied.environment(),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: bool(litter.on_machine() - before), process)
+    for pid in below(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert process.wait(120) in (0, 1, 3)
+    run = copied.doit("build")
+    assert run.code == 0, run.text
+    assert litter.on_machine() - before == set()
+    assert "killed or interrupted" not in copied.doit("build").err
+
+
 def test_a_terminal_that_is_closed(copied: Clone, kernels: list[str]) -> None:
     """The run stops and clears up, though nothing can be shown any more."""
     cell = copied.cell(f"{DRIVER}-{kernels[1]}")

@@ -130,6 +130,25 @@ def test_a_build_that_was_killed_before_it_marked_its_container(engine: Engine, 
     assert (sleepers(), containers(), mounts(store)) == (set(), [], [])
 
 
+def test_an_image_whose_build_was_killed_while_it_was_written(engine: Engine, store: Path, tmp_path: Path) -> None:
+    """No podman can list the images any more."""
+    folder = context(tmp_path / "context")
+    (folder / "Containerfile").write_text("FROM scratch\nCOPY . /\n")
+    for name in ("whole", "killed"):
+        (folder / "name").write_text(name)
+        engine.call("build", "--quiet", f"--tag=localhost/{name}", str(folder))
+    file = store.parent / "overlay-images/images.json"
+    listed = json.loads(file.read_text())
+    [killed] = [one for one in listed if one["names"] == ["localhost/killed:latest"]]
+    shutil.rmtree(file.parent / killed["id"])
+    for name in set(killed) - {"id", "layer", "created"}:
+        del killed[name]
+    file.write_text(json.dumps(listed))
+    assert engine.call("images", "--all", check=False).returncode != 0
+    remove_leftovers(engine)
+    assert engine.call("images", "--all", "--format={{.Repository}}").stdout.split() == ["localhost/whole"]
+
+
 @pytest.mark.parametrize("known", ["nothing of it", "that it was created", "all"])
 def test_a_container_whose_podman_was_killed_before_it_started(
     known: str, engine: Engine, store: Path, tmp_path: Path
