@@ -31,8 +31,11 @@ def on_machine() -> set[str]:
     """What podman's store holds but pulled images, and its mounts; compared between before and after."""
     shown = json.loads(_podman("ps", "--all", "--external", "--no-trunc", "--format=json") or "[]")
     found = {f"container {one['Id'][:12]} {one['Names']}" for one in shown}
-    found |= {f"image {line}" for line in _podman("images", "--all", "--format={{.Repository}} {{.ID}}").splitlines()
-              if ".internal/" not in line}
+    images = subprocess.run(["podman", "images", "--all", "--format={{.Repository}} {{.ID}}"], capture_output=True,
+                            text=True, check=False)
+    found |= {f"image {line}" for line in images.stdout.splitlines() if ".internal/" not in line}
+    if images.returncode != 0:  # it lists none while one is half written
+        found.add(f"image {images.stderr.strip()}")
     root = _podman("info", "--format={{.Store.GraphRoot}}").strip()
     mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
     return found | {f"mount {line.split()[1]}" for line in mounts if f" {root}/overlay/" in line}
