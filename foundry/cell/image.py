@@ -155,7 +155,7 @@ def _arguments(cell: Cell, base: str, labels: dict[str, str], timestamp: int) ->
 def _build(foundry: Foundry, cell: Cell, work: Path, arguments: list[str], log: Path) -> None:
     """Build under a name of our own: the same image may be somebody else's, too, under another name."""
     engine = foundry.containers.engine
-    with engine.temporary_image(cell.name) as name:
+    with engine.alone_with(cell.name), engine.temporary_image(cell.name) as name:
         engine.call(
             "build", "--quiet", "--pull=never", "--network=none", "--http-proxy=false", f"--tag={name}", *arguments,
             f"--file={foundry.root / cell.family['containerfile']}", str(work / "context"),

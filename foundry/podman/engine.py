@@ -201,6 +201,14 @@ class Engine:
         """No run pulls or builds an image during the block; without `wait` it is False where one does."""
         return locked(self._store_lock, wait=wait)
 
+    def alone_with(self, what: str) -> AbstractContextManager[bool]:
+        """No other run makes the same image during the block.
+
+        An image with the same content is the same in podman's store, whoever made it: one that is removed while it is
+        being written again is gone (podman 4.3: "locating just-written image").
+        """
+        return locked(self._store_lock.with_name("kmod-foundry-builds") / sha256_bytes(what.encode())[:2])
+
     @contextmanager
     def auth_file(self, reference: str, mirror: str = "") -> Iterator[list[str]]:
         """Options that give podman the credentials for an image, in a file that only this user can read."""

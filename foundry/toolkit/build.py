@@ -130,7 +130,8 @@ def _made(
 
     engine = foundry.containers.engine
     tools = toolchain_tag(toolkit.recipe.name, order.base_name, order.base_digest)
-    with engine.temporary_image(f"kernel {toolkit.kernel}") as kernel, engine.temporary_image(toolkit.kernel) as tag:
+    with engine.alone_with(toolkit.kernel), engine.temporary_image(f"kernel {toolkit.kernel}") as kernel, \
+            engine.temporary_image(toolkit.kernel) as tag:
         store = ToolkitStore(engine, work, {"toolchain": tools, "toolkit-kernel": kernel, "toolkit": tag})
         with _toolchains:
             build_toolchain(store, order, "toolchain", log)

@@ -129,6 +129,26 @@ def test_an_image_that_is_built_on_stays_until_then(registry: Front, toolkits: l
 
 
 @pytest.mark.usefixtures("store")
+def test_checkouts_that_make_the_same_image(tmp_path: Path) -> None:
+    """It has one place in the store: who is done with it does not take it from who is about to write it."""
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Containerfile").write_text("FROM scratch\nCOPY Containerfile /\n")
+
+    def checkout(name: str) -> None:
+        engine = Engine(tmp_path / name / "engine.json")
+        for number in range(8):
+            with engine.alone_with("cell"), engine.temporary_image("cell") as image:
+                engine.call("build", "--quiet", "--layers=false", "--identity-label=false", "--timestamp=1",
+                            f"--tag={image}", str(context))
+                engine.call("save", "--quiet", "--format=oci-archive", f"--output={tmp_path / name / str(number)}",
+                            image)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(checkout, "abcd"))
+
+
+@pytest.mark.usefixtures("store")
 def test_a_removal_waits_for_a_pull_and_does_not_block(registry: Front, toolkits: list[str], tmp_path: Path) -> None:
     """The cell that is done goes on at once; its toolkit goes before the next pull."""
     images = LocalImages(engine_of(tmp_path, registry), tmp_path / "pulled.json")
