@@ -359,7 +359,7 @@ def test_ended_while_it_uploads(world: World) -> None:
     """SIGTERM: a draft is left that nobody sees; the next run ends it."""
     one_cell(world)
     clone, hub = world.clone, world.github
-    hub.fault(exchange.delay(20), "POST", "/assets", number=2)
+    hub.fault(exchange.delay(5), "POST", "/assets", number=2)
     process = subprocess.Popen(clone.command("release"), cwd=clone.root, env=clone.environment(),
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120

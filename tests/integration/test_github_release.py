@@ -56,8 +56,8 @@ def product(tmp_path: Path) -> Product:
     return Product(tmp_path, {"busybox-1.35.0.tar.bz2": b"source" * 500, "images.json": b"{}\n"})
 
 
-def client(one: GitHub, *, retries: int = 3) -> Client:
-    return Client(one.repo, token=TOKEN, api=one.url, seconds=30, retries=retries, pauses=Pauses(0, 0, 0.5, first=0.01))
+def client(one: GitHub, *, retries: int = 3, seconds: float = 30) -> Client:
+    return Client(one.repo, token=TOKEN, api=one.url, seconds=seconds, retries=retries, pauses=Pauses(0, 0, 0.5, first=0.01))
 
 
 def released(one: GitHub) -> Release:
@@ -250,7 +250,7 @@ def test_what_lasts_is_said_and_the_next_run_heals(one: GitHub, product: Product
     wrong, reason = LASTING[fault]
     one.always(*CALLS[call], wrong)
     with pytest.raises(OutsideError) as raised:
-        reconcile(client(one, retries=1), product.wanted())
+        reconcile(client(one, retries=1, seconds=2), product.wanted())
     assert raised.value.reason == reason
     assert raised.value.exit_code == 3
     assert TOKEN not in raised.value.render()
