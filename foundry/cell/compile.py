@@ -221,9 +221,9 @@ class Compile:
 
 
 def _started(foundry: Foundry, toolkit: str, log: Path, once: Callable[[], Completed]) -> Completed:
-    """What `once` gives; again where podman could not start it, as when somebody else removed the toolkit meanwhile."""
+    """What `once` gives; again where podman could not start it because somebody else removed the toolkit meanwhile."""
     done = once()
-    if done.returncode in _PODMAN_ITSELF:
+    if done.returncode in _PODMAN_ITSELF and not foundry.containers.engine.has_image(toolkit):
         foundry.containers.images.refresh(toolkit, log)
         done = once()
     return done

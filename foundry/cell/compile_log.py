@@ -23,6 +23,7 @@ _LED_BY = re.compile(r"(?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?: note: in (?:exp
 _LED_TO = re.compile(
     r"\s*(?:In file included from|from|inlined from .* at) (?P<file>[^\s:]+):(?P<line>\d+)(?::\d+)?[,:].*")
 _KERNELS = re.compile(r"/(?!foundry/work/)|(?:\./|\.\./.*)?(?:include|arch)/")
+_MOST = 300  # characters of a line that are told
 _NEAR = 40  # lines around an error that belong to it
 
 _MOST_LINES = 100_000  # that are looked at: the first and the last; a kernel module's log has some hundred
@@ -36,15 +37,15 @@ _OUT_OF_PROCESSES = re.compile(r"[Cc]an(no|')t fork|fork: (retry: )?Resource tem
 
 def last_line(log: Path, begin: int = 0) -> str:
     """The last line of a log, of what follows byte `begin`."""
-    return next((line.strip()[:300] for line in reversed(_lines(log, begin))), "")
+    return next((line.strip()[:_MOST] for line in reversed(_lines(log, begin))), "")
 
 
 def machine_fault(log: Path, begin: int = 0) -> tuple[Reason, str] | None:
     """What the machine did not give to the programs that wrote the log, and the line that says so."""
     for line in _lines(log, begin):
         for pattern, reason in ((_OUT_OF_PROCESSES, Reason.OUT_OF_PROCESSES), (_OUT_OF_MEMORY, Reason.OUT_OF_MEMORY)):
-            if pattern.search(line):
-                return reason, line.strip()[:300]
+            if found := pattern.search(line):
+                return reason, line[max(0, found.end() - _MOST):].strip()[:_MOST]  # programs may write into one line
     return None
 
 
@@ -67,7 +68,7 @@ def first_error(log: Path, begin: int = 0) -> str:
     for pattern in _PATTERNS:
         for number, line in enumerate(lines):
             if match := pattern.fullmatch(line):
-                return _own(lines, number, match[1]).replace("/foundry/work/", "").strip()[:300]
+                return _own(lines, number, match[1]).replace("/foundry/work/", "").strip()[:_MOST]
     return ""
 
 

@@ -113,7 +113,7 @@ class World:
         self.tarballs = _tarballs(self.right)
 
     def moment(self, one: Try, run: Running, state: str) -> bool:
-        """Wait for a moment at random in most of what such a run took the last time; False where it has ended before."""
+        """Wait for a moment in most of what such a run took the last time; False where it has ended before."""
         name = f"{run.verb} {state}"
         longest = self.seconds.get(name, self.seconds["build"])
         if run.wait_until(self.dice.uniform(0, 0.8 * longest)):

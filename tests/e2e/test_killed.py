@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from foundry.base.process import with_word
 from foundry.podman.engine import Engine
 from tests.drill import litter
 from tests.drill.world import below
@@ -164,16 +165,8 @@ def until(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.parametrize("command", ["build", "prune"])
 def test_what_a_killed_run_and_its_podman_left_is_removed(command: str, copied: Clone, kernels: list[str]) -> None:
     """By the next run, and by `prune`: working container, mount, processes, temporary files. Others' stay."""
-    cell = f"{DRIVER}-{kernels[1]}"
-    (copied.cell(cell) / "image.json").unlink()
     before = litter.on_machine()
-    process = subprocess.Popen(copied.command("build"), cwd=copied.root, env=copied.environment(),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: bool(litter.on_machine() - before), process)
-    for pid in (process.pid, *below(process.pid)):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    dead = process.pid if process.wait() else 0
+    dead = kill_in_a_build(copied, kernels[1], whole=True)
     assert litter.on_machine() - before, "nothing was left that could be removed"
     folder = copied.build / "release" / DRIVER
     for name in (f".busybox.{dead}.abcdefgh", f".busybox.{os.getpid()}.abcdefgh"):
@@ -191,17 +184,33 @@ def test_what_a_killed_run_and_its_podman_left_is_removed(command: str, copied: 
     assert "killed or interrupted" not in again.err or command == "prune"
 
 
-def test_what_a_killed_podman_left_is_removed(copied: Clone, kernels: list[str]) -> None:
-    """The run itself goes on and ends; the next one clears up."""
-    (copied.cell(f"{DRIVER}-{kernels[1]}") / "image.json").unlink()
-    before = litter.on_machine()
-    process = subprocess.Popen(copied.command("build"), cwd=copied.root, env=copied.environment(),
+def kill_in_a_build(clone: Clone, kernel: str, *, whole: bool) -> int:
+    """kill -9 of all that a run has started, in a step of an image's build; if `whole`, of the run, too: its number."""
+    (clone.cell(f"{DRIVER}-{kernel}") / "image.json").unlink()
+    recipe = clone.root / "container/Containerfile"
+    good, before = recipe.read_text(), sleepers()
+    recipe.write_text(good + 'RUN ["sleep", "1235"]\n')
+    process = subprocess.Popen(clone.command(f"image:{DRIVER}-{kernel}"), cwd=clone.root, env=clone.environment(),
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: bool(litter.on_machine() - before), process)
-    for pid in below(process.pid):
+    until(lambda: bool(sleepers() - before), process)
+    for pid in (*([process.pid] if whole else []), *below(process.pid)):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    assert process.wait(120) in (0, 1, 3)
+    assert process.wait(120) in ((-signal.SIGKILL,) if whole else (1, 3))
+    recipe.write_text(good)
+    return process.pid
+
+
+def sleepers() -> set[int]:
+    """The processes of such steps."""
+    return set(with_word("1235\0"))
+
+
+def test_what_a_killed_podman_left_is_removed(copied: Clone, kernels: list[str]) -> None:
+    """The run itself goes on and ends; the next one clears up."""
+    before = litter.on_machine()
+    kill_in_a_build(copied, kernels[1], whole=False)
+    assert litter.on_machine() - before, "nothing was left that could be removed"
     run = copied.doit("build")
     assert run.code == 0, run.text
     assert litter.on_machine() - before == set()

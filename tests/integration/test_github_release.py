@@ -57,7 +57,8 @@ def product(tmp_path: Path) -> Product:
 
 
 def client(one: GitHub, *, retries: int = 3, seconds: float = 30) -> Client:
-    return Client(one.repo, token=TOKEN, api=one.url, seconds=seconds, retries=retries, pauses=Pauses(0, 0, 0.5, first=0.01))
+    return Client(one.repo, token=TOKEN, api=one.url, seconds=seconds, retries=retries,
+                  pauses=Pauses(0, 0, 0.5, first=0.01))
 
 
 def released(one: GitHub) -> Release:
