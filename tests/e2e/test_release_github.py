@@ -450,6 +450,16 @@ def test_two_checkouts_at_once(world: World, kernels: list[str], tmp_path: Path)
     assert (run.code, run.compiled) == (0, []), run.text
 
 
+def test_a_fork_is_told_where_its_labels_lead(world: World) -> None:
+    one_cell(world)
+    world.clone.edit("config/profiles/github.yaml", "acme/images", "acme/upstream")
+    run = world.clone.doit("release")
+    assert run.code == 0, run.text
+    assert (f"the labels of images name acme/upstream as the place of their sources, but the releases are in"
+            f" {world.github.repo}: set `github_repository`") in run.text
+    world.release(DRIVER)
+
+
 def test_a_damaged_ledger_is_no_empty_one(world: World) -> None:
     """What can't be read is an error that says what to do; nothing is built or written."""
     one_cell(world)
