@@ -3,9 +3,9 @@
 All of it bears the engine's mark: containers have it in their name, images in their repository, files in their path;
 of buildah's working containers ``buildah.json`` has it, which buildah writes into their folder in podman's store
 (`Engine.command`). A container that buildah was killed before it wrote that, and an image without name or manifest,
-are nobody's, and nobody can use them (such an image makes ``podman images --all`` fail): they go when no podman is at
-work in the store. podman kills none of what goes on without it: the container of
-a step of a build, and a conmon that waits for a container which was never started. Both are ended here.
+are nobody's, and nobody can use them (such an image makes ``podman images --all`` fail): they go when no program is at
+work in the store. podman kills none of what goes on without it: the container of a step of a build, and a conmon that
+waits for a container which was never started. Both are ended here.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from foundry.podman.engine import AUTH_PREFIX, Engine
 _STEP = "buildah"  # what the names of the folders of builds begin with; a step's container has it before that name
 _WORKING = re.compile(r"(^|-)working-container(-[0-9]+)?$")  # so end the names that buildah gives
 _STORE = "CONTAINERS_STORAGE_CONF="
+_WRITERS = ("podman", "buildah", "skopeo", "crio")  # the programs that write into such a store
 _SECONDS = 60.0
 
 
@@ -83,11 +84,11 @@ def _unfinished_images(store: str) -> list[str]:
 
 
 def _at_work() -> bool:
-    """Whether a podman or a buildah of this user works in this store, as far as the environment says."""
+    """Whether a program of this user works in this store, as far as its name and environment say."""
     mine = [os.fsencode(_STORE + os.environ[_STORE[:-1]])] if _STORE[:-1] in os.environ else []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # somebody else's, or it has ended meanwhile
-            if (folder / "comm").read_text(errors="replace").strip() in ("podman", "buildah"):
+            if (folder / "comm").read_text(errors="replace").strip() in _WRITERS:
                 entries = (folder / "environ").read_bytes().split(b"\0")
                 if [entry for entry in entries if entry.startswith(_STORE.encode())] == mine:
                     return True
