@@ -118,7 +118,7 @@ def corrupt(world: World) -> Try:
         clone = one.clone
         files = sorted(path for path in clone.build.rglob("*") if path.is_file() and not path.is_symlink())
         few = [path for path in files if "tree" not in path.relative_to(clone.build).parts[2:3]]
-        one.disturbances = dice.choice((1, 1, 5))
+        one.disturbances = dice.choice((1, 3, 10))
         chosen = dice.sample(few if dice.random() < 0.9 else files, one.disturbances)
         shutil.copytree(clone.build, clone.root / "aside", symlinks=True)
         others = world.finished(clone) - {path.relative_to(clone.build).parts[1] for path in chosen
