@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import ConfigError, FoundryError
 from foundry.base.filelock import locked
-from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomic
+from foundry.base.files import pretty_json, read_file, read_json, sha256_bytes, write_atomic
 from foundry.base.names import tag_of
 from foundry.base.plain_text import LONGEST_WORDS
 from foundry.base.reasons import Reason
@@ -86,7 +86,7 @@ def change(foundry: Foundry, driver: str, how: Callable[[Ledger], Ledger]) -> by
     path = ledger_file(foundry, driver)
     with locked(path.with_name(".ledger.lock")):
         data = how(ledger_of(foundry, driver)).to_bytes()
-        if not path.exists() or path.read_bytes() != data:
+        if not path.exists() or read_file(path) != data:
             write_atomic(path, data)
     return data
 
@@ -233,7 +233,7 @@ def stored(foundry: Foundry, driver: str) -> bool:
     if ledger is None or not ledger.rows:
         return True
     marks = list(_marks(foundry, driver).values())
-    data = ledger_file(foundry, driver).read_bytes()
+    data = read_file(ledger_file(foundry, driver))
     return ledger.revised and marks.count(sha256_bytes(data)) >= len(foundry.settings.publish)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import append_to, scratch
+from foundry.base.files import append_to, read_file, scratch
 from foundry.base.process import Completed, run, shell_line
 from foundry.base.reasons import Reason
 from foundry.packages.openpgp import packets, signed_message
@@ -107,7 +107,7 @@ def signed_content(
 def keyring(key_file: Path) -> bytes:
     """The binary keyring in a key file; FoundryError (``key-unreadable``, ``key-damaged``)."""
     try:
-        data = key_file.read_bytes()
+        data = read_file(key_file)
     except OSError as error:
         raise FoundryError(f"the key {key_file} can't be read: {error.strerror}",
                            reason=Reason.KEY_UNREADABLE) from error

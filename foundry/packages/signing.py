@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
+from foundry.base.files import read_file
 
 
 def pinned_fingerprint(root: Path, signing: Mapping[str, Any], file: str, path: str = "$.signing") -> str:
@@ -16,7 +17,7 @@ def pinned_fingerprint(root: Path, signing: Mapping[str, Any], file: str, path: 
     """
     if "fingerprint_file" in signing:
         try:
-            return (root / str(signing["fingerprint_file"])).read_text(encoding="utf-8", errors="replace").strip()
+            return read_file(root / str(signing["fingerprint_file"])).decode(errors="replace").strip()
         except FileNotFoundError:
             fault = Fault(file, f"{path}.fingerprint_file", f"{signing['fingerprint_file']} does not exist")
             raise ConfigError([fault], hint="run `doit sandbox:up`") from None

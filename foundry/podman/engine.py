@@ -23,7 +23,7 @@ from pathlib import Path
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.filelock import locked
-from foundry.base.files import append_to, pretty_json, read_json, sha256_bytes, write_atomic
+from foundry.base.files import append_to, pretty_json, read_file, read_json, sha256_bytes, write_atomic
 from foundry.base.process import Completed, run, run_even_when_stopping
 from foundry.base.reasons import Reason
 from foundry.base.references import parse_reference
@@ -135,7 +135,7 @@ class Engine:
 
     def _configured(self, name: str, content: str) -> dict[str, str]:
         conf, text = self.state.parent / name, content.encode()
-        if not conf.exists() or conf.read_bytes() != text:
+        if not conf.exists() or read_file(conf) != text:
             write_atomic(conf, text)
         return {"CONTAINERS_REGISTRIES_CONF": str(conf.absolute())}
 

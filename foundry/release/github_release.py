@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import append_to, sha256_bytes, sha256_file, write_atomic
+from foundry.base.files import append_to, read_file, sha256_bytes, sha256_file, write_atomic
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
 from foundry.base.reasons import Reason
 from foundry.github.repository import LOG, driver_client, repository, require_token
@@ -125,7 +125,7 @@ def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
 
 def _file(path: Path, data: bytes) -> Callable[[], Path]:
     def write() -> Path:
-        if not path.exists() or path.read_bytes() != data:
+        if not path.exists() or read_file(path) != data:
             write_atomic(path, data)
         return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     [fault] = caught.value.faults
     assert (fault.file, fault.path) == (FILE, "$.packages[0].signing.fingerprint_file")
     assert fault.message == "keys/thing does not exist"
+
+
+def test_a_pipe_in_its_place_pins_nothing(tmp_path: Path) -> None:
+    """It is not waited for, and no key has an empty fingerprint."""
+    os.mkfifo(tmp_path / "fingerprint")
+    assert pinned_fingerprint(tmp_path, {"fingerprint_file": "fingerprint"}, FILE) == ""
