@@ -12,7 +12,8 @@ RUNTIME := $(VENV)/.runtime
 # Tests write very many small files: in memory, where root has enough of it, which takes a tenth of the time off. A test
 # that fails leaves them there until the next run.
 WORKERS := -n $(shell n=$$(nproc); [ $$n -gt 2 ] && echo $$n || echo 2) --dist=loadgroup
-MEMORY := $(shell [ "$$(id -u)" = 0 ] && [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 12000000 ] 2>/dev/null && \
+MEMORY = $(shell [ "$$(id -u)" = 0 ] && \
+  [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 12000000 ] 2>/dev/null && \
   awk '/MemAvailable/ && $$2 > 16000000 { print "/dev/shm" }' /proc/meminfo)
 
 .PHONY: demo test quick lint fuzz drill bench setup runtime system requirements release clean

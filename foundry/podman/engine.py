@@ -204,8 +204,8 @@ class Engine:
     def alone_with(self, what: str) -> AbstractContextManager[bool]:
         """No other run makes the same image during the block.
 
-        An image with the same content is the same in podman's store, whoever made it: one that is removed while it is
-        being written again is gone (podman 4.3: "locating just-written image").
+        podman's store has one image for the same content. When one run removes it while another run writes it, the
+        other's build fails (podman 4.3: "locating just-written image").
         """
         return locked(self._store_lock.with_name("kmod-foundry-builds") / sha256_bytes(what.encode())[:2])
 

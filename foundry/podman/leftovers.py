@@ -26,7 +26,7 @@ from foundry.podman.engine import AUTH_PREFIX, Engine
 
 _STEP = "buildah"  # what the names of the folders of builds begin with; a step's container has it before that name
 _WORKING = re.compile(r"(^|-)working-container(-[0-9]+)?$")  # so end the names that buildah gives
-_STORE = "CONTAINERS_STORAGE_CONF="
+_STORE = "CONTAINERS_STORAGE_CONF"
 _WRITERS = ("podman", "buildah", "skopeo", "crio")  # the programs that write into such a store
 _SECONDS = 60.0
 
@@ -85,12 +85,12 @@ def _unfinished_images(store: str) -> list[str]:
 
 def _at_work() -> bool:
     """Whether a program of this user works in this store, as far as its name and environment say."""
-    mine = [os.fsencode(_STORE + os.environ[_STORE[:-1]])] if _STORE[:-1] in os.environ else []
+    mine = os.fsencode(os.environ.get(_STORE, ""))
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # somebody else's, or it has ended meanwhile
             if (folder / "comm").read_text(errors="replace").strip() in _WRITERS:
-                entries = (folder / "environ").read_bytes().split(b"\0")
-                if [entry for entry in entries if entry.startswith(_STORE.encode())] == mine:
+                around = dict(entry.partition(b"=")[::2] for entry in (folder / "environ").read_bytes().split(b"\0"))
+                if around.get(_STORE.encode(), b"") == mine:
                     return True
     return False
 

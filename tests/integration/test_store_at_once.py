@@ -113,7 +113,7 @@ def test_two_checkouts_with_one_store(registry: Front, toolkits: list[str], tmp_
 
 @pytest.mark.usefixtures("store")
 def test_an_image_that_is_built_on_stays_until_then(registry: Front, toolkits: list[str], tmp_path: Path) -> None:
-    """Whoever else pulled it and is done with it; who finds it gone pulls it again."""
+    """A checkout does not remove a base on which another one builds; where the base is gone it is pulled again."""
     base = toolkits[0]
 
     def checkout(name: str) -> None:
@@ -130,7 +130,7 @@ def test_an_image_that_is_built_on_stays_until_then(registry: Front, toolkits: l
 
 @pytest.mark.usefixtures("store")
 def test_checkouts_that_make_the_same_image(tmp_path: Path) -> None:
-    """It has one place in the store: who is done with it does not take it from who is about to write it."""
+    """The store has it once: a checkout does not remove it while another one writes it."""
     context = tmp_path / "context"
     context.mkdir()
     (context / "Containerfile").write_text("FROM scratch\nCOPY Containerfile /\n")
