@@ -12,7 +12,7 @@ from foundry.archive.form import RPMS, Evr
 from foundry.archive.git import Git, Ref
 from foundry.archive.gittree import FILE, LINK, PROGRAM, Blob, Listing, changes, tree_sha256
 from foundry.base.errors import FoundryError
-from foundry.base.files import scratch, sha256_bytes
+from foundry.base.files import read_file, scratch, sha256_bytes
 from foundry.base.git_ids import blob_id
 from foundry.base.reasons import Reason
 from foundry.formats.packages import rpmpayload
@@ -142,7 +142,7 @@ def payload_files(file: Path, package: Package, work: Path) -> dict[str, File]:
             if path.is_symlink():
                 found[name] = (LINK, os.fsencode(os.readlink(path)))
             elif path.is_file():
-                found[name] = (PROGRAM if path.stat().st_mode & 0o100 else FILE, path.read_bytes())
+                found[name] = (PROGRAM if path.stat().st_mode & 0o100 else FILE, read_file(path))
     _, places = form.placed(found)
     for top in (form.SOURCES, form.PAYLOAD):
         Links({

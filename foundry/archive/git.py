@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from foundry.archive.gittree import Blob, parse_listing
 from foundry.base.errors import FoundryError, no_space, says_no_space
-from foundry.base.files import canonical_json, remove_abandoned, scratch, sha256_bytes
+from foundry.base.files import canonical_json, read_file, remove_abandoned, scratch, sha256_bytes
 from foundry.base.process import Completed, run, shell_line
 from foundry.base.reasons import Reason
 
@@ -186,7 +186,7 @@ def opened(place: Path) -> Git | None:
     Raises FoundryError ``archive-unusable`` for anything else that is there.
     """
     inner = place / ".git"
-    if inner.is_file() and (text := inner.read_text(encoding="utf-8", errors="replace")).startswith("gitdir: "):
+    if inner.is_file() and (text := read_file(inner).decode(errors="replace")).startswith("gitdir: "):
         return Git((place / text.removeprefix("gitdir: ").strip()).absolute(), place)
     if (inner / "HEAD").is_file():
         return Git(inner, place)
@@ -257,13 +257,13 @@ def refs_state(folder: Path, branch: str) -> str:
     found: dict[str, str] = {}
     try:
         if (folder / _PACKED).exists():
-            for line in (folder / _PACKED).read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in read_file(folder / _PACKED).decode(errors="replace").splitlines():
                 oid, _, name = line.partition(" ")
                 if name.startswith("refs/"):
                     found[name] = oid
         for path in (folder / branch, *(folder / "refs/tags").rglob("*")):
             if path.is_file() and not path.name.endswith(".lock"):
-                found[path.relative_to(folder).as_posix()] = path.read_text(encoding="utf-8", errors="replace").strip()
+                found[path.relative_to(folder).as_posix()] = read_file(path).decode(errors="replace").strip()
     except (OSError, ValueError):
         return ""
     ours = {name: oid for name, oid in found.items() if name == branch or name.startswith("refs/tags/")}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from foundry.archive.content import TAGS, Version, sort_key, versions_of
 from foundry.archive.settings import Settings
 from foundry.base.errors import FoundryError
-from foundry.base.files import write_atomic
+from foundry.base.files import read_file, write_atomic
 from foundry.base.reasons import Reason
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Place:
         if not self.tree:
             return
         journal = self.git.folder / _CHECKOUT
-        self._show(journal.read_text(encoding="utf-8").strip())
+        self._show(read_file(journal).decode(errors="replace").strip())
         journal.unlink()
 
     def unmerged(self, versions: Sequence[Version]) -> list[str]:
@@ -103,7 +103,7 @@ class Place:
         if not dirty and not (self.git.folder / _CHECKOUT).exists():
             return
         try:
-            before = (self.git.folder / _CHECKOUT).read_text(encoding="utf-8").strip()
+            before = read_file(self.git.folder / _CHECKOUT).decode(errors="replace").strip()
         except FileNotFoundError:
             before = None
         if before is None or dirty & self._differing(before or self._nothing()):

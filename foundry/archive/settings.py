@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
-from foundry.base.files import canonical_json, sha256_bytes
+from foundry.base.files import canonical_json, read_file, sha256_bytes
 from foundry.config.family import Family
 from foundry.packages.signing import pinned_fingerprint
 from foundry.run.context import Foundry
@@ -168,7 +168,7 @@ def _texts(foundry: Foundry, family: Family) -> dict[str, bytes]:
     for name in sorted({_WORDS, _GENERATED, section["license"], *notes}):
         path = section["license_texts"].get(name, "")
         try:
-            found[name] = (foundry.root / (path or f"{_TEXTS}/{name}.txt")).read_bytes()
+            found[name] = read_file(foundry.root / (path or f"{_TEXTS}/{name}.txt"))
         except OSError as error:
             what = f"{path}: {error.strerror}" if path else f"has no text of {name}"
             faults.append(Fault(file, "$.archive.license_texts", what))

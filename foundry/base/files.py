@@ -14,6 +14,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,8 +32,13 @@ def sha256_bytes(data: bytes) -> str:
 
 def read_file(path: Path | str) -> bytes:
     """A file's content; a pipe in its place is empty, where nobody would ever write into it. OSError as of `open`."""
-    with open(path, "rb", buffering=0, opener=_at_once) as stream:
+    with open_file(path) as stream:
         return stream.read()
+
+
+def open_file(path: Path | str) -> BufferedReader:
+    """A file to read; a pipe in its place is empty, where nobody would ever write into it. OSError as of `open`."""
+    return open(path, "rb", opener=_at_once)
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -41,7 +47,7 @@ def _at_once(path: str, flags: int) -> int:
 
 def sha256_file(path: Path | str) -> str:
     """Hex SHA-256 of a file's content; OSError when it can't be read."""
-    with open(path, "rb", opener=_at_once) as stream:
+    with open_file(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -22,6 +22,7 @@ from typing import IO, cast
 
 from foundry.base import command_log
 from foundry.base.errors import FoundryError, OutsideError, no_space, says_no_space
+from foundry.base.files import open_file
 from foundry.base.plain_text import plain
 from foundry.base.reasons import Reason
 
@@ -200,7 +201,7 @@ def _tail(log: Path | None, begin: int) -> str:
     """The end of what a command printed to its log, from byte `begin` on."""
     if log is None:
         return ""
-    with log.open("rb") as stream:
+    with open_file(log) as stream:
         size = stream.seek(0, os.SEEK_END)
         stream.seek(max(begin, size - 2000))
         return stream.read().decode(errors="replace")

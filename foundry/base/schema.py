@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
-from foundry.base.files import parse_json, pretty_json, read_json, sha256_bytes, write_atomic
+from foundry.base.files import parse_json, pretty_json, read_file, read_json, sha256_bytes, write_atomic
 
 SCHEMAS = Path("schemas")  # below the checkout; all that reads a schema finds it by this
 
@@ -95,7 +95,7 @@ def closure(folder: Path, schema: str) -> _Closure:
 
 @lru_cache(maxsize=64)
 def _read(path: Path) -> bytes:
-    return path.read_bytes()
+    return read_file(path)
 
 
 @lru_cache(maxsize=64)

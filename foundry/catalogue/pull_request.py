@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
-from foundry.base.files import append_to
+from foundry.base.files import append_to, read_file
 from foundry.catalogue.changes import Content, make_news, message, section, title
 from foundry.config.catalogue import CatalogueEntry
 from foundry.config.locks import Lock, parse_lock
@@ -57,7 +57,7 @@ def _files(foundry: Foundry) -> dict[str, bytes]:
     """The catalogue and the locks that there are."""
     names = [foundry.settings.catalogue, *(
         foundry.config.locks.path(family).as_posix() for family in sorted(foundry.config.families))]
-    return {name: (foundry.root / name).read_bytes() for name in names if (foundry.root / name).is_file()}
+    return {name: read_file(foundry.root / name) for name in names if (foundry.root / name).is_file()}
 
 
 def _words(foundry: Foundry, new: Content, held: Mapping[str, bytes | None]) -> Proposal:

@@ -17,7 +17,7 @@ from typing import Any
 from foundry.base.documents import as_document
 from foundry.base.errors import OutsideError
 from foundry.base.filelock import locked
-from foundry.base.files import append_to, write_atomic
+from foundry.base.files import append_to, read_file, write_atomic
 from foundry.base.reasons import Reason
 from foundry.catalogue.base_lock import resolve_base, write_base
 from foundry.catalogue.find_releases import find_releases, lost, require_wanted
@@ -111,7 +111,7 @@ class _Run(RefreshRun):
                 raise OutsideError(f"what was found does not fit into a catalogue: {faults[0].render()}",
                                    reason=Reason.RELEASES_MALFORMED, hint="nothing was changed")
             data = catalogue_bytes(after)
-            if not path.exists() or data != path.read_bytes():
+            if not path.exists() or data != read_file(path):
                 write_atomic(path, data)
         self._warn(by_place(before), change)
 

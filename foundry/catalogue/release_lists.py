@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from foundry.base.errors import FoundryError, OutsideError
-from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomic
+from foundry.base.files import pretty_json, read_file, read_json, sha256_bytes, write_atomic
 from foundry.base.names import OCI_ARCH
 from foundry.base.parallel import Pen
 from foundry.base.reasons import Reason
@@ -112,7 +112,7 @@ class Lists:
         """The last answer, if it is whole and can be asked after."""
         known: Any = read_json(place)
         try:
-            data = place.with_suffix(".body").read_bytes()
+            data = read_file(place.with_suffix(".body"))
             validators = {name: known["validators"][name] for name in _VALIDATORS if name in known["validators"]}
             whole_one = known["url"] == url and known["sha256"] == sha256_bytes(data)
         except (OSError, LookupError, TypeError):

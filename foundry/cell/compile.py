@@ -16,7 +16,7 @@ from pathlib import Path
 
 from foundry.base.deadline import Deadline
 from foundry.base.errors import FoundryError, no_space, says_no_space
-from foundry.base.files import append_to, is_full, remove_tree
+from foundry.base.files import append_to, is_full, read_file, remove_tree
 from foundry.base.process import Completed, failure_sentence, shell_line
 from foundry.base.reasons import MACHINE_FAULTS, Reason
 from foundry.base.untrusted import copy_out, disarm
@@ -152,7 +152,7 @@ class Compile:
         """
         self._finish(in_tree)
         self._empty_tmp()
-        return tuple((self.work / "out" / "missing").read_text(encoding="ascii", errors="replace").split())
+        return tuple(read_file(self.work / "out" / "missing").decode(errors="replace").split())
 
     def _finish(self, in_tree: Sequence[str] = ()) -> None:
         arguments = finish_arguments(self._places(), recipe=self.recipe, kernel=self.cell.kernel, toolkit=self.toolkit,

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from foundry.base.errors import says_no_space
+from foundry.base.files import open_file
 from foundry.base.reasons import Reason
 
 # In the order in which they mean most: compilers; modpost, of every age; what a Makefile says itself (`$(error …)`), or
@@ -51,7 +52,7 @@ def machine_fault(log: Path, begin: int = 0) -> tuple[Reason, str] | None:
 
 def _lines(log: Path, begin: int) -> list[str]:
     try:
-        with log.open("rb") as stream:
+        with open_file(log) as stream:
             stream.seek(begin)
             found = [line for line in stream.read().decode(errors="replace").split("\n") if line.strip()]
     except OSError:

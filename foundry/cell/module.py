@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import append_to, remove_stale, remove_tree, sha256_bytes
+from foundry.base.files import append_to, read_file, remove_stale, remove_tree, sha256_bytes
 from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, output_facts, read_record, write_record
 from foundry.config import patches
@@ -87,7 +87,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
             gate = _gate(cell, recipe, out / "modules", exports, siblings, log)
             in_tree = _in_tree(foundry, cell, compile, gate)
         deadline.left()
-        compiler = (out / "compiler").read_text(encoding="utf-8", errors="replace").strip()[:200]
+        compiler = read_file(out / "compiler").decode(errors="replace").strip()[:200]
         outputs = _move_out(foundry, cell, recipe, out, folder)
     except FoundryError as error:
         if error.reason in (Reason.NO_SPACE, Reason.OUTPUT_UNSAFE, Reason.MODULE_EXCLUDED):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.base.expressions import EndlessError
-from foundry.base.files import scratch
+from foundry.base.files import read_file, scratch
 from foundry.base.reasons import Reason
 from foundry.base.untrusted import copy_out, walk
 from foundry.config.recipe import Recipe
@@ -85,7 +85,7 @@ def sibling_exports(recipe: Recipe, build: Path, modules: Path) -> Mapping[str, 
     for path in [one.path for one in walk(build) if one.name == _SYMVERS and one.is_file]:
         with scratch(modules.parent, "symvers") as folder:
             copy_out(build, path, folder / _SYMVERS, limit=max(left, 0))
-            data = (folder / _SYMVERS).read_bytes()
+            data = read_file(folder / _SYMVERS)
         left -= len(data) + _SYMVERS_COSTS
         said = parse(data)
         found |= {name: one for name, one in said.items() if (one.module.rpartition("/")[2], name) in exported}

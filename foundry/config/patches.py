@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import FoundryError
+from foundry.base.files import read_file
 from foundry.base.reasons import Reason
 from foundry.base.versions import in_range, kernel_version, rhel_release
 from foundry.formats.trees.links import is_behind_link
@@ -105,6 +106,6 @@ def apply(patch: Patch, tree: Path) -> list[dict[str, Any]]:
     findings = []
     for edit in patch.edits:
         path = file_of(patch, edit, tree)
-        path.write_bytes(edited(patch, edit, path.read_bytes()))
+        path.write_bytes(edited(patch, edit, read_file(path)))
         findings.append({"patch": patch.id, "file": edit.file, "matches": edit.matches})
     return findings

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundry.base.errors import UsageError
+from foundry.base.files import read_file
 
 CHOICE_FILE = ".kmod-profile"
 _AWS_VARIABLES = ("KMOD_ECR_REPOSITORY_NAME", "AWS_ACCESS_KEY_ID", "AWS_PROFILE")
@@ -58,7 +59,7 @@ def _first(root: Path, environ: Mapping[str, str]) -> Profile:
 def chosen(root: Path) -> str:
     """The profile that this checkout chose, or an empty string."""
     try:
-        return (root / CHOICE_FILE).read_text(encoding="utf-8", errors="replace").strip()
+        return read_file(root / CHOICE_FILE).decode(errors="replace").strip()
     except FileNotFoundError:
         return ""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.expressions import EndlessError, first_group
+from foundry.base.files import open_file
 from foundry.base.reasons import Reason
 from foundry.config.family import Family
 from foundry.config.locks import DkmsFacts, MainPackage
@@ -118,7 +119,7 @@ def _conf(family: Family, tree: Path) -> dkms.DkmsConf:
     overridden = set(_OF_MODULES) if "modules" in family.data else set()
     overridden |= {"MAKE", "MAKE_MATCH"} if "command" in family.data.get("make", {}) else set()
     overridden |= set(family["source"].get("ignore", ()))
-    with file.open("rb") as stream:
+    with open_file(file) as stream:
         data = stream.read(dkms.MAX_BYTES + 1)
     return dkms.parse(data, overridden=frozenset(overridden))
 
@@ -161,7 +162,7 @@ def _variable(family: Family, name: str, said: Mapping[str, Any], tree: Path, ro
     where = f"$.variables.{name}"
     if path is None:
         raise ConfigError([Fault(family.file, f"{where}.file", f"the package has no file {said['file']}")])
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         text = stream.read(_MAX_TEXT).decode(errors="replace")
     try:
         value = first_group(said["pattern"], text).strip()
@@ -188,6 +189,6 @@ def _tree_scripts(tree: Path, hooks: Mapping[str, str]) -> dict[str, str]:
         if len(name) > _LONGEST_PATH:
             continue
         if path.is_file() and not path.is_symlink() and path.resolve().is_relative_to(tree.resolve()):
-            with path.open("rb") as stream:
+            with open_file(path) as stream:
                 found[name] = stream.read(_MAX_TEXT).decode(errors="replace")
     return found

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from foundry.base.errors import FoundryError, from_os
-from foundry.base.files import append_to, atomic
+from foundry.base.files import append_to, atomic, open_file
 from foundry.base.reasons import Reason
 from foundry.net.redirects import followed
 from foundry.net.transport import (
@@ -218,7 +218,7 @@ def _local(attempt: Attempt, parts: SplitResult) -> Iterator[bytes]:
     if parts.netloc not in ("", "localhost") or "\0" in path:
         raise attempt.fault("it names no file of this machine", Reason.URL_UNSUPPORTED)
     try:
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
     except FileNotFoundError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from foundry.base.errors import FoundryError, from_os
-from foundry.base.files import scratch, sha256_file
+from foundry.base.files import read_file, scratch, sha256_file
 from foundry.base.reasons import Reason
 from foundry.config.package_specs import DEB, RPM, TAR, PackageSpec
 from foundry.formats.packages import deb, rpm, rpmpayload
@@ -100,7 +100,7 @@ def unpack(spec: PackageSpec, file: Path, root: Path) -> list[str]:
     """Write a package's payload below the new folder `root`; the paths written. Raises as the formats do."""
     if spec.kind == RPM:
         return [str(path.relative_to(root)) for path in rpmpayload.unpack(file, rpm.read_package(file), root)]
-    data = file.read_bytes()
+    data = read_file(file)
     try:
         if spec.kind == DEB:
             return deb.unpack_deb(deb.parse_deb(data), root)
@@ -118,7 +118,7 @@ def build_time(spec: PackageSpec, file: Path) -> int:
     """When a fetched package was made, in seconds since 1970."""
     if spec.kind == RPM:
         return rpm.read_package(file).build_time
-    data = file.read_bytes()
+    data = read_file(file)
     return deb.parse_deb(data).build_time if spec.kind == DEB else sourcetree.newest(data, what=file.name)
 
 
@@ -157,7 +157,7 @@ def _read_rpm(spec: PackageSpec, file: Path, digest: str, trust: Trust, log: Pat
 
 
 def _read_deb(spec: PackageSpec, file: Path, digest: str, trust: Trust, log: Path) -> Obtained:
-    package = deb.parse_deb(file.read_bytes())
+    package = deb.parse_deb(read_file(file))
     if (spec.names and package.name not in spec.names) or package.version != spec.version or (
         spec.arch not in ("", package.arch)
     ):
@@ -176,7 +176,7 @@ def _read_tar(spec: PackageSpec, file: Path, digest: str, trust: Trust, log: Pat
     del log
     name = next(iter(spec.names), "") or _href(spec).partition("-")[0]
     return Obtained(
-        spec, name, "", spec.license, sourcetree.newest(file.read_bytes(), what=spec.url), _href(spec), spec.url,
+        spec, name, "", spec.license, sourcetree.newest(read_file(file), what=spec.url), _href(spec), spec.url,
         digest, digest, None, _known(spec, trust), {},
     )
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import scratch, sha256_bytes
+from foundry.base.files import open_file, scratch, sha256_bytes
 from foundry.base.reasons import Reason
 from foundry.formats.packages import repodata, rpm
 from foundry.formats.packages.repodata import Checksum, RepoPackage
@@ -224,7 +224,7 @@ def download_offered(
     if offered.size > rpm.MAX_FILE:
         raise FoundryError(f"{http.shown(url)} has {offered.size} bytes", reason=Reason.RPM_TOO_LARGE)
     size = http.download(url, file, sha256=None, max_bytes=offered.size, total=seconds, log=log)
-    with file.open("rb") as stream:
+    with open_file(file) as stream:
         digest = hashlib.file_digest(stream, offered.checksum.begin).hexdigest()
     if (size, digest) != (offered.size, offered.checksum.digest):
         file.unlink()

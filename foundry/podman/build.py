@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from foundry.base.files import scratch
+from foundry.base.files import read_file, scratch
 from foundry.base.reasons import Reason
 from foundry.podman.engine import Engine
 
@@ -36,4 +36,4 @@ def build_image(
             f"--file={recipe}", str(context),
             log=log, reason=reason, hint="read the log",
         )
-        return identity.read_text(encoding="utf-8").strip().removeprefix("sha256:")
+        return read_file(identity).decode(errors="replace").strip().removeprefix("sha256:")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from foundry.base.errors import OutsideError
+from foundry.base.files import open_file
 from foundry.base.plain_text import keep_login_secret, keep_secret
 from foundry.base.process import run
 from foundry.base.reasons import Reason
@@ -171,7 +172,7 @@ def _asking(provider: Provider) -> Callable[[str, str], Credential | None]:
 
 def _read(path: Path, variable: str) -> Mapping[str, Any]:
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             content = stream.read(_MAX_FILE + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         if not variable:

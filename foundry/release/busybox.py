@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foundry.base.errors import FoundryError, OutsideError
-from foundry.base.files import append_to, scratch, sha256_file
+from foundry.base.files import append_to, open_file, scratch, sha256_file
 from foundry.base.reasons import Reason
 from foundry.config.family import Family
 from foundry.config.locks import BusyBox, Lock
@@ -86,7 +86,7 @@ def _there(folder: Path, version: str, sums: Mapping[str, str]) -> BusyBoxSource
         for path, digest in sorted(files.items()):
             if digest != wanted:
                 continue
-            with path.open("rb") as stream:
+            with open_file(path) as stream:
                 name = asset_name(stream.read(_HEAD), version)
             if path.name == name:
                 return BusyBoxSource(path, digest, url)

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from foundry.base.errors import FoundryError
+from foundry.base.files import open_file
 from foundry.base.reasons import Reason
 from foundry.formats.trees.budget import Budget
 from foundry.formats.trees.decompress import kind_of, pieces
@@ -37,7 +38,7 @@ def check_source(path: Path, version: str, what: str) -> str:
     Raises FoundryError: ``busybox-damaged`` for what is no whole tarball of BusyBox's source,
     ``busybox-version`` for one of another version, ``busybox-too-large``.
     """
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise FoundryError(f"{what} has more than {MAX_BYTES} bytes", reason=Reason.BUSYBOX_TOO_LARGE)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import append_to, atomic, sha256_file
+from foundry.base.files import append_to, atomic, read_file, sha256_file
 from foundry.base.plain_text import plain
 from foundry.base.reasons import Reason
 from foundry.base.records import read_record
@@ -64,7 +64,7 @@ class CorrespondingSource:
 def build_files(root: Path, containerfile: str, licenses: Sequence[str]) -> dict[str, bytes]:
     """The build script, the Containerfile and the licence texts, paths below `root`, by their names in the tarball."""
     names = {BUILD_SCRIPT: "", containerfile: "", **dict.fromkeys(licenses, "licenses/")}
-    return {f"{BUILD}/{below}{Path(name).name}": (root / name).read_bytes() for name, below in names.items()}
+    return {f"{BUILD}/{below}{Path(name).name}": read_file(root / name) for name, below in names.items()}
 
 
 def write_corresponding_source(dest: Path, source: CorrespondingSource, log: Path | None = None) -> None:
@@ -126,7 +126,7 @@ def _diffs(tree: Path, patches: Sequence[Patch]) -> _Diffs:
         for edit in patch.edits:
             path = file_of(patch, edit, tree)
             name = os.path.normpath(edit.file)
-            content = now[name] if name in now else path.read_bytes()
+            content = now[name] if name in now else read_file(path)
             before.setdefault(name, content)
             now[name] = edited(patch, edit, content)
         if diff := b"".join(unified_diff(name, old, now[name]) for name, old in before.items()):

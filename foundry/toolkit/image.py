@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from foundry.base.errors import FoundryError, OutsideError
+from foundry.base.files import open_file
 from foundry.base.reasons import Reason
 from foundry.base.times import utc
 from foundry.formats.modules.compiler import match
@@ -136,7 +137,7 @@ def named_fault(error: FoundryError, log: Path, begin: int) -> FoundryError:
     """The error that the recipe's script gave a name to, which it says in the log; else the error itself."""
     if not log.exists() or error.reason != Reason.TOOLKIT_BUILD_FAILED:
         return error
-    with log.open("rb") as stream:
+    with open_file(log) as stream:
         stream.seek(begin)
         found = _NAMED.findall(stream.read().decode(errors="replace"))
     if not found:

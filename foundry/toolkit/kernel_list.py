@@ -39,7 +39,7 @@ def change_kernels(foundry: Foundry, how: Callable[[KernelList], KernelList]) ->
         found = how(read_kernels(foundry))
         releases = [as_document(entry) for entry in sorted(found.releases, key=rank)]
         data = pretty_json({"schema": 1, "bases": found.bases, "releases": releases})
-        if not path.exists() or path.read_bytes() != data:
+        if not path.exists() or read_file(path) != data:
             write_atomic(path, data)
     return found
 

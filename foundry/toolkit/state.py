@@ -110,6 +110,6 @@ def change_ledger(foundry: Foundry, other: ToolkitLedger) -> ToolkitLedger:
     with locked(path.with_name(".ledger.lock")):
         ledger = read_ledger(foundry).merged(other)
         data = ledger.to_bytes()
-        if not path.exists() or path.read_bytes() != data:
+        if not path.exists() or read_file(path) != data:
             write_atomic(path, data)
     return ledger

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, cast
 
+from foundry.base.files import read_file
 from foundry.base.plain_text import plain
 from foundry.run.context import DEFAULT_VERBOSITY
 from foundry.run.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
@@ -123,7 +124,7 @@ class FoundryReporter:
     def _show_log(self, entry: Entry | None) -> None:
         if self._verbosity() <= DEFAULT_VERBOSITY or entry is None or entry.log is None or not entry.log.exists():
             return
-        for line in entry.log.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_file(entry.log).decode(errors="replace").splitlines():
             self._line(f"    {line}")
 
     def _line(self, text: str) -> None:

@@ -95,3 +95,15 @@ def test_contributors_are_told() -> None:
     """The table in CONTRIBUTING.md has the folders in their order."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert tuple(re.findall(r"^\| `foundry/([a-z]+)/` \|", text, re.MULTILINE)) == FOLDERS
+
+
+_SYSTEM = {  # what these read belongs to the system or to podman, which put no pipe there
+    "foundry/base/process.py", "foundry/podman/emulation.py", "foundry/podman/leftovers.py", "foundry/podman/probe.py",
+    "foundry/preflight/checks.py",
+}
+
+
+def test_no_reader_waits_for_a_pipe_in_a_file_s_place() -> None:
+    waits = re.compile(r"""\.read_bytes\(\)|\.read_text\(|open\((?:path, )?"rb"\)""")
+    found = {name for name in tracked("foundry/*.py", "tasks/*.py") if waits.search((ROOT / name).read_text())}
+    assert {name for name in found if not name.startswith("foundry/sandbox/")} == _SYSTEM, "read_file and open_file"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import canonical_json, parse_json, sha256_bytes, write_atomic
+from foundry.base.files import canonical_json, open_file, parse_json, read_file, sha256_bytes, write_atomic
 from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import ImageConfig, Manifest, parse_config, parse_manifest
 
@@ -60,7 +60,7 @@ class BlobFile:
 
     def __iter__(self) -> Iterator[bytes]:
         found, last = hashlib.sha256(), b""
-        with self.path.open("rb") as stream:
+        with open_file(self.path) as stream:
             while piece := stream.read(_PIECE):
                 found.update(piece)
                 if last:
@@ -83,7 +83,7 @@ def read_layout(folder: Path) -> Layout:
     Raises FoundryError ``oci-damaged``, and what parsing them raises.
     """
     try:
-        [entry] = parse_json((folder / "index.json").read_bytes())["manifests"]
+        [entry] = parse_json(read_file(folder / "index.json"))["manifests"]
         data = _checked(folder, entry["digest"])
         manifest = parse_manifest(data, entry["mediaType"])
         assert isinstance(manifest, Manifest)  # noqa: S101 - a file of ours
@@ -95,7 +95,7 @@ def read_layout(folder: Path) -> Layout:
 
 
 def _checked(folder: Path, digest: str) -> bytes:
-    data = (folder / blob_file(digest)).read_bytes()
+    data = read_file(folder / blob_file(digest))
     if digest != f"sha256:{sha256_bytes(data)}":
         raise FoundryError(f"{folder}: a blob differs from its digest {digest}", reason=Reason.OCI_DAMAGED, hint=_AGAIN)
     return data

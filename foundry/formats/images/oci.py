@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import canonical_json, parse_json, sha256_bytes
+from foundry.base.files import canonical_json, open_file, parse_json, sha256_bytes
 from foundry.base.reasons import Reason
 from foundry.formats.trees import decompress
 from foundry.formats.trees.budget import Budget
@@ -112,7 +112,7 @@ def _image(blobs: Mapping[str, bytes], digest: str, manifest_type: str) -> Image
 def _members(path: Path) -> dict[str, bytes]:
     budget = Budget(path.name, Reason.OCI_DAMAGED, Reason.IMAGE_TOO_LARGE, _MAX_IMAGE)
     files: dict[str, bytes] = {}
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         tar = TarStream(decompress.pieces(iter(lambda: stream.read(_PIECE), b""), "none", budget), budget)
         for member in tar:
             if member.kind is Kind.FILE:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from foundry.base.errors import FoundryError
+from foundry.base.files import open_file
 from foundry.base.reasons import Reason
 from foundry.formats.trees import decompress
 from foundry.formats.trees.budget import Budget
@@ -94,7 +95,7 @@ def read_module(path: Path) -> ModuleFacts:
     is anything but an uncompressed kernel module.
     """
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             if not os.fstat(stream.fileno()).st_size:
                 return parse_module(b"", path.name)
             with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -129,13 +130,13 @@ def parse_module(data: bytes | mmap.mmap, label: str = "the file") -> ModuleFact
 
 def uncompress(path: Path, limit: int) -> None:
     """Decompress a module file where it is, if it is compressed. FoundryError (``gate-elf``) beyond `limit` bytes."""
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         kind = decompress.kind_of(stream.read(decompress.MAGIC))
     if kind == "none":
         return
     budget = Budget(path.name, Reason.GATE_ELF, Reason.GATE_ELF, limit)
     plain = path.with_name(f"{path.name}.plain")
-    with path.open("rb") as stream, plain.open("wb") as sink:
+    with open_file(path) as stream, plain.open("wb") as sink:
         for piece in decompress.pieces(iter(lambda: stream.read(_CHUNK), b""), kind, budget):
             sink.write(piece)
     plain.replace(path)
@@ -143,7 +144,7 @@ def uncompress(path: Path, limit: int) -> None:
 
 def is_signed(path: Path) -> bool:
     """Whether a signature is appended to a module file."""
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         stream.seek(-min(len(_SIGNATURE_MARK), path.stat().st_size), 2)
         return stream.read() == _SIGNATURE_MARK
 

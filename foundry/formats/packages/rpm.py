@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundry.base.errors import FoundryError
+from foundry.base.files import open_file
 from foundry.base.reasons import Reason
 from foundry.base.times import within_32_bits
 from foundry.formats.packages import rpmheader
@@ -104,7 +105,7 @@ def read_package(path: Path) -> Package:
 def read_bytes(path: Path) -> bytes:
     """The bytes of a package file, at most `MAX_FILE`; FoundryError (``rpm-unreadable``, ``rpm-too-large``)."""
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             size = os.fstat(stream.fileno()).st_size
             data = stream.read(MAX_FILE + 1) if size <= MAX_FILE else b""
     except OSError as error:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from foundry.base.files import open_file
+
 _LEVEL = 9  # of gzip; another one gives other bytes
 
 
@@ -79,7 +81,7 @@ def _folders_above(name: str) -> Iterator[str]:
 def _add(tar: tarfile.TarFile, name: str, entry: Entry, mtime: int) -> None:
     info = _header(name, entry, mtime)
     if entry.path is not None:
-        with entry.path.open("rb") as stream:
+        with open_file(entry.path) as stream:
             info.size = os.fstat(stream.fileno()).st_size
             tar.addfile(info, stream)
     else:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from foundry.base import schema
+from foundry.base.files import read_file
 from foundry.base.schema import SCHEMAS, ValidationCache, closure
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
@@ -52,13 +54,13 @@ def test_a_change_of_a_part_makes_what_was_kept_void(checkout: Checkout) -> None
 def test_each_file_is_read_once_and_only_if_it_is_reached(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, read_bytes = Counter[str](), Path.read_bytes
+    read = Counter[str]()
 
     def counted(path: Path) -> bytes:
         read[path.name] += path.parent == checkout.root / SCHEMAS
-        return read_bytes(path)
+        return read_file(path)
 
-    monkeypatch.setattr(Path, "read_bytes", counted)
+    monkeypatch.setattr(schema, "read_file", counted)
     load_config(checkout.root, LOCAL)
     assert {name: times for name, times in read.items() if times} == dict.fromkeys(closed(
         "defaults", "settings", "family", "common", "matrix", "catalogue", "lock", "toolkit-recipe"), 1)
