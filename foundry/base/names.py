@@ -10,6 +10,7 @@ _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9._-]")
 _KERNEL = re.compile(r"[0-9]+\.[0-9]+[0-9A-Za-z._+~-]*")
 KERNEL_LIMIT = 100  # characters
 TAG_LIMIT = 128  # OCI distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}
+ADOPTED_LABEL = "kmod-foundry.adopted"  # the label of an image that others built: the digest that it had
 DEPENDS_LABEL = "kmod-foundry.depends"  # the label with the kernel's own modules that an image's need, if any
 KEY_LABEL = "kmod-foundry.key"  # the label of an image that has its key
 OCI_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m → OCI architecture

@@ -1,7 +1,8 @@
 """Tags of today's cells that others filled: found before anything is compiled, and taken over when they are proven.
 
 Images that the shell scripts pushed have the tags of our cells, and neither our label nor a row. An adopted image
-keeps its layers; what is new is the label with the key, so that it is published as any other from then on.
+keeps its layers; what is new are the label with the key, so that it is published as any other from then on, and the
+label that says that others built it, so that nobody takes the key for what it was made of.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes
-from foundry.base.names import KEY_LABEL
+from foundry.base.names import ADOPTED_LABEL, KEY_LABEL
 from foundry.base.parallel import in_parallel
 from foundry.base.reasons import Reason
 from foundry.base.times import now
@@ -139,12 +140,12 @@ def _adopted(foundry: Foundry, images: Sequence[Foreign]) -> Iterator[str]:
 
 
 def with_key(content: Content, key: str) -> Content:
-    """The image with the label of a key; all layers and everything else in its configuration as they are."""
+    """The image with a key and its old digest as labels; all layers and the rest of its configuration as they are."""
     manifest = json.loads(content.manifest)
     before = manifest["config"]["digest"]
     config = json.loads(content.blobs[before])
     labels = config.setdefault("config", {}).get("Labels") or {}
-    config["config"]["Labels"] = {**labels, KEY_LABEL: key}
+    config["config"]["Labels"] = {**labels, ADOPTED_LABEL: content.digest, KEY_LABEL: key}
     data = canonical_json(config)
     manifest["config"] |= {"digest": f"sha256:{sha256_bytes(data)}", "size": len(data)}
     blobs = {digest: blob for digest, blob in content.blobs.items() if digest != before}

@@ -170,6 +170,9 @@ def test_tags_that_the_shell_scripts_filled(copied: Clone, tmp_path: Path, acces
     [row] = ledger(copied, DRIVER)["cells"]
     assert (row["tags"], row["replaces"]["digest"]) == ([tag_of(good)], before[tag_of(good)])
     assert images(copied) == {tag_of(good): row["digest"], tag_of(bad): before[tag_of(bad)]}
+    url = f"http://127.0.0.1:{registry_port(copied.services)}/v2/{copied.repository}/blobs/{row['config_digest']}"
+    labels = requests.get(url, auth=registry_login(copied.services), timeout=10).json()["config"]["Labels"]
+    assert labels["kmod-foundry.adopted"] == before[tag_of(good)], "the image alone says that others built it"
     assert copied.status()[good]["state"] == "published"
     assert copied.doit("verify", DRIVER).code == 0
 
