@@ -27,9 +27,10 @@ from tests.harness.store import cold_store
 _WEIGHTS = {"corrupt": 8, "kill": 4}  # of the others: 1
 
 
-def play(world: World, kinds: Sequence[str], *, seed: int, tries: int, minutes: float, first: str = "") -> list[Try]:
-    """Every kind once, then by weight, until so many tries are made or the time is over."""
-    dice, end, done = random.Random(seed), time.monotonic() + 60 * minutes, list[Try]()
+def play(world: World, kinds: Sequence[str], done: list[Try], *, seed: int, tries: int, minutes: float,
+         first: str = "") -> None:
+    """Every kind once, then by weight, until so many tries are `done` or the time is over."""
+    dice, end = random.Random(seed), time.monotonic() + 60 * minutes
     weights = [_WEIGHTS.get(kind, 1) for kind in kinds]
     while len(done) < tries and (time.monotonic() < end or len(done) < len(kinds)):
         kind = kinds[len(done)] if len(done) < len(kinds) else dice.choices(kinds, weights)[0]
@@ -43,7 +44,6 @@ def play(world: World, kinds: Sequence[str], *, seed: int, tries: int, minutes: 
         print(f"{word:<7}{own:<22}{one.what}  {time.monotonic() - started:.1f} s", flush=True)
         for text in (*one.wrong, *one.litter):
             print("        " + text.replace("\n", "\n        "), flush=True)
-    return done
 
 
 def table(done: Sequence[Try]) -> list[str]:
@@ -82,16 +82,16 @@ def main(words: Sequence[str] | None = None) -> int:
         signal.signal(number, _end)
     os.environ["KMOD_TEST_LONGEST_PAUSE"] = "0.05"
     print(f"seed {wanted.seed}", flush=True)
-    folder = Path(tempfile.mkdtemp(prefix="kmod-drill-"))
+    folder, done = Path(tempfile.mkdtemp(prefix="kmod-drill-")), list[Try]()
     try:
         with cold_store(folder / "store") as store:
             os.environ.update(store)
             with sandbox(folder) as services:
-                done = play(World(services, folder, random.Random()), kinds, seed=wanted.seed, tries=wanted.tries,
-                            minutes=wanted.minutes, first=wanted.first)
+                play(World(services, folder, random.Random()), kinds, done, seed=wanted.seed, tries=wanted.tries,
+                     minutes=wanted.minutes, first=wanted.first)
     finally:
         remove_tree(folder)
-    print("\n".join(["", *table(done)]))
+        print("\n".join(["", *table(done)]))
     return sum(bool(one.wrong or one.litter) for one in done)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.drill.__main__ import play, table
 from tests.drill.kinds import KINDS
-from tests.drill.world import World
+from tests.drill.world import Try, World
 from tests.harness.clone import Clone
 from tests.harness.store import cold_store
 
@@ -19,7 +19,8 @@ def test_every_kind_once(services: Clone, tmp_path: Path, monkeypatch: pytest.Mo
     with cold_store(tmp_path / "store") as store:
         for name, value in store.items():
             monkeypatch.setenv(name, value)
-        done = play(World(services, tmp_path, random.Random()), list(KINDS), seed=1, tries=len(KINDS), minutes=0)
+        play(World(services, tmp_path, random.Random()), list(KINDS), done := list[Try](), seed=1, tries=len(KINDS),
+             minutes=0)
     assert {one.kind for one in done} == set(KINDS)
     bad = [(one.what, one.wrong, one.litter) for one in done if one.wrong or one.litter]
     assert bad == [], table(done)
