@@ -39,12 +39,15 @@ def address(url: str) -> str:
 def download(url: str, file: Path, log: Path, *, sha256: str = "") -> str:
     """Fetch what an ``apt://`` URL names; the address that it came from. Raises as `address`, and ``http-failed``."""
     place = address(url)
-    done = run([str(_HELPER), "-o", "APT::Sandbox::User=root", "download-file", place, str(file),
-                *([f"SHA256:{sha256}"] if sha256 else [])], log=log, timeout=_SECONDS, env={"LC_ALL": "C"}, check=False)
-    if done.returncode != 0:
+    if not _fetched(place, file, log, *([f"SHA256:{sha256}"] if sha256 else [])):
         raise OutsideError(f"{place}: apt can't fetch it", reason=Reason.HTTP_FAILED, log=log,
                            hint="does `apt-get update` work? The log has apt's words")
     return place
+
+
+def _fetched(place: str, file: Path, log: Path, *checksum: str) -> bool:
+    argv = [str(_HELPER), "-o", "APT::Sandbox::User=root", "download-file", place, str(file), *checksum]
+    return run(argv, log=log, timeout=_SECONDS, env={"LC_ALL": "C"}, check=False).returncode == 0
 
 
 @lru_cache
@@ -65,6 +68,15 @@ def chosen(listed: str, name: str) -> str:
                 label.lower() == name or (not label and base.endswith(f"/{name}"))):
             return base
     return ""
+
+
+def beside(base: str, name: str, proof: str, file: Path, log: Path) -> str:
+    """Where the archive of another name lies in the same folder of a mirror; empty where it has no file `proof`.
+
+    The proof is fetched to `file`.
+    """
+    place = f"{base.rpartition('/')[0]}/{name}"
+    return place if _fetched(f"{place}/{proof}", file, log) else ""
 
 
 def proxies() -> list[str]:

@@ -61,18 +61,26 @@ def make_debian(store: LocalStore, recipes: Path, log: Path) -> str:
              *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
              "--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=force-unsafe-io",
              '--aptopt=APT::Install-Recommends "false"', *(f"--aptopt={setting}" for setting in apt.proxies()),
-             SUITE, str(folder / "root.tar"), *_sources()],
+             SUITE, str(folder / "root.tar"), *_sources(folder, log)],
             log=log, env={**place, "SOURCE_DATE_EPOCH": str(_RELEASED)}, reason=Reason.DEBIAN_UNREACHABLE,
             hint=_UNREACHABLE,
         )
         return store.build(IMAGE, recipes / "Containerfile.debian", folder, log=log, created=_RELEASED)
 
 
-def _sources() -> list[str]:
-    """Lines for apt with this machine's own mirrors; none where it has no such, as on Ubuntu: mmdebstrap knows some."""
-    main, security = apt.archive("debian"), apt.archive("debian-security")
-    lines = [f"deb {main} {suite} main" for suite in (SUITE, f"{SUITE}-updates") if main]
-    return lines + ([f"deb {security} {SUITE}-security main"] if main and security else [])
+def _sources(work: Path, log: Path) -> list[str]:
+    """Lines for apt with this machine's own mirrors; none where it has no such, as on Ubuntu: mmdebstrap knows some.
+
+    A machine whose sources leave out the security updates has older kernels alone, too few for the sandbox: they are
+    looked for beside the archive.
+    """
+    main, updates = apt.archive("debian"), f"{SUITE}-security"
+    if not main:
+        return []
+    security = apt.archive("debian-security") or apt.beside(
+        main, "debian-security", f"dists/{updates}/InRelease", work / "InRelease", log)
+    lines = [f"deb {main} {suite} main" for suite in (SUITE, f"{SUITE}-updates")]
+    return lines + ([f"deb {security} {updates} main"] if security else [])
 
 
 def survey(store: LocalStore, image: str, recipes: Path, out: Path, log: Path) -> Survey:
@@ -130,7 +138,9 @@ def choose_kernels(offered: tuple[str, ...], arch: str, count: int) -> list[str]
     if len(chosen) < count:
         raise OutsideError(
             f"Debian's archive offers {len(chosen)} kernels of flavour {flavour}, {count} are wanted",
-            reason=Reason.KERNEL_MISSING, hint="set fewer `sandbox.kernels` in config/profiles/sandbox.yaml",
+            reason=Reason.KERNEL_MISSING,
+            hint="have apt's sources Debian's security updates? Or set fewer `sandbox.kernels` in"
+            " config/profiles/sandbox.yaml",
         )
     return sorted(chosen, key=version_key)
 

@@ -56,3 +56,12 @@ def test_a_file_comes_through_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OutsideError):
         apt.download("apt://debian/pool/a.deb", tmp_path / "b.deb", log, sha256="0" * 64)
     assert apt.download("apt://debian/pool/a.deb", tmp_path / "c.deb", log, sha256=sha256_file(file))
+
+
+def test_security_updates_lie_beside_the_archive_or_nowhere(tmp_path: Path) -> None:
+    """As on a machine with the line `deb …/debian trixie main` alone."""
+    (tmp_path / "security/dists/a-security").mkdir(parents=True)
+    (tmp_path / "security/dists/a-security/InRelease").write_bytes(b"a list")
+    known, proof, log = f"file:{tmp_path}/debian", "dists/a-security/InRelease", tmp_path / "log"
+    assert apt.beside(known, "security", proof, tmp_path / "file", log) == f"file:{tmp_path}/security"
+    assert apt.beside(known, "updates", proof, tmp_path / "file", log) == ""
