@@ -6,6 +6,7 @@ all files are shown at once (ConfigError, exit code 2).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,16 +118,16 @@ def load_config(root: Path, profile: Profile) -> Config:
     file = f"config/profiles/{profile.name}.yaml"
     changes = reader.document(file, "settings", lenient=True)
     settings = _usable(merged(_mapping(defaults), _mapping(changes)), reader.faults)
-    families = _families(reader, settings, _changed_in({_DEFAULTS: defaults, file: changes}))
+    files = _family_files(reader, settings)
+    families = _families(reader, settings, files, _changed_in({_DEFAULTS: defaults, file: changes}))
     if settings.get("services") == "sandbox":
-        reader.faults += sandbox_faults(_mapping(settings.get("sandbox")), _family_files(
-            _Reader(root, validation, parsed), settings), file)
+        reader.faults += sandbox_faults(_mapping(settings.get("sandbox")), files, file)
     file = settings.get("catalogue", "")
     catalogue = entries_of(reader.document(file, "catalogue", default=[])) if file else ()
     wants = _wants(reader, settings, families)
     locks = {
         name: reader.document(f"{settings['locks']}/{name}.json", "lock", default={"schema": 1, "packages": {}})
-        for name in _family_files(_Reader(root, validation, parsed), settings) if settings.get("locks")
+        for name in files if settings.get("locks")
     }
     reader.faults += _catalogue_faults(file, catalogue)
     own = _mapping(settings.get("toolkits"))
@@ -162,9 +163,10 @@ def _changed_in(documents: Mapping[str, Any]) -> dict[str, str]:
     return {name: file for file, document in documents.items() for name in _mapping(_mapping(document).get("families"))}
 
 
-def _families(reader: _Reader, settings: Mapping[str, Any], changed_in: Mapping[str, str]) -> dict[str, Family]:
+def _families(
+    reader: _Reader, settings: Mapping[str, Any], files: Mapping[str, str], changed_in: Mapping[str, str]
+) -> dict[str, Family]:
     families = {}
-    files = _family_files(reader, settings)
     for name in sorted(settings.get("families", {}).keys() - files.keys()):
         places = " or ".join(f"{folder}/{name}.yaml" for folder in settings.get("drivers", [_DRIVERS]))
         reader.faults.append(Fault("config", f"$.families.{name}", f"there is no {places}"))
@@ -194,11 +196,17 @@ def _family_files(reader: _Reader, settings: Mapping[str, Any]) -> dict[str, str
     """The family files by name, relative to the root."""
     files: dict[str, str] = {}
     for folder in settings.get("drivers", [_DRIVERS]):
-        for path in sorted((reader.root / folder).glob("*.yaml")):
-            file = f"{folder}/{path.name}"
-            first = files.setdefault(path.stem, file)
+        try:
+            names = sorted(os.listdir(reader.root / folder))
+        except (OSError, ValueError) as error:
+            problem = getattr(error, "strerror", error)
+            reader.faults.append(Fault(folder, "", f"the folder of families can't be read: {problem}"))
+            continue
+        for name in (name.removesuffix(".yaml") for name in names if name.endswith(".yaml")):
+            file = f"{folder}/{name}.yaml"
+            first = files.setdefault(name, file)
             if first != file:
-                reader.faults.append(Fault(file, "", f"the family {path.stem} is already described by {first}"))
+                reader.faults.append(Fault(file, "", f"the family {name} is already described by {first}"))
     return dict(sorted(files.items()))
 
 

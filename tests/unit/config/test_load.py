@@ -47,6 +47,15 @@ def test_a_cell_has_the_toolkit_of_the_lowest_release_with_its_kernel(checkout: 
     assert after[0].releases == ("4.16.30", "4.16.48", "4.16.50")
 
 
+@pytest.mark.parametrize("folder, why", [
+    ("config/divers", "No such file or directory"), ("build-matrix.json", "Not a directory"),
+    ("9" * 300, "File name too long"),
+])
+def test_a_folder_of_families_that_is_none(checkout: Checkout, folder: str, why: str) -> None:
+    checkout.edit("config/defaults.yaml", "drivers: [config/drivers]", f"drivers: [config/drivers, '{folder}']")
+    assert faults(checkout) == [f"{folder}: the folder of families can't be read: {why}"]
+
+
 def test_all_faults_of_all_files_at_once(checkout: Checkout) -> None:
     checkout.write("build-matrix.json", [
         {"driver": "../x", "ocp_versions": ["4.16"]},
