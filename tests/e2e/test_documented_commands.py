@@ -20,7 +20,7 @@ ELSEWHERE = {
     r"doit sandbox:families": ("e2e/test_real_families.py", "sandbox:families"),
     r"doit sandbox:down": ("harness/sandbox.py", '("up", "down")'),
     r".*doit toolkit:pr": ("e2e/test_toolkit_pr.py", "toolkit:pr"),
-    r"doit toolkit.*": ("e2e/test_toolkits.py", '"toolkit"'),
+    r"doit toolkit.*": ("e2e/test_kernels.py", '"toolkit"'),
     r"FORCE_BUILD=true .*": ("e2e/test_incremental.py", "FORCE_BUILD"),
 }
 NOT_HERE = {
