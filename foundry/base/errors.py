@@ -132,7 +132,7 @@ def no_space(message: str, *, log: Path | None = None) -> OutsideError:
 
 def says_no_space(text: str) -> bool:
     """True when a program said in `text` that the disk is full."""
-    return os.strerror(errno.ENOSPC).lower() in text.lower()
+    return any(os.strerror(number).lower() in text.lower() for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from foundry.base.reasons import MACHINE_FAULTS, Reason
 from foundry.base.untrusted import copy_out, disarm
 from foundry.cell.budgets import budget_arguments, watched
 from foundry.cell.compile_command import CONFINED, Places, compile_arguments, finish_arguments
-from foundry.cell.compile_log import first_error, last_line, machine_fault
+from foundry.cell.compile_log import first_error, last_line, machine_fault, said_by_podman
 from foundry.cell.output_checks import require_listed
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.formats.modules.elf import COMPRESSED, is_signed, uncompress
@@ -212,8 +212,8 @@ class Compile:
         """What the machine is to blame for, in words."""
         if fault := machine_fault(self.log, self._begin):
             return fault
-        if code in _PODMAN_ITSELF:
-            return Reason.PODMAN_FAILED, f"podman could not run it: {last_line(self.log, self._begin)}"
+        if code in _PODMAN_ITSELF and (why := said_by_podman(self.log, self._begin)):  # programs end with these, too
+            return Reason.PODMAN_FAILED, f"podman could not run it: {why}"
         if code < 0 or code > _SIGNALS:
             number = -code if code < 0 else code - _SIGNALS
             return Reason.CONTAINER_KILLED, f"{'podman' if code < 0 else 'the container'} was ended by signal {number}"

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from foundry.base.versions import is_real_time
+
 # Which field of an entry has the kernel, by the matrix's word for it.
 DEFAULT = "default"
 FLAVOURS = {DEFAULT: "kernel", "rt": "rt_kernel"}
@@ -46,9 +48,10 @@ class CatalogueEntry:
 
     @property
     def kernels(self) -> dict[str, str]:
-        """The toolkit's kernels by flavour; a real-time kernel of the default one's name is none."""
+        """The toolkit's kernels by flavour; what can't be the name of a real-time kernel is none."""
         found = {flavour: kernel for flavour, name in FLAVOURS.items() if (kernel := getattr(self, name))}
-        return {flavour: kernel for flavour, kernel in found.items() if flavour == DEFAULT or kernel != self.kernel}
+        return {flavour: kernel for flavour, kernel in found.items()
+                if flavour == DEFAULT or is_real_time(kernel, self.kernel)}
 
 
 @dataclass(frozen=True)

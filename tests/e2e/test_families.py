@@ -142,6 +142,15 @@ CHANGES: list[tuple[Mapping[str, str], str, str, str]] = [
      "does not compile: hello_top.c:10: "),
     ({"Makefile": "obj-m := hello_base.o hello_top.o\n$(obj)/hello_base.o: x\nx:\n\tno-such-program\n"}, "module",
      "compile-failed", "no-such-program: "),
+    # it ends as podman does where that can't start a container
+    ({"configure.sh": "#!/usr/bin/no-such-python\n"}, "module", "compile-failed", "./configure.sh: not found"),
+    ({"configure.sh": "#!/bin/sh\necho no card >&2\nexit 125\n"}, "module", "compile-failed", "no card"),
+    ({"Makefile": "define WHY\nno SDK.\nSet SDK_DIR\nendef\n$(error $(WHY))\n"}, "module", "compile-failed",
+     "does not compile: Makefile:5: *** no SDK. Set SDK_DIR.  Stop."),
+    ({"hello_top.c": FILES["hello_top.c"] + 'void f(void); void f(void) { asm("bogus %eax"); }\n'}, "module",
+     "compile-failed", "does not compile: hello_top.c:9: Error: no such instruction: `bogus %eax'"),
+    ({"Makefile": FILES["Makefile"] + "hello_top-y := a.o b.o\n", "a.c": FILES["hello_top.c"] + "int twice;\n",
+      "b.c": "int twice;\n"}, "module", "compile-failed", "multiple definition of `twice'"),
     # it claims that one of its modules exports what neither the kernel nor that module does
     ({"hello_top.c": FILES["hello_top.c"].replace("hello_base", "nobodys_symbol"),
       "sub/Module.symvers": "0x12345678\tnobodys_symbol\thello_base\tEXPORT_SYMBOL_GPL\t\n",

@@ -126,7 +126,7 @@ _FORKS = "bomb() { bomb & bomb & wait; }; bomb; exit 9"
     (_FORKS, "out-of-processes", "fork"),
     ("kill -KILL 0; exit 137", "container-killed", "signal 9"),
     ("exit 139", "container-killed", "signal 11"),
-    ("exit 125", "podman-failed", "podman"),
+    ("echo Error: no >&2; exit 125", "podman-failed", "podman"),
 ])
 @pytest.mark.parametrize("cgroups", [True, False])
 def test_it_takes_no_more_of_the_machine(

@@ -60,7 +60,7 @@ _MEDDLING = re.compile(
     "DKMS_DIRECTIVE.*|IFS|GLOBIGNORE|POSIXLY_CORRECT|BASH_COMPAT|BASHOPTS|SHELLOPTS|CR|export_envs|dkms_conf_variables|"
     "build_exclude|patch_array|built_module_(name|location)|dest_module_(name|location)|strip"
 )
-_IN_SHELL = re.compile(r"[$`;&|<>()*?\[\]{}~!\n\r\ufffd]")
+_IN_SHELL = re.compile(r"\$(?!\s|\Z)|[`;&|<>()*?\[\]{}~!\n\r\ufffd]")
 _BLANKS = re.compile(r"[ \t\n]+")
 _PLACES = re.compile(r"/(?:kernel|updates|extra)")
 _OPTION = re.compile(r"!?CONFIG_\w+", re.ASCII)
@@ -160,11 +160,11 @@ class _Reader:
             if not value and self._script.lost is None:
                 raise _malformed(f"it has no {what}")
             if value and not _label.fullmatch(value):
-                raise _malformed(f"{value[:_LONGEST_NAME]!r} is no {what}")
+                raise _malformed(f"{_quoted(value)} is no {what}")
         self._tree = {f"{_TREE}/{name}/{version}/build": WORK, f"{_SOURCES}/{name}-{version}": WORK} if name else {}
         if patches := [one for _, one in self._relevant("PATCH")]:
             raise _unsupported(
-                f"it wants the patch {patches[0].value}",
+                f"it wants the patch {_filled(patches[0].value)}",
                 "write the change as `patches` in the family file, and `ignore: [PATCH]` into its `source`")
         modules = () if "BUILT_MODULE_NAME" in self._overridden else self._modules()
         make = () if "MAKE" in self._overridden else self._make()
@@ -224,7 +224,7 @@ class _Reader:
     def _not_done(self) -> None:
         """Remark on what DKMS would do besides."""
         for _, one in sorted(self._values["BUILD_DEPENDS"].items()):
-            what = one.value[:_LONGEST_NAME] or one.text
+            what = _filled(one.value)[:_LONGEST_NAME] or one.text
             self._remarks.append(f"line {one.line} of {FILE}: DKMS builds {what} first, another package: not done here")
         if any(one.value[:1] in ("n", "N") for one in self._values["STRIP"].values()):
             self._remarks.append(f"DKMS would not strip all modules (STRIP in {FILE}); here the field `strip` says it")
@@ -239,10 +239,10 @@ class _Reader:
         for number in range(max(numbers) + 1):
             name = self._one("BUILT_MODULE_NAME", number) or (self._one("PACKAGE_NAME") if len(numbers) == 1 else "")
             if not _name.fullmatch(name) or name.endswith((".o", ".ko")):
-                raise _malformed(f"{name[:_LONGEST_NAME]!r}, its module {number}, is no name of a module")
+                raise _malformed(f"{_quoted(name)}, its module {number}, is no name of a module")
             destination = self._one("DEST_MODULE_LOCATION", number)
             if not _PLACES.match(destination):
-                raise _malformed(f"the DEST_MODULE_LOCATION of {name}, {destination[:_LONGEST_NAME]!r}, is not below"
+                raise _malformed(f"the DEST_MODULE_LOCATION of {name}, {_quoted(destination)}, is not below"
                                  " /kernel, /updates or /extra")
             self._rename(name, number)
             location = self._one("BUILT_MODULE_LOCATION", number)
@@ -258,7 +258,7 @@ class _Reader:
         other = self._at("DEST_MODULE_NAME", number)
         if other is not None and other.code is None and other.value not in ("", name):
             self._remarks.append(
-                f"DKMS would install {name}.ko as {other.value[:_LONGEST_NAME]}.ko; here it keeps its name")
+                f"DKMS would install {name}.ko as {_filled(other.value)[:_LONGEST_NAME]}.ko; here it keeps its name")
 
     def _make(self) -> tuple[str, ...]:
         if any(one.value for one in self._values["MAKE_MATCH"].values()):
@@ -295,7 +295,7 @@ class _Reader:
             odd = name.endswith("_CONFIG") and [word for word in value.split() if not _OPTION.fullmatch(word)]
             if odd or _PLACEHOLDER.search(value):
                 line = values[0].line
-                raise _unsupported(f"its {name} in line {line} is no plain condition: {value[:_LONGEST_NAME]}",
+                raise _unsupported(f"its {name} in line {line} is no plain condition: {_filled(value)[:_LONGEST_NAME]}",
                                    f"judge it yourself, and write `ignore: [{name}]` into the family file's `source`")
             if value:
                 found[name] = value
@@ -322,11 +322,16 @@ def _filled(text: str) -> str:
     return _PLACEHOLDER.sub(r"{\1}", text)
 
 
+def _quoted(text: str) -> str:
+    """A value for an error."""
+    return repr(_filled(text)[:_LONGEST_NAME])
+
+
 def _joined(*parts: str) -> str:
     """A relative path; FoundryError for one that leads elsewhere."""
     path = posixpath.normpath("/".join(["", *parts]).lstrip("/") or ".")
     if path.split("/")[0] == ".." or any(word and not _word.fullmatch(word) for word in path.split("/")):
-        raise _malformed(f"{'/'.join(parts)[:_LONGEST_NAME]!r} is no path of a package")
+        raise _malformed(f"{_quoted('/'.join(parts))} is no path of a package")
     return "" if path == "." else path
 
 

@@ -191,6 +191,8 @@ def test_a_dollar_is_a_dollar(value: str, kernel_text: str) -> None:
     ("MAKE='make K=$kernelver'", ("make", "KERNELRELEASE={kernel}", "K={kernel}")),
     ('MAKE="make A=\\"b\\""', ("make", "KERNELRELEASE={kernel}", "A=b")),
     ("MAKE=#MODULE_VERSION#\nMAKE=make", ("make", "KERNELRELEASE={kernel}")),
+    # a dollar before a blank or an end is one
+    ('MAKE="make A=^6$ B=\'x$ y\' C=c$"', ("make", "KERNELRELEASE={kernel}", "A=^6$", "B=x$ y", "C=c$")),
 ])
 def test_make_as_dkms_runs_it(text: str, make: tuple[str, ...]) -> None:
     assert made(f"{ONE}{text}\n") == make
@@ -199,7 +201,7 @@ def test_make_as_dkms_runs_it(text: str, make: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("text", [
     'MAKE="make A=\\"b c\\""',  # the quotes end where DKMS writes it down: make is not run at all
     "MAKE='make X=$UNKNOWN'", 'MAKE="make # x"', 'MAKE="make {kernel}"', 'MAKE="env A=b make"', 'MAKE="A=b"',
-    'MAKE="make $(error x)"',
+    'MAKE="make $(error x)"', "MAKE='make A=$\\'a\\''", 'MAKE="make \\$X"',
 ])
 def test_make_that_only_a_shell_understands(text: str) -> None:
     assert refused(f"{ONE}{text}\n").reason == "dkms-shell"
@@ -260,6 +262,17 @@ CONFIG = "CONFIG_PCI=y\nCONFIG_I2C=m\n# CONFIG_PREEMPT_RT is not set\nCONFIG_TEX
 ])
 def test_conditions_on_kernels(name: str, wanted: str, met: bool) -> None:
     assert meets(name, wanted, kernel=KERNEL, arch="x86_64", config=CONFIG) is met
+
+
+@pytest.mark.parametrize("text", [
+    f"{HEAD}BUILT_MODULE_NAME=a/$kernelver\n", f"{ONE}DEST_MODULE_LOCATION=$kernelver\n", f"{ONE}PATCH=x-$kernelver\n",
+    f"{ONE}BUILT_MODULE_LOCATION=../$kernelver\n", f"{ONE}BUILD_EXCLUSIVE_KERNEL=$kernelver\n",
+    f"PACKAGE_NAME=$kernelver\n{ONE.removeprefix(HEAD)}PACKAGE_VERSION=1\n",
+])
+def test_what_differs_from_cell_to_cell_has_its_name_in_errors(text: str) -> None:
+    assert "{kernel}" in refused(text).message
+    more = f"{ONE}BUILD_DEPENDS=spl-$kernelver\nDEST_MODULE_NAME=t-$kernelver\n"
+    assert all("{kernel}" in remark for remark in parse(more.encode()).remarks)
 
 
 @pytest.mark.parametrize("text, reason", [

@@ -96,10 +96,11 @@ def test_an_empty_catalogue_is_one_fault(checkout: Checkout) -> None:
 
 def test_a_kernel_has_the_flavour_that_its_lowest_release_gives_it(checkout: Checkout) -> None:
     """One cell is one kernel, and a release added later changes nothing of it."""
-    entries = [entry("4.16.1", "a", OLD), {**entry("4.16.2", "b", NEW), "rt_kernel": OLD}]
+    rt = f"{OLD}+rt"
+    entries = [entry("4.16.1", "a", rt), {**entry("4.16.2", "b", NEW), "rt_kernel": rt}]
     one = plan(checkout, entries, {"ocp_versions": ["4.16"], "flavours": ["default", "rt"]})
     assert [(cell.kernel, cell.flavour, cell.releases) for cell in one.cells] == [
-        (OLD, "default", ("4.16.1", "4.16.2")), (NEW, "default", ("4.16.2",))]
+        (rt, "default", ("4.16.1", "4.16.2")), (NEW, "default", ("4.16.2",))]
 
 
 MISMATCHED = {**entry("4.16.48", "b", OLD), "mismatch": True, "node_kernel": NEW}

@@ -77,9 +77,10 @@ def test_keys_of_other_cells_do_not_move(checkout: Checkout) -> None:
     assert rt.cell.tag == f"2.22.2.0-{NEW}_rt"
 
 
-def test_an_rt_kernel_that_is_the_default_one_is_none(checkout: Checkout) -> None:
-    """Its cell would be that of the default kernel, and nodes with the real-time one would find no image."""
-    wrong = row("4.18.1", "c", NEW, rt_kernel=NEW)
+@pytest.mark.parametrize("name", [NEW, NEW.replace("570", "571")])
+def test_an_rt_kernel_that_is_called_as_a_default_one_is_none(checkout: Checkout, name: str) -> None:
+    """Its cell would be that of a default kernel, and nodes with the real-time one would find no image."""
+    wrong = row("4.18.1", "c", NEW, rt_kernel=name)
     alone = planned(checkout, [wrong], {"ocp_versions": ["4.18"], "flavours": ["rt"]})
     assert (alone.cells, [gap.release for gap in alone.gaps]) == ((), ["4.18"])
     assert "has a kernel of flavour rt" in gap_faults(alone)[0].message

@@ -57,14 +57,15 @@ def test_interruption_is_noted_and_goes_on() -> None:
 
 
 @pytest.mark.parametrize("log, error", [
-    ("make[1]: *** x Error 2\n/foundry/work/a.c:3:1: error: expected ';'\nb.c:1: error: y\n",
+    ("make[1]: *** [x] Error 2\n/foundry/work/a.c:3:1: error: expected ';'\nb.c:1: error: y\n",
      "a.c:3:1: error: expected ';'"),
     ("/foundry/work/a.c:1:10: fatal error: x.h: No such file\n", "a.c:1:10: fatal error: x.h: No such file"),
     ('ERROR: modpost: "nope" [neuron.ko] undefined!\n', 'ERROR: modpost: "nope" [neuron.ko] undefined!'),
     ("foundry: this toolkit has no build tree for kernel k\n", "this toolkit has no build tree for kernel k"),
-    ("cc1: warning\nmake: *** [Makefile:1: all] Error 2\n", "make: *** [Makefile:1: all] Error 2"),
+    ("cc1: warning: x\nmake: *** [Makefile:1: all] Error 2\n", "make: *** [Makefile:1: all] Error 2"),
     ("a.c:1: error: x\ncp: error writing 'y': No space left on device\n",
      "cp: error writing 'y': No space left on device"),
+    ("a.c:1: error: x\ncp: error writing 'y': Disk quota exceeded\n", "cp: error writing 'y': Disk quota exceeded"),
     ("all is well\n", ""),
 ])
 def test_first_error(tmp_path: Path, log: str, error: str) -> None:
