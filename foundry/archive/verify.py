@@ -126,7 +126,7 @@ class _Run:
         except FoundryError as error:
             if error.reason in (Reason.NO_SPACE, Reason.DISK, Reason.TOOL_MISSING, Reason.TIMEOUT):
                 raise
-            self.faults.append(f"{what}: {error.message.splitlines()[0]}")
+            self.faults.append(f"{what}: {error.sentence}")
 
 
 def _subject(commit: bytes) -> str:

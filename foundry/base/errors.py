@@ -95,6 +95,11 @@ class FoundryError(Exception):
         self.replay = replay
         self.retry = retry
 
+    @property
+    def sentence(self) -> str:
+        """What is wrong in one line, for tables and lists."""
+        return self.message.partition("\n")[0]
+
     def render(self) -> str:
         """The lines that a user sees; the first is the sentence itself."""
         lines = [self.message]
@@ -178,3 +183,9 @@ class ConfigError(FoundryError):
         head = "the configuration has a fault" if count == 1 else f"the configuration has {count} faults"
         lines = [f"{head}:", *(f"  {fault.render()}" for fault in self.faults)]
         super().__init__("\n".join(lines), reason=Reason.CONFIGURATION, hint=hint)
+
+    @property
+    def sentence(self) -> str:
+        """The first fault, and how many more there are."""
+        more = len(self.faults) - 1
+        return plain(self.faults[0].render() if self.faults else self.message) + (f" (and {more} more)" if more > 0 else "")

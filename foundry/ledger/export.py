@@ -58,8 +58,11 @@ class Held:
 
 
 def exported(foundry: Foundry, drivers: Sequence[str]) -> list[Exported]:
-    """All images of the profile's registries and ledgers, sorted by registry, driver and kernel."""
-    known = ledgers.all_ledgers(foundry)
+    """All images of the profile's registries and ledgers, or of these drivers, by registry, driver and kernel.
+
+    Raises UsageError for a driver without a ledger.
+    """
+    known = ledgers.ledgers_of(foundry, drivers)
     rows: list[Exported] = []
     flavours = {(cell.driver, cell.kernel, cell.arch): cell.flavour for cell in foundry.states.plan.cells}
     for repository in _repositories(foundry, known):

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foundry.base.errors import ConfigError, FoundryError
+from foundry.base.errors import ConfigError, FoundryError, UsageError
 from foundry.base.filelock import locked
 from foundry.base.files import pretty_json, read_file, read_json, sha256_bytes, write_atomic
 from foundry.base.names import tag_of
@@ -246,6 +246,15 @@ def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
     folder = foundry.root / foundry.config.build / "release"
     drivers = {path.parent.name for path in folder.glob("*/images.json")}
     return {driver: ledger_of(foundry, driver) for driver in sorted(drivers, key=version_key)}
+
+
+def ledgers_of(foundry: Foundry, drivers: Sequence[str]) -> dict[str, Ledger]:
+    """The ledgers of these drivers, or all where none is named. Raises UsageError for one that has none."""
+    known = all_ledgers(foundry)
+    for driver in drivers:
+        if driver not in known:
+            raise UsageError(f"there is no ledger of {driver}; there are {', '.join(known) or 'none'}")
+    return {driver: ledger for driver, ledger in known.items() if not drivers or driver in drivers}
 
 
 def _with_built(foundry: Foundry, ledger: Ledger) -> Ledger:

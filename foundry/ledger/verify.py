@@ -68,12 +68,19 @@ class Published:
         return f"{self.repository}@{self.row.digest}"
 
 
-def published(foundry: Foundry, ledgers: Iterable[Ledger]) -> Iterator[Published]:
-    """The images of these ledgers. Raises UsageError for a family that is not known here, and what GitHub raises."""
+def published(foundry: Foundry, ledgers: Iterable[Ledger], *, named: bool = False) -> Iterator[Published]:
+    """The images of these ledgers. One of a family that is not known here is left out with a warning.
+
+    Raises UsageError for it where its driver was `named`, and what GitHub raises.
+    """
     for ledger in ledgers:
         family = foundry.config.families.get(ledger.family)
         if family is None:
-            raise UsageError(f"the ledger of {ledger.driver} is of family {ledger.family}, unknown here")
+            unknown = f"the ledger of {ledger.driver} is of the family {ledger.family}, which is not known here"
+            if named:
+                raise UsageError(unknown)
+            foundry.journal.warn(f"{unknown}: its {len(ledger.rows)} images are not looked at")
+            continue
         differ = contradictions(foundry, ledger)
         for row in ledger.sorted_rows():
             cell = Cell(ledger.driver, family, row.kernel, row.arch, row.releases, row.toolkit)

@@ -80,7 +80,7 @@ class _Run(RefreshRun):
                 toolkit = toolkit_of(self.foundry.config, kernel)
                 name = toolkit.base_name
             except FoundryError as error:
-                self.foundry.journal.warn(f"kernel {kernel} gets no toolkit: {error.message.splitlines()[-1].strip()}")
+                self.foundry.journal.warn(f"kernel {kernel} gets no toolkit: {error.sentence}")
                 continue
             if update or name not in kernels.bases:
                 toolkits.setdefault(name, toolkit)

@@ -143,7 +143,7 @@ def summary(entries: list[Entry], current: int, warnings: list[str]) -> list[str
         width = max(len(entry.name) for entry in rows)
         lines.append("")
         for entry in rows:
-            what = entry.error.message.splitlines()[0] if entry.error else entry.note
+            what = entry.error.sentence if entry.error else entry.note
             log = (entry.error.log if entry.error else None) or entry.log
             log = log if log is not None and log.exists() else None
             state = INTERRUPTED if entry.state == DOING else entry.state

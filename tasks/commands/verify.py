@@ -73,11 +73,7 @@ def _published(
     from foundry.ledger.verify import published, verify
 
     one = session.foundry()
-    known = ledgers.all_ledgers(one)
-    for driver in drivers:
-        if driver not in known:
-            raise UsageError(f"there is no ledger of {driver}; there are {', '.join(known) or 'none'}")
-    wanted = list(published(one, [ledger for driver, ledger in known.items() if not drivers or driver in drivers]))
+    wanted = list(published(one, ledgers.ledgers_of(one, drivers).values(), named=bool(drivers)))
     if sample:
         wanted = random.sample(wanted, min(sample, len(wanted)))
     for image, verdict in zip(wanted, verify(one, wanted, tags_only=tags_only), strict=True):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD
+from tests.harness.dkms_package import tar
 from tests.harness.ledgers import key_inputs, ledger_document, ledger_row
 from tests.harness.project import Project
 
@@ -238,3 +239,19 @@ def test_an_entry_without_kernel_is_pending_not_lost(project: Project) -> None:
     done = project.doit("list")
     assert done.code == 0
     assert "driver-toolkit/driver-toolkit.json: 4.16: 1 release without a kernel (4.16.30)" in done.err
+
+
+def test_a_fault_of_the_configuration_that_a_task_finds_is_told_everywhere(project: Project) -> None:
+    """In the line of the failure, in the table at its end, and where GitHub shows it."""
+    (project.root / "hello-1.0.tar").write_bytes(tar({"hello-1.0/dkms.conf": b""}))
+    project.write("config/drivers/hello.yaml", (
+        f"title: Hello\ndownload:\n  url: file://{project.root}/hello-{{driver}}.tar\n  license: GPL-2.0-only\n"
+        "signature: none\nsource: {dkms: true}\n"))
+    project.write("build-matrix.json", [{"driver": "1.0", "family": "hello", "ocp_versions": ["4.16"]}])
+    summary = project.root / "summary.md"
+    done = project.doit("fetch:1.0", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
+    assert done.code == 2
+    fault = "config/drivers/hello.yaml: $.sha256: the package hello-1.0.tar of 1.0 is not signed"
+    assert [line.split()[0] for line in done.out.splitlines() if fault in line] == [
+        "config/drivers/hello.yaml:", "failed", "::error"]
+    assert "hello.yaml: $.sha256" in summary.read_text().replace("\\", "")

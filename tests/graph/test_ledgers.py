@@ -22,7 +22,7 @@ from foundry.registry.document import put_document
 from foundry.registry.push import Writer
 from tests.harness.checkout import NEW, OLD
 from tests.harness.front import Front, front, says
-from tests.harness.ledgers import ledger_document
+from tests.harness.ledgers import ledger_document, ledger_row
 from tests.harness.leftovers import leave_built
 from tests.harness.project import Done, Project
 from tests.harness.registry import Pusher, real_registry
@@ -168,3 +168,39 @@ def test_publishing_nowhere_is_a_fault_of_the_profile(project: Project) -> None:
     assert done.code == 2
     assert "config/profiles/local.yaml: $.publish: names no registry to push to" in done.err
     assert "hint: " in done.err
+
+
+def of_a_family_that_is_gone(project: Project) -> None:
+    """Somebody removed a family from the checkout, and its ledger is there still."""
+    project.write("build/local/release/1.5/images.json", {
+        **ledger_document(ledger_row("5.14.0-1.el9", registries=[f"registry.test/{REPOSITORY}"]), driver="1.5"),
+        "family": "gone"})
+
+
+def test_verify_skips_a_ledger_of_a_family_that_is_gone(project: Project, registry: Front) -> None:
+    """With a warning: the other drivers' images are looked at."""
+    publish_elsewhere(project, registry)
+    of_a_family_that_is_gone(project)
+    done = project.doit("verify", "--tags")
+    assert done.err.splitlines()[1:] == [
+        "warning: the ledger of 1.5 is of the family gone, which is not known here: its 1 images are not looked at"]
+    assert f"{len(CELLS)} images: " in done.out
+    named = project.doit("verify", "--tags", "1.5")
+    assert named.code == 2, "it can't be told whether they are right"
+    assert "the ledger of 1.5 is of the family gone, which is not known here" in named.err
+
+
+@pytest.mark.parametrize("args", [
+    ("verify", "9.9.9.9"), ("verify", "--tags", "9.9.9.9"), ("verify", DRIVER, "9.9.9.9"), ("export", "9.9.9.9"),
+    ("export", "--json", DRIVER, "9.9.9.9"), ("export", "-o", "out.csv", "9.9.9.9"), ("export", f"{DRIVER} "),
+])
+def test_a_driver_without_a_ledger(project: Project, args: tuple[str, ...]) -> None:
+    done = project.doit(*args)
+    assert (done.code, done.out) == (2, "")
+    assert f"there is no ledger of {args[-1]}; there are {DRIVER}, {OTHER}" in done.err
+    assert not (project.root / "out.csv").exists()
+
+
+def test_export_of_a_driver_that_is_not_published_yet(project: Project) -> None:
+    done = project.doit("export", "--json", DRIVER)
+    assert (done.code, json.loads(done.out)) == (0, [])
