@@ -188,4 +188,4 @@ class ConfigError(FoundryError):
     def sentence(self) -> str:
         """The first fault, and how many more there are."""
         more = len(self.faults) - 1
-        return plain(self.faults[0].render() if self.faults else self.message) + (f" (and {more} more)" if more > 0 else "")
+        return plain(self.faults[0].render()) + (f" (and {more} more)" if more else "")

@@ -153,6 +153,10 @@ class Locks:
         """The family's lock."""
         return self._now[family]
 
+    def with_lock(self, family: str, lock: Lock) -> Locks:
+        """These and one more, which no file has yet."""
+        return Locks(self.root, self.folder, self.build, self.validation, {**self._now, family: lock})
+
     def write(self, family: str, how: Callable[[Lock], Lock]) -> bool:
         """Change the lock's file alone, beside what others put there meanwhile; whether that changed anything.
 

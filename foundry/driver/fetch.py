@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,25 @@ def files_of(family: Family, driver: str) -> list[str]:
     return [spec.file for spec in specs_of(family, driver)]
 
 
-def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
+def obtained(
+    foundry: Foundry, family: Family, driver: str, known: MainPackage | None, work: Path, log: Path
+) -> list[Obtained]:
+    """The driver's packages, the main one first, in the folder `work`; what nothing vouches for is not kept.
+
+    `known` is what is locked of them. Raises as `fetch`.
+    """
+    return [_obtain(foundry, family, spec, work, known, log) for spec in _specs(foundry, family, driver, known)]
+
+
+def read(family: Family, driver: str, found: Sequence[Obtained], work: Path) -> MainPackage:
+    """What the packages that were `obtained` say of themselves, as the lock keeps it. Raises as `fetch`."""
     from foundry.driver.discover import discover
 
+    further = {one.spec.role: LockedPackage(**_facts(one)) for one in found[1:]}
+    return discover(MainPackage(**_facts(found[0]), further=further), family, driver, work, found)
+
+
+def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
     folder = foundry.source_folder(driver)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / LOG
@@ -64,11 +81,9 @@ def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
     record.unlink(missing_ok=True)
     known = foundry.config.locks.of(family.name).packages.get(driver)
     with scratch(folder, "fetch") as work:
-        specs = _specs(foundry, family, driver, known)
-        found = [_obtain(foundry, family, spec, work, known, log) for spec in specs]
+        found = obtained(foundry, family, driver, known, work, log)
         _require_vouched(family, driver, found)
-        further = {one.spec.role: LockedPackage(**_facts(one)) for one in found[1:]}
-        package = discover(MainPackage(**_facts(found[0]), further=further), family, driver, work, found)
+        package = read(family, driver, found, work)
         for one in found:
             os.replace(work / one.spec.file, folder / one.spec.file)
     main = found[0]
@@ -79,9 +94,9 @@ def _fetch(foundry: Foundry, driver: str, family: Family) -> None:
         "outputs": output_facts(folder, [one.spec.file for one in found]),
         "key": foundry.states.fetch_key(driver, family),
         "content_sha256": main.content_sha256, "file_sha256": main.file_sha256, "url": main.url, **_signed(main),
-        **({"further": {role: one.content_sha256 for role, one in further.items()}} if further else {}),
+        **({"further": {role: one.content_sha256 for role, one in package.further.items()}} if found[1:] else {}),
         **({"packages": [{"role": one.spec.role, "name": one.name, "url": one.url, "file_sha256": one.file_sha256,
-                          **_signed(one)} for one in found[1:]]} if further else {}),
+                          **_signed(one)} for one in found[1:]]} if found[1:] else {}),
     })
 
 

@@ -219,14 +219,23 @@ def _judge(
 def _require_strong(ring: bytes, used: set[str], key_file: Path) -> None:
     """FoundryError ``key-weak`` where one of the keys is an RSA or DSA key of less than 2048 bits."""
     for body in _keys(ring):
-        named = b"\x99" + len(body).to_bytes(2, "big") + body  # RFC 4880, 12.2
-        fingerprint = hashlib.sha1(named, usedforsecurity=False).hexdigest().upper()
+        fingerprint = _fingerprint_of(body)
         if fingerprint not in used:
             continue
         bits = int.from_bytes(body[6:8], "big")
         if body[5] in _BY_LENGTH and bits < _SHORTEST:
             raise FoundryError(f"the key {fingerprint} has {bits} bits, which can be broken", reason=Reason.KEY_WEAK,
                                hint=f"the key is {key_file}; ask the vendor for one of {_SHORTEST} bits or more")
+
+
+def fingerprints(key_file: Path) -> list[str]:
+    """The full fingerprints of a key file's version-4 keys, subkeys too, in their order. Raises as `keyring`."""
+    return [_fingerprint_of(body) for body in _keys(keyring(key_file))]
+
+
+def _fingerprint_of(body: bytes) -> str:
+    named = b"\x99" + len(body).to_bytes(2, "big") + body  # RFC 4880, 12.2
+    return hashlib.sha1(named, usedforsecurity=False).hexdigest().upper()
 
 
 def _keys(ring: bytes) -> list[bytes]:

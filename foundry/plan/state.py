@@ -265,7 +265,8 @@ class States:
         why = module_why or image_why
         failure = self._failure(key, self.config.root / folder) if why is not None else None
         if failure is not None:
-            why = Why(Reason(failure["reason"]), f"{failure['reason']}: {' '.join(str(failure.get('message')).split())}")
+            said = " ".join(str(failure.get("message")).split())
+            why = Why(Reason(failure["reason"]), f"{failure['reason']}: {said}")
         elif why is not None and image is None and row is not None and not self.force:
             why = _changed_since(row, key)
         if module_why is not None and failure is None and cell.arch in self.not_here:

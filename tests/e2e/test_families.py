@@ -80,6 +80,34 @@ def test_release_of_a_further_family(clone: Clone, kernels: list[str], tmp_path:
     assert verified.code == 0, verified.text
 
 
+def test_what_doit_new_writes_builds(clone: Clone, kernels: list[str]) -> None:
+    """A version of a family that is there, a family of a repository with the vendor's key, and one of an RPM's file."""
+    clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16.30"]}])
+    signer = (clone.build / "keys/neuron.fingerprint").read_text().strip()
+    driver = clone.doit("new", "driver", "2.16.7.0")
+    assert driver.code == 0, driver.text
+    assert f"signed by {signer}" in driver.out
+    assert driver.out.splitlines()[-1].split()[1:] == ["doit", "build:2.16.7.0"]
+    web = "http://web.sandbox.internal"
+    family = clone.doit(
+        "new", "family", f"{web}/quick/", "--name=standin", f"--key={web}/yum/GPG-KEY.pub", "--ocp=4.16.30")
+    assert family.code == 0, family.text
+    assert f"guessed  the key {signer}" in family.out
+    assert "guessed  the version 2.28.0.0: the newest that the matrix does not have" in family.out
+    assert "module neuron, in kernel/drivers/neuron/neuron.ko" in family.out
+    built = clone.doit("build:2.28.0.0")
+    assert built.code == 0, built.text
+    assert built.compiled == [kernels[0]]
+    (clone.root / "build-matrix.json").write_text("[]")
+    rpm = clone.services / "web/quick/aws-neuronx-dkms-2.22.2.0.noarch.rpm"
+    filed = clone.doit("new", "family", str(rpm), "--ocp=4.16.30")
+    assert filed.code == 0, filed.text
+    assert "`signature: none`, though the package is signed" in filed.out
+    fetched = clone.doit("fetch:2.22.2.0")
+    assert fetched.code == 0, fetched.text
+    assert json.loads((clone.build / "locks/aws-neuronx.json").read_text())["packages"]["2.22.2.0"]["dkms"]["modules"]
+
+
 MAKEFILE = """\
 ifneq ($(KERNELRELEASE),)
 obj-m := hello_base.o hello_top.o

@@ -1,0 +1,84 @@
+"""`doit new`: a driver version or a family, put into the checkout after a look into its package."""
+
+from __future__ import annotations
+
+import getopt
+from typing import Any
+
+from doit.cmd_base import Command
+
+from foundry.base.errors import UsageError
+from tasks import session
+from tasks.commands.run_lock import run_lock
+from tasks.commands.told import tell, told
+
+_OPTIONS = (
+    {"name": "family", "short": "", "long": "family", "type": str, "default": "",
+     "help": "of a driver: the family it is of, instead of the one that the setting `default_family` names"},
+    {"name": "ocp", "short": "", "long": "ocp", "type": str, "default": "",
+     "help": "the releases and minors it is wanted for, such as 4.18,4.19.3, instead of those of the newest driver"},
+    {"name": "name", "short": "", "long": "name", "type": str, "default": "",
+     "help": "of a family: its name, instead of the package's"},
+    {"name": "package", "short": "", "long": "package", "type": str, "default": "",
+     "help": "of a family in a repository: the package with the sources"},
+    {"name": "driver", "short": "", "long": "driver", "type": str, "default": "",
+     "help": "of a family in a repository: the version, instead of the newest"},
+    {"name": "license", "short": "", "long": "license", "type": str, "default": "",
+     "help": "of a family: the licence, as SPDX calls it, instead of what the package says"},
+    {"name": "key", "short": "", "long": "key", "type": str, "default": "",
+     "help": "of a family of RPMs: the URL of the vendor's key, with which signatures are checked from now on"},
+)
+_OF = {"driver": ("family", "ocp"), "family": ("ocp", "name", "package", "driver", "license", "key")}
+_USAGE = "`doit new driver VERSION`, or `doit new family URL|FILE`; `doit help new` lists the options"
+
+
+class New(Command):  # type: ignore[misc]  # reason: doit has no types
+    """Write what a new driver or family needs."""
+
+    name = "new"
+    doc_purpose = "put a driver version or a family into the checkout, after a look into its package"
+    doc_usage = "driver VERSION | family URL|FILE"
+    doc_description = (
+        "Writes the matrix entry, of a family also its file, and the package's hash into the lock; says what it found"
+        " and guessed, and ends with the command that builds it. Nothing is overwritten; where something is wrong,"
+        " nothing is written.")
+    cmd_options = _OPTIONS
+
+    def parse_execute(self, in_args: list[str]) -> Any:
+        """Options may stand anywhere."""
+        try:
+            options, rest = getopt.gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
+        except getopt.GetoptError as error:
+            return tell(UsageError(str(error), hint=_USAGE))
+        return super().parse_execute([*(f"{name}={value}" if value else name for name, value in options), "--", *rest])
+
+    @told
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Exit code 2 for what is there already or can't be meant."""
+        what, *rest = args or [""]
+        if what not in _OF or len(rest) != 1:
+            raise UsageError("it has to be said what is new", hint=_USAGE)
+        odd = [one["long"] for one in _OPTIONS if params[one["name"]] and one["name"] not in _OF[what]]
+        if odd:
+            raise UsageError(f"--{odd[0]} says nothing of a {what}", hint=_USAGE)
+        with run_lock():
+            return _new(what, rest[0], params)
+
+
+def _new(what: str, place: str, params: Any) -> int:
+    from foundry.driver.new import Wishes, new_driver, new_family
+
+    releases = tuple(filter(None, str(params["ocp"]).split(",")))
+    one = session.foundry()
+    if what == "driver":
+        added = new_driver(one, place, Wishes(family=params["family"], releases=releases))
+    else:
+        added = new_family(one, place, Wishes(params["name"], params["driver"], releases, params["package"],
+                                              params["license"], params["key"]))
+    print(f"{added.driver} of {added.family}")
+    for text in added.found:
+        print(f"  {text}")
+    for title, texts in (("guessed", added.guessed), ("wrote", added.written), ("next", added.next)):
+        for text in texts:
+            print(f"{title:<9}{text}")
+    return 0
