@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from foundry.base.errors import UsageError
-from foundry.base.files import read_file
+from foundry.base.files import read_file, sha256_file
 from foundry.config.family import Family
 from foundry.config.package_specs import DEB, RPM, TAR, PackageSpec, kind_of_url
 from foundry.driver.discover import source_place
@@ -28,7 +28,7 @@ _OF_DKMS = re.compile(r"^(?:dkms|akmod|kmod)-|-(?:dkms|akmod|kmod)$")
 _NO_NAME = re.compile(r"[^a-z0-9]+")
 _TAR_NAME = re.compile(r"(?P<name>.+?)[-_]v?(?P<version>[0-9][0-9A-Za-z.+~-]*?)(?:\.t[a-z0-9]+|\.tar(?:\.[a-z0-9]+)?)")
 _SPDX = re.compile(r"SPDX-License-Identifier:\s*\(?([A-Za-z0-9.+ ()-]+?)\)?\s*(?:\*/)?\s*$", re.MULTILINE)
-_MODULE_LICENSE = re.compile(r'MODULE_LICENSE\(\s*"([^"]+)"')
+_MODULE_LICENSE = re.compile(r'MODULE_LICENSE\s*\(\s*"([^"]+)"')
 # include/linux/module.h says what these mean.
 _SPDX_OF = {"GPL": "GPL-2.0-or-later", "GPL v2": "GPL-2.0-only", "GPL and additional rights": "GPL-2.0-or-later",
             "Dual BSD/GPL": "BSD-3-Clause OR GPL-2.0-only", "Dual MIT/GPL": "MIT OR GPL-2.0-only"}
@@ -36,18 +36,20 @@ _SPDX_OF = {"GPL": "GPL-2.0-or-later", "GPL v2": "GPL-2.0-only", "GPL and additi
 
 @dataclass(frozen=True)
 class Guess:
-    """The place of a package as a family file has it, and what it says of itself; `notes` are sentences on guesses.
+    """A package, and what it says of itself; `notes` are sentences on what was guessed.
 
-    `place` is its `repository` or `download`; `license` and `title` may be empty.
+    `place` is its `repository` or `download` as a family file has it, `sha256` that of its file (hex); `license` and
+    `title` may be empty.
     """
 
-    place: Mapping[str, Mapping[str, object]]
     name: str
     driver: str
     license: str
-    title: str
-    signed: bool
-    notes: tuple[str, ...] = field(default=())
+    title: str = ""
+    signed: bool = False
+    notes: tuple[str, ...] = ()
+    place: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    sha256: str = ""
 
 
 def look(foundry: Foundry, url: str, package: str, driver: str, work: Path, log: Path) -> Guess:
@@ -64,13 +66,13 @@ def look(foundry: Foundry, url: str, package: str, driver: str, work: Path, log:
     found = _READERS[kind](PackageSpec("", kind, "", url, (), "", "", "", "", None, "$"), file, work)
     if kind == TAR and driver:
         found = replace(found, driver=driver)
-    pattern, notes = _pattern(url, found.driver), list(found.notes)
+    pattern, notes = address_pattern(url, found.driver), list(found.notes)
     if pattern == url:
         notes.append(f"the address names no version: it stands for {found.driver} alone")
     if url.startswith("file:"):
         notes.append("the address is a path on this machine: elsewhere the package can't be fetched")
     name = {} if kind == TAR else {"name": found.name}
-    return replace(found, place={"download": {"url": pattern, **name}}, notes=tuple(notes))
+    return replace(found, place={"download": {"url": pattern, **name}}, notes=tuple(notes), sha256=sha256_file(file))
 
 
 def _download(foundry: Foundry, url: str, file: Path, log: Path) -> None:
@@ -114,7 +116,7 @@ def _of_repository(foundry: Foundry, url: str, package: str, driver: str, work: 
     found = _of_rpm(spec, file, work)
     arch = {} if newest.arch == "noarch" else {"arch": newest.arch}
     return replace(found, place={"repository": {"url": url, "packages": [newest.name], **arch}}, driver=version,
-                   notes=(*notes, *found.notes))
+                   notes=(*notes, *found.notes), sha256=sha256_file(file))
 
 
 def _of_rpm(spec: PackageSpec, file: Path, work: Path) -> Guess:
@@ -124,10 +126,10 @@ def _of_rpm(spec: PackageSpec, file: Path, work: Path) -> Guess:
     unpack(spec, file, work / "looked-at")
     tree = _tree(work / "looked-at", package.version)
     said = Family("", {}, ()).license_of(package.license)
-    license_, notes = (said, ()) if said else _license_of(tree)
+    license_, notes = (said, ()) if said else licence_of(tree)
     title = package.summary.strip() if package.version not in package.summary else ""
-    return Guess({}, package.name, package.version, license_, title,
-                 bool(package.signature or package.header_signature), notes)
+    signed = bool(package.signature or package.header_signature)
+    return Guess(package.name, package.version, license_, title, signed, notes)
 
 
 def _of_deb(spec: PackageSpec, file: Path, work: Path) -> Guess:
@@ -135,8 +137,8 @@ def _of_deb(spec: PackageSpec, file: Path, work: Path) -> Guess:
 
     package = deb.parse_deb(read_file(file))
     unpack(spec, file, work / "looked-at")
-    license_, notes = _license_of(_tree(work / "looked-at", package.version))
-    return Guess({}, package.name, package.version, license_, "", False, notes)
+    license_, notes = licence_of(_tree(work / "looked-at", package.version))
+    return Guess(package.name, package.version, license_, notes=notes)
 
 
 def _of_tar(spec: PackageSpec, file: Path, work: Path) -> Guess:
@@ -152,8 +154,8 @@ def _of_tar(spec: PackageSpec, file: Path, work: Path) -> Guess:
     if match is not None and match["version"] != version:
         version = match["version"]
         notes.append(f"the version {version}: the file's name has it, its {dkms.FILE} says {conf.version}")
-    license_, more = _license_of(tree)
-    return Guess({}, conf.name, version, license_, "", False, (*notes, *more))
+    license_, more = licence_of(tree)
+    return Guess(conf.name, version, license_, notes=(*notes, *more))
 
 
 _READERS = {RPM: _of_rpm, DEB: _of_deb, TAR: _of_tar}
@@ -163,7 +165,7 @@ def _tree(root: Path, what: str) -> Path:
     return root / source_place(Family("new", {"source": {"dkms": True}}, (), "the family file"), what, root)
 
 
-def _license_of(tree: Path) -> tuple[str, tuple[str, ...]]:
+def licence_of(tree: Path) -> tuple[str, tuple[str, ...]]:
     """The licence that most source files name, else that of the modules; empty where neither is there."""
     texts = []
     for path in sorted(tree.rglob("*.[ch]")):
@@ -183,7 +185,7 @@ def _called(url: str) -> str:
     return unquote(urlsplit(url).path).rpartition("/")[2]
 
 
-def _pattern(url: str, driver: str) -> str:
+def address_pattern(url: str, driver: str) -> str:
     """The address with ``{driver}`` wherever its path names the version."""
     parts = urlsplit(url)
     version = "|".join(map(re.escape, (driver, quote(driver))))

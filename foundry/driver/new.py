@@ -38,6 +38,8 @@ FOLDER = "new"  # below the profile's output: the log and keys of the last look
 _LOG = "look.log"
 _URL = re.compile(r"(https?|file|apt)://[\w.:-]*/")
 _KEY_BYTES = 1 << 20
+_UNVOUCHED = ("that this is the file that is meant: no signature is checked. Compare its SHA-256 with what the vendor"
+              " says, on another way than this download")
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,10 @@ def new_family(foundry: Foundry, place: str, wishes: Wishes) -> Added:
         raise UsageError(f"neither the package nor its sources name a licence of {name}",
                          hint="name it as SPDX does: `--license=GPL-2.0-only`")
     document = _document(config, found, license_, signing, added)
-    entry = _entry(config, added, wishes.releases)
-    _put(foundry, _family(config, name, document), entry, added, _with_known_base(config, name, document), document)
+    family, entry = _family(config, name, document), _entry(config, added, wishes.releases)
+    known = (config.locks.of(other).base for other in config.families)
+    base = next((base for base in known if base is not None and base.name == family["base"]["name"]), None)
+    _put(foundry, family, entry, added, Lock(base=base), _yaml(document))
     return added
 
 
@@ -190,21 +194,24 @@ def _document(
     config: Config, found: guess.Guess, license_: str, signing: Mapping[str, str], added: Added
 ) -> dict[str, Any]:
     """The family file's content, in the order in which it is written."""
-    place = {part: dict(said) for part, said in found.place.items()}
-    for said in filter(None, [place.get("download")]):
-        said["license"] = license_
+    place: dict[str, Any] = {part: dict(said) for part, said in found.place.items()}
+    if "download" in place:
+        place["download"]["license"] = license_
+    elif license_ != found.license:  # RPMs say one themselves
+        place["license"] = license_
     texts = list(guess.licence_files(config.root, license_))
     if not texts:
         added.guessed.append(f"licence texts as other families have them: container/licenses/ has none of {license_}")
     if signing:
         added.guessed.append(f"the key {signing['fingerprint']}: it is the first at {signing['key_url']}; compare it"
                              " with what the vendor says, on another way")
-    elif found.signed:
-        added.guessed.append("`signature: none`, though the package is signed: `--key=URL` has signatures checked")
-    own = license_ != found.license and "repository" in place  # an RPM says one itself
+    else:
+        added.guessed += ["`signature: none`, though it is signed: `--key=URL` has signatures checked"] * found.signed
+        added.guessed.append(_UNVOUCHED)
     return {
-        "title": found.title or f"{added.family} driver", **({"license": license_} if own else {}), **place,
-        **({"signing": dict(signing)} if signing else {"signature": UNSIGNED}), "source": {"dkms": True},
+        "title": found.title or f"{added.family} driver", **place,
+        **({"signing": dict(signing)} if signing else {"signature": UNSIGNED, "sha256": {found.driver: found.sha256}}),
+        "source": {"dkms": True},
         **({"licenses": texts} if texts and texts != config.settings.family.get("licenses") else {}),
     }
 
@@ -221,18 +228,11 @@ def _family(config: Config, name: str, document: Mapping[str, Any]) -> Family:
     return family
 
 
-def _with_known_base(config: Config, name: str, document: Mapping[str, Any]) -> Lock:
-    """A lock with the base of another family, where that has the same one."""
-    mine = _family(config, name, document)["base"]["name"]
-    known = (config.locks.of(other).base for other in config.families)
-    return Lock(base=next((base for base in known if base is not None and base.name == mine), None))
-
-
 def _put(
     foundry: Foundry, family: Family, entry: Mapping[str, Any], added: Added, lock: Lock,
-    document: Mapping[str, Any] | None = None,
+    document: bytes = b"",
 ) -> None:
-    """Look into the package as the configuration would have it with the entry, and write all of it."""
+    """Look into the package as the configuration will have it, and write all of it; `document` is a new family's."""
     config = foundry.config
     matrix, locked = config.settings.matrix[0], str(config.locks.path(family.name))
     text = with_entry(read_file(config.root / matrix).decode(), entry)
@@ -245,15 +245,14 @@ def _put(
         found = fetch.obtained(trial, family, added.driver, known, work, log)
         pins = {one.spec.role: one.file_sha256 for one in found if not one.known}
         if pins:
-            family = replace_pins(family, added.driver, pins)
+            added.guessed.append(_UNVOUCHED)
+            family = _pinned(family, added.driver, pins)
             found = fetch.obtained(trial, family, added.driver, known, work, log)
         package = fetch.read(family, added.driver, found, work)
     lock = lock.with_package(added.driver, package)
-    _tell(added, found, package, pins)
-    files = {}
-    if document is not None:
-        files[family.file] = _yaml({**document, **({"sha256": {added.driver: pins[""]}} if "" in pins else {})})
-    files[matrix] = text.encode()  # the last one: without it the others mean nothing
+    added.found = list(_told(added.driver, found, package))
+    # the matrix is the last one: without it the others mean nothing
+    files = {**({family.file: document} if document else {}), matrix: text.encode()}
     added.written = [locked, *files]
     with _all_or_none([config.root / file for file in added.written]):
         config.locks.write(family.name, lambda now: replace(now, base=now.base or lock.base).with_package(
@@ -276,7 +275,7 @@ def _trial(foundry: Foundry, family: Family, entry: Mapping[str, Any], lock: Loc
     return replace(foundry, config=config, states=States(config, not_here=foundry.states.not_here))
 
 
-def replace_pins(family: Family, driver: str, pins: Mapping[str, str]) -> Family:
+def _pinned(family: Family, driver: str, pins: Mapping[str, str]) -> Family:
     """The family with the hashes of a driver's packages (hex SHA-256), by their roles."""
     data = dict(family.data)
     for role, sha256 in pins.items():
@@ -289,22 +288,19 @@ def replace_pins(family: Family, driver: str, pins: Mapping[str, str]) -> Family
     return replace(family, data=data)
 
 
-def _tell(added: Added, found: Sequence[Obtained], package: MainPackage, pins: Mapping[str, str]) -> None:
+def _told(driver: str, found: Sequence[Obtained], package: MainPackage) -> Iterator[str]:
+    """What the packages are, in sentences."""
     for one in found:
         signer = one.signature
         vouched = f"signed by {signer.fingerprint}" if signer is not None else f"SHA-256 {one.file_sha256}"
-        version, license_ = one.version or added.driver, one.license or "no licence"
-        added.found.append(f"{one.href}: {one.name} {version}, {license_}, {vouched}")
+        yield f"{one.href}: {one.name} {one.version or driver}, {one.license or 'no licence'}, {vouched}"
     if package.dkms is not None:
-        added.found += [f"module {one.name}, in {one.installed}" for one in package.dkms.modules]
-        added.found.append(f"made by: {' '.join(package.dkms.make)}")
-        added.found += package.dkms.remarks
+        yield from (f"module {one.name}, in {one.installed}" for one in package.dkms.modules)
+        yield f"made by: {' '.join(package.dkms.make)}"
+        yield from package.dkms.remarks
     if package.node:
-        added.found.append(f"what it does on a node besides ({len(package.node)} findings in the lock) is no part of"
-                           " the images: the notes list it")
-    if pins:
-        added.guessed.append("that this is the file that is meant: nobody signed it. Compare its SHA-256 with what the"
-                             " vendor says, on another way than this download")
+        yield (f"what it does on a node besides ({len(package.node)} findings in the lock) is no part of the images:"
+               " the notes list it")
 
 
 def _yaml(document: Mapping[str, Any]) -> bytes:

@@ -102,7 +102,7 @@ def test_what_doit_new_writes_builds(clone: Clone, kernels: list[str]) -> None:
     rpm = clone.services / "web/quick/aws-neuronx-dkms-2.22.2.0.noarch.rpm"
     filed = clone.doit("new", "family", str(rpm), "--ocp=4.16.30")
     assert filed.code == 0, filed.text
-    assert "`signature: none`, though the package is signed" in filed.out
+    assert "`signature: none`, though it is signed" in filed.out
     fetched = clone.doit("fetch:2.22.2.0")
     assert fetched.code == 0, fetched.text
     assert json.loads((clone.build / "locks/aws-neuronx.json").read_text())["packages"]["2.22.2.0"]["dkms"]["modules"]
