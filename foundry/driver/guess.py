@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from foundry.base.errors import UsageError
-from foundry.base.files import read_file, sha256_file
+from foundry.base.files import open_file, read_file, sha256_file
 from foundry.config.family import Family
 from foundry.config.package_specs import DEB, RPM, TAR, PackageSpec, kind_of_url
 from foundry.driver.discover import source_place
@@ -108,8 +108,8 @@ def _of_repository(foundry: Foundry, url: str, package: str, driver: str, work: 
     newest = max(fitting, key=lambda one: (rpm_version_key(one.version), rpm_version_key(one.release)))
     if not driver:
         notes.append(f"the version {newest.version}: the newest that the matrix does not have")
-    version = driver or (newest.version if sum(one.version == newest.version for one in fitting) == 1 else
-                         f"{newest.version}-{newest.release}")
+    alone = sum((one.version, one.arch) == (newest.version, newest.arch) for one in fitting) == 1
+    version = driver or (newest.version if alone else f"{newest.version}-{newest.release}")
     file = work / "looked-at.rpm"
     download_version(address, [newest.name], version, newest.arch, file, log, None, seconds, known=True)
     spec = PackageSpec("", RPM, url, "", (newest.name,), newest.arch, version, "", "", None, "$")
@@ -147,7 +147,7 @@ def _of_tar(spec: PackageSpec, file: Path, work: Path) -> Guess:
     unpack(spec, file, work / "looked-at")
     called = _called(spec.url)
     tree = _tree(work / "looked-at", called)
-    with (tree / dkms.FILE).open("rb") as stream:
+    with open_file(tree / dkms.FILE) as stream:
         conf = dkms.parse(stream.read(dkms.MAX_BYTES + 1))
     match = _TAR_NAME.fullmatch(called)
     version, notes = conf.version, list[str]()
@@ -170,7 +170,7 @@ def licence_of(tree: Path) -> tuple[str, tuple[str, ...]]:
     texts = []
     for path in sorted(tree.rglob("*.[ch]")):
         if path.is_file() and not path.is_symlink():
-            with path.open("rb") as stream:
+            with open_file(path) as stream:
                 texts.append(stream.read(_MAX_SOURCE).decode(errors="replace"))
     named = Counter(match[1].strip() for text in texts if (match := _SPDX.search(text)))
     if named:

@@ -83,7 +83,13 @@ def new_driver(foundry: Foundry, driver: str, wishes: Wishes) -> Added:
     if not wishes.family:
         added.guessed.append(f"the family {name}: it is the one of entries that name none")
     entry = _entry(config, added, wishes.releases)
-    _put(foundry, family, entry, added, config.locks.of(name))
+    try:
+        _put(foundry, family, entry, added, config.locks.of(name))
+    except FoundryError as error:
+        if error.reason != Reason.DRIVER_UNKNOWN:
+            raise
+        other = "" if wishes.family else "; of another family: `--family=NAME`"
+        raise UsageError(error.message, hint=f"{error.hint}{other}") from error
     return added
 
 

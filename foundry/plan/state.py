@@ -265,7 +265,7 @@ class States:
         why = module_why or image_why
         failure = self._failure(key, self.config.root / folder) if why is not None else None
         if failure is not None:
-            said = " ".join(str(failure.get("message")).split())
+            said = " ".join(map(str.strip, str(failure.get("message")).splitlines()))
             why = Why(Reason(failure["reason"]), f"{failure['reason']}: {said}")
         elif why is not None and image is None and row is not None and not self.force:
             why = _changed_since(row, key)

@@ -84,6 +84,9 @@ def test_what_doit_new_writes_builds(clone: Clone, kernels: list[str]) -> None:
     """A version of a family that is there, a family of a repository with the vendor's key, and one of an RPM's file."""
     clone.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16.30"]}])
     signer = (clone.build / "keys/neuron.fingerprint").read_text().strip()
+    unknown = clone.doit("new", "driver", "9.9.9")
+    assert unknown.code == 2, unknown.text
+    assert "it has 2.28.0.0, 2.22.2.0, 2.16.7.0; of another family: `--family=NAME`" in unknown.err
     driver = clone.doit("new", "driver", "2.16.7.0")
     assert driver.code == 0, driver.text
     assert f"signed by {signer}" in driver.out
