@@ -181,7 +181,7 @@ def _row(subject: str, entries: Sequence[Entry]) -> str:
     stages = [stage_of(entry.name) for entry in entries if entry.state == DONE]
     did = ", ".join(found[0].done for found in stages if found is not None)
     problem = next((entry for entry in entries if entry.error is not None), None)
-    why = cell(problem.error.sentence) if problem is not None and problem.error is not None else ""
+    why = cell(problem.error.message) if problem is not None and problem.error is not None else ""
     if problem is None:
         why = next((cell(f"needs {entry.note}") for entry in entries if entry.state == BLOCKED), "")
     seconds = sum(entry.seconds for entry in entries)
