@@ -24,7 +24,7 @@ def _built(one: Foundry, state: CellState) -> Task:
     return stage_task(
         "image", cell.name, run_image, [cell],
         doc=f"image {cell.tag}", done=state.image_done,
-        state="done" if state.image_done else "pending",
+        state="done" if state.image_done else state.open,
         reason="up to date" if state.image_done else state.reason,
         file_dep=image.file_deps(one, cell),
         targets=[f"{folder}/{image.RECORD}", f"{folder}/{image.IMAGE_FILE}"], log=f"{folder}/{image.LOG}",

@@ -17,13 +17,14 @@ def task_module() -> Iterator[Task]:
         cell = state.cell
         folder = one.states.cell_path(cell)
         source = one.states.source(cell.driver)
-        # A module that is done does not make its sources be fetched again.
-        inert = state.adopted or (state.module_done and not (source.fetch_done and source.source_done))
+        # A module that is done, or not tried, does not make its sources be fetched again.
+        inert = state.adopted or state.given_up or (
+            state.module_done and not (source.fetch_done and source.source_done))
         targets = [f"{folder}/{file}" for file in (module.RECORD, *module.module_names(one, cell))]
         yield stage_task(
             "module", cell.name, run_module, [cell],
             doc=f"{cell.driver} for {cell.kernel}", done=state.module_done,
-            state=state.state if state.adopted else "done" if state.module_done else "pending",
+            state=state.state if state.adopted else "done" if state.module_done else state.open,
             reason="up to date" if state.module_done and not state.adopted else state.reason,
             file_dep=() if inert else module.file_deps(one, cell),
             targets=() if state.adopted else targets, log=f"{folder}/{module.LOG}",

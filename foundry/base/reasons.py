@@ -266,3 +266,9 @@ class Reason(StrEnum):
 MACHINE_FAULTS = frozenset({
     Reason.OUT_OF_MEMORY, Reason.OUT_OF_PROCESSES, Reason.CONTAINER_KILLED, Reason.PODMAN_FAILED, Reason.TIMEOUT,
 })
+# What a compile fails of as often as it is done with the same inputs.
+INPUT_FAULTS = frozenset({
+    Reason.COMPILE_FAILED, Reason.COMPILE_TOO_LARGE, Reason.PATCH_MISMATCH, Reason.PATCH_FILE_MISSING,
+    Reason.SYMVERS_MALFORMED, Reason.MODULE_UNLISTED, Reason.MODULE_EXCLUDED, Reason.OUTPUT_UNSAFE,
+    Reason.TOOLKIT_WITHOUT_KERNEL, *(reason for reason in Reason if reason.startswith("gate-")),
+})

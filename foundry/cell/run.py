@@ -10,6 +10,7 @@ from foundry.base.files import pretty_json, read_json, write_atomic
 from foundry.base.reasons import Reason
 from foundry.cell import image, module
 from foundry.plan.cells import Cell
+from foundry.plan.failures import known_failure
 from foundry.plan.keys import CellKey
 from foundry.plan.state import CellState
 from foundry.run.context import Foundry
@@ -58,11 +59,13 @@ def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], flo
         raise FoundryError(f"{cell.name} can't be built: {state.reason}", reason=state.why.code)
     if _done_meanwhile(foundry, state, stage):
         return
+    if state.given_up and state.failure is not None:
+        raise known_failure(state.failure)
     if stage == "module":
         require_here(foundry, cell)
     folder = foundry.cell_folder(cell)
     started = time.monotonic()
-    with noted(folder, stage=stage, key=key.key):
+    with noted(folder, stage=stage, key=key.key, circumstances=foundry.states.circumstances.of(cell.family)):
         waited = work(key)
     found = read_json(folder / TIMES_FILE)
     times = found if isinstance(found, dict) else {}

@@ -22,7 +22,7 @@ from foundry.cell import image, module
 from foundry.cell.run import TIMES_FILE
 from foundry.ledger import publish
 from foundry.plan.cells import Cell
-from foundry.plan.state import FAILURE_FILE
+from foundry.plan.failures import FAILURE_FILE
 from foundry.run.totals import RUN_FILE, Totals, totals_of
 
 CELLS = "cells"

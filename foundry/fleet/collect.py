@@ -25,9 +25,10 @@ from foundry.ledger import ledgers, publish
 from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
 from foundry.plan.claims import fault_of_time
+from foundry.plan.failures import FAILURE_FILE
 from foundry.plan.ledger import SCHEMA
 from foundry.plan.rows import Row, row_from, row_of
-from foundry.plan.state import FAILURE_FILE, CellState
+from foundry.plan.state import CellState
 from foundry.registry.targets import targets_of
 from foundry.run.context import Foundry
 from foundry.run.totals import Totals

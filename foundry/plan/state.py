@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from foundry.base.errors import ConfigError, Fault, FoundryError
-from foundry.base.files import canonical_json, read_json, sha256_bytes
+from foundry.base.files import canonical_json, sha256_bytes
 from foundry.base.names import depends_of
 from foundry.base.reasons import MACHINE_FAULTS, Reason
 from foundry.base.records import Record, outputs_changed, outputs_missing, parse_record, read_record
@@ -22,6 +22,7 @@ from foundry.config.family import Family
 from foundry.config.load import Config
 from foundry.config.recipe import complete
 from foundry.plan.cells import Cell, Plan, make_plan
+from foundry.plan.failures import Circumstances, read_failure
 from foundry.plan.keys import CellKey, DriverKeys, FileHashes, changed_parts, part_words
 from foundry.plan.ledger import Ledger, Place, ledger_path, read_ledger
 from foundry.plan.rows import Row
@@ -29,10 +30,8 @@ from foundry.plan.why import CURRENT, FORCED, IN_LEDGER, NOT_BUILT, NOT_FETCHED,
 from foundry.registry.targets import targets_of
 
 PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
-FAILURE_FILE = "failure.json"
 # Parts of a family file, besides its repository and key, that decide what is fetched and what is read in it.
 _FETCHED = ("download", "signature", "sha256", "further_packages", "variables", "firmware")
-_REASONS = frozenset(Reason)
 _TRUE = {"1", "true", "yes", "on"}
 _Asked = TypeVar("_Asked")
 _Found = TypeVar("_Found")
@@ -60,7 +59,10 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class CellState:
-    """What is known of a cell before a run. `failure` is what `failure.json` says of the last try."""
+    """What is known of a cell before a run. `failure` is what `failure.json` says of the last try.
+
+    With `given_up` the compile is not done again: nothing changed since it failed.
+    """
 
     cell: Cell
     key: CellKey | None
@@ -71,6 +73,12 @@ class CellState:
     image: Built | None = None
     row: Row | None = None
     failure: Mapping[str, Any] | None = None
+    given_up: bool = False
+
+    @property
+    def open(self) -> str:
+        """The state of a stage of the cell's that is not done."""
+        return FAILED if self.given_up else PENDING
 
     @property
     def reason(self) -> str:
@@ -114,6 +122,8 @@ class States:
         self.config = config
         self.force = force
         self.not_here = not_here or {}
+        self.retry_failed = False  # compile also what failed before and would fail again
+        self.circumstances = Circumstances(config)
         self.working = False  # in a run: what something will be made from is compared by its content, not by its size
         self.by_content: set[str] = set()  # stages whose outputs are so in any case: they are named, or pushed
         self.hashes = FileHashes(config.root)
@@ -263,7 +273,7 @@ class States:
             if record is not None:
                 self.inputs[f"{record['stage']}:{cell.name}"] = record["inputs"]
         why = module_why or image_why
-        failure = self._failure(key, self.config.root / folder) if why is not None else None
+        failure = read_failure(self.config.root / folder, key.key) if why is not None else None
         if failure is not None:
             said = " ".join(map(str.strip, str(failure.get("message")).splitlines()))
             why = Why(Reason(failure["reason"]), f"{failure['reason']}: {said}")
@@ -273,8 +283,11 @@ class States:
             why = Why(Reason.ARCH_NOT_HERE, self.not_here[cell.arch])
         failed = failure is not None and failure["reason"] not in MACHINE_FAULTS
         state = FAILED if failed else PENDING if why is not None else BUILT
+        again = self.force or self.retry_failed
+        given_up = failure is not None and module_why is not None and not again and self.circumstances.same(
+            failure, cell.family)
         return CellState(
-            cell, key, state, why or CURRENT, module_why is None, image_why is None, built, row, failure
+            cell, key, state, why or CURRENT, module_why is None, image_why is None, built, row, failure, given_up
         )
 
     def _record(self, folder: str, stage: str) -> Record | None:
@@ -282,13 +295,6 @@ class States:
             return parse_record(self.hashes.read(f"{folder}/{stage}.json"), stage)
         except (OSError, ValueError):  # ValueError: a name that no file can have
             return None
-
-    @staticmethod
-    def _failure(key: CellKey, folder: Path) -> Mapping[str, Any] | None:
-        """What the last try with the same key failed of."""
-        failure = read_json(folder / FAILURE_FILE)
-        known = isinstance(failure, dict) and failure.get("key") == key.key and str(failure.get("reason")) in _REASONS
-        return failure if known else None
 
     def note_row(self, cell: Cell, row: Row) -> None:
         """The cell's row in its ledger is this one from now on."""
@@ -335,7 +341,8 @@ class States:
         return SourceState(driver, family, fetch_done, source_done, needed, reason)
 
     def _to_compile(self, driver: str) -> bool:
-        return any(not self.of(cell).module_done for cell in self.plan.by_driver[driver])
+        states = (self.of(cell) for cell in self.plan.by_driver[driver])
+        return any(not (state.module_done or state.given_up) for state in states)
 
 
 def _each(look: Callable[[_Asked], _Found], these: Iterable[_Asked]) -> list[_Found]:

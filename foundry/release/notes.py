@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, write_atomic
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
-from foundry.base.reasons import Reason
+from foundry.base.reasons import INPUT_FAULTS, Reason
 from foundry.base.records import input_facts, output_facts, outputs_changed, read_record, write_record
 from foundry.base.versions import version_key
 from foundry.config.family import Family
 from foundry.config.locks import Base, MainPackage
-from foundry.formats.modules.gate import RULES
 from foundry.ledger.ledgers import ledger_of
 from foundry.packages.signing import pinned_fingerprint
 from foundry.plan.cells import Cell
@@ -35,12 +34,9 @@ RECORD = "notes.json"
 _UNLOCKED = MainPackage("unknown", "unknown", "", "unknown", 0, "unknown")
 _ROOM = 120_000  # characters: what GitHub takes, less some for what people write around it
 # Faults of the moment say nothing about whether a driver builds for a kernel.
-_BUILD_FAULTS = frozenset({
-    Reason.COMPILE_FAILED, Reason.COMPILE_TOO_LARGE, Reason.PATCH_MISMATCH, Reason.PATCH_FILE_MISSING,
-    *RULES.values(), Reason.OUTPUT_UNSAFE,
-    Reason.TOOLKIT_WITHOUT_KERNEL, Reason.MODULE_UNLISTED, Reason.MODULE_EXCLUDED, Reason.MODULE_MISSING,
-    Reason.MODULE_CHANGED, Reason.SOURCE_MISSING, Reason.SOURCE_CHANGED,
-})
+_BUILD_FAULTS = INPUT_FAULTS | {
+    Reason.MODULE_MISSING, Reason.MODULE_CHANGED, Reason.SOURCE_MISSING, Reason.SOURCE_CHANGED,
+}
 _ADDRESS_OR_PATH = re.compile(r"(?P<address>https?://\S+)|(?<![\w.])/(?:[\w.@+-]+/)+")
 
 

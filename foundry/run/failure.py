@@ -9,7 +9,7 @@ from typing import Any
 
 from foundry.base.errors import FoundryError, from_os
 from foundry.base.files import pretty_json, write_atomic
-from foundry.plan.state import FAILURE_FILE
+from foundry.plan.failures import FAILURE_FILE
 
 
 @contextmanager

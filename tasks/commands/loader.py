@@ -38,9 +38,11 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         super().__init__()
         workflow.guard()
         heed_signals()
+        self._retry_failed = False
 
     def setup(self, opt_values: Any) -> None:
         """Import dodo.py."""
+        self._retry_failed = bool(opt_values.get("retry_failed"))  # an option of `doit run` alone
         try:
             super().setup(opt_values)
         except KeyboardInterrupt:
@@ -68,6 +70,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         try:
             if cmd.get_name() == "run":
                 session.foundry().journal.at_the_end = True
+                session.foundry().states.retry_failed = self._retry_failed
                 _compare_by_content(names)
                 _have_ledgers(names)
                 session.narrow(reach(names, session.foundry().states.plan))

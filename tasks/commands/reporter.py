@@ -46,7 +46,7 @@ class FoundryReporter:
 
     def execute_task(self, task: Any) -> None:
         """A task begins."""
-        if task.actions and stage_of(task.name) and self._verbosity() > 0:
+        if task.actions and stage_of(task.name) and self._verbosity() > 0 and not _given_up(task):
             why = (task.meta or {}).get("reason", "")
             self._line(f"  {_work(task.name)}" + (f"  ({why})" if why else ""))
 
@@ -65,7 +65,7 @@ class FoundryReporter:
         """A task failed, or could not be tried because of another one."""
         if not task.actions:
             return
-        self.finished += 1
+        self.finished += not _given_up(task)
         one = foundry()
         entry = one.journal.entries.get(task.name)
         if entry is None or entry.error is None:
@@ -207,6 +207,11 @@ def pending_of(tasks: Mapping[str, Any], selected: Sequence[str]) -> list[str]:
 
 def _pending(task: Any) -> bool:
     return (task.meta or {}).get("state") == "pending" and bool(task.actions and stage_of(task.name))
+
+
+def _given_up(task: Any) -> bool:
+    """Whether nothing is done for it: it failed before, and nothing changed since."""
+    return bool((task.meta or {}).get("state") == FAILED)
 
 
 def _work(name: str) -> str:

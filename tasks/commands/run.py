@@ -40,6 +40,10 @@ _opt_no_build = {
     "name": "no_build", "short": "", "long": "no-build", "type": bool, "default": False,
     "help": "of releases: try no cell; sources, ledgers, notes and releases of what is published",
 }
+_opt_retry_failed = {
+    "name": "retry_failed", "short": "", "long": "retry-failed", "type": bool, "default": False,
+    "help": "compile also the cells that failed before and of which nothing changed since",
+}
 
 
 class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no types
@@ -49,7 +53,7 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
     cmd_options = (*(
         _opt_verbosity if option["name"] == "verbosity" else option for option in DoitRun.cmd_options
         if option["name"] not in _NO_USE
-    ), _opt_no_build)
+    ), _opt_no_build, _opt_retry_failed)
 
     def get_reporters(self) -> dict[str, Any]:
         """Doit's own, by name; others would be looked for in all packages that are installed."""
@@ -71,7 +75,7 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
 
     def _execute(self, outfile: Any, verbosity: Any = None, always: bool = False, continue_: bool = False,
                  reporter: Any = "console", num_process: int = 0, single: bool = False,
-                 no_build: bool = False) -> int:
+                 no_build: bool = False, retry_failed: bool = False) -> int:
         one, started = session.foundry(), time.monotonic()
         slots = num_process or int(one.settings.parallel) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
         one.schedule.expect((), slots)

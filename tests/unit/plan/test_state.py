@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from foundry.base.errors import ConfigError
+from foundry.base.reasons import INPUT_FAULTS, MACHINE_FAULTS, Reason
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
 from foundry.plan.keys import CellKey
@@ -251,6 +252,27 @@ def test_failures_are_remembered_for_their_key(checkout: Checkout) -> None:
     assert (state(checkout).state, state(checkout).reason) == (FAILED, "compile-failed: no")
     checkout.write("container/build-module.sh", "x\n")
     assert state(checkout).state == PENDING
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_only_what_the_inputs_are_to_blame_for_is_given_up(checkout: Checkout, reason: Reason) -> None:
+    known = states(checkout)
+    cell = known.plan.by_name[NAME]
+    failure = {"stage": "module", "key": key(checkout).key, "reason": reason, "message": "no",
+               "circumstances": known.circumstances.of(cell.family)}
+
+    def given_up(**changes: object) -> bool:
+        checkout.write(f"build/local/cells/{NAME}/failure.json", {**failure, **changes})
+        return state(checkout).given_up
+
+    assert given_up() == (reason in INPUT_FAULTS)
+    assert not INPUT_FAULTS & MACHINE_FAULTS
+    assert not given_up(stage="image")
+    assert not given_up(circumstances="0" * 64)
+    assert not given_up(circumstances=None)
+    given_up()
+    known.retry_failed = True
+    assert not known.refresh(cell).given_up
 
 
 @pytest.mark.parametrize("change", [

@@ -1,0 +1,67 @@
+"""How a cell failed the last time, and whether another try could end otherwise.
+
+`failure.json` has the key that was tried. What else a compile can fail of (limits of the settings, the whole family
+file, this program itself) is in no key; its hash stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import canonical_json, read_json, sha256_bytes
+from foundry.base.reasons import INPUT_FAULTS, Reason
+from foundry.config.family import Family
+from foundry.config.load import Config
+
+FAILURE_FILE = "failure.json"
+_REASONS = frozenset(Reason)
+_LIMITS = "compile_"  # the settings that a compile can fail of begin so
+
+
+def read_failure(folder: Path, key: str) -> Mapping[str, Any] | None:
+    """What `failure.json` says of the last try, if that was with this key; else None."""
+    failure = read_json(folder / FAILURE_FILE)
+    known = isinstance(failure, dict) and failure.get("key") == key and str(failure.get("reason")) in _REASONS
+    return failure if known else None
+
+
+class Circumstances:
+    """What compiles can fail of besides the parts of their keys, as of now."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def of(self, family: Family) -> str:
+        """The hash of a family's; 64 hex digits."""
+        return sha256_bytes(canonical_json([family.data, self._limits, self._program]))
+
+    def same(self, failure: Mapping[str, Any], family: Family) -> bool:
+        """Whether a compile that failed so, with today's key, would fail again."""
+        return (failure.get("stage") == "module" and failure["reason"] in INPUT_FAULTS
+                and failure.get("circumstances") == self.of(family))
+
+    @cached_property
+    def _limits(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self._config.settings).items() if name.startswith(_LIMITS)}
+
+    @cached_property
+    def _program(self) -> dict[str, str]:
+        """Of each file of this program's: a later version may have another judgement."""
+        found = Path(str(files("foundry")))
+        return {path.relative_to(found).as_posix(): sha256_bytes(path.read_bytes()) for path in found.rglob("*.py")}
+
+
+def known_failure(failure: Mapping[str, Any]) -> FoundryError:
+    """The error of a compile that is not done again."""
+    log = str(failure.get("log") or "")
+    return FoundryError(
+        f"not compiled again, as nothing changed since: {failure.get('message')}", reason=Reason(failure["reason"]),
+        hint=f"{failure.get('hint')}; `doit --retry-failed TASK` tries it again all the same".lstrip("; "),
+        log=Path(log) if log else None, replay=str(failure.get("replay") or ""),
+    )
