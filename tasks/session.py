@@ -20,6 +20,7 @@ _RARELY = 200_000
 _current: Foundry | None = None
 _requested: tuple[str, ...] = ()
 _plan: Plan | None = None
+_keep = True
 
 
 def foundry() -> Foundry:
@@ -27,8 +28,14 @@ def foundry() -> Foundry:
     global _current  # noqa: PLW0603 - one a process: doit's task creators take no arguments
     if _current is None:
         gc.set_threshold(_RARELY)
-        _current = open_foundry(Path(), sandbox)
+        _current = open_foundry(Path(), sandbox, keep=_keep)
     return _current
+
+
+def only_read() -> None:
+    """From now on opening the Foundry writes nothing, not even what would save the next one time."""
+    global _keep  # noqa: PLW0603 - as above
+    _keep = False
 
 
 def sandbox(config: Config) -> Sandbox | None:

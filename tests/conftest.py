@@ -109,7 +109,7 @@ def built(new_clone: Callable[[], Clone]) -> Clone:
 def copied(built: Clone, new_clone: Callable[[], Clone]) -> Iterator[Clone]:
     """A fresh clone with the built one's ``build/`` carried over; gone after the test."""
     clone = new_clone()
-    clone.copy_state(built, "cells", "sources", "locks", "engine", "validation.json")
+    clone.copy_state(built, "cells", "inputs", "sources", "locks", "engine", "validation.json")
     yield clone
     shutil.rmtree(clone.root, ignore_errors=True)
 

@@ -11,6 +11,12 @@ _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, direction, line
 _HARMLESS = re.compile(r"(?!.*www)[A-Za-z0-9 ,.;:'()+-]+")
 
 
+def block(text: str) -> str:
+    """Anybody's lines as a code block that they can't end (CommonMark 0.31, "Fenced code blocks")."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}text\n{hidden(text)}\n{fence}\n"
+
+
 def code(text: str) -> str:
     """Anybody's words, a compiler's for one, as a code span that they can't leave (CommonMark 0.31, "Code spans")."""
     shown = "".join(" " if unicodedata.category(char) in _UNSEEN else char for char in hidden(text))

@@ -30,9 +30,10 @@ _Closure = tuple[tuple[str, bytes], ...]
 class ValidationCache:
     """The hashes of (schema, content) pairs known to be good, kept in one file."""
 
-    def __init__(self, root: Path, kept: Path) -> None:
+    def __init__(self, root: Path, kept: Path, *, writes: bool = True) -> None:
         self.schemas = root / SCHEMAS
         self.kept = kept
+        self.writes = writes
         found = read_json(kept)
         self._good = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
         self._known = set(self._good)
@@ -74,7 +75,7 @@ class ValidationCache:
 
     def keep(self) -> None:
         """Write down what was found good, if anything is new; where that can't be it is found out again."""
-        if self._changed:
+        if self._changed and self.writes:
             with suppress(OSError):
                 write_atomic(self.kept, pretty_json(self._good[-_KEPT:]))
             self._changed = False

@@ -16,6 +16,7 @@ from foundry.base.templates import fill_known
 from foundry.cell import module
 from foundry.driver.source import FIRMWARE
 from foundry.plan.cells import Cell
+from foundry.plan.inputs import keep_inputs
 from foundry.plan.keys import CellKey
 from foundry.plan.labels import created
 from foundry.plan.state import CellState
@@ -91,9 +92,10 @@ def adopt(foundry: Foundry, state: CellState) -> None:
         raise FoundryError(f"{cell.name} is not in the ledger", reason=Reason.NOT_PUBLISHED)
     write_record(foundry.cell_folder(cell) / RECORD, "image", {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
-        "key": key.key, "key_inputs": key.parts, "inputs": {}, "outputs": {},
+        "key": key.key, "key_inputs": key.parts, "inputs": {}, "outputs": {}, "labels": key.labels,
         "tag": row.tags[0], "digest": row.digest, "adopted": True,
     })
+    keep_inputs(foundry.root / foundry.config.build, key)
 
 
 def base_reference(name: str, digest: str) -> str:

@@ -11,6 +11,7 @@ from foundry.base.reasons import Reason
 from foundry.cell import image, module
 from foundry.plan.cells import Cell
 from foundry.plan.failures import known_failure
+from foundry.plan.inputs import keep_inputs
 from foundry.plan.keys import CellKey
 from foundry.plan.state import CellState
 from foundry.run.context import Foundry
@@ -67,6 +68,7 @@ def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], flo
     started = time.monotonic()
     with noted(folder, stage=stage, key=key.key, circumstances=foundry.states.circumstances.of(cell.family)):
         waited = work(key)
+    keep_inputs(foundry.root / foundry.config.build, key)
     found = read_json(folder / TIMES_FILE)
     times = found if isinstance(found, dict) else {}
     times[stage] = round(time.monotonic() - started, 3)

@@ -109,10 +109,13 @@ class _Reader:
         return default if faults and not lenient else document
 
 
-def load_config(root: Path, profile: Profile) -> Config:
-    """Read and check everything; raises ConfigError with every fault of every file."""
+def load_config(root: Path, profile: Profile, *, keep: bool = True) -> Config:
+    """Read and check everything; raises ConfigError with every fault of every file.
+
+    With `keep`, what was found good is written down for the next time.
+    """
     kept = root / "build" / profile.name
-    validation, parsed = ValidationCache(root, kept / "validation.json"), YamlCache(kept / "parsed.json")
+    validation, parsed = ValidationCache(root, kept / "validation.json", writes=keep), YamlCache(kept / "parsed.json")
     reader = _Reader(root, validation, parsed)
     defaults = reader.document(_DEFAULTS, "defaults", lenient=True)
     file = f"config/profiles/{profile.name}.yaml"
@@ -138,7 +141,8 @@ def load_config(root: Path, profile: Profile) -> Config:
     if reader.faults:
         raise ConfigError(reader.faults, hint="docs/configuration.md describes every file and field")
     validation.keep()
-    parsed.keep()
+    if keep:
+        parsed.keep()
     decoded = Settings.from_document(settings)
     now = {name: Lock.from_document(document) for name, document in locks.items()}
     return Config(

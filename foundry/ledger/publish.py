@@ -21,7 +21,8 @@ from foundry.cell import image
 from foundry.ledger.ledgers import put_row
 from foundry.ledger.push_source import Published
 from foundry.plan.cells import Cell
-from foundry.plan.keys import CellKey, changed_parts, part_words
+from foundry.plan.changes import changed_parts, part_words
+from foundry.plan.keys import CellKey
 from foundry.plan.rows import Replaced, Row, row_of
 from foundry.plan.state import CellState
 from foundry.registry.targets import targets_of

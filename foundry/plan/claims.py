@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from foundry.base.names import image_tag, tag_of
 from foundry.base.times import CLOCKS_DIFFER, parse_utc, require_clock
-from foundry.plan.keys import PART_NAMES, key_of
+from foundry.plan.changes import PART_NAMES
+from foundry.plan.keys import key_of
 from foundry.plan.rows import Row
 
 _TARBALLS = {  # of a driver's release, by kind

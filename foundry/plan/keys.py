@@ -8,6 +8,7 @@ frozen by tests/unit/golden: a change rebuilds every user's library.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +20,10 @@ from foundry.config.locks import MainPackage
 from foundry.config.patches import Patch, applying
 from foundry.config.recipe import BUILD_SCRIPT, Recipe, complete
 from foundry.plan.cells import Cell
+from foundry.plan.changes import Value
 from foundry.plan.labels import DriverLabels
 from foundry.plan.releases import asset_url
 from foundry.plan.why import BASE_NOT_LOCKED, NOT_FETCHED, Why
-
-# What people call the parts of a key.
-PART_NAMES = {
-    "package": "the driver package", "patches": "the patches that apply", "build_script": "the build script",
-    "toolkit": "the toolkit", "kernel": "the kernel", "make": "the make settings", "strip": "the strip setting",
-    "modules": "the list of modules", "containerfile": "the Containerfile", "licenses": "the licences",
-    "base": "the base image", "labels": "the labels", "platform": "the platform", "firmware": "the firmware",
-}
 
 _OF_THE_IMAGE = {"containerfile", "licenses", "base", "labels", "platform"}  # the other parts are of the module, too
 
@@ -44,12 +38,17 @@ class CellKey:
     module: str
     parts: Parts
     cell: Cell = field(repr=False, compare=False)
-    texts: DriverLabels = field(repr=False, compare=False)
+    driver: DriverKeys = field(repr=False, compare=False)
 
     @property
     def labels(self) -> dict[str, str]:
         """The image's labels, but the key's own."""
-        return self.texts.of(self.cell)
+        return self.driver.labels.of(self.cell)
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """What the hashes among the parts are of, as far as people can read it."""
+        return self.driver.values_of(self.cell)
 
     @property
     def module_parts(self) -> Parts:
@@ -96,7 +95,7 @@ class DriverKeys:
 
     def __init__(self, config: Config, family: Family, driver: str, hashes: FileHashes) -> None:
         """Raises OSError when a file that keys depend on can't be read, and FoundryError as `DriverLabels` does."""
-        self._family, self._driver = family, driver
+        self._config, self._family, self._driver = config, family, driver
         self._patches: dict[tuple[Patch, ...], str] = {}
         self.unknown: Why | None = None
         lock = config.locks.of(family.name)
@@ -109,7 +108,7 @@ class DriverKeys:
             return
         recipe = config.recipe(family, driver)
         tarball = asset_url(config.settings, family.name, driver, package.name)
-        self._labels = DriverLabels(family, driver, package, base, config.settings.source_url, tarball)
+        self.labels = DriverLabels(family, driver, package, base, config.settings.source_url, tarball)
         self._module = {
             "package": package.content_sha256, "build_script": hashes.get(BUILD_SCRIPT), "make": made_hash(recipe),
             "modules": modules_hash(recipe), "strip": recipe.strip,
@@ -126,8 +125,28 @@ class DriverKeys:
             return self.unknown
         module = {**self._module, "patches": self._patches_of(cell), "toolkit": cell.toolkit_digest,
                   "kernel": cell.kernel}
-        parts = {**module, **self._image, "labels": _hash(self._labels.of(cell)), "platform": f"linux/{cell.arch}"}
-        return CellKey(key_of(parts), key_of(module), parts, cell, self._labels)
+        parts = {**module, **self._image, "labels": _hash(self.labels.of(cell)), "platform": f"linux/{cell.arch}"}
+        return CellKey(key_of(parts), key_of(module), parts, cell, self)
+
+    def values_of(self, cell: Cell) -> dict[str, Value]:
+        """As `CellKey.values`; a file is read as it is now."""
+        recipe, family = self._config.recipe(self._family, self._driver), self._family
+        firmware = family.data.get("firmware", ())
+        return {
+            "patches": patch_lines(applying(family.patches, self._driver, cell.kernel)),
+            "build_script": self._text(BUILD_SCRIPT), "containerfile": self._text(family["containerfile"]),
+            "licenses": {file: sha256_file(self._config.root / file) for file in family["licenses"]},
+            "make": {"folder": recipe.root, "command": shlex.join(recipe.make),
+                     "before it": shlex.join(recipe.pre_build)},
+            "modules": {**{one.name: f"{one.file} {one.destination}".strip() for one in recipe.modules},
+                        "loading order": " ".join(recipe.loading_order)},
+            "labels": self.labels.of(cell),
+            **({"firmware": {one["to"]: f"{one['from']} {one.get('package', '')}".strip() for one in firmware}}
+               if firmware else {}),
+        }
+
+    def _text(self, file: str) -> str:
+        return (self._config.root / file).read_text(encoding="utf-8", errors="replace")
 
     def _patches_of(self, cell: Cell) -> str:
         patches = applying(self._family.patches, self._driver, cell.kernel)
@@ -147,14 +166,13 @@ def key_of(parts: Mapping[str, str]) -> str:
     return _hash({"schema": 1, **parts})
 
 
-def changed_parts(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """Which parts of a key differ, sorted: ``("build_script", "toolkit")``."""
-    return tuple(name for name in sorted(now.keys() | before.keys()) if before.get(name) != now.get(name))
-
-
-def part_words(parts: Iterable[str]) -> str:
-    """Parts of a key as words: ``the build script, the toolkit``."""
-    return ", ".join(PART_NAMES.get(name, name) for name in parts)
+def patch_lines(patches: Iterable[Patch]) -> dict[str, list[str]]:
+    """Patches for people: the lines that each takes out and puts in, by its id."""
+    return {patch.id: [
+        text for edit in patch.edits for text in (
+            f"{edit.file}, {edit.matches} times:", *(f"- {old}" for old in edit.find.splitlines()),
+            *(f"+ {new}" for new in edit.replace.splitlines()))
+    ] for patch in patches}
 
 
 def patches_hash(patches: tuple[Patch, ...]) -> str:

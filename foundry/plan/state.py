@@ -22,8 +22,9 @@ from foundry.config.family import Family
 from foundry.config.load import Config
 from foundry.config.recipe import complete
 from foundry.plan.cells import Cell, Plan, make_plan
+from foundry.plan.changes import changed_parts, part_words
 from foundry.plan.failures import Circumstances, read_failure
-from foundry.plan.keys import CellKey, DriverKeys, FileHashes, changed_parts, part_words
+from foundry.plan.keys import CellKey, DriverKeys, FileHashes
 from foundry.plan.ledger import Ledger, Place, ledger_path, read_ledger
 from foundry.plan.rows import Row
 from foundry.plan.why import CURRENT, FORCED, IN_LEDGER, NOT_BUILT, NOT_FETCHED, Why
@@ -122,6 +123,7 @@ class States:
         self.config = config
         self.force = force
         self.not_here = not_here or {}
+        self.bare = False  # as if nothing had been built or published
         self.retry_failed = False  # compile also what failed before and would fail again
         self.circumstances = Circumstances(config)
         self.working = False  # in a run: what something will be made from is compared by its content, not by its size
@@ -248,7 +250,7 @@ class States:
             ledger = self.ledger(driver)
             self._rows[driver] = {
                 place: row for place, row in (ledger.rows.items() if ledger is not None else ())
-                if any(target.is_in(row.registries) for target in targets)
+                if any(target.is_in(row.registries) for target in targets) and not self.bare
             }
         return self._rows[driver]
 
@@ -273,6 +275,8 @@ class States:
             if record is not None:
                 self.inputs[f"{record['stage']}:{cell.name}"] = record["inputs"]
         why = module_why or image_why
+        if image_why is not None and module_why is not None and module_why.code in (Reason.NOT_BUILT, Reason.CHANGED):
+            why = image_why  # that of the cell: its key has the parts of the module's, and more
         failure = read_failure(self.config.root / folder, key.key) if why is not None else None
         if failure is not None:
             said = " ".join(map(str.strip, str(failure.get("message")).splitlines()))
@@ -292,7 +296,7 @@ class States:
 
     def _record(self, folder: str, stage: str) -> Record | None:
         try:
-            return parse_record(self.hashes.read(f"{folder}/{stage}.json"), stage)
+            return None if self.bare else parse_record(self.hashes.read(f"{folder}/{stage}.json"), stage)
         except (OSError, ValueError):  # ValueError: a name that no file can have
             return None
 

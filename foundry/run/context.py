@@ -122,15 +122,15 @@ class Foundry:
 
 
 def open_foundry(
-    root: Path, services_of: Callable[[Config], LocalServices | None] = lambda _: None
+    root: Path, services_of: Callable[[Config], LocalServices | None] = lambda _: None, *, keep: bool = True
 ) -> Foundry:
     """Read the configuration below `root`; raises ConfigError. Says which profile applies, on stderr.
 
-    `services_of` knows the local services that a profile wants.
+    `services_of` knows the local services that a profile wants. With `keep`, what was found out is kept for the next.
     """
     profile = profiles.resolve(root)
     print(f"profile {profile.name}: {profile.why}", file=sys.stderr)
-    config = load_config(root, profile)
+    config = load_config(root, profile, keep=keep)
     return make_foundry(config, services_of(config))
 
 

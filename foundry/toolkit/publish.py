@@ -14,7 +14,7 @@ from foundry.base.files import append_to, canonical_json, remove_tree, sha256_by
 from foundry.base.names import KEY_LABEL, OCI_ARCH
 from foundry.base.reasons import Reason
 from foundry.formats.images.manifest import OCI_INDEX, OCI_MANIFEST
-from foundry.plan.keys import changed_parts
+from foundry.plan.changes import changed_parts, part_words
 from foundry.plan.toolkit_ledger import ToolkitLedger
 from foundry.plan.toolkits import PART_NAMES, listed, toolkit_of
 from foundry.run.context import Foundry
@@ -115,7 +115,7 @@ def _replaced(foundry: Foundry, writer: Writer, state: ToolkitState, old: Descri
     row = read_ledger(foundry).rows.get(state.toolkit.kernel)
     parts = changed_parts(row["key_inputs"], state.key.parts) if row is not None and state.key is not None else ()
     if row is not None and row["digest"] == old.digest and parts:
-        reason = f"changed: {', '.join(PART_NAMES.get(name, name) for name in parts)}"
+        reason = f"changed: {part_words(parts, PART_NAMES)}"
     elif foundry.states.force:
         reason = "FORCE_BUILD is set"
     else:

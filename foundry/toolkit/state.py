@@ -12,7 +12,7 @@ from foundry.base.filelock import locked
 from foundry.base.files import read_file, write_atomic
 from foundry.base.records import Record, outputs_changed, outputs_missing, read_record
 from foundry.config.catalogue import KernelList
-from foundry.plan.keys import changed_parts
+from foundry.plan.changes import changed_parts, part_words
 from foundry.plan.ledger import require_keys
 from foundry.plan.toolkit_ledger import Row, ToolkitLedger, ledger_path, parse_toolkit_ledger
 from foundry.plan.toolkits import PART_NAMES, Toolkit, ToolkitKey, toolkit_key
@@ -83,7 +83,7 @@ def state_of(foundry: Foundry, toolkit: Toolkit, kernels: KernelList, ledger: To
 
 def _why(key: ToolkitKey, known: Mapping[str, Any] | None) -> str:
     parts = changed_parts(known["key_inputs"], key.parts) if known is not None else ()
-    words = ", ".join(PART_NAMES.get(name, name) for name in parts)
+    words = part_words(parts, PART_NAMES)
     return f"changed: {words}" if words else "its image is gone" if known is not None else "not built yet"
 
 

@@ -10,7 +10,8 @@ from doit.cmd_info import Info as DoitInfo
 from foundry.base.errors import UsageError
 from foundry.base.records import read_record
 from foundry.config.patches import Patch
-from foundry.plan.keys import PART_NAMES
+from foundry.plan.changes import PART_NAMES
+from foundry.plan.inputs import changes_of
 from foundry.plan.state import CellState
 from tasks import session
 from tasks.commands.told import told
@@ -44,6 +45,8 @@ def describe(state: CellState) -> Iterator[str]:
     yield f"  key       {state.key.key if state.key else 'not known yet'}"
     for name, value in (state.key.parts if state.key else {}).items():
         yield f"    {PART_NAMES.get(name, name):<26}{value}"
+    for change in changes_of(session.foundry().states, state):
+        yield from (f"  {'changed' if not number else '':<10}{text}" for number, text in enumerate(change.render()))
     record = read_record(session.foundry().cell_folder(cell) / "module.json", "module") if state.module_done else None
     yield "  patches" + ("" if cell.family.patches else ": the family has none")
     for patch in cell.family.patches:

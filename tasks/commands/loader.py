@@ -22,7 +22,7 @@ from tasks.commands import workflow
 from tasks.commands.passes import is_release, publishes, pushes_toolkits
 from tasks.commands.told import heed_signals, tell, tell_interrupted
 
-_NAMES_TASKS = {"run", "info", "list", "clean"}
+_NAMES_TASKS = {"run", "info", "list", "clean", "plan"}
 _OF_CELLS = of_groups("build", "publish")
 _OF_RELEASES = of_groups("release")
 _SHOWS_STATES = {"status"}  # these commands need no tasks
@@ -38,11 +38,12 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         super().__init__()
         workflow.guard()
         heed_signals()
-        self._retry_failed = False
+        self._retry_failed = self._bare = False
 
     def setup(self, opt_values: Any) -> None:
         """Import dodo.py."""
-        self._retry_failed = bool(opt_values.get("retry_failed"))  # an option of `doit run` alone
+        self._retry_failed = bool(opt_values.get("retry_failed"))  # of `doit run` alone
+        self._bare = bool(opt_values.get("since"))  # of `doit plan` alone
         try:
             super().setup(opt_values)
         except KeyboardInterrupt:
@@ -73,6 +74,11 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
                 session.foundry().states.retry_failed = self._retry_failed
                 _compare_by_content(names)
                 _have_ledgers(names)
+                session.narrow(reach(names, session.foundry().states.plan))
+            if cmd.get_name() == "plan":
+                session.foundry().states.bare = self._bare
+                _compare_by_content(names)
+                _require_places(names)
                 session.narrow(reach(names, session.foundry().states.plan))
             if cmd.get_name() in _SHOWS_STATES:
                 one = session.foundry()
@@ -134,11 +140,8 @@ def _have_ledgers(names: list[str]) -> None:
     one = session.foundry()
     if any(is_release(name) for name in names) and repository(one):
         require_token()
+    _require_places(names)
     if not one.settings.publish:
-        if any(publishes(name) for name in names):
-            file = f"config/profiles/{one.config.profile.name}.yaml"
-            fault = Fault(file, "$.publish", "names no registry to push to")
-            raise ConfigError([fault], hint="name one, or choose another profile: `doit profile ecr`")
         return
     pushes = any(publishes(name) or is_release(name) for name in names)
     drivers = [
@@ -154,6 +157,15 @@ def _have_ledgers(names: list[str]) -> None:
             error.hint += f"{'; ' if error.hint else ''}the profile local builds without asking what is published"
             raise
         one.states.forget(drivers)
+
+
+def _require_places(names: Sequence[str]) -> None:
+    """ConfigError where something is to be pushed and the profile says nowhere."""
+    one = session.foundry()
+    if any(publishes(name) for name in names) and not one.settings.publish:
+        file = f"config/profiles/{one.config.profile.name}.yaml"
+        raise ConfigError([Fault(file, "$.publish", "names no registry to push to")],
+                          hint="name one, or choose another profile: `doit profile ecr`")
 
 
 def _with_hint(error: ConfigError, names: Sequence[str]) -> ConfigError:

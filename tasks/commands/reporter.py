@@ -194,6 +194,11 @@ class _Live:
 
 def pending_of(tasks: Mapping[str, Any], selected: Sequence[str]) -> list[str]:
     """The pending tasks of stages among the selected ones and everything that they depend on."""
+    return [name for name in reach_of(tasks, selected) if _pending(tasks[name])]
+
+
+def reach_of(tasks: Mapping[str, Any], selected: Sequence[str]) -> list[str]:
+    """The selected tasks and everything that they depend on."""
     seen: dict[str, None] = {}
     stack = list(reversed(selected))
     while stack:
@@ -202,7 +207,7 @@ def pending_of(tasks: Mapping[str, Any], selected: Sequence[str]) -> list[str]:
             continue
         seen[name] = None
         stack += tasks[name].task_dep
-    return [name for name in seen if _pending(tasks[name])]
+    return list(seen)
 
 
 def _pending(task: Any) -> bool:

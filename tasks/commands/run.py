@@ -77,7 +77,7 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
                  reporter: Any = "console", num_process: int = 0, single: bool = False,
                  no_build: bool = False, retry_failed: bool = False) -> int:
         one, started = session.foundry(), time.monotonic()
-        slots = num_process or int(one.settings.parallel) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
+        slots = num_process or slots_of(one)
         one.schedule.expect((), slots)
         one.verbosity = DEFAULT_VERBOSITY if verbosity is None else int(verbosity)
         if isinstance(outfile, str):
@@ -133,6 +133,11 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
                 one.journal.warn(text)
                 result = max(result, EXIT_TASK_FAILED)
         return result
+
+
+def slots_of(one: Foundry) -> int:
+    """How many cells are worked on at once, if the command line does not say."""
+    return int(one.settings.parallel) or min(_MOST_CELLS_AT_ONCE, one.schedule.cores)
 
 
 def _prepare(one: Foundry, pending: Sequence[str]) -> None:

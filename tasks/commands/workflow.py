@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.markdown import cell, code, words
+from foundry.base.markdown import block, cell, code, words
 from foundry.base.plain_text import plain
 from foundry.net.traffic import NOTHING, Traffic, size
 from foundry.run.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _MOST = 10  # annotations of a kind that GitHub shows for a step
 _MOST_ROWS = 1000  # a step's summary may have 1 MiB
+_MOST_OF_A_PLAN = 200_000  # characters
 _BEGINS = re.compile(r"(^|[\r\n])([^\S\r\n]*)::")
 _WORST = (FAILED, BLOCKED, INTERRUPTED, DONE)
 
@@ -188,6 +189,14 @@ def _row(subject: str, entries: Sequence[Entry]) -> str:
     traffic = sum((entry.traffic for entry in entries), NOTHING)
     return (f"| {cell(subject)} | {_state(entries)} | {did} | {seconds:.1f} "
             f"| {_at_least(traffic)}{size(traffic.received + traffic.pulled)} | {size(traffic.sent)} | {why} |")
+
+
+def tell_plan(lines: Sequence[str]) -> None:
+    """Append what a run would do to the job's summary; outside Actions nothing."""
+    if in_actions():
+        text = "\n".join(lines)
+        more = f"\n… {len(text) - _MOST_OF_A_PLAN} characters more: `doit plan`" if len(text) > _MOST_OF_A_PLAN else ""
+        _append(f"### kmod-foundry: the plan\n\n{block(text[:_MOST_OF_A_PLAN] + more)}")
 
 
 def tell_collected(taken: Sequence[Taken], lost: Sequence[str]) -> None:

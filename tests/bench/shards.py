@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foundry.fleet.plan import COMPILE, IMAGE, PULL, PUSH
+from foundry.fleet.costs import COMPILE, IMAGE, PULL, PUSH
 from foundry.fleet.spread import MOST_JOBS
 from tests.bench.child import Cost, cost_of, in_turns
 from tests.bench.figure import Figure, at_most

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.harness.checkout import CATALOGUE as RELEASES
+from tests.harness.checkout import LOCK as LOCKED
 from tests.harness.clone import ROOT, AccessLogs, Clone
 from tests.harness.fleet import TOKEN, Fleet
 from tests.harness.github import github_fake
@@ -160,6 +162,23 @@ def test_tests_that_fail_or_skip_fail_the_check(checkout: Clone) -> None:
         checkout.write("tests/unit/test_planted.py", f"import pytest\n\n\ndef test_planted():\n    {body}\n")
         job = checked(checkout, "test", "tests/unit/test_planted.py")
         assert job.result == "failure", job.text
+
+
+def test_the_plan_of_a_pull_request(checkout: Clone, access: AccessLogs) -> None:
+    """Its summary says what would be built and replaced, and why; nobody is asked."""
+    checkout.write(LOCK, LOCKED)
+    checkout.write(CATALOGUE, RELEASES)
+    checkout.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16.30"]}])
+    for message in ("before", "after"):
+        commit(checkout, "add", "--all")
+        commit(checkout, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", f"--message={message}")
+        if message == "before":
+            checkout.edit("container/Containerfile", "ARG BASE\n", "ARG BASE\nARG MORE\n")
+    access.new()
+    job = checked(checkout, "plan")
+    assert job.result == "success", job.text
+    assert "image 1, push 1, replace 1" in job.summary and "+ARG MORE" in job.summary, job.summary
+    assert access.new() == []
 
 
 def test_a_build_in_the_sandbox(checkout: Clone, kernels: list[str], access: AccessLogs) -> None:

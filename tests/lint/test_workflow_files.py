@@ -38,7 +38,7 @@ RIGHTS = {
     "verify-images.yml": {"verify": READS},
     "update-driver-toolkit.yml": {"toolkit": {"contents": "write", "pull-requests": "write"}},
     "archive-driver-sources.yml": {"archive": {"contents": "read"}},
-    CHECKS: {job: {"contents": "read"} for job in ("lint", "test", "sandbox")},
+    CHECKS: {job: {"contents": "read"} for job in ("lint", "test", "plan", "sandbox")},
 }
 FILES = sorted(path.name for path in (ROOT / ".github/workflows").iterdir())
 
@@ -114,6 +114,9 @@ def test_the_checks_are_the_documented_commands() -> None:
     """What the tests that play it narrow by the environment is, in the file, what a user runs."""
     jobs = Workflow(CHECKS, {}, {}).document["jobs"]
     runs = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    plan = runs.pop("plan")
+    assert plan == ["make runtime", ".venv/bin/doit plan --since HEAD^1 release"]
+    assert all(step.removeprefix(".venv/bin/") in (ROOT / "docs/commands.md").read_text() for step in plan)
     assert runs == {"lint": ["make lint"], "test": ["make test"], "sandbox": ["make demo"]}
     told = "".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
     assert all(re.search(rf"^{run}\b", told, re.MULTILINE) for [run] in runs.values())

@@ -12,7 +12,8 @@ from foundry.config.load import load_config
 from foundry.config.module import Module
 from foundry.config.profile import Profile
 from foundry.config.recipe import Recipe
-from foundry.plan.keys import CellKey, FileHashes, cell_key, changed_parts, made_hash, modules_hash
+from foundry.plan.changes import changed_parts
+from foundry.plan.keys import CellKey, FileHashes, cell_key, made_hash, modules_hash
 from foundry.plan.state import States
 from tests.harness.checkout import LOCK, OLD, ROOT, Checkout
 

@@ -17,7 +17,8 @@ from foundry.config.load import load_config
 from foundry.config.locks import MainPackage
 from foundry.config.profile import Profile
 from foundry.config.recipe import recipe_of
-from foundry.plan.keys import CellKey, FileHashes, changed_parts, made_hash, part_words
+from foundry.plan.changes import changed_parts, part_words
+from foundry.plan.keys import CellKey, FileHashes, made_hash
 from foundry.plan.state import States
 from tests.harness.checkout import LOCK, OLD, Checkout
 
