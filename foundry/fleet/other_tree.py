@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from foundry.archive.git import CALLERS, OPTIONS, Git
+from foundry.archive.gittree import LINK, parse_listing
 from foundry.base.errors import UsageError
 from foundry.base.files import scratch
-from foundry.base.process import Completed, run
+from foundry.base.process import run
 from foundry.base.schema import SCHEMAS
 from foundry.config.load import Config, load_config
 from foundry.plan.state import States
 
-_SECONDS = 300.0
+_AT_ONCE = 200  # files that are in memory
 
 
 @contextmanager
@@ -24,25 +26,38 @@ def states_of(config: Config, commit: str) -> Iterator[States]:
 
     Raises UsageError where git knows no such commit, ConfigError for a configuration that this version can't read.
     """
-    root = config.root.absolute()
-    name = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}")
-    if name.returncode != 0:
-        raise UsageError(f"git knows no commit {commit} here",
-                         hint="in a shallow clone, fetch it first: `git fetch --deepen=1`, `fetch-depth: 2`")
-    below = _git(root, "rev-parse", "--show-prefix").stdout.strip()
-    with scratch(Path(tempfile.gettempdir()), "kmod-foundry-commit") as folder:
-        index = {"GIT_INDEX_FILE": str(folder / "index")}
-        _git(root, "read-tree", name.stdout.strip(), env=index, check=True)
-        _git(root, "checkout-index", "--all", f"--prefix={folder}/tree/", env=index, check=True)
-        tree = folder / "tree" / below
-        tree.mkdir(parents=True, exist_ok=True)
+    with scratch(Path(tempfile.gettempdir()), "kmod-foundry-commit") as tree:
+        _check_out(config.root, commit, tree)
         shutil.rmtree(tree / SCHEMAS, ignore_errors=True)
-        shutil.copytree(root / SCHEMAS, tree / SCHEMAS)
-        for own in (Path(config.settings.catalogue), config.locks.folder):
-            _take(root / own, tree / own)
+        for own in (SCHEMAS, Path(config.settings.catalogue), config.locks.folder):
+            _take(config.root / own, tree / own)
         states = States(load_config(tree, config.profile, keep=False))
         states.bare = True
         yield states
+
+
+def _check_out(root: Path, commit: str, dest: Path) -> None:
+    """Write the files that the commit has below `root`: its objects as they are, without index, hooks and filters."""
+    place = run(["git", "-C", str(root), *OPTIONS, "rev-parse", "--absolute-git-dir", "--show-prefix"],
+                check=False, unset=CALLERS)
+    folder, _, below = place.stdout.partition("\n")
+    git = Git(Path(folder))
+    name = git.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}", check=False)
+    if place.returncode != 0 or name.returncode != 0:
+        raise UsageError(f"git knows no commit {commit} here",
+                         hint="in a shallow clone, fetch it first: `git fetch --deepen=1`, `fetch-depth: 2`")
+    entries = git.run("ls-tree", "-r", "-z", f"{name.output.decode().strip()}:{below.strip()}").output.split(b"\0")
+    files = parse_listing(b"".join(entry + b"\0" for entry in entries if entry.split(b" ")[1:2] == [b"blob"]))
+    names = list(files)
+    for first in range(0, len(names), _AT_ONCE):
+        some = names[first:first + _AT_ONCE]
+        contents = git.objects([files[path].oid for path in some])
+        for path, (_, content) in zip(some, contents, strict=True):
+            (dest / path).parent.mkdir(parents=True, exist_ok=True)
+            if files[path].mode == LINK:
+                (dest / path).symlink_to(content.decode("utf-8", "surrogateescape"))
+            else:
+                (dest / path).write_bytes(content)
 
 
 def _take(source: Path, dest: Path) -> None:
@@ -51,7 +66,3 @@ def _take(source: Path, dest: Path) -> None:
     elif source.is_file() and not dest.exists():
         dest.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, dest)
-
-
-def _git(root: Path, *arguments: str, env: dict[str, str] | None = None, check: bool = False) -> Completed:
-    return run(["git", "-C", str(root), *arguments], env=env, timeout=_SECONDS, check=check)

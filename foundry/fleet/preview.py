@@ -13,8 +13,8 @@ from typing import Any
 from foundry.base.reasons import Reason
 from foundry.fleet.costs import FETCH, Costs
 from foundry.plan.cells import Cell
-from foundry.plan.changes import Change, changes, part_words
-from foundry.plan.inputs import changes_of
+from foundry.plan.changes import Change, Changes, part_words
+from foundry.plan.inputs import InputChanges
 from foundry.plan.keys import CellKey
 from foundry.plan.state import CellState, States
 from foundry.plan.why import Why
@@ -123,11 +123,11 @@ def preview(foundry: Foundry, pending: Mapping[str, str], cells: Iterable[Cell],
             stages.setdefault(subject, []).append(stage)
         else:
             other.append((task, reason))
-    states, costs = foundry.states, Costs(foundry)
+    states, costs, changes = foundry.states, Costs(foundry), InputChanges(foundry.states)
     return Preview(
         tuple(DriverSteps(driver, states.plan.families[driver].name, _words(_OF_DRIVERS, found),
                           pending[f"{found[0]}:{driver}"]) for driver, found in drivers.items()),
-        tuple(_steps(states, states.of(cell), stages[cell.name], pending, costs)
+        tuple(_steps(states.of(cell), stages[cell.name], pending, costs, changes)
               for cell in states.plan.cells if cell.name in stages),
         costs.pull, slots, tuple(state for state in map(states.of, cells) if state.given_up), tuple(other),
         notes=tuple(_unknown(foundry, dict.fromkeys(states.plan.by_name[name].driver for name in stages))),
@@ -135,7 +135,7 @@ def preview(foundry: Foundry, pending: Mapping[str, str], cells: Iterable[Cell],
 
 
 def _steps(
-    states: States, state: CellState, stages: Sequence[str], pending: Mapping[str, str], costs: Costs
+    state: CellState, stages: Sequence[str], pending: Mapping[str, str], costs: Costs, changes: InputChanges
 ) -> CellSteps:
     why, row, key = state.why, state.row, state.key
     if set(stages) == {"push"}:
@@ -143,13 +143,13 @@ def _steps(
     replaced = None
     if "push" in stages and row is not None and key is not None and ("image" in stages or row.key != key.key):
         replaced = Replaced(row.digest, row.key, row.tags, row.registries)
-    return CellSteps(state.cell, _words(_OF_CELLS, stages), why, changes_of(states, state),
+    return CellSteps(state.cell, _words(_OF_CELLS, stages), why, changes.of(state),
                      costs.of(state.cell, stages), replaced)
 
 
 def compared(foundry: Foundry, before: States | None, cells: Iterable[Cell], slots: int, *, push: bool) -> Preview:
     """What differs of these cells from those of another configuration (None: of none), each as if it were published."""
-    found, unknown, costs = list[CellSteps](), 0, Costs(foundry)
+    found, unknown, costs, changes = list[CellSteps](), 0, Costs(foundry), Changes()
     known = before.plan.by_name if before is not None else {}
     for state in map(foundry.states.of, cells):
         old = before.of(known[state.cell.name]).key if before is not None and state.cell.name in known else None
@@ -162,7 +162,7 @@ def compared(foundry: Foundry, before: States | None, cells: Iterable[Cell], slo
         elif old.key == state.key.key:
             continue
         else:
-            changed = changes(old.parts, state.key.parts, old.values, state.key.values)
+            changed = changes.between(old.parts, state.key.parts, old.value, state.key.value)
             parts = tuple(one.part for one in changed)
             why = Why(Reason.CHANGED, f"changed: {part_words(parts)}", parts)
             stages = ["module", "image"] if old.module != state.key.module else ["image"]

@@ -5,7 +5,7 @@ A key holds hashes. Where the values are known that they are of, a change says w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from foundry.base.plain_text import line
@@ -19,6 +19,7 @@ PART_NAMES = {
 }
 # What a hash is of, for people: a file's text, or by name a text or lines.
 Value = str | Mapping[str, str | Sequence[str]]
+_Known = Callable[[str], Value | None]
 
 _MOST_LINES = 60  # of one change: a page, not a book
 _SHA256, _SHORT = 64, 12  # hex digits
@@ -57,14 +58,23 @@ def part_words(parts: Iterable[str], names: Mapping[str, str] = PART_NAMES) -> s
     return ", ".join(names.get(name, name) for name in parts)
 
 
-def changes(
-    before: Mapping[str, str], now: Mapping[str, str], was: Mapping[str, Value], values: Mapping[str, Value]
-) -> tuple[Change, ...]:
-    """What differs between the parts of two keys; `was` and `values` are what is known of their hashes."""
-    return tuple(
-        Change(part, before.get(part, ""), now.get(part, ""), _differing(was.get(part), values.get(part)))
-        for part in changed_parts(before, now)
-    )
+class Changes:
+    """Names changes; two values are compared once, whatever number of cells have them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str, str], Change] = {}
+
+    def between(
+        self, before: Mapping[str, str], now: Mapping[str, str], was: _Known, value: _Known
+    ) -> tuple[Change, ...]:
+        """What differs between the parts of two keys; `was` and `value` say of a part what its hash is of."""
+        found = []
+        for part in changed_parts(before, now):
+            pair = part, before.get(part, ""), now.get(part, "")
+            if pair not in self._known:
+                self._known[pair] = Change(*pair, _differing(was(part), value(part)))
+            found.append(self._known[pair])
+        return tuple(found)
 
 
 def _differing(was: Value | None, now: Value | None) -> tuple[str, ...]:

@@ -62,6 +62,6 @@ def known_failure(failure: Mapping[str, Any]) -> FoundryError:
     log = str(failure.get("log") or "")
     return FoundryError(
         f"not compiled again, as nothing changed since: {failure.get('message')}", reason=Reason(failure["reason"]),
-        hint=f"{failure.get('hint')}; `doit --retry-failed TASK` tries it again all the same".lstrip("; "),
+        hint=f"{failure.get('hint') or ''}; `doit --retry-failed TASK` tries it again all the same".lstrip("; "),
         log=Path(log) if log else None, replay=str(failure.get("replay") or ""),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,10 +45,9 @@ class CellKey:
         """The image's labels, but the key's own."""
         return self.driver.labels.of(self.cell)
 
-    @property
-    def values(self) -> dict[str, Value]:
-        """What the hashes among the parts are of, as far as people can read it."""
-        return self.driver.values_of(self.cell)
+    def value(self, part: str) -> Value | None:
+        """What a part that is a hash is of, as far as people can read it; a file is read as it is now."""
+        return self.driver.value_of(self.cell, part)
 
     @property
     def module_parts(self) -> Parts:
@@ -128,22 +127,23 @@ class DriverKeys:
         parts = {**module, **self._image, "labels": _hash(self.labels.of(cell)), "platform": f"linux/{cell.arch}"}
         return CellKey(key_of(parts), key_of(module), parts, cell, self)
 
-    def values_of(self, cell: Cell) -> dict[str, Value]:
-        """As `CellKey.values`; a file is read as it is now."""
-        recipe, family = self._config.recipe(self._family, self._driver), self._family
-        firmware = family.data.get("firmware", ())
-        return {
-            "patches": patch_lines(applying(family.patches, self._driver, cell.kernel)),
-            "build_script": self._text(BUILD_SCRIPT), "containerfile": self._text(family["containerfile"]),
-            "licenses": {file: sha256_file(self._config.root / file) for file in family["licenses"]},
-            "make": {"folder": recipe.root, "command": shlex.join(recipe.make),
-                     "before it": shlex.join(recipe.pre_build)},
-            "modules": {**{one.name: f"{one.file} {one.destination}".strip() for one in recipe.modules},
-                        "loading order": " ".join(recipe.loading_order)},
-            "labels": self.labels.of(cell),
-            **({"firmware": {one["to"]: f"{one['from']} {one.get('package', '')}".strip() for one in firmware}}
-               if firmware else {}),
+    def value_of(self, cell: Cell, part: str) -> Value | None:
+        """As `CellKey.value`."""
+        recipe, family, root = self._config.recipe(self._family, self._driver), self._family, self._config.root
+        found: dict[str, Callable[[], Value]] = {
+            "patches": lambda: patch_lines(applying(family.patches, self._driver, cell.kernel)),
+            "build_script": lambda: self._text(BUILD_SCRIPT),
+            "containerfile": lambda: self._text(family["containerfile"]),
+            "licenses": lambda: {file: sha256_file(root / file) for file in family["licenses"]},
+            "make": lambda: {"folder": recipe.root, "command": shlex.join(recipe.make),
+                             "before it": shlex.join(recipe.pre_build)},
+            "modules": lambda: {**{one.name: f"{one.file} {one.destination}".strip() for one in recipe.modules},
+                                "loading order": " ".join(recipe.loading_order)},
+            "labels": lambda: self.labels.of(cell),
+            "firmware": lambda: {one["to"]: f"{one['from']} {one.get('package', '')}".strip()
+                                 for one in family.data.get("firmware", ())},
         }
+        return found[part]() if part in found else None
 
     def _text(self, file: str) -> str:
         return (self._config.root / file).read_text(encoding="utf-8", errors="replace")

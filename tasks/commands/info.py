@@ -11,7 +11,7 @@ from foundry.base.errors import UsageError
 from foundry.base.records import read_record
 from foundry.config.patches import Patch
 from foundry.plan.changes import PART_NAMES
-from foundry.plan.inputs import changes_of
+from foundry.plan.inputs import InputChanges
 from foundry.plan.state import CellState
 from tasks import session
 from tasks.commands.told import told
@@ -45,7 +45,7 @@ def describe(state: CellState) -> Iterator[str]:
     yield f"  key       {state.key.key if state.key else 'not known yet'}"
     for name, value in (state.key.parts if state.key else {}).items():
         yield f"    {PART_NAMES.get(name, name):<26}{value}"
-    for change in changes_of(session.foundry().states, state):
+    for change in InputChanges(session.foundry().states).of(state):
         yield from (f"  {'changed' if not number else '':<10}{text}" for number, text in enumerate(change.render()))
     record = read_record(session.foundry().cell_folder(cell) / "module.json", "module") if state.module_done else None
     yield "  patches" + ("" if cell.family.patches else ": the family has none")

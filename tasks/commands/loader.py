@@ -42,7 +42,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
 
     def setup(self, opt_values: Any) -> None:
         """Import dodo.py."""
-        self._retry_failed = bool(opt_values.get("retry_failed"))  # of `doit run` alone
+        self._retry_failed = bool(opt_values.get("retry_failed"))
         self._bare = bool(opt_values.get("since"))  # of `doit plan` alone
         try:
             super().setup(opt_values)
@@ -76,6 +76,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
                 _have_ledgers(names)
                 session.narrow(reach(names, session.foundry().states.plan))
             if cmd.get_name() == "plan":
+                session.foundry().states.retry_failed = self._retry_failed
                 session.foundry().states.bare = self._bare
                 _compare_by_content(names)
                 _require_places(names)

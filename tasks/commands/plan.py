@@ -18,7 +18,7 @@ from tasks.commands import passes, workflow
 from tasks.commands.backend import OnRecords
 from tasks.commands.loader import warn_of_gaps
 from tasks.commands.reporter import pending_of, reach_of
-from tasks.commands.run import slots_of
+from tasks.commands.run import opt_retry_failed, slots_of
 from tasks.commands.told import told
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _OPTIONS = (
      "help": "a JSON object, alone on stdout"},
     {"name": "since", "short": "", "long": "since", "type": str, "default": "",
      "help": "compare with this commit, as if all of it had been published, in place of what is built here"},
+    opt_retry_failed,
 )
 
 
@@ -60,7 +61,7 @@ class Plan(OnRecords, DoitCmdBase):  # type: ignore[misc]  # reason: doit has no
         return int(super().execute(params, args))
 
     @told
-    def _execute(self, json: bool, since: str, pos_args: list[str]) -> int:
+    def _execute(self, json: bool, since: str, pos_args: list[str], retry_failed: bool = False) -> int:
         one, names = session.foundry(), list(self.sel_tasks or ())
         found = _compared(one, since, self._control(names, one), names) if since else self._preview(names, one)
         document = {"profile": one.config.profile.name, "since": since or None, **found.as_data()}

@@ -40,7 +40,7 @@ _opt_no_build = {
     "name": "no_build", "short": "", "long": "no-build", "type": bool, "default": False,
     "help": "of releases: try no cell; sources, ledgers, notes and releases of what is published",
 }
-_opt_retry_failed = {
+opt_retry_failed = {
     "name": "retry_failed", "short": "", "long": "retry-failed", "type": bool, "default": False,
     "help": "compile also the cells that failed before and of which nothing changed since",
 }
@@ -53,7 +53,7 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
     cmd_options = (*(
         _opt_verbosity if option["name"] == "verbosity" else option for option in DoitRun.cmd_options
         if option["name"] not in _NO_USE
-    ), _opt_no_build, _opt_retry_failed)
+    ), _opt_no_build, opt_retry_failed)
 
     def get_reporters(self) -> dict[str, Any]:
         """Doit's own, by name; others would be looked for in all packages that are installed."""

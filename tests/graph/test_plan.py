@@ -263,6 +263,20 @@ def test_a_commit_that_is_none(project: Project, since: str) -> None:
     assert f"git knows no commit {since} here" in done.err
 
 
+def test_a_checkout_in_a_folder_of_a_repository(tmp_path: Path) -> None:
+    """Which has other things, too: a link and another repository."""
+    project, other = Project(tmp_path / "below" / "here"), Project(tmp_path / "other")
+    commit(other)
+    (tmp_path / "link").symlink_to("below")
+    (project.root / "link").symlink_to("config")
+    for args in (["init"], ["add", "below", "link", "other"], ["commit", "--message=before"]):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *args], cwd=tmp_path, check=True,
+                       capture_output=True)
+    project.edit("container/Containerfile", "ARG BASE\n", "ARG BASE\nARG MORE\n")
+    [change] = plan(project, "--since", "HEAD")["cells"][0]["changes"]
+    assert "+ARG MORE" in change["lines"]
+
+
 def test_a_checkout_without_git(project: Project) -> None:
     done = project.doit("plan", "--since", "HEAD", GIT_CEILING_DIRECTORIES=str(project.root.parent))
     assert (done.code, done.out) == (2, "")
