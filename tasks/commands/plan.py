@@ -129,6 +129,7 @@ def lines(found: Preview) -> Iterator[str]:
     yield _sum(found)
     for each in found.drivers:
         yield f"{', '.join(each.actions)}  {each.driver}  ({each.reason})"
+    shown: set[Change] = set()
     groups: dict[tuple[str, tuple[str, ...], str, tuple[Change, ...]], list[CellSteps]] = {}
     for step in found.cells:
         groups.setdefault((step.cell.driver, step.actions, step.why.text, step.changes), []).append(step)
@@ -138,7 +139,11 @@ def lines(found: Preview) -> Iterator[str]:
         if replaced:
             those = ", ".join((one.digest or f"the image with key {one.key}")[:32] for one in replaced[:_SHOWN])
             yield f"    in place of {those}" + (f" and {len(replaced) - _SHOWN} more" if replaced[_SHOWN:] else "")
-        yield from (f"    {text}" for change in changed for text in change.render())
+        for change in changed:
+            head, *rest = change.render()
+            yield f"    {head}" + (", as above" if change in shown and rest else "")
+            yield from (f"    {text}" for text in rest if change not in shown)
+            shown.add(change)
     for state in found.known_failures:
         log = str((state.failure or {}).get("log", ""))
         yield f"not compiled again  {state.cell.name}  ({state.reason})" + (f"\n    log: {log}" if log else "")

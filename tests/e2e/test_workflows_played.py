@@ -15,7 +15,7 @@ import yaml
 
 from tests.harness.checkout import CATALOGUE as RELEASES
 from tests.harness.checkout import LOCK as LOCKED
-from tests.harness.clone import ROOT, AccessLogs, Clone
+from tests.harness.clone import AUDIT, ROOT, AccessLogs, Clone
 from tests.harness.fleet import TOKEN, Fleet
 from tests.harness.github import github_fake
 from tests.harness.workflow import Job, Play, Workflow
@@ -174,8 +174,12 @@ def test_the_plan_of_a_pull_request(checkout: Clone, access: AccessLogs) -> None
         commit(checkout, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", f"--message={message}")
         if message == "before":
             checkout.edit("container/Containerfile", "ARG BASE\n", "ARG BASE\nARG MORE\n")
+    (checkout.root / ".venv").unlink()
+    (checkout.root / ".venv").mkdir()
+    (checkout.root / ".venv" / "bin").symlink_to(ROOT / ".venv" / "bin")
+    (checkout.root / ".venv" / ".runtime").touch()  # `make runtime` finds it; with it doit sees this folder
     access.new()
-    job = checked(checkout, "plan")
+    job = checked(checkout, "plan", PYTHONPATH=f"{checkout.root}:{AUDIT}")
     assert job.result == "success", job.text
     assert "image 1, push 1, replace 1" in job.summary and "+ARG MORE" in job.summary, job.summary
     assert access.new() == []
