@@ -46,7 +46,8 @@ def _check_out(root: Path, commit: str, dest: Path) -> None:
     if place.returncode != 0 or name.returncode != 0:
         raise UsageError(f"git knows no commit {commit} here",
                          hint="in a shallow clone, fetch it first: `git fetch --deepen=1`, `fetch-depth: 2`")
-    entries = git.run("ls-tree", "-r", "-z", f"{name.output.decode().strip()}:{below.strip()}").output.split(b"\0")
+    tree = f"{name.output.decode().strip()}:{below.strip()}"
+    entries = git.run("ls-tree", "-r", "-z", tree, check=False).output.split(b"\0")  # none: it had no such folder
     files = parse_listing(b"".join(entry + b"\0" for entry in entries if entry.split(b" ")[1:2] == [b"blob"]))
     names = list(files)
     for first in range(0, len(names), _AT_ONCE):

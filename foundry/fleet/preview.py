@@ -7,7 +7,7 @@ published. Neither makes a network request nor changes anything.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from foundry.base.reasons import Reason
@@ -83,10 +83,10 @@ class Preview:
     known_failures: tuple[CellState, ...] = ()
     other: tuple[tuple[str, str], ...] = ()
     removed: tuple[Cell, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
-    def totals(self) -> dict[str, float]:
-        """How many of each there are, and the seconds of all: an order of magnitude, where measured costs are known."""
+    def totals(self) -> dict[str, int]:
+        """How many of each there are, and the seconds of all: an order of magnitude."""
         done = [action for one in self.drivers for action in one.actions]
         done += [action for one in self.cells for action in one.actions]
         count = {action: done.count(action) for action in (*_OF_DRIVERS.values(), *_OF_CELLS.values())}
@@ -143,11 +143,11 @@ def _steps(
     replaced = None
     if "push" in stages and row is not None and key is not None and ("image" in stages or row.key != key.key):
         replaced = Replaced(row.digest, row.key, row.tags, row.registries)
-    return CellSteps(state.cell, _words(_OF_CELLS, stages), why, changes.of(state),
-                     costs.of(state.cell, stages), replaced)
+    return CellSteps(state.cell, _words(_OF_CELLS, stages), why, changes.of(state), costs.of(state.cell, stages),
+                     replaced)
 
 
-def compared(foundry: Foundry, before: States | None, cells: Iterable[Cell], slots: int, *, push: bool) -> Preview:
+def compared(foundry: Foundry, before: States | None, cells: Sequence[Cell], slots: int, *, push: bool) -> Preview:
     """What differs of these cells from those of another configuration (None: of none), each as if it were published."""
     found, unknown, costs, changes = list[CellSteps](), 0, Costs(foundry), Changes()
     known = before.plan.by_name if before is not None else {}
@@ -169,7 +169,9 @@ def compared(foundry: Foundry, before: States | None, cells: Iterable[Cell], slo
         stages += ["push"] if push else []
         found.append(CellSteps(state.cell, _words(_OF_CELLS, stages), why, changed, costs.of(state.cell, stages),
                                _standing(old, state.cell) if push else None))
-    removed = [cell for name, cell in known.items() if name not in foundry.states.plan.by_name]
+    plan, drivers = foundry.states.plan, {cell.driver for cell in cells}
+    removed = [cell for name, cell in known.items() if name not in plan.by_name
+               and (cell.driver in drivers or len(cells) == len(plan.cells))]
     notes = [f"{unknown} cells can't be compared: their packages or bases are not locked"] if unknown else []
     return Preview((), tuple(found), costs.pull, slots, removed=tuple(removed), notes=tuple(notes))
 

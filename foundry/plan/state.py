@@ -281,7 +281,7 @@ class States:
         if failure is not None:
             said = " ".join(map(str.strip, str(failure.get("message")).splitlines()))
             why = Why(Reason(failure["reason"]), f"{failure['reason']}: {said}")
-        elif why is not None and image is None and row is not None and not self.force:
+        elif why is not None and (image is None or image.get("adopted")) and row is not None and not self.force:
             why = _changed_since(row, key)
         if module_why is not None and failure is None and cell.arch in self.not_here:
             why = Why(Reason.ARCH_NOT_HERE, self.not_here[cell.arch])

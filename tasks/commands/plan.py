@@ -155,7 +155,7 @@ def lines(found: Preview) -> Iterator[str]:
 
 
 def _sum(found: Preview) -> str:
-    totals = {name: int(number) for name, number in found.totals().items()}
+    totals = found.totals()
     words = [f"{action} {totals[action]}" for action in ("fetch", "compile", "image", "push") if totals[action]]
     if not words:
         return "nothing to compile, image or push" if found.other else "nothing to do"

@@ -193,6 +193,7 @@ def test_a_known_failure_is_not_compiled(project: Project) -> None:
     assert [one["kernel"] for one in found["cells"]] == [NEW]
     assert found["known_failures"] == [{"driver": "2.22.2.0", "kernel": OLD, "arch": "x86_64",
                                         "reason": "compile-failed: no", "log": "a.log"}]
+    assert [one["kernel"] for one in plan(project, "--retry-failed")["cells"]] == [OLD, NEW]
     assert f"not compiled again  {OLD_CELL}  (compile-failed: no)\n    log: a.log" in project.doit("plan").out
 
 
@@ -237,12 +238,16 @@ def test_since_a_commit(project: Project) -> None:
 
 
 def test_what_is_built_here_has_no_say_in_it(built: Project) -> None:
+    built.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16", "4.18.15"]},
+                                      {"driver": "2.28.0.0", "ocp_versions": ["4.16"]}])
     commit(built)
     built.edit("container/Containerfile", "ARG BASE\n", "ARG BASE\nARG MORE\n")
     leave_all_built(built)
     assert plan(built)["cells"] == []
-    assert [one["actions"] for one in plan(built, "--since", "HEAD")["cells"]] == [["image"], ["image"]]
+    assert [one["actions"] for one in plan(built, "--since", "HEAD")["cells"]] == [["image"]] * 3
     assert [one["kernel"] for one in plan(built, "--since", "HEAD", "build:2.22.2.0@4.16")["cells"]] == [OLD]
+    shown = built.doit("plan", "--since", "HEAD").out
+    assert (shown.count("+ARG MORE"), shown.count(", as above")) == (1, 1), "of two drivers"
 
 
 def test_a_commit_that_this_version_can_not_read(project: Project) -> None:

@@ -121,6 +121,18 @@ def test_a_changed_input_is_named(checkout: Checkout) -> None:
     assert (found.module_done, found.image_done) == (False, False)
 
 
+def test_an_adopted_cell_that_changed(checkout: Checkout) -> None:
+    """Its record names no file here; it is published, and that is what changed."""
+    checkout.publishes("kmod")
+    put_ledger(checkout, ledger(checkout))
+    folder = build(checkout)
+    change_record(folder, "image", adopted=True, outputs={}, inputs={})
+    (folder / "module.json").unlink()
+    assert state(checkout).state == PUBLISHED
+    checkout.write("container/build-module.sh", "x\n")
+    assert state(checkout).reason == "published, but changed since: the build script"
+
+
 def test_force_build(checkout: Checkout) -> None:
     checkout.publishes("kmod")
     build(checkout)
