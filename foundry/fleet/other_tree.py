@@ -1,4 +1,4 @@
-"""The configuration of another commit, read with this version's schemas, in a folder that is gone afterwards."""
+"""The configuration of another commit, read with this version's schemas, in a temporary folder."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_it_says_what_the_run_does(copied: Clone, file: str, old: str, new: str,
 def test_what_is_replaced(copied: Clone, access: AccessLogs) -> None:
     first = plan(copied, f"publish:{DRIVER}")
     assert {tuple(one["actions"]) for one in first["cells"]} == {("push",)}
-    assert first["notes"], "nobody was asked what is published"
+    assert first["notes"], "it says that it does not know what is published"
     assert copied.doit(f"publish:{DRIVER}").code == 0
     before = {row["kernel"]: row for row in ledger(copied, DRIVER)["cells"]}
     copied.edit("container/Containerfile", "ARG BASE\n", "ARG BASE\nARG MORE\n")

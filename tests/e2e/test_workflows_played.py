@@ -165,7 +165,7 @@ def test_tests_that_fail_or_skip_fail_the_check(checkout: Clone) -> None:
 
 
 def test_the_plan_of_a_pull_request(checkout: Clone, access: AccessLogs) -> None:
-    """Its summary says what would be built and replaced, and why; nobody is asked."""
+    """Its summary says what would be built and replaced, and why; without a network request."""
     checkout.write(LOCK, LOCKED)
     checkout.write(CATALOGUE, RELEASES)
     checkout.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16.30"]}])
