@@ -70,7 +70,7 @@ class CellSteps:
 
 @dataclass(frozen=True)
 class Preview:
-    """All that would be done. `other` are further tasks with their reasons, `removed` cells that the matrix no longer wants.
+    """All that would be done. `other` are further tasks with their reasons, `removed` cells that are wanted no more.
 
     `known_failures` are not compiled again. `pull` is how many seconds a toolkit takes, `slots` how many cells at once.
     `notes` say what this can't know.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import canonical_json, read_json, sha256_bytes
+from foundry.base.files import canonical_json, read_json, sha256_bytes, sha256_file
 from foundry.base.reasons import INPUT_FAULTS, Reason
 from foundry.config.family import Family
 from foundry.config.load import Config
@@ -54,7 +54,7 @@ class Circumstances:
     def _program(self) -> dict[str, str]:
         """Of each file of this program's: a later version may have another judgement."""
         found = Path(str(files("foundry")))
-        return {path.relative_to(found).as_posix(): sha256_bytes(path.read_bytes()) for path in found.rglob("*.py")}
+        return {path.relative_to(found).as_posix(): sha256_file(path) for path in found.rglob("*.py")}
 
 
 def known_failure(failure: Mapping[str, Any]) -> FoundryError:

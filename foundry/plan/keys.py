@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foundry.base.files import canonical_json, sha256_bytes, sha256_file
+from foundry.base.files import canonical_json, read_file, sha256_bytes, sha256_file
 from foundry.config.family import Family
 from foundry.config.load import Config
 from foundry.config.locks import MainPackage
@@ -146,7 +146,7 @@ class DriverKeys:
         return found[part]() if part in found else None
 
     def _text(self, file: str) -> str:
-        return (self._config.root / file).read_text(encoding="utf-8", errors="replace")
+        return read_file(self._config.root / file).decode(errors="replace")
 
     def _patches_of(self, cell: Cell) -> str:
         patches = applying(self._family.patches, self._driver, cell.kernel)
