@@ -61,12 +61,12 @@ def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], flo
     if _done_meanwhile(foundry, state, stage):
         return
     if state.given_up and state.failure is not None:
-        raise known_failure(state.failure)
+        raise known_failure(cell, state.failure)
     if stage == "module":
         require_here(foundry, cell)
     folder = foundry.cell_folder(cell)
     started = time.monotonic()
-    with noted(folder, stage=stage, key=key.key, circumstances=foundry.states.circumstances.of(cell.family)):
+    with noted(folder, stage=stage, key=key.key, circumstances=foundry.states.circumstances.of(cell)):
         waited = work(key)
     keep_inputs(foundry.root / foundry.config.build, key)
     found = read_json(folder / TIMES_FILE)

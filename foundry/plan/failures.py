@@ -1,7 +1,7 @@
 """How a cell failed the last time, and whether another try could end otherwise.
 
 `failure.json` has the key that was tried. What else a compile can fail of (limits of the settings, the whole family
-file, this program itself) is in no key; its hash stands beside it.
+file, a package's conditions on kernels, this program itself) is in no key; its hash stands beside it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, read_json, sha256_bytes, sha256_file
 from foundry.base.reasons import INPUT_FAULTS, Reason
-from foundry.config.family import Family
 from foundry.config.load import Config
+from foundry.plan.cells import Cell
 
 FAILURE_FILE = "failure.json"
 _REASONS = frozenset(Reason)
@@ -37,14 +37,15 @@ class Circumstances:
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    def of(self, family: Family) -> str:
-        """The hash of a family's; 64 hex digits."""
-        return sha256_bytes(canonical_json([family.data, self._limits, self._program]))
+    def of(self, cell: Cell) -> str:
+        """The hash of a cell's; 64 hex digits."""
+        exclusive = self._config.recipe(cell.family, cell.driver).exclusive
+        return sha256_bytes(canonical_json([cell.family.data, exclusive, self._limits, self._program]))
 
-    def same(self, failure: Mapping[str, Any], family: Family) -> bool:
+    def same(self, failure: Mapping[str, Any], cell: Cell) -> bool:
         """Whether a compile that failed so, with today's key, would fail again."""
         return (failure.get("stage") == "module" and failure["reason"] in INPUT_FAULTS
-                and failure.get("circumstances") == self.of(family))
+                and failure.get("circumstances") == self.of(cell))
 
     @cached_property
     def _limits(self) -> dict[str, Any]:
@@ -57,11 +58,11 @@ class Circumstances:
         return {path.relative_to(found).as_posix(): sha256_file(path) for path in found.rglob("*.py")}
 
 
-def known_failure(failure: Mapping[str, Any]) -> FoundryError:
+def known_failure(cell: Cell, failure: Mapping[str, Any]) -> FoundryError:
     """The error of a compile that is not done again."""
     log = str(failure.get("log") or "")
     return FoundryError(
         f"not compiled again, as nothing changed since: {failure.get('message')}", reason=Reason(failure["reason"]),
-        hint=f"{failure.get('hint') or ''}; `doit --retry-failed TASK` tries it again all the same".lstrip("; "),
+        hint=f"{failure.get('hint') or ''}; `doit --retry-failed module:{cell.name}` tries it again".lstrip("; "),
         log=Path(log) if log else None, replay=str(failure.get("replay") or ""),
     )

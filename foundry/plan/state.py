@@ -287,9 +287,8 @@ class States:
             why = Why(Reason.ARCH_NOT_HERE, self.not_here[cell.arch])
         failed = failure is not None and failure["reason"] not in MACHINE_FAULTS
         state = FAILED if failed else PENDING if why is not None else BUILT
-        again = self.force or self.retry_failed
-        given_up = failure is not None and module_why is not None and not again and self.circumstances.same(
-            failure, cell.family)
+        given_up = (failure is not None and module_why is not None and not (self.force or self.retry_failed)
+                    and self.circumstances.same(failure, cell))
         return CellState(
             cell, key, state, why or CURRENT, module_why is None, image_why is None, built, row, failure, given_up
         )

@@ -35,7 +35,7 @@ def skipped(run: Run, clone: Clone, cells: list[str]) -> None:
         failure = said[f"module:{cell}"]
         assert failure.sentence.startswith(f"not compiled again, as nothing changed since: {cell} does not compile: ")
         assert "neuron_module.c:" in failure.sentence
-        assert "--retry-failed" in failure.hint
+        assert f"`doit --retry-failed module:{cell}`" in failure.hint
         assert failure.log == f"build/sandbox/cells/{cell}/build.log"
         assert failure.replay.startswith("podman ")
         assert json.loads((clone.cell(cell) / "failure.json").read_text())["message"] in failure.sentence

@@ -188,7 +188,7 @@ def test_a_known_failure_is_not_compiled(project: Project) -> None:
     assert state.key is not None
     project.write(f"build/local/cells/{OLD_CELL}/failure.json", {
         "stage": "module", "key": state.key.key, "reason": "compile-failed", "message": "no", "log": "a.log",
-        "circumstances": known.circumstances.of(state.cell.family)})
+        "circumstances": known.circumstances.of(state.cell)})
     found = plan(project)
     assert [one["kernel"] for one in found["cells"]] == [NEW]
     assert found["known_failures"] == [{"driver": "2.22.2.0", "kernel": OLD, "arch": "x86_64",

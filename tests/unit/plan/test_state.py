@@ -272,7 +272,7 @@ def test_only_what_the_inputs_are_to_blame_for_is_given_up(checkout: Checkout, r
     known = states(checkout)
     cell = known.plan.by_name[NAME]
     failure = {"stage": "module", "key": key(checkout).key, "reason": reason, "message": "no",
-               "circumstances": known.circumstances.of(cell.family)}
+               "circumstances": known.circumstances.of(cell)}
 
     def given_up(**changes: object) -> bool:
         checkout.write(f"build/local/cells/{NAME}/failure.json", {**failure, **changes})
