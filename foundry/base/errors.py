@@ -23,6 +23,7 @@ EXIT_TASK_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_OUTSIDE = 3
 EXIT_INTERRUPTED = 130
+EXIT_NO_READER = 141  # as shells show the end by SIGPIPE
 
 _ADDRESS = "check network, proxy and the address in config/"
 _LATER = "try again later; if it stays so, tell the server's operator"

@@ -14,6 +14,7 @@ from typing import IO
 from foundry.base.process import mark_children, was_cut_off
 from foundry.config.profile import resolve
 from tasks import session
+from tasks.commands.workflow import outlive_reader
 
 
 @contextmanager
@@ -22,8 +23,9 @@ def run_lock(*, leftovers: bool | None = None) -> Iterator[None]:
 
     A run that ends takes its number out of the file. Where one is still there that run, or a command of it, was
     killed or interrupted: what it left is removed first, or as `leftovers` says. When this one is interrupted,
-    everything has stopped before the lock goes.
+    everything has stopped before the lock goes. Work goes on where nobody reads what it prints.
     """
+    outlive_reader()
     folder = Path("build") / resolve(Path()).name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".run.lock").open("a+b") as handle:

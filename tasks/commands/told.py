@@ -34,9 +34,11 @@ def heed_signals() -> None:
     """From now on SIGTERM and SIGHUP interrupt this process as Ctrl-C does.
 
     While it stops, only a further Ctrl-C counts: it ends the process at once, and the next run clears up.
+    `nohup` has SIGHUP ignored, and the work goes on when the terminal closes.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -7,6 +7,7 @@ standard error alike. So all that is printed passes `guard`, which lets through 
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import sys
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from foundry.base.errors import FoundryError
+from foundry.base.errors import EXIT_NO_READER, EXIT_OUTSIDE, FoundryError
 from foundry.base.markdown import block, cell, code, words
 from foundry.base.plain_text import plain
 from foundry.net.traffic import NOTHING, Traffic, size
@@ -53,10 +54,14 @@ def command(name: str, title: str, message: str) -> str:
 
 
 class Lasting:
-    """A stream that nothing is raised of once its reader has gone; all else is the stream's own."""
+    """A stream that nothing is raised of once its reader has gone; all else is the stream's own.
 
-    def __init__(self, stream: Any) -> None:
+    A viewer's has no work that goes on without a reader: it ends the command.
+    """
+
+    def __init__(self, stream: Any, *, viewer: bool = False) -> None:
         self.stream = stream
+        self.viewer = viewer
 
     def write(self, text: str) -> int:
         """Write the text; its length."""
@@ -76,15 +81,24 @@ class Lasting:
 
     @contextmanager
     def _else_nowhere(self) -> Iterator[None]:
-        """Work does not end because its reader has gone (``| head``, a closed terminal): the rest goes nowhere."""
+        """Work does not end because its reader has gone (``| head``, a closed terminal): the rest goes nowhere.
+
+        A viewer ends as SIGPIPE ends other programs, or with an error where nobody chose not to read on.
+        """
         try:
             yield
         except OSError as error:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.stream.fileno())
             os.close(nowhere)
-            if not isinstance(error, BrokenPipeError):
-                print(f"warning: what this command prints is lost: {error.strerror}", file=sys.stderr)
+            if isinstance(error, BrokenPipeError):
+                if self.viewer:
+                    raise SystemExit(EXIT_NO_READER) from None
+                return
+            print(f"{'error' if self.viewer else 'warning'}: what this command prints is lost: {error.strerror}",
+                  file=sys.stderr)
+            if self.viewer:
+                raise SystemExit(EXIT_OUTSIDE) from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -106,8 +120,23 @@ def guard() -> None:
     what anybody prints.
     """
     sys.stdin = sys.stdin or _nowhere(0, "r")
-    sys.stdout = Guarded(unguarded(sys.stdout) or _nowhere(1, "w"))
+    sys.stdout = Guarded(unguarded(sys.stdout) or _nowhere(1, "w"), viewer=True)
     sys.stderr = Guarded(unguarded(sys.stderr) or _nowhere(2, "w"))
+    atexit.register(_flush_at_last)
+
+
+def outlive_reader() -> None:
+    """This command works, and goes on where nobody reads what it prints."""
+    if isinstance(sys.stdout, Lasting):
+        sys.stdout.viewer = False
+
+
+def _flush_at_last() -> None:
+    """Python would make a traceback of what is raised once it has begun to end."""
+    try:
+        sys.stdout.flush()
+    except SystemExit as end:
+        os._exit(int(str(end)))
 
 
 def _nowhere(number: int, mode: str) -> IO[str]:
@@ -245,7 +274,7 @@ def _state(entries: Sequence[Entry]) -> str:
 
 
 def _annotate(lines: Sequence[str]) -> None:
-    stream = unguarded(sys.stdout)
+    stream = Lasting(unguarded(sys.stdout))
     for line in lines:
         stream.write(f"{line}\n")
     stream.flush()
