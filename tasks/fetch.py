@@ -15,7 +15,7 @@ def task_fetch() -> Iterator[Task]:
     for driver in plan().by_driver:
         source = one.states.source(driver)
         folder = one.states.source_folder(driver)
-        state, reason = source.shown(source.fetch_done)
+        state, reason = source.shown("fetch")
         yield stage_task(
             "fetch", driver, fetch, [driver, source.family],
             doc=f"package of {source.family['title']} {driver}, verified",

@@ -21,11 +21,10 @@ def task_image() -> Iterator[Task]:
 
 def _built(one: Foundry, state: CellState) -> Task:
     cell, folder = state.cell, one.states.cell_path(state.cell)
+    shown, reason = state.shown("image")
     return stage_task(
         "image", cell.name, run_image, [cell],
-        doc=f"image {cell.tag}", done=state.image_done,
-        state="done" if state.image_done else state.open,
-        reason="up to date" if state.image_done else state.reason,
+        doc=f"image {cell.tag}", done=state.image_done, state=shown, reason=reason,
         file_dep=image.file_deps(one, cell),
         targets=[f"{folder}/{image.RECORD}", f"{folder}/{image.IMAGE_FILE}"], log=f"{folder}/{image.LOG}",
     )

@@ -21,11 +21,10 @@ def task_module() -> Iterator[Task]:
         inert = state.adopted or state.given_up or (
             state.module_done and not (source.fetch_done and source.source_done))
         targets = [f"{folder}/{file}" for file in (module.RECORD, *module.module_names(one, cell))]
+        shown, reason = state.shown("module")
         yield stage_task(
             "module", cell.name, run_module, [cell],
-            doc=f"{cell.driver} for {cell.kernel}", done=state.module_done,
-            state=state.state if state.adopted else "done" if state.module_done else state.open,
-            reason="up to date" if state.module_done and not state.adopted else state.reason,
+            doc=f"{cell.driver} for {cell.kernel}", done=state.module_done, state=shown, reason=reason,
             file_dep=() if inert else module.file_deps(one, cell),
             targets=() if state.adopted else targets, log=f"{folder}/{module.LOG}",
         )

@@ -25,11 +25,11 @@ def task_assets() -> Iterator[Task]:
     one = foundry()
     for driver, family in plan().families.items():
         lacking = _lacking(one, driver)
-        current = "up to date" if one.states.ledger(driver) is not None else _NOTHING
+        state, reason = _current(one, driver)
         yield stage_task(
             "assets", driver, source_tarballs.make, [driver], doc=f"source tarballs of {family['title']} {driver}",
-            done=not lacking, state="pending" if lacking else "done",
-            reason=f"missing: {', '.join(lacking)}" if lacking else current,
+            done=not lacking, state="pending" if lacking else state,
+            reason=f"missing: {', '.join(lacking)}" if lacking else reason,
             targets=_tarballs(one, driver),
             log=one.root / ledger_path(one.config.build, driver).with_name(source_tarballs.LOG),
         )
@@ -42,13 +42,14 @@ def task_ledger() -> Iterator[Task]:
     one = foundry()
     for driver in plan().by_driver:
         done = ledgers.stored(one, driver)
-        current = "up to date" if one.states.ledger(driver) is not None else _NOTHING
+        state, current = _current(one, driver)
+        pending = _NOTHING if one.states.ledger(driver) is None else "changed since it was kept"
         # Not the ledger itself: the notes read it, and a release must not hang on a registry that takes no ledgers.
         marks = ledger_path(one.config.build, driver).with_name(ledgers.STORED)
         yield stage_task(
             "ledger", driver, ledgers.store, [driver],
-            doc=f"ledger of {driver}", done=done, state="done" if done else "pending",
-            reason=current if done else "changed since it was kept",
+            doc=f"ledger of {driver}", done=done, state=state if done else "pending",
+            reason=current if done else pending,
             targets=[str(marks)] if one.settings.publish and (not done or (one.root / marks).exists()) else (),
         )
 
@@ -96,6 +97,11 @@ def task_release() -> Iterator[Task]:
     for driver in drivers:
         yield {"name": driver, "doc": f"{driver} published, with notes and sources", "actions": None,
                "task_dep": [f"{last}:{driver}"]}
+
+
+def _current(one: Foundry, driver: str) -> tuple[str, str]:
+    """State and reason where there is nothing to do: of a driver that has no ledger nothing was ever done."""
+    return ("done", "up to date") if one.states.ledger(driver) is not None else ("", _NOTHING)
 
 
 def _tarballs(one: Foundry, driver: str) -> list[str]:

@@ -16,7 +16,7 @@ def task_source() -> Iterator[Task]:
     for driver in plan().by_driver:
         known = one.states.source(driver)
         folder = one.states.source_folder(driver)
-        state, reason = known.shown(known.source_done)
+        state, reason = known.shown("source")
         yield stage_task(
             "source", driver, source, [driver, known.family],
             doc=f"pristine sources of {known.family['title']} {driver}",

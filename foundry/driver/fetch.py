@@ -44,7 +44,7 @@ def fetch(foundry: Foundry, driver: str, family: Family) -> None:
     a package that differs from the locked one, one that is not what the family file says;
     ConfigError: a package that nothing vouches for; OutsideError: repository not to be had.
     """
-    with noted(foundry.source_folder(driver), stage="fetch", driver=driver):
+    with noted(foundry.source_folder(driver), stage="fetch", key=foundry.states.fetch_key(driver, family)):
         _fetch(foundry, driver, family)
 
 

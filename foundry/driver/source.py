@@ -32,7 +32,7 @@ def source(foundry: Foundry, driver: str, family: Family) -> None:
     Raises FoundryError for a package that is damaged, unsafe, or has no sources or firmware
     where the family file says.
     """
-    with noted(foundry.source_folder(driver), stage="source", driver=driver):
+    with noted(foundry.source_folder(driver), stage="source", key=foundry.states.fetch_key(driver, family)):
         _source(foundry, driver, family)
 
 

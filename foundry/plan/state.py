@@ -33,6 +33,7 @@ from foundry.registry.targets import targets_of
 PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
 # Parts of a family file, besides its repository and key, that decide what is fetched and what is read in it.
 _FETCHED = ("download", "signature", "sha256", "further_packages", "variables", "firmware")
+_SOURCE_STAGES = ("fetch", "source")
 _TRUE = {"1", "true", "yes", "on"}
 _Asked = TypeVar("_Asked")
 _Found = TypeVar("_Found")
@@ -77,11 +78,6 @@ class CellState:
     given_up: bool = False
 
     @property
-    def open(self) -> str:
-        """The state of a stage of the cell's that is not done."""
-        return FAILED if self.given_up else PENDING
-
-    @property
     def reason(self) -> str:
         """Why the cell is in its state, in words."""
         return self.why.text
@@ -91,10 +87,29 @@ class CellState:
         """Published: neither toolkit, source nor module is needed."""
         return self.state == PUBLISHED
 
+    def shown(self, stage: str) -> tuple[str, str]:
+        """State and reason of one of the stages ``module`` and ``image``."""
+        if self.adopted:
+            return self.state, self.reason
+        if self.module_done if stage == "module" else self.image_done:
+            return "done", "up to date"
+        failed = failed_task(self)
+        if failed and failed != f"{stage}:{self.cell.name}":
+            return PENDING, f"needs {failed}, which failed"
+        return FAILED if failed else PENDING, self.reason
+
+
+def failed_task(state: CellState) -> str:
+    """The task that a failed cell failed of: one of its own, or its driver's; empty for other cells."""
+    if state.state != FAILED or state.failure is None:
+        return ""
+    stage = state.failure.get("stage", "")
+    return f"{stage}:{state.cell.driver if stage in _SOURCE_STAGES else state.cell.name}"
+
 
 @dataclass(frozen=True)
 class SourceState:
-    """What is known of a driver's package and source tree before a run."""
+    """What is known of a driver's package and source tree before a run. `failure` as of cells."""
 
     driver: str
     family: Family
@@ -102,12 +117,17 @@ class SourceState:
     source_done: bool
     needed: bool
     reason: str
+    failure: Mapping[str, Any] | None = None
 
-    def shown(self, done: bool) -> tuple[str, str]:
-        """State and reason of one of the two stages."""
-        if done:
+    def shown(self, stage: str) -> tuple[str, str]:
+        """State and reason of one of the stages ``fetch`` and ``source``."""
+        if self.fetch_done if stage == "fetch" else self.source_done:
             return "done", "up to date"
-        return (PENDING, self.reason or "its settings changed") if self.needed else ("", "not needed")
+        if not self.needed:
+            return "", "not needed"
+        if self.failure is not None and self.failure.get("stage") == stage:
+            return FAILED, _failed(self.failure).text
+        return PENDING, self.reason or "its settings changed"
 
 
 def force_build(environ: Mapping[str, str] = os.environ) -> bool:
@@ -135,6 +155,7 @@ class States:
         self._keys: dict[str, DriverKeys] = {}
         self._ledgers: dict[str, Ledger | None] = {}
         self._rows: dict[str, Mapping[Place, Row]] = {}
+        self._source_failures: dict[str, Mapping[str, Any] | None] = {}
 
     @cached_property
     def plan(self) -> Plan:
@@ -170,7 +191,8 @@ class States:
         return state
 
     def refresh(self, cell: Cell) -> CellState:
-        """The cell's state as of now: since the run began its package may have been locked."""
+        """The cell's state as of now: since the run began its package may have been fetched and locked."""
+        self._source_failures.pop(cell.driver, None)
         return self._cell(cell, self._driver_keys(cell))
 
     def forget(self, drivers: Collection[str], cells: Iterable[str] = ()) -> None:
@@ -180,7 +202,7 @@ class States:
         for cell in changed:
             self._cells.pop(cell.name, None)
         for driver in {*drivers, *(cell.driver for cell in changed)}:
-            for known in (self._sources, self._keys, self._ledgers, self._rows):
+            for known in (self._sources, self._keys, self._ledgers, self._rows, self._source_failures):
                 known.pop(driver, None)
 
     @cached_property
@@ -264,7 +286,9 @@ class States:
         cell = cell.compiled_in(_toolkit_of(row, image, module))
         key = keys.of(cell)
         if isinstance(key, Why):
-            return CellState(cell, None, PENDING, key, False, False, row=row)
+            failure = self._source_failure(cell.driver, cell.family)
+            return CellState(cell, None, _state(key, failure), _failed(failure) if failure is not None else key, False,
+                             False, row=row, failure=failure)
         built = Built.of(image) if image is not None else None
         if not self.force and row is not None and row.key == key.key:
             return CellState(cell, key, PUBLISHED, IN_LEDGER, True, True, built, row)
@@ -278,26 +302,33 @@ class States:
         if image_why is not None and module_why is not None and module_why.code in (Reason.NOT_BUILT, Reason.CHANGED):
             why = image_why  # that of the cell: its key has the parts of the module's, and more
         failure = read_failure(self.config.root / folder, key.key) if why is not None else None
+        if failure is None and module_why is not None:
+            failure = self._source_failure(cell.driver, cell.family)
         if failure is not None:
-            said = " ".join(map(str.strip, str(failure.get("message")).splitlines()))
-            why = Why(Reason(failure["reason"]), f"{failure['reason']}: {said}")
+            why = _failed(failure)
         elif why is not None and (image is None or image.get("adopted")) and row is not None and not self.force:
             why = _changed_since(row, key)
         if module_why is not None and failure is None and cell.arch in self.not_here:
             why = Why(Reason.ARCH_NOT_HERE, self.not_here[cell.arch])
-        failed = failure is not None and failure["reason"] not in MACHINE_FAULTS
-        state = FAILED if failed else PENDING if why is not None else BUILT
         given_up = (failure is not None and module_why is not None and not (self.force or self.retry_failed)
                     and self.circumstances.same(failure, cell))
-        return CellState(
-            cell, key, state, why or CURRENT, module_why is None, image_why is None, built, row, failure, given_up
-        )
+        return CellState(cell, key, _state(why, failure), why or CURRENT, module_why is None, image_why is None, built,
+                         row, failure, given_up)
 
     def _record(self, folder: str, stage: str) -> Record | None:
         try:
             return None if self.bare else parse_record(self.hashes.read(f"{folder}/{stage}.json"), stage)
         except (OSError, ValueError):  # ValueError: a name that no file can have
             return None
+
+    def _source_failure(self, driver: str, family: Family) -> Mapping[str, Any] | None:
+        """What the last try to fetch or unpack the driver's package failed of, unless that was done elsewhere since."""
+        if driver not in self._source_failures:
+            folder = self.config.root / self.source_folder(driver)
+            failure = read_failure(folder, self.fetch_key(driver, family))
+            done = failure is not None and (folder / f"{failure.get('stage')}.json").exists()
+            self._source_failures[driver] = None if done else failure
+        return self._source_failures[driver]
 
     def note_row(self, cell: Cell, row: Row) -> None:
         """The cell's row in its ledger is this one from now on."""
@@ -322,9 +353,9 @@ class States:
     def _source(self, driver: str, family: Family) -> SourceState:
         lock = self.config.locks.of(family.name).packages.get(driver)
         folder = self.config.root / self.source_folder(driver)
-        to_compile = self._to_compile(driver)
+        to_compile, failure = self._to_compile(driver), self._source_failure(driver, family)
         if lock is None or not complete(family, lock):
-            return SourceState(driver, family, False, False, to_compile, NOT_FETCHED.text)
+            return SourceState(driver, family, False, False, to_compile, NOT_FETCHED.text, failure)
         content = lock.content_sha256
         fetched = read_record(folder / "fetch.json", "fetch")
         source = read_record(folder / "source.json", "source")
@@ -341,7 +372,7 @@ class States:
         source_done = is_whole(source) and (folder / "tree").is_dir()
         reason = "" if source_done else "not unpacked yet" if fetch_done else NOT_FETCHED.text
         needed = not (fetch_done and source_done) and to_compile
-        return SourceState(driver, family, fetch_done, source_done, needed, reason)
+        return SourceState(driver, family, fetch_done, source_done, needed, reason, failure)
 
     def _to_compile(self, driver: str) -> bool:
         states = (self.of(cell) for cell in self.plan.by_driver[driver])
@@ -360,6 +391,17 @@ def _each(look: Callable[[_Asked], _Found], these: Iterable[_Asked]) -> list[_Fo
     if faults:
         raise ConfigError(list(faults), hint=hint)
     return found
+
+
+def _failed(failure: Mapping[str, Any]) -> Why:
+    said = " ".join(map(str.strip, str(failure.get("message")).splitlines()))
+    return Why(Reason(failure["reason"]), f"{failure['reason']}: {said}")
+
+
+def _state(why: Why | None, failure: Mapping[str, Any] | None) -> str:
+    if failure is not None and failure["reason"] not in MACHINE_FAULTS:
+        return FAILED
+    return BUILT if why is None else PENDING
 
 
 def _changed(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> Why:

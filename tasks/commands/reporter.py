@@ -211,7 +211,7 @@ def reach_of(tasks: Mapping[str, Any], selected: Sequence[str]) -> list[str]:
 
 
 def _pending(task: Any) -> bool:
-    return (task.meta or {}).get("state") == "pending" and bool(task.actions and stage_of(task.name))
+    return (task.meta or {}).get("state") in ("pending", "failed") and bool(task.actions and stage_of(task.name))
 
 
 def _given_up(task: Any) -> bool:

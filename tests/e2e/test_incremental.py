@@ -50,7 +50,7 @@ def test_a_fresh_clone_with_the_ledger_alone(
     for driver in (OLD, NEW):
         rows = [
             ledger_row(row["kernel"], key_inputs=key_inputs(built.root, f"{driver}-{row['kernel']}", "sandbox"),
-                       digest=row["digest"], tags=[row["image"]],
+                       digest=row["digest"], tags=[row["tag"]],
                        releases=row["releases"], registries=[f"registry.sandbox.internal/{clone.repository}"])
             for row in built.status().values() if row["driver"] == driver
         ]

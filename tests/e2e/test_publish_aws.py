@@ -66,7 +66,7 @@ def no_secrets(clone: Clone, *runs: Run, pushed: Path | None = None) -> None:
 
 
 def expected(clone: Clone) -> dict[str, str]:
-    return {row["image"]: row["digest"] for row in clone.status().values()}
+    return {row["tag"]: row["digest"] for row in clone.status().values()}
 
 
 def test_ecr_whole(copied: Clone, registry: Front, tmp_path: Path) -> None:

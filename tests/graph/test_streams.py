@@ -35,7 +35,7 @@ def _without_reader(project: Project, *args: str, stream: str = "stdout") -> sub
 def _with(project: Project, into: int, *args: str, stream: str = "stdout") -> subprocess.CompletedProcess[str]:
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: into}
     return subprocess.run(project.command(*args), cwd=project.root, env=project.environment(), text=True, check=False,
-                          timeout=120, **streams)  # type: ignore[call-overload,no-any-return]
+                          timeout=120, stdout=streams["stdout"], stderr=streams["stderr"])
 
 
 @pytest.mark.parametrize("args", VIEWERS)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.harness.checkout import ROOT, Checkout
-from tests.harness.clone import AUDIT
+from tests.harness.clone import AUDIT, OF_TERMINALS
 
 BLOCKED = {"AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_CONFIG_FILE": "/nonexistent"}
 
@@ -36,7 +36,7 @@ class Project(Checkout):
     def environment(self, **environ: str) -> dict[str, str]:
         """The environment of a run: nothing of the caller's that would change the profile."""
         clean = {name: value for name, value in os.environ.items()
-                 if name not in ("KMOD_PROFILE", "GITHUB_ACTIONS", "FORCE_BUILD")}
+                 if name not in ("KMOD_PROFILE", "GITHUB_ACTIONS", "FORCE_BUILD", *OF_TERMINALS)}
         return {**clean, **BLOCKED, "KMOD_PROFILE": "local", "PYTHONPATH": f"{ROOT}:{AUDIT}", **environ}
 
     def doit(self, *args: str, **environ: str) -> Done:

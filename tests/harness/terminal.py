@@ -19,7 +19,6 @@ from types import TracebackType
 import pyte
 
 _SECONDS = 120.0
-_OF_TERMINALS = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
 
 
 class Terminal:
@@ -38,10 +37,10 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self.text = b""
         self.screens: list[list[str]] = []
-        clean = {name: value for name, value in os.environ.items() if name not in _OF_TERMINALS}
         self.process = subprocess.Popen(
-            command, cwd=root, env={**clean, "TERM": "xterm-256color", **environ}, stdin=theirs, stdout=theirs,
-            stderr=theirs, preexec_fn=partial(os.login_tty, theirs), pass_fds=(theirs,),
+            command, cwd=root, env={**environ, "TERM": "xterm-256color"}, stdin=theirs, stdout=theirs, stderr=theirs,
+            preexec_fn=partial(os.login_tty, theirs),  # noqa: PLW1509 - only the child itself can take a terminal
+            pass_fds=(theirs,),
         )
         os.close(theirs)
         self._reader = threading.Thread(target=self._read, daemon=True)

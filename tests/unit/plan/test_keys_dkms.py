@@ -163,7 +163,7 @@ def test_sources_that_are_here(checkout: Checkout) -> None:
     fetched(checkout)
     found = states(checkout).sources[DRIVER]
     assert (found.fetch_done, found.source_done, found.needed, found.reason) == (True, True, False, "")
-    assert found.shown(done=True) == ("done", "up to date")
+    assert found.shown("fetch") == ("done", "up to date")
 
 
 @pytest.mark.parametrize("change, left", [

@@ -362,10 +362,10 @@ def test_a_driver_of_which_something_is_unbuilt(checkout: Checkout, name: str) -
 def test_sources_are_needed_where_a_module_is_to_be_compiled(checkout: Checkout) -> None:
     checkout.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16"]}])
     found = states(checkout).sources["2.22.2.0"]
-    assert (found.needed, found.shown(done=False)) == (True, (PENDING, "not fetched yet"))
+    assert (found.needed, found.shown("fetch")) == (True, (PENDING, "not fetched yet"))
     (build(checkout) / "image.json").unlink()
     found = states(checkout).sources["2.22.2.0"]
-    assert (found.needed, found.shown(done=False)) == (False, ("", "not needed"))
+    assert (found.needed, found.shown("fetch")) == (False, ("", "not needed"))
 
 
 @pytest.mark.parametrize("old, new", [
