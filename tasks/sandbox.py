@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import ConfigError, Fault
 from foundry.run.context import Foundry
 from tasks.actions import Task, perform
-from tasks.session import sandbox
+from tasks.session import sandbox as sandbox_of
 
 if TYPE_CHECKING:
     from foundry.sandbox.make import Sandbox
@@ -29,7 +29,10 @@ def task_sandbox() -> Iterator[Task]:
 
 def up(one: Foundry) -> None:
     """Raises ConfigError in a profile that has no sandbox."""
-    _sandbox(one).up(one.root / one.config.build / "sandbox.log")
+    sandbox = _sandbox(one)
+    sandbox.up(one.root / one.config.build / "sandbox.log")
+    served = ", ".join(f"{name} at {address}" for name, address in sandbox.addresses().items())
+    print(f"the sandbox is up: {served}")
 
 
 def families(one: Foundry) -> None:
@@ -42,11 +45,14 @@ def families(one: Foundry) -> None:
 
 def down(one: Foundry) -> None:
     """Stops exactly the processes that `up` started."""
-    _sandbox(one).down()
+    sandbox = _sandbox(one)
+    ran = sandbox.running()
+    sandbox.down()
+    print(f"the sandbox is down{'' if ran else ' already'}; what was made stays")
 
 
 def _sandbox(one: Foundry) -> Sandbox:
-    found = sandbox(one.config)
+    found = sandbox_of(one.config)
     if found is None:
         raise ConfigError([Fault("", "", f"the profile {one.config.profile.name} has no sandbox")],
                           hint="run `doit profile sandbox`")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import pretty_json, read_json, write_atomic
@@ -18,6 +18,15 @@ from foundry.run.context import Foundry
 from foundry.run.failure import noted
 
 TIMES_FILE = "times.json"
+
+
+def measured_times(foundry: Foundry, cell: Cell) -> Mapping[str, float]:
+    """Seconds of the cell's stages when they were last done here, ``pull`` of them for waiting for the toolkit."""
+    found = read_json(foundry.cell_folder(cell) / TIMES_FILE)
+    return {
+        name: float(value) for name, value in (found.items() if isinstance(found, dict) else ())
+        if isinstance(value, int | float) and 0 <= value < 24 * 3600  # no stage takes a day
+    }
 
 
 def run_module(foundry: Foundry, cell: Cell) -> None:

@@ -10,8 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from statistics import median
 
-from foundry.base.files import read_json
-from foundry.cell.run import TIMES_FILE
+from foundry.cell.run import measured_times
 from foundry.plan.cells import Cell
 from foundry.run.context import Foundry
 
@@ -25,9 +24,8 @@ class Costs:
     """Seconds of stages; `pull` is that of a toolkit."""
 
     def __init__(self, foundry: Foundry) -> None:
-        self._foundry = foundry
         cells = foundry.states.plan.cells
-        self._own = {cell.name: self._times(cell) for cell in cells}
+        self._own = {cell.name: measured_times(foundry, cell) for cell in cells}
         drivers: dict[str, list[float]] = defaultdict(list)
         for cell in cells:
             if "module" in self._own[cell.name]:
@@ -44,13 +42,6 @@ class Costs:
         compile = _compile(times) if "module" in times else self._drivers.get(cell.driver, self._typical)
         costs = {"module": compile, "image": times.get("image", IMAGE), "push": PUSH}
         return round(sum(costs[stage] for stage in stages), 3)
-
-    def _times(self, cell: Cell) -> Mapping[str, float]:
-        found = read_json(self._foundry.cell_folder(cell) / TIMES_FILE)
-        return {
-            name: float(value) for name, value in (found.items() if isinstance(found, dict) else ())
-            if isinstance(value, int | float) and 0 <= value < 24 * 3600  # no stage takes a day
-        }
 
 
 def _compile(times: Mapping[str, float]) -> float:

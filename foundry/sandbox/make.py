@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -41,6 +41,14 @@ _CODE = Path("foundry/sandbox")
 _WORKERS = 3  # two toolkits and the RPM repository
 
 
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    """One of the five steps of a start that makes something; each is said when it is done, two may go on at once."""
+    started = time.monotonic()
+    yield
+    print(f"sandbox: {what} done  {time.monotonic() - started:.1f} s", file=sys.stderr)
+
+
 class Sandbox:
     """Services and images in `folder`; catalogue, locks and key below `output`."""
 
@@ -63,11 +71,15 @@ class Sandbox:
         log = log.absolute()
         log.parent.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / "lock"):
-            self.daemons.ensure_running()
             missing = self.missing()
-            if missing:
-                print(f"sandbox: making {', '.join(missing)} (log: {log})", file=sys.stderr)
-            self._write(self._make(log) if missing else self.results())
+            if not missing:
+                self.daemons.ensure_running()
+                self._write(self.results())
+                return
+            print(f"sandbox: making {', '.join(missing)}; log: {log}", file=sys.stderr)
+            with _step("services"):
+                self.daemons.ensure_running()
+            self._write(self._make(log))
 
     def ensure_running(self) -> None:
         """Start the services if they are down; makes nothing."""
@@ -140,25 +152,17 @@ class Sandbox:
         try:
             with store.cleaned(), _pool() as pool:
                 make = partial(self._repository, log.with_name("standin.log"))
-                repository = pool.submit(self._part, "repository", inputs["repository"], make)
-                archive = self._part("archive", inputs["archive"], partial(self._archive, pool, store, log))
+                repository = pool.submit(self.made.part, "repository", inputs["repository"], make)
+                archive = self.made.part("archive", inputs["archive"], partial(self._archive, pool, store, log))
                 kits = archive["toolkits"]
                 made = repository.result()  # with the key that signs release images, too
-                releases = self._part(
+                releases = self.made.part(
                     "releases", self._release_inputs(kits), partial(self._releases, kits, store, log))
                 return {"repository": made, "archive": archive, "releases": releases}
         finally:
             remove_tree(self.work)
 
-    def _part(self, part: str, inputs: object, make: Callable[[], Any]) -> Any:
-        started = time.monotonic()
-        known = self.made.known(part, inputs)
-        if known is not None:
-            return known
-        result = self.made.part(part, inputs, make)
-        print(f"sandbox: {part} made in {time.monotonic() - started:.0f} s", file=sys.stderr)
-        return result
-
+    @_step("driver packages")
     def _repository(self, log: Path) -> dict[str, object]:
         built = standin.build_repository(
             self.daemons.web_root / "yum", self.content.versions,
@@ -174,11 +178,11 @@ class Sandbox:
         """Everything that Debian's archive is needed for: the toolkits and the base image."""
         recipes = self.project / "container/sandbox"
         shared = LocalStore(store.engine, self.work, shared=True)
-        with locked(user_lock()), scratch(self.work, "survey") as out, shared.cleaned():
+        with locked(user_lock()), scratch(self.work, "survey") as out, shared.cleaned(), _step("toolkits"):
             found = debian.survey(shared, debian.make_debian(shared, recipes, log), recipes, out, log)
             kernels = debian.choose_kernels(found.kernels, self.arch, self.content.kernels)
             pushed = pool.submit(toolkits.push_debian, shared, log.with_name("debian.log"))
-            base = pool.submit(images.build_base, store, found, recipes, log.with_name("base.log"))
+            base = pool.submit(_step("base image")(images.build_base), store, found, recipes, log.with_name("base.log"))
             kit = toolkits.Kit(found, toolkits.read_recipe(self.project), self.project, "")
             toolkits.build_toolchain(shared, kit, kernels[-1], log)
             kit = replace(kit, base=pushed.result())
@@ -197,6 +201,7 @@ class Sandbox:
             "images": [base_reference, kit.base, *references],
         }
 
+    @_step("releases")
     def _releases(self, kits: list[dict[str, str]], store: LocalStore, log: Path) -> dict[str, object]:
         recipes = self.project / "container/sandbox"
         nodes = [images.build_node(store, kit["kernel"], recipes, log) for kit in kits]

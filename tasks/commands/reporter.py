@@ -1,81 +1,102 @@
-"""What a run shows: progress while it works, a table and warnings at the end.
+"""What a run shows: each event once while it works, failures and totals at the end.
 
-On a terminal the cells that are being worked on are shown live; elsewhere each
-event is one plain line.
+Without a terminal an event is a plain line. On one, beginnings are seen in the live view (`tasks.commands.live`) alone,
+and what stays is wrapped between words.
 """
 
 from __future__ import annotations
 
-import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import IO, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from foundry.base.files import read_file
-from foundry.base.plain_text import plain
 from foundry.run.context import DEFAULT_VERBOSITY
 from foundry.run.journal import BLOCKED, DOING, DONE, FAILED, INTERRUPTED, Entry
 from foundry.run.stages import stage_of
-from tasks.commands.workflow import Lasting, unguarded
+from tasks.commands.screen import duration, terminal_columns, wrapped
 from tasks.session import foundry, opened
+
+if TYPE_CHECKING:
+    from tasks.commands.live import Screen
+
+_STYLES = {"done": "green", "FAILED": "red", "failed": "red", "warning:": "yellow", "error:": "red"}  # by first words
 
 
 class FoundryReporter:
     """doit's reporter interface (doit.reporter.ConsoleReporter)."""
 
-    desc = "progress of the cells, a table at the end"
+    desc = "progress of the cells, failures and totals at the end"
 
     def __init__(self, outstream: Any, options: dict[str, Any]) -> None:
         self.out = outstream
         self.total = 0
         self.finished = 0
+        self.blocked = 0
+        self.waiting: dict[str, None] = {}
+        self.reasons: dict[str, str] = {}
         self.errors: list[str] = []
-        self.live: _Live | None = None
+        self.began = time.monotonic()
+        self.screen: Screen | None = None
 
     def initialize(self, tasks: dict[str, Any], selected: list[str]) -> None:
         """A pass begins: count what is to be done."""
         pending = pending_of(tasks, selected)
         self.total = self.finished + len(pending)
-        if pending and sys.stderr.isatty() and sys.stdout.isatty():
-            self.live = _Live(self)
-            self.live.start()
+        self.waiting = dict.fromkeys(pending)
+        if pending and self.out.isatty() and _verbosity() > 0:
+            from tasks.commands import live
+
+            if live.on_terminal():
+                self.screen = self.screen or live.Screen(foundry())
+                self.screen.start(self)
 
     def get_status(self, task: Any) -> None:
         """Nothing is shown before a task is known to run."""
 
     def execute_task(self, task: Any) -> None:
-        """A task begins."""
-        if task.actions and stage_of(task.name) and self._verbosity() > 0 and not _given_up(task):
-            why = (task.meta or {}).get("reason", "")
-            self._line(f"  {_work(task.name)}" + (f"  ({why})" if why else ""))
+        """A task begins; called in the thread that does it."""
+        found = stage_of(task.name)
+        if not task.actions or found is None or _verbosity() == 0 or _given_up(task):
+            return
+        from foundry.run.moment import why_now
+
+        stage, subject = found
+        planned = task.meta or {}
+        why = "failed before" if planned.get("state") == "failed" else why_now(
+            foundry().states, stage.name, subject, planned.get("reason", ""))
+        self.reasons[task.name] = f"({why})" if why else ""
+        if self.screen is None:
+            self._line(f"  {stage.verb} {subject}  {self.reasons[task.name]}".rstrip())
 
     def add_success(self, task: Any) -> None:
         """A task ended well."""
         if task.actions and stage_of(task.name):
-            self.finished += 1
+            self._finish(task)
             entry = foundry().journal.entries.get(task.name)
             took = f"  {entry.seconds:.1f} s" if entry else ""
             self._show_log(entry)
-            if self._verbosity() > 0:
-                total = max(self.total, self.finished)
-                self._line(f"  done {task.name}{took}  [{self.finished}/{total}, {self.left()} left]")
+            if _verbosity() > 0:
+                counted = f"[{self.finished}/{max(self.total, self.finished)}, {self.left()} left]"
+                self._line(f"  done {task.name}{took}  {self._change(task.name) if self.screen else counted}".rstrip())
 
     def add_failure(self, task: Any, fail: Any) -> None:
-        """A task failed, or could not be tried because of another one."""
+        """A task failed, or could not be tried because of another one, which is only counted."""
         if not task.actions:
             return
-        self.finished += not _given_up(task)
+        self._finish(task)
         one = foundry()
         entry = one.journal.entries.get(task.name)
-        if entry is None or entry.error is None:
-            note = fail.message if fail.get_name() == "UnmetDependency" else str(fail.get_msg()).strip()
+        if entry is not None and entry.error is not None:
+            self._show_log(entry)
+            self._line(f"  FAILED {task.name}: {entry.error.render()}")
+        elif fail.get_name() == "UnmetDependency":
+            self.blocked += 1
+            one.journal.block(task.name, fail.message)
+        else:
+            note = str(fail.get_msg()).strip()
             one.journal.block(task.name, note)
-            self._line(f"  blocked {task.name}: needs {note}" if fail.get_name() == "UnmetDependency" else
-                       f"  FAILED {task.name}: {note}")
-            return
-        self._show_log(entry)
-        self._line(f"  FAILED {task.name}: {entry.error.render()}")
+            self._line(f"  FAILED {task.name}: {note}")
 
     def skip_uptodate(self, task: Any) -> None:
         """Not shown one by one; the table counts them. To ask a task for its actions would have doit make them."""
@@ -98,98 +119,55 @@ class FoundryReporter:
 
     def complete_run(self) -> None:
         """A pass has ended."""
-        if self.live is not None:
-            self.live.stop()
-            self.live = None
+        if self.screen is not None:
+            self.screen.stop()
 
-    def show_table(self) -> None:
-        """The table at the end of the run, after its last pass."""
+    def show_table(self, *, ended: bool) -> None:
+        """What is said at the end of the run, after its last pass, or before that, if it has not `ended` by itself."""
         one = opened()
         for error in self.errors:
             self._line(f"error: {error}")
         if one is None:
             return
-        for line in summary(list(one.journal.entries.values()), one.journal.up_to_date, one.journal.warnings):
+        entries, seconds = list(one.journal.entries.values()), time.monotonic() - self.began
+        for line in summary(entries, one.journal.up_to_date, one.journal.warnings, seconds, ended=ended):
             self._line(line)
 
     def left(self) -> int:
         """How many tasks are still to come."""
         return max(0, self.total - self.finished)
 
-    @staticmethod
-    def _verbosity() -> int:
-        one = opened()
-        return one.verbosity if one is not None else DEFAULT_VERBOSITY
+    def _change(self, name: str) -> str:
+        """Why a task was done, where that is not just that it had never been."""
+        why = self.reasons.get(name, "")
+        return "" if why.endswith(" yet)") else why
+
+    def _finish(self, task: Any) -> None:
+        self.finished += not _given_up(task)
+        self.waiting.pop(task.name, None)
 
     def _show_log(self, entry: Entry | None) -> None:
-        if self._verbosity() <= DEFAULT_VERBOSITY or entry is None or entry.log is None or not entry.log.exists():
+        if _verbosity() <= DEFAULT_VERBOSITY or entry is None or entry.log is None or not entry.log.exists():
             return
         for line in read_file(entry.log).decode(errors="replace").splitlines():
             self._line(f"    {line}")
 
     def _line(self, text: str) -> None:
-        if self.live is not None:
-            self.live.print(text)
-        else:
+        """One event, with further lines of what is to be known of it."""
+        if self.screen is None:
             self.out.write(text + "\n")
             self.out.flush()
+            return
+        style = _STYLES.get(next(iter(text.split()), ""), "")
+        for number, line in enumerate(text.splitlines() or [""]):
+            replay = line.lstrip().startswith("replay: ")  # which is to be pasted
+            for part in wrapped(line, 0 if replay else terminal_columns()):
+                self.screen.print(part, "" if number else style)
 
 
-def summary(entries: list[Entry], current: int, warnings: list[str]) -> list[str]:
-    """The table of what was done, skipped and failed, with the logs."""
-    lines = [f"warning: {warning}" for warning in warnings]
-    rows = [entry for entry in entries if stage_of(entry.name)]
-    if rows:
-        width = max(len(entry.name) for entry in rows)
-        lines.append("")
-        for entry in rows:
-            what = entry.error.sentence if entry.error else entry.note
-            log = (entry.error.log if entry.error else None) or entry.log
-            log = log if log is not None and log.exists() else None
-            state = INTERRUPTED if entry.state == DOING else entry.state
-            took = f"{entry.seconds:7.1f} s" if entry.seconds else " " * 9
-            lines.append(f"  {state:<12}{entry.name:<{width}}  {took}  {what or log or ''}".rstrip())
-            if what and log:
-                lines.append(f"{'':<{width + 27}}log: {log}")
-    count = {state: sum(1 for entry in rows if entry.state == state) for state in (DONE, FAILED, BLOCKED)}
-    interrupted = len(rows) - sum(count.values())
-    lines.append(
-        f"{count[DONE]} done, {current} up to date, {count[FAILED]} failed, {count[BLOCKED]} blocked"
-        + (f", {interrupted} interrupted" if interrupted else "")
-        if rows else "" if entries else f"nothing to do: {current} up to date"
-    )
-    return lines if lines[-1] else lines[:-1]
-
-
-class _Live:
-    """A terminal's live view: the running tasks with their times, and how many are left."""
-
-    def __init__(self, reporter: FoundryReporter) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self.reporter = reporter
-        self.console = Console(file=cast(IO[str], Lasting(unguarded(sys.stdout))))
-        self.view = Live(console=self.console, get_renderable=self._render, refresh_per_second=2, transient=True)
-        self.lock = threading.Lock()
-
-    def start(self) -> None:
-        self.view.start()
-
-    def stop(self) -> None:
-        self.view.stop()
-
-    def print(self, text: str) -> None:
-        with self.lock:
-            self.console.print(plain(text), markup=False, highlight=False)
-
-    def _render(self) -> Any:
-        from rich.text import Text
-
-        now = time.monotonic()
-        running = foundry().journal.running()
-        lines = [f"  {_work(entry.name)}  {now - entry.started:.0f} s" for entry in running]
-        return Text(plain("\n".join([*lines, f"  {len(running)} running, {self.reporter.left()} left"])))
+def _verbosity() -> int:
+    one = opened()
+    return one.verbosity if one is not None else DEFAULT_VERBOSITY
 
 
 def pending_of(tasks: Mapping[str, Any], selected: Sequence[str]) -> list[str]:
@@ -211,15 +189,36 @@ def reach_of(tasks: Mapping[str, Any], selected: Sequence[str]) -> list[str]:
 
 
 def _pending(task: Any) -> bool:
-    return (task.meta or {}).get("state") in ("pending", "failed") and bool(task.actions and stage_of(task.name))
+    return ((task.meta or {}).get("state") in ("pending", "failed") and bool(task.actions and stage_of(task.name))
+            and not _given_up(task))
 
 
 def _given_up(task: Any) -> bool:
-    """Whether nothing is done for it: it failed before, and nothing changed since."""
-    return bool((task.meta or {}).get("state") == FAILED)
+    """Whether nothing is done for its cell: it failed before, and nothing changed since."""
+    states = foundry().states
+    cell = states.plan.by_name.get(task.name.partition(":")[2])
+    return cell is not None and states.of(cell).given_up
 
 
-def _work(name: str) -> str:
-    """What a task does: ``compiling 2.22.2.0-5.14.0-427.el9_4.x86_64``."""
-    found = stage_of(name)
-    return f"{found[0].verb} {found[1]}" if found is not None else f"running {name}"
+def summary(
+    entries: list[Entry], current: int, warnings: list[str], seconds: float, *, ended: bool = True
+) -> list[str]:
+    """What went wrong, with the logs, and how much was done in how many wall seconds."""
+    lines = [f"warning: {warning}" for warning in warnings]
+    rows = [entry for entry in entries if stage_of(entry.name)]
+    count = {state: sum(entry.state == state for entry in rows) for state in (DONE, FAILED, BLOCKED)}
+    bad = [entry for entry in rows if entry.state not in (DONE, BLOCKED)]
+    lines += [""] if rows else []
+    width = max((len(entry.name) for entry in bad), default=0)
+    for entry in bad:
+        log = (entry.error.log if entry.error else None) or entry.log
+        state = INTERRUPTED if entry.state == DOING else entry.state
+        took = f"{entry.seconds:7.1f} s" if entry.seconds else " " * 9
+        lines.append(f"  {state:<12}{entry.name:<{width}}  {took}  {log if log and log.exists() else ''}".rstrip())
+    if rows:
+        lines.append(f"{count[DONE]} done, {current} up to date, {count[FAILED]} failed, {count[BLOCKED]} blocked"
+                     + (f", {len(bad) - count[FAILED]} interrupted" if len(bad) > count[FAILED] else "")
+                     + f" in {duration(seconds)}")
+    elif not entries and ended:
+        lines.append(f"nothing to do: {current} up to date")
+    return lines

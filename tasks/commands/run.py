@@ -92,11 +92,13 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
             runner = MThreadRunner(self.dep_manager, out, continue_, always, Stream(verbosity), slots)
             return int(runner.run_all(control.task_dispatcher()))
 
+        ended = False
         try:
             result = self._passes(one, perform, build=not no_build)
+            ended = True
         finally:
             if isinstance(out, FoundryReporter):
-                out.show_table()
+                out.show_table(ended=ended)
             totals = Totals(time.monotonic() - started, TOTAL.read())
             leave_totals(one, totals)
             workflow.tell(list(one.journal.entries.values()), one.journal.up_to_date, one.journal.warnings,

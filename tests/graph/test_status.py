@@ -8,11 +8,9 @@ import pytest
 
 from tests.harness.checkout import CATALOGUE, LOCK, NEW, OLD, entry
 from tests.harness.ledgers import key_inputs, ledger_document, ledger_row
-from tests.harness.project import Project
+from tests.harness.project import NOBODY, Project
 from tests.harness.terminal import Terminal
 
-NOBODY = "http://127.0.0.1:9/"
-REPOSITORY = "https://yum.repos.neuron.amazonaws.com/"
 DRIVERS = [f"2.{minor}.{patch}.0" for minor in range(10, 20) for patch in range(3)]
 RELEASES = [f"4.{minor}.{patch}" for minor in (16, 17, 18, 19) for patch in range(10)]
 
@@ -126,7 +124,7 @@ def test_an_image_is_what_can_be_pulled(project: Project, names: list[str]) -> N
 
 def test_a_failed_fetch_has_failed(project: Project) -> None:
     """So have its cells, whose package it is; until anything that it depends on changes."""
-    project.edit("config/drivers/neuron.yaml", REPOSITORY, NOBODY)
+    project.has_no_repository()
     project.write("config/locks/neuron.json", {**LOCK, "packages": {}})
     assert {row["state"] for row in json.loads(project.doit("status", "--json").out)} == {"pending"}
     assert project.doit("build").code == 3

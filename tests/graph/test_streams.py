@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -18,8 +15,6 @@ from tests.harness.terminal import Terminal
 
 VIEWERS = [("list",), ("status",), ("status", "--json"), ("info", "build"), ("help",), ("help", "run"), ("profile",),
            ("list", "-q")]
-NOBODY = "http://127.0.0.1:9/"
-REPOSITORY = "https://yum.repos.neuron.amazonaws.com/"
 
 
 def _without_reader(project: Project, *args: str, stream: str = "stdout") -> subprocess.CompletedProcess[str]:
@@ -60,7 +55,7 @@ def test_a_viewer_whose_output_can_not_be_kept(project: Project, args: tuple[str
 @pytest.mark.parametrize("args, code", [(("build", "nothing"), 2), (("build",), 3)])
 def test_work_outlives_its_reader(project: Project, full: bool, args: tuple[str, ...], code: int) -> None:
     """``doit build | head -1``: it is done to its end, and the exit code is that of the work."""
-    project.edit("config/drivers/neuron.yaml", REPOSITORY, NOBODY)
+    project.has_no_repository()
     if full:
         with open("/dev/full", "wb") as device:
             done = _with(project, device.fileno(), *args)
@@ -75,21 +70,12 @@ def test_work_outlives_its_reader(project: Project, full: bool, args: tuple[str,
 @pytest.mark.parametrize("args, code", [(("status",), 0), (("build",), 3), (("build", "nothing"), 2)])
 def test_diagnostics_that_nobody_reads(project: Project, args: tuple[str, ...], code: int) -> None:
     """Standard error without a reader, or on a full disk, changes neither the output nor the exit code."""
-    project.edit("config/drivers/neuron.yaml", REPOSITORY, NOBODY)
+    project.has_no_repository()
     expected = project.doit(*args)
     with open("/dev/full", "wb") as full:
         for done in (_without_reader(project, *args, stream="stderr"),
                      _with(project, full.fileno(), *args, stream="stderr")):
             assert (done.returncode, len(done.stdout.splitlines())) == (code, len(expected.out.splitlines()))
-
-
-@contextmanager
-def silent_server(project: Project) -> Iterator[socket.socket]:
-    """A repository that takes connections and never answers: a fetch is at work as long as the test wants."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        project.edit("config/drivers/neuron.yaml", REPOSITORY, f"http://127.0.0.1:{server.getsockname()[1]}/")
-        server.settimeout(60)
-        yield server
 
 
 def _left(project: Project) -> list[str]:
@@ -99,7 +85,7 @@ def _left(project: Project) -> list[str]:
 
 def test_a_terminal_that_closes(project: Project) -> None:
     """In mid-run: the work ends as after Ctrl-C, and leaves nothing."""
-    with silent_server(project) as server, Terminal(
+    with project.silent_repository() as server, Terminal(
         project.command("fetch:2.22.2.0"), project.root, project.environment(KMOD_TEST_LONGEST_PAUSE="0.05"),
     ) as terminal:
         connection, _ = server.accept()
@@ -115,7 +101,7 @@ def test_a_terminal_that_closes(project: Project) -> None:
 
 def test_a_terminal_that_closes_with_nohup(project: Project) -> None:
     """It was asked to go on: it does, with nobody to tell, and its exit code is that of the work."""
-    with silent_server(project) as server, Terminal(
+    with project.silent_repository() as server, Terminal(
         ["nohup", *project.command("fetch:2.22.2.0")], project.root,
         project.environment(KMOD_TEST_LONGEST_PAUSE="0.05"),
     ) as terminal:
@@ -134,7 +120,7 @@ def test_a_terminal_that_closes_with_nohup(project: Project) -> None:
 @pytest.mark.parametrize("args, code", [(("status",), 0), (("build",), 3), (("build", "nothing"), 2), (("help",), 0)])
 def test_streams_that_the_caller_closed(project: Project, closed: str, args: tuple[str, ...], code: int) -> None:
     """They lead nowhere: the exit code is the command's, and no file of ours gets what is printed."""
-    project.edit("config/drivers/neuron.yaml", "https://yum.repos.neuron.amazonaws.com/", "http://127.0.0.1:9/")
+    project.has_no_repository()
     line = f"{shlex.join(project.command(*args))} {closed}"
     done = subprocess.run(["sh", "-c", line], cwd=project.root, env=project.environment(KMOD_TEST_LONGEST_PAUSE="0.05"),
                           capture_output=True, text=True, check=False, timeout=120)

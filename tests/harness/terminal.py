@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import struct
 import subprocess
 import termios
@@ -38,7 +39,7 @@ class Terminal:
         self.text = b""
         self.screens: list[list[str]] = []
         self.process = subprocess.Popen(
-            command, cwd=root, env={**environ, "TERM": "xterm-256color"}, stdin=theirs, stdout=theirs, stderr=theirs,
+            command, cwd=root, env={"TERM": "xterm-256color", **environ}, stdin=theirs, stdout=theirs, stderr=theirs,
             preexec_fn=partial(os.login_tty, theirs),  # noqa: PLW1509 - only the child itself can take a terminal
             pass_fds=(theirs,),
         )
@@ -69,10 +70,10 @@ class Terminal:
         gone = ["".join(row[column].data for column in range(columns)) for row in list(self._screen.history.top)]
         return [line.rstrip() for line in [*gone, *self._screen.display]]
 
-    def until(self, words: str) -> None:
-        """Wait until the screen shows the words."""
+    def until(self, pattern: str) -> None:
+        """Wait until a line of the screen has what the regular expression says."""
         deadline = time.monotonic() + _SECONDS
-        while not any(words in line for line in self.screen):
+        while not any(re.search(pattern, line) for line in self.screen):
             assert time.monotonic() < deadline and self.process.poll() is None, "\n".join(self.screen)
             time.sleep(0.02)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -115,6 +116,15 @@ def test_down_leaves_no_process_and_up_has_the_same_data(sandbox: Sandbox) -> No
         sandbox.down()
     assert addresses == before
     assert all(resolves(sandbox, reference) for reference in references(sandbox))
+
+
+def test_up_and_down_say_a_line(sandbox: Sandbox, services: Clone) -> None:
+    for verb, line in (("down", "the sandbox is down; what was made stays"),
+                       ("down", "the sandbox is down already; what was made stays"), ("up", "the sandbox is up: ")):
+        done = services.doit(f"sandbox:{verb}")
+        assert done.code == 0
+        assert done.out.startswith(line) and len(done.out.splitlines()) == 1
+    assert all(address in done.out for address in sandbox.addresses().values())
 
 
 def test_a_service_that_died_comes_back_alone(sandbox: Sandbox) -> None:
@@ -285,7 +295,10 @@ def test_the_release_graph(sandbox: Sandbox) -> None:
         assert answer.status == HTTPStatus.BAD_REQUEST and set(json.loads(body)) == {"kind", "value"}
 
 
-def test_a_changed_stand_in_remakes_the_rpm_repository_alone(sandbox: Sandbox, services: Clone, tmp_path: Path) -> None:
+def test_a_changed_stand_in_remakes_the_rpm_repository_alone(
+    sandbox: Sandbox, services: Clone, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And says the steps of that, each with its time."""
     project = tmp_path / "project"
     for name in ("container", "config/toolkits", "foundry"):
         shutil.copytree(services.root / name, project / name)
@@ -293,6 +306,14 @@ def test_a_changed_stand_in_remakes_the_rpm_repository_alone(sandbox: Sandbox, s
     assert other.missing() == []
     (project / "container/sandbox/standin/Kbuild").write_text("# changed\n")
     assert other.missing() == ["repository"]
+    capsys.readouterr()
+    other.up(tmp_path / "log")
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0] == f"sandbox: making repository; log: {tmp_path / 'log'}"
+    assert [re.sub(r"  \d+\.\d s$", "", line) for line in shown[1:]] == [
+        "sandbox: services done", "sandbox: driver packages done"]
+    assert other.missing() == []
+    sandbox.up(tmp_path / "log")
     (project / "container/driver-toolkit/toolkit.sh").write_text("# changed\n")
     assert other.missing() == ["archive", "repository", "releases"]
 
