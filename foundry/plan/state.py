@@ -96,15 +96,15 @@ class CellState:
         failed = failed_task(self)
         if failed and failed != f"{stage}:{self.cell.name}":
             return PENDING, f"needs {failed}, which failed"
-        return FAILED if failed else PENDING, self.reason
+        return self.state, self.reason
 
 
 def failed_task(state: CellState) -> str:
     """The task that a failed cell failed of: one of its own, or its driver's; empty for other cells."""
     if state.state != FAILED or state.failure is None:
         return ""
-    stage = state.failure.get("stage", "")
-    return f"{stage}:{state.cell.driver if stage in _SOURCE_STAGES else state.cell.name}"
+    stage = state.failure.get("stage")
+    return f"{stage}:{state.cell.driver if stage in _SOURCE_STAGES else state.cell.name}" if stage else ""
 
 
 @dataclass(frozen=True)

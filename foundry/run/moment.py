@@ -26,7 +26,7 @@ def why_now(states: States, stage: str, subject: str, planned: str) -> str:
     published = state.row.digest if state.row is not None else ""
     old = state.image.digest if stage == "image" and state.image is not None else published
     parts = state.why.changed
-    if not parts and state.row is not None and state.key is not None:
+    if stage == "push" and state.row is not None and state.key is not None:
         parts = changed_parts(state.row.key_inputs, state.key.parts)
     because = FORCED.text if states.force else f"{_words(parts)} changed" if parts else state.reason
     return f"replacing {old[:_DIGEST]} because {because}" if old and stage != "module" and (

@@ -105,6 +105,21 @@ def test_colour_where_it_is_allowed(failing: Project, environ: dict[str, str], c
     assert SENTENCE.rpartition(": ")[2] in " ".join(text.split())
 
 
+def test_an_interruption_gives_the_terminal_back(project: Project) -> None:
+    with project.silent_repository() as server, on_terminal(project, "build") as terminal:
+        connection, _ = server.accept()
+        terminal.until("^  1 running, 6 left")
+        os.kill(terminal.process.pid, signal.SIGINT)
+        server.close()
+        connection.close()
+        assert terminal.ended() == 130
+    lines = [line for line in terminal.screen if line]
+    assert lines[-2:] == [lines[-2], "interrupted; what was finished stays, run again to go on"]
+    assert lines[-2].startswith("0 done, 0 up to date, 0 failed, 0 blocked, 1 interrupted in ")
+    assert not any("running" in line for line in lines)
+    assert terminal.text.decode().rindex("\x1b[?25h") > terminal.text.decode().rindex("\x1b[?25l")
+
+
 def test_an_estimate_from_what_was_measured(project: Project) -> None:
     for kernel in (OLD, NEW):
         project.write(f"build/local/cells/2.22.2.0-{kernel}/times.json", {"module": 100.0, "image": 10.0})
