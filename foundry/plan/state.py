@@ -325,7 +325,7 @@ class States:
         """What the last try to fetch or unpack the driver's package failed of, unless that was done elsewhere since."""
         if driver not in self._source_failures:
             folder = self.config.root / self.source_folder(driver)
-            failure = read_failure(folder, self.fetch_key(driver, family))
+            failure = None if self.bare else read_failure(folder, self.fetch_key(driver, family))
             done = failure is not None and (folder / f"{failure.get('stage')}.json").exists()
             self._source_failures[driver] = None if done else failure
         return self._source_failures[driver]
