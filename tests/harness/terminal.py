@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import termios
@@ -36,6 +37,7 @@ class Terminal:
         ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self._screen = pyte.HistoryScreen(columns, rows, history=10_000)
         self._stream = pyte.ByteStream(self._screen)
+        self._closing = threading.Event()
         self.text = b""
         self.screens: list[list[str]] = []
         self.process = subprocess.Popen(
@@ -58,7 +60,10 @@ class Terminal:
 
     def _read(self) -> None:
         with suppress(OSError):  # EIO: nobody has the other end any more
-            while data := os.read(self._ours, 65536):
+            while not self._closing.is_set():
+                if not select.select([self._ours], [], [], 0.05)[0]:
+                    continue
+                data = os.read(self._ours, 65536)
                 self.text += data
                 self._stream.feed(data)
                 self.screens.append(self.screen)
@@ -85,6 +90,8 @@ class Terminal:
 
     def close(self) -> None:
         """Take the terminal away, as somebody does who closes its window."""
+        self._closing.set()
+        self._reader.join()  # as long as somebody reads from it, it stays open
         if self._ours >= 0:
             os.close(self._ours)
         self._ours = -1
