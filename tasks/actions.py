@@ -31,7 +31,7 @@ def stage_task(
     return {
         "name": name, "doc": doc, "actions": [(perform, [f"{stage}:{name}", work, arguments, log])],
         "file_dep": list(file_dep), "targets": list(targets), "uptodate": [done],
-        "io": {"capture": False}, "clean": True, "meta": {"state": state, "reason": reason},
+        "io": {"capture": False}, "meta": {"state": state, "reason": reason},
     }
 
 

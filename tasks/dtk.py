@@ -12,6 +12,7 @@ from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.plan.catalogue import log_path
 from foundry.run.context import Foundry
 from tasks.actions import Task, perform, stage_task
+from tasks.commands.pages import TASK_OPTIONS
 from tasks.session import foundry, requested
 
 if TYPE_CHECKING:
@@ -54,12 +55,7 @@ def task_dtk_kernels() -> Task:
     return {
         "basename": "dtk:kernels", "doc": "bring the kernel list and the toolkits' bases up to date",
         "actions": [update], "uptodate": [False], "io": {"capture": False}, "verbosity": 2,
-        "params": [
-            {"name": "allow_shrink", "long": "allow-shrink", "type": bool, "default": False,
-             "help": "take releases out of the list that are no longer to be found"},
-            {"name": "update_base", "long": "update-base", "type": bool, "default": False,
-             "help": "lock what the bases' names mean today: every toolkit on them is made anew"},
-        ],
+        "params": list(TASK_OPTIONS["dtk:kernels"]),
     }
 
 

@@ -10,6 +10,7 @@ from foundry.plan.catalogue import PR_LOG, log_path, unread_toolkits
 from foundry.plan.locks import pending_bases
 from foundry.run.context import Foundry
 from tasks.actions import Task, perform
+from tasks.commands.pages import TASK_OPTIONS
 from tasks.session import foundry
 
 
@@ -26,12 +27,7 @@ def task_toolkit() -> Task:
         "doc": "bring the catalogue and the base images up to date", "actions": [update], "uptodate": [False],
         "io": {"capture": False}, "verbosity": 2,
         "meta": {"state": "pending" if lacking else "", "reason": "; ".join(lacking)},
-        "params": [
-            {"name": "allow_shrink", "long": "allow-shrink", "type": bool, "default": False,
-             "help": "take releases out of the catalogue that are no longer to be found"},
-            {"name": "update_base", "long": "update-base", "type": bool, "default": False,
-             "help": "lock what the base image's name means today: every image is made anew"},
-        ],
+        "params": list(TASK_OPTIONS["toolkit"]),
     }
 
 

@@ -29,6 +29,7 @@ gcc:gcc
 git:git
 make:make
 patch:patch
+zsh:zsh
 "
 
 missing=""

@@ -24,6 +24,14 @@ EXIT_CONFIG = 2
 EXIT_OUTSIDE = 3
 EXIT_INTERRUPTED = 130
 EXIT_NO_READER = 141  # as shells show the end by SIGPIPE
+EXIT_CODES = {  # as `doit help` and docs/commands.md have them
+    0: "all done, or nothing to do",
+    EXIT_TASK_FAILED: "a task failed; where a task failed and another lacked something outside, 1 wins",
+    EXIT_CONFIG: "the command line, the configuration or an environment variable is wrong",
+    EXIT_OUTSIDE: "something outside is missing: a tool, a credential, the network, space on the disk",
+    EXIT_INTERRUPTED: "interrupted",
+    EXIT_NO_READER: "nobody reads any more what a viewer prints, as of `doit list | head -1`",
+}
 
 _ADDRESS = "check network, proxy and the address in config/"
 _LATER = "try again later; if it stays so, tell the server's operator"

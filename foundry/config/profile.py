@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from foundry.base.environment import flag
 from foundry.base.errors import UsageError
 from foundry.base.files import read_file
 
@@ -43,7 +44,7 @@ def names(root: Path) -> list[str]:
 def _first(root: Path, environ: Mapping[str, str]) -> Profile:
     if name := environ.get("KMOD_PROFILE", "").strip():
         return Profile(name, "KMOD_PROFILE is set")
-    if environ.get("GITHUB_ACTIONS"):
+    if flag("GITHUB_ACTIONS", environ):
         return Profile("github", "GITHUB_ACTIONS is set")
     if name := chosen(root):
         return Profile(name, "chosen for this checkout (`doit profile`)")

@@ -77,19 +77,22 @@ def reach(names: Sequence[str], plan: Plan) -> Plan:
     return plan.only(cells.values()) if names else plan
 
 
-def refuse_unknown(names: Sequence[str], plan: Plan, tasks: Iterable[str], targets: Iterable[str]) -> None:
-    """UsageError for the first name that is no task, no target and no pattern that fits one."""
+def refuse_unknown(
+    names: Sequence[str], plan: Plan, tasks: Iterable[str], targets: Iterable[str], commands: Iterable[str] = ()
+) -> None:
+    """UsageError for the first name that is no task, no target and no pattern that fits one.
+
+    `commands` are other words that may have been meant.
+    """
     known, files = set(tasks), set(targets)
     for name in names:
-        if name.startswith("-"):
-            return  # options of a task follow
         if name in known or name in files:
             continue
         if "*" in name:
             if not any(fnmatchcase(task, name) for task in known):
                 raise UsageError(f"no task fits {name!r}", hint=_SHOWN)
             continue
-        raise UsageError(_no_task(name, plan, known), hint=_SHOWN)
+        raise UsageError(_no_task(name, plan, known.union(commands)), hint=_SHOWN)
 
 
 def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[Fault]:

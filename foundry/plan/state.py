@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from foundry.base.environment import flag
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import canonical_json, sha256_bytes
 from foundry.base.names import depends_of
@@ -34,7 +35,6 @@ PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
 # Parts of a family file, besides its repository and key, that decide what is fetched and what is read in it.
 _FETCHED = ("download", "signature", "sha256", "further_packages", "variables", "firmware")
 _SOURCE_STAGES = ("fetch", "source")
-_TRUE = {"1", "true", "yes", "on"}
 _Asked = TypeVar("_Asked")
 _Found = TypeVar("_Found")
 
@@ -131,8 +131,8 @@ class SourceState:
 
 
 def force_build(environ: Mapping[str, str] = os.environ) -> bool:
-    """True when FORCE_BUILD asks for everything selected to be rebuilt."""
-    return environ.get("FORCE_BUILD", "").strip().lower() in _TRUE
+    """True when FORCE_BUILD asks for everything selected to be rebuilt; UsageError for what is neither yes nor no."""
+    return flag("FORCE_BUILD", environ)
 
 
 class States:

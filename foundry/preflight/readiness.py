@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 
+from foundry.base.environment import flag
 from foundry.base.references import Reference, parse_reference
 from foundry.cell.image import base_reference
 from foundry.preflight import checks
@@ -41,7 +42,7 @@ def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str]
     toolkits = [name for name in names if name.startswith("dtk:") and not name.startswith("dtk:publish:")]
     starts = bool(builds or toolkits)
     found: list[checks.Check] = []
-    if "GITHUB_ACTIONS" not in environ:
+    if not flag("GITHUB_ACTIONS", environ):
         fetches = any(name.startswith("fetch:") for name in names)
         found += checks.check_tools([*(["podman"] if starts else []), *(["gpgv"] if fetches else [])])
         found += checks.check_space(foundry.root) + checks.check_clock()

@@ -16,9 +16,6 @@ class Adopt(Command):  # type: ignore[misc]  # reason: doit has no types
     """Take over images that no ledger knows."""
 
     name = "adopt"
-    doc_purpose = "prove images that no ledger knows, as `doit verify` does, and take them over"
-    doc_usage = "[DRIVER ...]"
-    doc_description = None
     cmd_options = ()
 
     @told

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from doit.cmd_base import DoitCmdBase
 from doit.dependency import FileChangedChecker
 
 from foundry.base.records import read_record
@@ -77,13 +78,12 @@ class RecordBackend:
 
 
 class OnRecords:
-    """Of a command of doit: its state is the records. No installed package is searched for others."""
+    """Of a command of doit: its state is the records. No installed package is searched for others, none is chosen."""
 
-    cmdparser: Any
+    base_options = tuple({**option, "short": "", "long": ""} for option in DoitCmdBase.base_options)
 
     def get_backends(self) -> dict[str, Any]:
         """By name."""
-        self.cmdparser["backend"].choices = {"records": RecordBackend.desc}
         return {"records": RecordBackend}
 
 

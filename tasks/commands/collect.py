@@ -8,7 +8,7 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_TASK_FAILED, FoundryError, UsageError
+from foundry.base.errors import EXIT_TASK_FAILED, FoundryError
 from tasks import session
 from tasks.commands import workflow
 from tasks.commands.run_lock import run_lock
@@ -19,16 +19,11 @@ class Collect(Command):  # type: ignore[misc]  # reason: doit has no types
     """Merge what shards left."""
 
     name = "collect"
-    doc_purpose = "merge what shards left (rows, records, times, failures, logs) into this checkout"
-    doc_usage = "DIR [DIR ...]"
-    doc_description = None
     cmd_options = ()
 
     @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 1 when something was refused; a shard that left nothing is a warning."""
-        if not args:
-            raise UsageError("collect needs a folder", hint="`doit collect DIR`, with what shards left")
         with run_lock():
             return _collect([Path(name) for name in args])
 

@@ -27,9 +27,6 @@ class Doctor(Command):  # type: ignore[misc]  # reason: doit has no types
     """Check configuration, tools, a container that really starts, space, clock, what the next commands need."""
 
     name = "doctor"
-    doc_purpose = "say what is missing on this machine or in the credentials, and the command that mends it"
-    doc_usage = ""
-    doc_description = None
 
     @told
     def execute(self, params: Any, args: list[str]) -> int:

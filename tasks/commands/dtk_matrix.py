@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import UsageError
 from foundry.base.versions import rhel_release
 from foundry.fleet.spread import MOST_JOBS
 from tasks import session
@@ -19,15 +18,16 @@ if TYPE_CHECKING:
     from foundry.plan.toolkits import Toolkit
     from foundry.toolkit.state import ToolkitState
 
+_SEED = "seed"
 _OPTIONS = (
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False,
      "help": 'one line {"include": [...]}, alone on stdout'},
-    {"name": "format", "short": "", "long": "format", "type": str, "default": "",
+    {"name": "format", "short": "", "long": "format", "type": str, "default": "", "metavar": "FORM",
+     "choices": ((_SEED, ""),),
      "help": "seed: versions with rhel, kernel and archs, as the shell scripts had them, alone on stdout"},
     {"name": "pending", "short": "", "long": "pending", "type": bool, "default": False,
      "help": f"those alone that are not published, at most {MOST_JOBS}: what a run of a workflow has to do"},
 )
-_SEED = "seed"
 _RELEASES = 4  # of a kernel, in the table
 
 
@@ -35,19 +35,11 @@ class Matrix(Command):  # type: ignore[misc]  # reason: doit has no types
     """The kernels that custom toolkits are for."""
 
     name = "dtk:matrix"
-    doc_purpose = "the kernels that custom toolkits are for, and which are published"
-    doc_usage = ""
-    doc_description = None
     cmd_options = _OPTIONS
 
     @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 0 also where nothing is pending."""
-        if args:
-            raise UsageError(f"dtk:matrix takes no tasks, but got {' '.join(args)}")
-        if params["format"] not in ("", _SEED):
-            raise UsageError(f"--format={params['format']}: there is {_SEED} alone",
-                             hint="`--json` prints what a workflow needs")
         states = _states(pending=params["pending"])
         if params["format"]:
             sys.stdout.write(json.dumps(seed(state.toolkit for state in states), indent=2) + "\n")

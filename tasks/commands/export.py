@@ -19,7 +19,8 @@ from tasks.commands.told import told
 
 _OPTIONS = (
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False, "help": "a JSON list instead of CSV"},
-    {"name": "output", "short": "o", "long": "output", "type": str, "default": "", "help": "a file instead of stdout"},
+    {"name": "output", "short": "o", "long": "output", "type": str, "metavar": "FILE", "default": "",
+     "help": "a file instead of stdout"},
 )
 
 
@@ -27,9 +28,6 @@ class Export(Command):  # type: ignore[misc]  # reason: doit has no types
     """List the published images as the registries have them."""
 
     name = "export"
-    doc_purpose = "CSV (or JSON) of the published images, as the registries have them, compared with the ledgers"
-    doc_usage = "[DRIVER ...]"
-    doc_description = None
     cmd_options = _OPTIONS
 
     @told

@@ -7,32 +7,31 @@ from typing import Any
 
 from doit.cmd_info import Info as DoitInfo
 
-from foundry.base.errors import UsageError
 from foundry.base.records import read_record
 from foundry.config.patches import Patch
 from foundry.plan.changes import PART_NAMES
 from foundry.plan.inputs import InputChanges
 from foundry.plan.state import CellState
 from tasks import session
+from tasks.commands.backend import OnRecords
+from tasks.commands.loader import chosen
 from tasks.commands.told import told
 
 _CELL_STAGES = ("module", "image")
 
 
-class Info(DoitInfo):  # type: ignore[misc]  # reason: doit has no types
+class Info(OnRecords, DoitInfo):  # type: ignore[misc]  # reason: doit has no types
     """Doit's info, after what is known of the cells that the task is about."""
 
     name = "info"
-    doc_purpose = "what a task depends on; of a cell: its key, which patches apply, and why the others do not"
 
     @told
     def _execute(self, pos_args: list[str], hide_status: bool = False) -> int:
-        if len(pos_args) != 1:
-            raise UsageError("info takes one task", hint="`doit list` shows all")
-        for state in _cells(pos_args[0], self.task_list):
-            for line in describe(state):
-                self.outstream.write(line + "\n")
-        super()._execute(pos_args, hide_status)
+        for task in chosen(pos_args, self.task_list):
+            for state in _cells(task):
+                for line in describe(state):
+                    self.outstream.write(line + "\n")
+            super()._execute([task.name], hide_status)
         return 0
 
 
@@ -66,13 +65,12 @@ def _patch(patch: Patch, driver: str, kernel: str, findings: list[dict[str, Any]
         yield f"{'':<16}{edit.file}: {edit.find!r} {seen}"
 
 
-def _cells(name: str, tasks: list[Any]) -> list[CellState]:
+def _cells(task: Any) -> list[CellState]:
     """The cells that a task is about: one of a stage's, or all of a group's."""
     states = session.foundry().states
     known = states.plan.by_name
-    stage, _, cell = name.partition(":")
+    stage, _, cell = task.name.partition(":")
     if stage in _CELL_STAGES and cell in known:
         return [states.of(known[cell])]
-    task = next((task for task in tasks if task.name == name), None)
-    members = [dep.partition(":")[2] for dep in (task.task_dep if task is not None and stage == "build" else ())]
+    members = [dep.partition(":")[2] for dep in (task.task_dep if stage == "build" else ())]
     return [states.of(known[member]) for member in members if member in known]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
-from doit import get_var
-from doit.cmd_base import DodoTaskLoader
-from doit.loader import generate_tasks
+from doit.cmd_base import NamespaceTaskLoader
+from doit.exceptions import InvalidDodoFile
+from doit.loader import generate_tasks, get_module
 
 from foundry.base.errors import ConfigError, Fault, FoundryError, UsageError
 from foundry.github.repository import repository, require_token
@@ -19,6 +20,8 @@ from foundry.run.context import has_ledger
 from foundry.run.stages import of_groups
 from tasks import session
 from tasks.commands import workflow
+from tasks.commands.arguments import VERSION, look_at
+from tasks.commands.pages import PAGES
 from tasks.commands.passes import is_release, publishes, pushes_toolkits
 from tasks.commands.told import heed_signals, tell, tell_interrupted
 
@@ -28,10 +31,11 @@ _OF_RELEASES = of_groups("release")
 _SHOWS_STATES = {"status"}  # these commands need no tasks
 
 
-class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
+class Loader(NamespaceTaskLoader):  # type: ignore[misc]  # reason: doit has no types
     """Loads dodo.py; a FoundryError becomes its sentence and its exit code.
 
-    doit makes one for every command, before the command itself: what is printed from then on is plain text.
+    doit makes one for every command, before the command itself and before it reads the command line: what is printed
+    from then on is plain text, and what is wrong with the command line ends it here.
     """
 
     def __init__(self) -> None:
@@ -39,13 +43,17 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         workflow.guard()
         heed_signals()
         self._retry_failed = self._bare = False
+        _look_at(sys.argv[1:])
 
     def setup(self, opt_values: Any) -> None:
         """Import dodo.py."""
         self._retry_failed = bool(opt_values.get("retry_failed"))
         self._bare = bool(opt_values.get("since"))  # of `doit plan` alone
         try:
-            super().setup(opt_values)
+            self.namespace = vars(get_module("dodo.py"))
+        except InvalidDodoFile:
+            raise SystemExit(tell(UsageError("there is no dodo.py here", hint="doit works in the checkout's folder"))
+                             ) from None
         except KeyboardInterrupt:
             raise SystemExit(tell_interrupted()) from None
 
@@ -64,9 +72,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         return self._declared(_OF_RELEASES)
 
     def _load(self, cmd: Any, pos_args: list[str]) -> list[Any]:
-        _refuse_variables()
-        session.request(pos_args)
-        names = pos_args or list(cmd.sel_tasks or ())
+        named = [word for word in pos_args if word == "-" or word[0] != "-"]  # else an option of the task before it
+        session.request(named)
+        names = named or list(cmd.sel_tasks or ())
         stages = {name.partition(":")[0] for name in names}
         try:
             if cmd.get_name() == "run":
@@ -91,8 +99,8 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         if cmd.get_name() not in _NAMES_TASKS:
             return tasks
         one = session.foundry()
-        targets = [target for task in tasks for target in task.targets] if pos_args else []
-        refuse_unknown(pos_args, one.states.plan, [task.name for task in tasks], targets)
+        targets = [target for task in tasks for target in task.targets] if named else []
+        refuse_unknown(named, one.states.plan, [task.name for task in tasks], targets, PAGES)
         if cmd.get_name() == "run":
             faults = faults_in_the_way(names, one.states.plan, one.config)
             if faults:
@@ -116,12 +124,32 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # reason: doit has no types
         return tasks
 
 
-def _refuse_variables() -> None:
-    """Doit takes NAME=VALUE out of the command line as its variables, which nothing here reads."""
-    for text in sys.argv[1:]:
-        name, is_variable, value = text.partition("=")
-        if is_variable and get_var(name) == value:
-            raise UsageError(f"there is no task '{text}'", hint="`doit list` shows all")
+def chosen(names: Iterable[str], tasks: Sequence[Any]) -> list[Any]:
+    """The tasks that names, files that they leave, and patterns stand for, each once."""
+    by_name = {task.name: task for task in tasks}
+    by_file = {target: task for task in tasks for target in task.targets}
+    found: dict[str, Any] = {}
+    for name in names:
+        task = by_name.get(name) or by_file.get(name)
+        fitting = [task] if task is not None else [one for one in tasks if fnmatchcase(one.name, name)]
+        found |= {one.name: one for one in fitting}
+    return list(found.values())
+
+
+def _look_at(words: Sequence[str]) -> None:
+    """Show help where the command line asks for it; end with what is wrong with it."""
+    try:
+        topic = VERSION if words[:1] == [VERSION] else look_at(words)
+        if topic is None:
+            return
+        from tasks.commands.help import show
+
+        show(topic)
+    except (FoundryError, OSError) as problem:
+        raise SystemExit(tell(problem)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(tell_interrupted()) from None
+    raise SystemExit(0)
 
 
 def _compare_by_content(names: list[str]) -> None:

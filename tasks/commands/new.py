@@ -10,22 +10,22 @@ from doit.cmd_base import Command
 from foundry.base.errors import UsageError
 from tasks import session
 from tasks.commands.run_lock import run_lock
-from tasks.commands.told import tell, told
+from tasks.commands.told import told
 
 _OPTIONS = (
-    {"name": "family", "short": "", "long": "family", "type": str, "default": "",
+    {"name": "family", "short": "", "long": "family", "type": str, "default": "", "metavar": "FAMILY",
      "help": "of a driver: the family it is of, instead of the one that the setting `default_family` names"},
-    {"name": "ocp", "short": "", "long": "ocp", "type": str, "default": "",
+    {"name": "ocp", "short": "", "long": "ocp", "type": str, "default": "", "metavar": "RELEASES",
      "help": "the releases and minors it is wanted for, such as 4.18,4.19.3, instead of those of the newest driver"},
-    {"name": "name", "short": "", "long": "name", "type": str, "default": "",
+    {"name": "name", "short": "", "long": "name", "type": str, "default": "", "metavar": "NAME",
      "help": "of a family: its name, instead of the package's"},
-    {"name": "package", "short": "", "long": "package", "type": str, "default": "",
+    {"name": "package", "short": "", "long": "package", "type": str, "default": "", "metavar": "PACKAGE",
      "help": "of a family in a repository: the package with the sources"},
-    {"name": "driver", "short": "", "long": "driver", "type": str, "default": "",
+    {"name": "driver", "short": "", "long": "driver", "type": str, "default": "", "metavar": "VERSION",
      "help": "of a family in a repository: the version, instead of the newest"},
-    {"name": "license", "short": "", "long": "license", "type": str, "default": "",
+    {"name": "license", "short": "", "long": "license", "type": str, "default": "", "metavar": "LICENCE",
      "help": "of a family: the licence, as SPDX calls it, instead of what the package says"},
-    {"name": "key", "short": "", "long": "key", "type": str, "default": "",
+    {"name": "key", "short": "", "long": "key", "type": str, "default": "", "metavar": "URL",
      "help": "of a family of RPMs: the URL of the vendor's key, with which signatures are checked from now on"},
 )
 _OF = {"driver": ("family", "ocp"), "family": ("ocp", "name", "package", "driver", "license", "key")}
@@ -36,20 +36,11 @@ class New(Command):  # type: ignore[misc]  # reason: doit has no types
     """Write what a new driver or family needs."""
 
     name = "new"
-    doc_purpose = "put a driver version or a family into the checkout, after a look into its package"
-    doc_usage = "driver VERSION | family URL|FILE"
-    doc_description = (
-        "Writes the matrix entry, of a family also its file, and the package's hash into the lock; says what it found"
-        " and guessed, and ends with the command that builds it. Nothing is overwritten; where something is wrong,"
-        " nothing is written.")
     cmd_options = _OPTIONS
 
     def parse_execute(self, in_args: list[str]) -> Any:
         """Options may stand anywhere."""
-        try:
-            options, rest = getopt.gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
-        except getopt.GetoptError as error:
-            return tell(UsageError(str(error), hint=_USAGE))
+        options, rest = getopt.gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
         return super().parse_execute([*(f"{name}={value}" if value else name for name, value in options), "--", *rest])
 
     @told

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from getopt import GetoptError, gnu_getopt
+from getopt import gnu_getopt
 from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import DoitCmdBase
@@ -32,7 +31,7 @@ _MINUTE, _HOUR = 60, 3600
 _OPTIONS = (
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False,
      "help": "a JSON object, alone on stdout"},
-    {"name": "since", "short": "", "long": "since", "type": str, "default": "",
+    {"name": "since", "short": "", "long": "since", "type": str, "default": "", "metavar": "COMMIT",
      "help": "compare with this commit, as if all of it had been published, in place of what is built here"},
     opt_retry_failed,
 )
@@ -42,18 +41,13 @@ class Plan(OnRecords, DoitCmdBase):  # type: ignore[misc]  # reason: doit has no
     """Show what the tasks would do."""
 
     name = "plan"
-    doc_purpose = "what a run of these tasks would do, and why; no network, changes nothing"
-    doc_usage = "[TASK ...]"
-    doc_description = None
     cmd_options = _OPTIONS
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Options may come after the tasks, too."""
-        with suppress(GetoptError):  # which doit says in its way
-            options, names = gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
-            said = [f"{name}={value}" if value and name[:2] == "--" else name + value for name, value in options]
-            in_args = [*said, *names]
-        return int(super().parse_execute(in_args))
+        options, names = gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
+        said = [f"{name}={value}" if value and name[:2] == "--" else name + value for name, value in options]
+        return int(super().parse_execute([*said, *names]))
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 0 whatever there is to do."""

@@ -17,9 +17,6 @@ class ProfileCommand(Command):  # type: ignore[misc]  # reason: doit has no type
     """Show or choose the profile."""
 
     name = "profile"
-    doc_purpose = "show or choose this checkout's profile"
-    doc_usage = "[NAME]"
-    doc_description = "Where things come from and go to: config/profiles/NAME.yaml. The choice is an untracked file."
 
     @told
     def execute(self, params: Any, args: list[str]) -> int:
@@ -27,8 +24,9 @@ class ProfileCommand(Command):  # type: ignore[misc]  # reason: doit has no type
         root = Path()
         known = names(root)
         if args:
-            if args[0] not in known or len(args) > 1:
-                raise UsageError(f"there is no profile {' '.join(args)!r}; there are {', '.join(known)}")
+            if args[0] not in known:
+                raise UsageError(f"there is no profile {args[0]!r}; there are {', '.join(known)}",
+                                 hint="`doit profile` shows which one applies, and why")
             (root / CHOICE_FILE).write_text(f"{args[0]}\n", encoding="utf-8")
         now = resolve(root)
         print(f"{now.name}: {now.why}")

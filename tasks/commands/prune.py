@@ -6,7 +6,6 @@ from typing import Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import UsageError
 from tasks import session
 from tasks.commands.run_lock import run_lock
 from tasks.commands.told import told
@@ -22,17 +21,11 @@ class Prune(Command):  # type: ignore[misc]  # reason: doit has no types
     """Remove what killed runs left, images that runs pulled and nobody needs, and image files of published cells."""
 
     name = "prune"
-    doc_purpose = "free disk space: pulled images that nobody needs, image files of published cells"
-    doc_usage = ""
-    doc_description = None
     cmd_options = _OPTIONS
 
     @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Never touches what no run of this checkout made."""
-        if args:
-            raise UsageError(f"prune takes no tasks, but got {' '.join(args)}",
-                             hint="`doit clean TASK` removes a task's files")
         dry_run = bool(params["dry_run"])
         with run_lock(leftovers=not dry_run):
             return _prune(dry_run=dry_run)

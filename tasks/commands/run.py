@@ -8,57 +8,50 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from doit.cmd_run import Run as DoitRun
-from doit.cmdparse import CmdParseError
 from doit.control import TaskControl
-from doit.reporter import ConsoleReporter, ErrorOnlyReporter, ExecutedOnlyReporter, JsonReporter, ZeroReporter
 from doit.runner import MThreadRunner
 from doit.task import Stream
 
-from foundry.base.errors import EXIT_CONFIG, EXIT_TASK_FAILED, FoundryError
+from foundry.base.errors import EXIT_TASK_FAILED, FoundryError
 from foundry.net.traffic import TOTAL
 from foundry.run.context import DEFAULT_VERBOSITY, Foundry
 from foundry.run.totals import Totals, leave_totals
 from tasks import session
 from tasks.commands import passes, workflow
+from tasks.commands.arguments import number
 from tasks.commands.backend import OnRecords
 from tasks.commands.reporter import FoundryReporter, pending_of
 from tasks.commands.run_lock import run_lock
 from tasks.commands.told import tell, tell_interrupted
 
 _MOST_CELLS_AT_ONCE = 8
-_opt_verbosity = {
-    "name": "verbosity", "short": "v", "long": "verbosity", "type": int, "default": None,
-    "help": "0: failures and the table alone; 1: a line an event (default); 2: the logs of the stages, too",
-}
-# Options of doit without use here: cells run in threads, and a failure names its log.
-_NO_USE = {"par_type", "auto_delayed_regex", "failure_verbosity", "force_verbosity", "pdb"}
-_REPORTERS = {
-    "console": ConsoleReporter, "executed-only": ExecutedOnlyReporter, "json": JsonReporter, "zero": ZeroReporter,
-    "error-only": ErrorOnlyReporter,
-}
-_opt_no_build = {
-    "name": "no_build", "short": "", "long": "no-build", "type": bool, "default": False,
-    "help": "of releases: try no cell; sources, ledgers, notes and releases of what is published",
-}
 opt_retry_failed = {
     "name": "retry_failed", "short": "", "long": "retry-failed", "type": bool, "default": False,
     "help": "compile also the cells that failed before and of which nothing changed since",
 }
+_OPTIONS = (
+    {"name": "num_process", "short": "n", "long": "process", "type": number(0, 1000), "default": 0,
+     "help": "cells at once; 0 (default): the setting `parallel`, else one for each core, "
+             f"{_MOST_CELLS_AT_ONCE} at most"},
+    {"name": "verbosity", "short": "v", "long": "verbosity", "type": number(0, 2), "default": None,
+     "help": "0: failures and the table alone; 1: a line an event (default); 2: the logs of the stages, too"},
+    {"name": "single", "short": "s", "long": "single", "type": bool, "default": False,
+     "help": "the named tasks alone, without what they depend on"},
+    {"name": "no_build", "short": "", "long": "no-build", "type": bool, "default": False,
+     "help": "of releases: try no cell; sources, ledgers, notes and releases of what is published"},
+    opt_retry_failed,
+)
 
 
 class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no types
     """doit's run with this project's defaults, lock, interruption and exit codes."""
 
     name = "run"
-    cmd_options = (*(
-        _opt_verbosity if option["name"] == "verbosity" else option for option in DoitRun.cmd_options
-        if option["name"] not in _NO_USE
-    ), _opt_no_build, opt_retry_failed)
+    cmd_options = _OPTIONS
 
     def get_reporters(self) -> dict[str, Any]:
-        """Doit's own, by name; others would be looked for in all packages that are installed."""
-        self.cmdparser["reporter"].choices = {name: one.desc for name, one in _REPORTERS.items()}
-        return _REPORTERS
+        """None by name: dodo.py says which. All packages that are installed would be searched for others."""
+        return {}
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Run the tasks; returns 0, 1, 2, 3 or 130 as `docs/commands.md` says."""
@@ -67,29 +60,21 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
                 return int(super().execute(params, args))
         except (FoundryError, OSError) as problem:
             return tell(problem)
-        except CmdParseError as error:
-            print(f"error: {error}\n  hint: options of `doit run` go before the tasks' names", file=sys.stderr)
-            return EXIT_CONFIG
         except KeyboardInterrupt:
             return tell_interrupted()
 
-    def _execute(self, outfile: Any, verbosity: Any = None, always: bool = False, continue_: bool = False,
-                 reporter: Any = "console", num_process: int = 0, single: bool = False,
-                 no_build: bool = False, retry_failed: bool = False) -> int:
+    def _execute(self, reporter: type[FoundryReporter], continue_: bool, verbosity: int | None, num_process: int,
+                 single: bool, no_build: bool, retry_failed: bool) -> int:
         one, started = session.foundry(), time.monotonic()
         slots = num_process or slots_of(one)
         one.schedule.expect((), slots)
-        one.verbosity = DEFAULT_VERBOSITY if verbosity is None else int(verbosity)
-        if isinstance(outfile, str):
-            outfile = open(outfile, "w", encoding="utf-8")  # noqa: SIM115 - ends with the process
-        elif outfile is sys.__stdout__:  # as it was when doit was imported
-            outfile = sys.stdout
-        out = reporter(outfile, {}) if isinstance(reporter, type) else self.reporters[reporter](outfile, {})
+        one.verbosity = DEFAULT_VERBOSITY if verbosity is None else verbosity
+        out = reporter(sys.stdout, {})
 
         def perform(names: list[str]) -> int:
             control = self._control(names, single=single)
             _prepare(one, pending_of(control.tasks, control.selected_tasks))
-            runner = MThreadRunner(self.dep_manager, out, continue_, always, Stream(verbosity), slots)
+            runner = MThreadRunner(self.dep_manager, out, continue_, False, Stream(verbosity), slots)
             return int(runner.run_all(control.task_dispatcher()))
 
         ended = False
@@ -97,8 +82,7 @@ class Run(OnRecords, DoitRun):  # type: ignore[misc]  # reason: doit has no type
             result = self._passes(one, perform, build=not no_build)
             ended = True
         finally:
-            if isinstance(out, FoundryReporter):
-                out.show_table(ended=ended)
+            out.show_table(ended=ended)
             totals = Totals(time.monotonic() - started, TOTAL.read())
             leave_totals(one, totals)
             workflow.tell(list(one.journal.entries.values()), one.journal.up_to_date, one.journal.warnings,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import UsageError
 from foundry.fleet.spread import MOST_JOBS, Shard
 from tasks import session
+from tasks.commands.arguments import number
 from tasks.commands.told import told
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _OPTIONS = (
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False,
      "help": 'one line {"include": [...]}, alone on stdout'},
-    {"name": "jobs", "short": "", "long": "jobs", "type": int, "default": MOST_JOBS,
+    {"name": "jobs", "short": "", "long": "jobs", "type": number(1, MOST_JOBS), "default": MOST_JOBS,
      "help": f"at most so many shards (1-{MOST_JOBS}; default {MOST_JOBS})"},
 )
 
@@ -29,16 +29,11 @@ class Shards(Command):  # type: ignore[misc]  # reason: doit has no types
     """Plan pending cells for several machines."""
 
     name = "shards"
-    doc_purpose = "spread the pending cells over machines, so that the last ends early"
-    doc_usage = ""
-    doc_description = None
     cmd_options = _OPTIONS
 
     @told
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 0 also where nothing is pending."""
-        if args:
-            raise UsageError(f"shards takes no tasks, but got {' '.join(args)}")
         shards, runners = _planned(int(params["jobs"]))
         if params["json"]:
             document = {"include": [shard.entry(runners) for shard in shards]}
@@ -52,8 +47,6 @@ def _planned(jobs: int) -> tuple[list[Shard], Mapping[str, str]]:
     """The shards, and the runners by architecture."""
     from foundry.fleet.plan import plan
 
-    if not 1 <= jobs <= MOST_JOBS:
-        raise UsageError(f"--jobs={jobs}: a number from 1 to {MOST_JOBS}")
     one = session.foundry()
     return plan(one, jobs), one.settings.runners
 

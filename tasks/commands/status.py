@@ -33,9 +33,6 @@ class Status(OnRecords, DoitCmdBase):  # type: ignore[misc]  # reason: doit has 
     """Show what is published, built, pending (and why) and failed."""
 
     name = "status"
-    doc_purpose = "coverage of drivers and releases: published, built, pending and why, failed"
-    doc_usage = "[DRIVER|FAMILY|KERNEL|CELL|RELEASE ...]"
-    doc_description = None
     cmd_options = (
         {"name": "pending", "short": "", "long": "pending", "type": bool, "default": False,
          "help": "pending cells alone, each with the reason"},

@@ -11,11 +11,12 @@ from doit.cmd_base import Command
 
 from foundry.base.errors import EXIT_TASK_FAILED, UsageError
 from tasks import session
+from tasks.commands.arguments import number
 from tasks.commands.run_lock import run_lock
 from tasks.commands.told import told
 
 _OPTIONS = (
-    {"name": "sample", "short": "", "long": "sample", "type": int, "default": 0,
+    {"name": "sample", "short": "", "long": "sample", "type": number(1, 1_000_000), "default": 0,
      "help": "so many images, chosen at random, instead of all"},
     {"name": "tags", "short": "", "long": "tags", "type": bool, "default": False,
      "help": "look at the tags alone: a small request each, no toolkit is pulled"},
@@ -29,9 +30,6 @@ class Verify(Command):  # type: ignore[misc]  # reason: doit has no types
     """Prove published images again."""
 
     name = "verify"
-    doc_purpose = "fetch published images by digest and check them again; or, with --local, what is in this checkout"
-    doc_usage = "[DRIVER ...]"
-    doc_description = None
     cmd_options = _OPTIONS
 
     @told

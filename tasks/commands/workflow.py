@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from foundry.base.environment import OFF
 from foundry.base.errors import EXIT_NO_READER, EXIT_OUTSIDE, FoundryError
 from foundry.base.markdown import block, cell, code, words
 from foundry.base.plain_text import plain
@@ -35,8 +36,8 @@ _WORST = (FAILED, BLOCKED, INTERRUPTED, DONE)
 
 
 def in_actions(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether GitHub Actions runs this."""
-    return bool(environ.get("GITHUB_ACTIONS"))
+    """Whether GitHub Actions runs this. Before the variable's value is looked at, a faulty one counts: it is safer."""
+    return environ.get("GITHUB_ACTIONS", "").strip().lower() not in OFF
 
 
 # -- commands ------------------------------------------------------------------

@@ -125,9 +125,9 @@ def write_odd(project: Project) -> None:
 
 
 @pytest.mark.parametrize("args, code, sentence", [
-    ((), 2, "has to be said what is new"), (("driver",), 2, "has to be said"), (("thing", "x"), 2, "has to be said"),
-    (("driver", "1", "2"), 2, "has to be said"), (("driver", "1", "--nope"), 2, "option --nope not recognized"),
-    (("driver", "1", "--ocp"), 2, "option --ocp requires argument"),
+    ((), 2, "new needs a driver|family"), (("driver",), 2, "new needs a"), (("thing", "x"), 2, "has to be said"),
+    (("driver", "1", "2"), 2, "but got driver 1 2"), (("driver", "1", "--nope"), 2, "has no option --nope"),
+    (("driver", "1", "--ocp"), 2, "--ocp needs a value"),
     (("driver", "1", "--key=x"), 2, "--key says nothing of a driver"),
     (("family", "x", "--family=x"), 2, "--family says nothing of a family"),
     (("driver", "2.22.2.0"), 2, "2.22.2.0 is in the matrix already, of the family neuron (build-matrix.json $[1])"),
