@@ -37,7 +37,7 @@ def test_wrong_options_of_every_command_and_task(project: Project, name: str) ->
     done = project.doit(name, "--nope")
     assert (done.code, done.out) == (2, "")
     first, second = done.err.splitlines()
-    assert first == f"error: `doit {name}` has no option --nope"
+    assert first.startswith(f"error: `doit {name}` has no option --nope")
     assert second.startswith("  hint: usage: doit ")
     assert not (project.root / "build").exists(), "nothing was begun"
 
