@@ -102,9 +102,9 @@ def test_a_gap_holds_up_no_shard(project: Project) -> None:
 
 
 @pytest.mark.parametrize("args, environ, said", [
-    (("--jobs=0",), {}, "--jobs=0: a number from 1 to 256"),
-    (("--jobs=257",), {}, "--jobs=257"),
-    (("push:x",), {}, "shards takes no tasks"),
+    (("--jobs=0",), {}, "--jobs 0: not a number from 1 to 256"),
+    (("--jobs=257",), {}, "--jobs 257"),
+    (("push:x",), {}, "shards takes no arguments, but got push:x"),
     ((), {"PUBLISH": "no"}, "names no registry to push to"),
     ((), {"GAP": "yes"}, "no release 4.99"),
 ])
