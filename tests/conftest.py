@@ -12,10 +12,12 @@ import pytest
 from foundry.base.plain_text import forget_secrets
 from tests.harness.checkout import Checkout
 from tests.harness.clone import AccessLogs, Clone
+from tests.harness.fuzz import load_profile
 from tests.harness.rpmtools import Key, signing_key
 from tests.harness.sandbox import knowing_clone, sandbox
 from tests.harness.store import cold_store
 
+load_profile()
 os.environ["KMOD_TEST_LONGEST_PAUSE"] = "0.05"  # of the programs that tests start: tests/harness/audit
 
 MATRIX = [

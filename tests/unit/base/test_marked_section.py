@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError
@@ -13,7 +13,6 @@ _texts = st.text(st.sampled_from("ab#|`<!-> \n\r\té—")).filter(lambda text: "
 
 
 @given(_texts, _texts, _texts, _texts, st.booleans())
-@settings(deadline=None)
 def test_what_people_wrote_is_kept(before: str, after: str, old: str, new: str, crlf: bool) -> None:
     ours = with_section("", old)
     text = before + (ours.replace("\n", "\r\n") if crlf else ours) + after
@@ -26,7 +25,6 @@ def test_what_people_wrote_is_kept(before: str, after: str, old: str, new: str, 
 
 
 @given(_texts, _texts)
-@settings(deadline=None)
 def test_the_first_section_comes_after_what_is_there(text: str, section: str) -> None:
     made = with_section(text, section)
     assert made.startswith(text.rstrip())

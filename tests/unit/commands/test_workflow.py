@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -55,13 +55,11 @@ def test_no_line_is_a_command(text: str) -> None:
 
 
 @given(st.text(st.sampled_from(":#[] a\n\r\t\u2003\x0b%")))
-@settings(deadline=None)
 def test_no_text_is_a_command(text: str) -> None:
     assert commands_in(workflow.harmless(text)) == []
 
 
 @given(st.text(), st.text())
-@settings(deadline=None)
 def test_a_command_is_read_as_it_was_meant(title: str, message: str) -> None:
     line = workflow.command("error", title, message)
     assert "\n" not in line and "\r" not in line
@@ -138,7 +136,6 @@ def test_what_a_run_tells(actions: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_a_summary_is_a_table_whatever_failed(message: str) -> None:
     entries = [Entry("module:x", FAILED, error=FoundryError(message, reason=Reason.TIMEOUT))]
     made = [token.type for token in MarkdownIt("commonmark").enable("table").parse(workflow.summary(entries, 0, []))]

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError
 from foundry.formats.trees.links import Links, is_behind_link, require_tree
+from tests.harness.fuzz import examples
 
 
 @pytest.mark.parametrize("links, end", [
@@ -41,7 +42,7 @@ _PARTS = st.lists(st.sampled_from(["a", "b", "c", "..", "."]), min_size=1, max_s
 
 
 @given(st.dictionaries(st.sampled_from(["a/a", "a/b", "b/a", "c", "b/c"]), _PARTS, min_size=1))
-@settings(deadline=None, max_examples=200)
+@examples(200)
 def test_what_stays_inside_does_so_on_a_disk(links: Mapping[str, str]) -> None:
     """Whatever the folders above it are called and hold: what we let through never leads out of the tree."""
     with tempfile.TemporaryDirectory() as folder:

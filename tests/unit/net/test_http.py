@@ -10,7 +10,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError, OutsideError
@@ -134,7 +134,6 @@ def test_whatever_retry_after_says(said: str, seconds: float) -> None:
 
 
 @given(st.text() | st.from_regex(r"\A[A-Z][a-z]{2}, [0-9]{1,12} (Jan|Feb|Dec) [0-9]{0,12} [0-9:]{0,9} ?[+-]?\w{0,9}\Z"))
-@settings(deadline=None)
 def test_retry_after_is_a_time_within_a_day(said: str) -> None:
     assert 0 <= transport._retry_after(said) <= 86400
 
