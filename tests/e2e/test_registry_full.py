@@ -34,7 +34,7 @@ def test_the_registry_has_no_space(copied: Clone, tmp_path: Path) -> None:
         assert (again.code, again.compiled, again.imaged) == (0, [], 0), again.text
         for row in copied.status().values():
             assert row["state"] == "published"
-            held = requests.head(f"http://{address}/v2/{REPOSITORY}/manifests/{row['image']}", timeout=30,
+            held = requests.head(f"http://{address}/v2/{REPOSITORY}/manifests/{row['tag']}", timeout=30,
                                  headers={"Accept": OCI_MANIFEST})
             assert held.headers["Docker-Content-Digest"] == row["digest"]
         assert copied.doit("publish").connections == []

@@ -15,7 +15,6 @@ from tasks.commands.pages import PAGES, page_of
 from tests.lint.test_lint import ROOT, tracked
 
 PAGES_OF_DOCS = ("README.md", *tracked("docs/*.md"))
-COMMANDS = (ROOT / "docs/commands.md").read_text(encoding="utf-8")
 # Variables that are set for a command that is started, or that only tests know.
 FOR_OTHERS = {"GIT_TERMINAL_PROMPT", "GIT_ASKPASS", "GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_", "LC_ALL", "REGISTRY_",
               "KMOD_FOUNDRY_RUN"}
@@ -24,6 +23,10 @@ FOR_OTHERS = {"GIT_TERMINAL_PROMPT", "GIT_ASKPASS", "GIT_CONFIG_KEY_", "GIT_CONF
 @pytest.fixture(autouse=True)
 def checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+
+
+def commands_page() -> str:
+    return (ROOT / "docs/commands.md").read_text(encoding="utf-8")
 
 
 def table(text: str, heading: str) -> list[list[str]]:
@@ -36,7 +39,7 @@ def test_each_is_documented() -> None:
     """Each command and task, and each option of a command."""
     longest_first = "|".join(map(re.escape, sorted(PAGES, key=len, reverse=True)))
     named = rf"(?:`(?:doit )?|(?:## |, )doit )({longest_first})(?=[][`:, \n])"
-    assert set(re.findall(named, COMMANDS)) == set(PAGES)
+    assert set(re.findall(named, commands_page())) == set(PAGES)
     texts = "".join((ROOT / name).read_text(encoding="utf-8") for name in PAGES_OF_DOCS)
     assert not [option for option in options() if not re.search(rf"{option}\b", texts)]
 
@@ -48,10 +51,10 @@ def options() -> set[str]:
 
 
 def test_headings_are_of_commands_that_there_are() -> None:
-    headings = re.findall(r"^## doit ([a-z:-]+)", COMMANDS, re.MULTILINE)
+    headings = re.findall(r"^## doit ([a-z:-]+)", commands_page(), re.MULTILINE)
     assert headings
     assert not [name for name in headings if page_of(name) is None]
-    assert not set(re.findall(r"`(--[a-z][a-z-]+)", COMMANDS)) - options() - {"--help", "--version"}
+    assert not set(re.findall(r"`(--[a-z][a-z-]+)", commands_page())) - options() - {"--help", "--version"}
 
 
 @pytest.mark.parametrize("name", PAGES_OF_DOCS)
@@ -85,7 +88,7 @@ def test_no_other_variable_is_read() -> None:
 
 
 def test_exit_codes() -> None:
-    assert table(COMMANDS, "## Exit codes") == [[str(code), meaning] for code, meaning in EXIT_CODES.items()]
+    assert table(commands_page(), "## Exit codes") == [[str(code), meaning] for code, meaning in EXIT_CODES.items()]
     readme = table((ROOT / "README.md").read_text(encoding="utf-8"), "| exit code | meaning |")
     assert {int(row[0]) for row in readme} <= set(EXIT_CODES)
     assert len(readme) > 4
