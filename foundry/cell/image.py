@@ -16,7 +16,6 @@ from foundry.base.templates import fill_known
 from foundry.cell import module
 from foundry.driver.source import FIRMWARE
 from foundry.plan.cells import Cell
-from foundry.plan.inputs import keep_inputs
 from foundry.plan.keys import CellKey
 from foundry.plan.labels import created
 from foundry.plan.state import CellState
@@ -95,6 +94,8 @@ def adopt(foundry: Foundry, state: CellState) -> None:
         "key": key.key, "key_inputs": key.parts, "inputs": {}, "outputs": {}, "labels": key.labels,
         "tag": row.tags[0], "digest": row.digest, "adopted": True,
     })
+    from foundry.plan.inputs import keep_inputs
+
     keep_inputs(foundry.root / foundry.config.build, key)
 
 

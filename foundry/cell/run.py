@@ -11,7 +11,6 @@ from foundry.base.reasons import Reason
 from foundry.cell import image, module
 from foundry.plan.cells import Cell
 from foundry.plan.failures import known_failure
-from foundry.plan.inputs import keep_inputs
 from foundry.plan.keys import CellKey
 from foundry.plan.state import CellState
 from foundry.run.context import Foundry
@@ -77,6 +76,8 @@ def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], flo
     started = time.monotonic()
     with noted(folder, stage=stage, key=key.key, circumstances=foundry.states.circumstances.of(cell)):
         waited = work(key)
+    from foundry.plan.inputs import keep_inputs
+
     keep_inputs(foundry.root / foundry.config.build, key)
     found = read_json(folder / TIMES_FILE)
     times = found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -189,5 +188,7 @@ def usage_of(page: Page) -> str:
 
 def near(word: str, known: Iterable[str]) -> str:
     """The end of a sentence that says what may have been meant; empty where nothing is like it."""
-    found = difflib.get_close_matches(word, sorted(set(known)), n=3, cutoff=0.6)
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, sorted(set(known)), n=3, cutoff=0.6)
     return f"; did you mean {', '.join(found)}?" if found else ""
