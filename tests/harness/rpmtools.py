@@ -128,7 +128,7 @@ def sign_rpm(path: Path, key: Key, *options: str) -> None:
 
 
 def index(folder: Path, *options: str) -> None:
-    command("createrepo_c", "--quiet", *options, folder)
+    command("createrepo_c", "--quiet", "--compress-type=gz", "--general-compress-type=gz", *options, folder)
 
 
 @dataclass

@@ -331,8 +331,13 @@ def test_checksums_of_sha_2(server: Server, made: Made, dest: Path, kind: str) -
 
 @pytest.mark.parametrize("kind", ["md5", "sha1"])
 def test_a_checksum_that_can_be_forged_takes_a_pin(server: Server, made: Made, dest: Path, kind: str) -> None:
-    shutil.rmtree(server.folder / "repodata")
-    rpmtools.index(server.folder, f"--checksum={kind}")
+    def weakened(text: str) -> str:
+        for file in server.folder.glob("*.rpm"):
+            digest = hashlib.new(kind, file.read_bytes(), usedforsecurity=False).hexdigest()
+            text = text.replace(f'"sha256" pkgid="YES">{rpmtools.sha256(file)}', f'"{kind}" pkgid="YES">{digest}')
+        return text
+
+    change_list(server, weakened)  # createrepo_c of Debian 13 makes no such lists any more
     error = fault(server, made, dest)
     assert error.reason == "checksum-weak"
     assert kind in error.message and file_of(server).name in error.message and "pin" in error.hint
