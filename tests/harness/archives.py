@@ -110,7 +110,7 @@ def offer(server: Server, key: Key, files: Sequence[Path] = ()) -> None:
     for path in files:
         shutil.copyfile(path, server.folder / path.name)
     shutil.copyfile(key.file, server.folder / "key.pub")
-    rpmtools.index(server.folder, "--general-compress-type=gz")
+    rpmtools.index(server.folder)
 
 
 def fails(clone: Clone, run: Run, code: int, *words: str, hint: str = "") -> str:

@@ -69,7 +69,7 @@ def offer(server: Server, key: Key, package: bytes) -> None:
     (server.folder / FILE).write_bytes(package)
     shutil.copyfile(key.file, server.folder / "key.pub")
     shutil.rmtree(server.folder / "repodata", ignore_errors=True)
-    rpmtools.index(server.folder, "--general-compress-type=gz")
+    rpmtools.index(server.folder)
     (primary,) = (server.folder / "repodata").glob("*primary.xml.gz")
     assert rpmtools.sha256(server.folder / FILE) in gzip.decompress(primary.read_bytes()).decode()
 

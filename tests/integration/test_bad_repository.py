@@ -32,7 +32,7 @@ def good(key: Key, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("good")
     for version in (DRIVER, "2.20.1.0"):
         rpmtools.sign_rpm(rpmtools.build_rpm(folder, name=PACKAGE, version=version), key)
-    rpmtools.index(folder, "--simple-md-filenames", "--general-compress-type=gz")
+    rpmtools.index(folder, "--simple-md-filenames")
     shutil.copyfile(key.file, folder / "key.pub")
     return folder
 

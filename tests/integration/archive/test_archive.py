@@ -188,7 +188,7 @@ def test_a_folder_of_packages(clone: Archivist, server: Server, key: Key, rpms: 
     shutil.copyfile(package(tmp_path / "more", key, "3.0", FIRST + 9 * DAY), folder / "new.rpm")
     clone.archived()
     assert git(clone.git_dir, "cat-file", "blob", "main:src/main.c") == "version 3.0"
-    rpmtools.index(folder, "--general-compress-type=gz")
+    rpmtools.index(folder)
     other = Archivist(tmp_path / "two", f"{server.url}/", key)
     other.configure(**{"from": folder.as_uri()})
     other.archived()
