@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _MODULE = re.compile(r"[A-Za-z0-9_]{1,64}")  # 64 - sizeof(unsigned long): kernel, include/linux/moduleparam.h
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9._-]")
@@ -68,3 +68,11 @@ def kernel_tag(kernel: str) -> str:
         if name.endswith(end):
             return tag_of(f"{name.removesuffix(end)}{plus}{variant}")
     return tag_of(kernel)
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence that says what may have been meant; empty where nothing is like it."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, sorted(set(known)), n=3, cutoff=0.6)
+    return f"; did you mean {', '.join(found)}?" if found else ""

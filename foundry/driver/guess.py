@@ -1,7 +1,7 @@
 """What a package that no family describes yet says of itself: enough for a family file.
 
 The package may be an RPM of a repository, or a file. It is read before anything vouches for it: its hash is what is
-pinned, and the user is told to compare it.
+pinned, and `doit new` asks the user to compare it.
 """
 
 from __future__ import annotations

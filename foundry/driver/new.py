@@ -326,7 +326,7 @@ def _all_or_none(files: Sequence[Path]) -> Iterator[None]:
     before = {file: read_file(file) if file.exists() else None for file in files}
     try:
         yield
-    except BaseException:
+    except BaseException:  # Ctrl-C, too
         for file, data in before.items():
             if data is None:
                 file.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import NoReturn
 
 from foundry.base.errors import ConfigError, Fault, UsageError
+from foundry.base.names import near
 from foundry.base.versions import minor_of, version_key
 from foundry.config.load import Config
 from foundry.plan.cells import Cell, Gap, Lacking, Mismatch, Plan
@@ -156,9 +157,6 @@ def _no_driver(driver: str, plan: Plan) -> str:
 
 
 def _no_task(name: str, plan: Plan, known: Iterable[str]) -> str:
-    import difflib
-
     if name.startswith(("build:", "publish:", "release:")):
         return _no_driver(name.partition(":")[2], plan)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"there is no task {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "")
+    return f"there is no task {name!r}{near(name, known)}"

@@ -15,7 +15,8 @@ from doit.cmdparse import CmdOption, CmdParse
 from foundry.base.environment import VARIABLES, refuse_faulty
 from foundry.base.errors import UsageError
 from foundry.base.files import open_file
-from tasks.commands.pages import PAGES, TASK_OPTIONS, near, page_of, usage_of
+from foundry.base.names import near
+from tasks.commands.pages import PAGES, TASK_OPTIONS, page_of, usage_of
 
 HELP, VERSION = ("-h", "--help"), "--version"
 _RUN = "run"

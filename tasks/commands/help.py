@@ -12,8 +12,9 @@ from doit.cmd_base import Command
 
 from foundry.base.environment import ALWAYS, VARIABLES
 from foundry.base.errors import EXIT_CODES, EXIT_NO_READER, EXIT_TASK_FAILED, UsageError
+from foundry.base.names import near
 from tasks.commands.arguments import HELP, VERSION, commands, options_of, pyproject, task_options
-from tasks.commands.pages import GROUPS, PAGES, Page, near, page_of, usage_of
+from tasks.commands.pages import GROUPS, PAGES, Page, page_of, usage_of
 from tasks.commands.told import told
 from tasks.commands.unused import NAMES, NO_DATABASE
 

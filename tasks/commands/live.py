@@ -35,7 +35,7 @@ def on_terminal() -> bool:
 
 
 class Progress(Protocol):
-    """What is told of a run: how many tasks are not tried, when it began (`time.monotonic`)."""
+    """What the view shows of a run: how many tasks are not tried, when it began (`time.monotonic`)."""
 
     blocked: int
     began: float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,11 +183,3 @@ def usage_of(page: Page) -> str:
     if page.is_task:
         return f"doit [OPTION ...] {page.name}{page.usage} [TASK ...]"
     return f"doit {'' if page.name == 'run' else page.name + ' '}[OPTION ...] {page.usage}".rstrip()
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence that says what may have been meant; empty where nothing is like it."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(word, sorted(set(known)), n=3, cutoff=0.6)
-    return f"; did you mean {', '.join(found)}?" if found else ""
