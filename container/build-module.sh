@@ -9,7 +9,7 @@
 #   Mounted: /foundry/modules (the modules, read-only), /foundry/out (empty).
 #   Environment: KERNEL, STRIP (debug|none), MODULES (their names; with a colon the folder below /lib/modules/KERNEL that
 #   one goes to), LOADING_ORDER (names of modules, first to last; may be missing).
-#   Leaves in /foundry/out: modules/<name>, depmod/<depmod's files>, compiler.
+#   Leaves in /foundry/out: modules/<name>, depmod/<depmod's files>, compiler, signature_hash.
 # `link`: for modules that need some of the kernel's own; depmod's files are made anew and know these, below `host`.
 #   Mounted and in the environment: as for `finish`, whose /foundry/out is there; IN_TREE (names of these modules).
 #   Leaves in /foundry/out what `finish` does, and missing: a line for each module that this toolkit does not have.
@@ -85,6 +85,9 @@ finish() {
     install_dir=$out/root/lib/modules/$KERNEL
     mkdir -p "$out/modules" "$install_dir" "$out/depmod"
     "${CC:-gcc}" --version | sed -n 1p > "$out/compiler"
+    # The hash that this kernel's own modules are signed with.
+    cat "$kernel_build/include/config/auto.conf" "/usr/src/kernels/$KERNEL/include/config/auto.conf" 2> /dev/null |
+        sed -n 's/^CONFIG_MODULE_SIG_HASH="\(.*\)"$/\1/p' | sed -n 1p > "$out/signature_hash"
     for entry in $MODULES; do
         name=${entry%%:*}
         folder=${entry#"$name"}

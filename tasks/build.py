@@ -13,7 +13,7 @@ from tasks.session import foundry, plan, requested
 def task_build() -> Iterator[Task]:
     """Build the images of all cells; never pushes."""
     part = plan()
-    yield {"name": None, "doc": "images of all drivers; never pushes", "task_dep": by_toolkit(part, "image")}
+    yield {"name": None, "doc": "images of all drivers; never pushes", "task_dep": _built(part)}
     for driver, cells in part.by_driver.items():
         yield _group(driver, cells, f"images of {driver} for all its kernels")
     for name in requested():
@@ -27,5 +27,14 @@ def by_toolkit(plan: Plan, stage: str) -> list[str]:
     return [f"{stage}:{cell.name}" for cell in sorted(plan.cells, key=lambda cell: cell.toolkit)]
 
 
+def _built(plan: Plan) -> list[str]:
+    """What makes and proves all images: a boot beside the compiles of others, not after all of them."""
+    return [f"{stage}:{cell.name}" for cell in sorted(plan.cells, key=lambda cell: cell.toolkit) for stage in _stages()]
+
+
+def _stages() -> tuple[str, ...]:
+    return ("image",) if foundry().settings.proof == "off" else ("image", "boot")
+
+
 def _group(name: str, cells: tuple[Cell, ...], doc: str) -> Task:
-    return {"name": name, "doc": doc, "actions": None, "task_dep": [f"image:{cell.name}" for cell in cells]}
+    return {"name": name, "doc": doc, "actions": None, "task_dep": [f"{stage}:{cell.name}" for cell in cells for stage in _stages()]}

@@ -30,7 +30,8 @@ def task_push() -> Iterator[Task]:
             targets=[record] if not done or (one.root / record).exists() else (),
             log=f"{folder}/{publish.LOG}",
         )
-        yield {**task, "task_dep": [f"image:{cell.name}"]}
+        proof = [] if one.settings.proof == "off" else [f"boot:{cell.name}"]
+        yield {**task, "task_dep": [f"image:{cell.name}", *proof]}
 
 
 def task_publish() -> Iterator[Task]:

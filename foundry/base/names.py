@@ -13,6 +13,9 @@ TAG_LIMIT = 128  # OCI distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,
 ADOPTED_LABEL = "kmod-foundry.adopted"  # the label of an image that others built: the digest that it had
 DEPENDS_LABEL = "kmod-foundry.depends"  # the label with the kernel's own modules that an image's need, if any
 KEY_LABEL = "kmod-foundry.key"  # the label of an image that has its key
+SIGNATURE_LABELS = {  # the labels of an image with signed modules, by what a ledger calls them
+    "signer": "kmod-foundry.signer", "certificate": "kmod-foundry.certificate", "hash": "kmod-foundry.signature-hash",
+}
 OCI_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}  # uname -m → OCI architecture
 
 # What kernels end in, and the machine that it means: RPM's names, and Debian's.
@@ -30,6 +33,17 @@ CHECKSUMS_FILE = "SHA256SUMS"
 def depends_of(labels: Mapping[str, str]) -> tuple[str, ...]:
     """The kernel's own modules that an image's need, by its label; a word that names no module is left out."""
     return tuple(sorted({name for name in labels.get(DEPENDS_LABEL, "").split() if _MODULE.fullmatch(name)}))
+
+
+def signature_labels(facts: Mapping[str, str]) -> dict[str, str]:
+    """The labels that say who signed an image's modules."""
+    return {label: facts[name] for name, label in SIGNATURE_LABELS.items()}
+
+
+def signature_of(labels: Mapping[str, str]) -> dict[str, str] | None:
+    """Who signed an image's modules, by its labels; None where nobody did."""
+    found = {name: labels.get(label, "") for name, label in SIGNATURE_LABELS.items()}
+    return found if all(found.values()) else None
 
 
 def cell_name(driver: str, kernel: str) -> str:

@@ -23,6 +23,8 @@ class Reason(StrEnum):
     BASE_NOT_LOCKED = "base-not-locked"
     KERNEL_MISMATCH = "kernel-mismatch"
     ARCH_NOT_HERE = "arch-not-here"
+    NOT_PROVEN = "not-proven"
+    CERTIFICATE_MISSING = "certificate-missing"
 
     # The command line, the configuration, this machine.
     USAGE = "usage"
@@ -58,6 +60,14 @@ class Reason(StrEnum):
     MODULE_CHANGED = "module-changed"
     OUTPUT_UNSAFE = "output-unsafe"
     TOOLKIT_WITHOUT_KERNEL = "toolkit-without-kernel"
+
+    # Booting a module: the proof that its own kernel loads it.
+    BOOT_FAILED = "boot-failed"
+    KERNEL_DOES_NOT_BOOT = "kernel-does-not-boot"
+    NO_KERNEL_IMAGE = "no-kernel-image"
+    DOES_NOT_LOAD = "does-not-load"
+    DOES_NOT_UNLOAD = "does-not-unload"
+    SIGNATURES_NOT_ENFORCED = "signatures-not-enforced"
 
     # podman and images.
     PODMAN_CANNOT_START = "podman-cannot-start"
@@ -266,9 +276,9 @@ class Reason(StrEnum):
 MACHINE_FAULTS = frozenset({
     Reason.OUT_OF_MEMORY, Reason.OUT_OF_PROCESSES, Reason.CONTAINER_KILLED, Reason.PODMAN_FAILED, Reason.TIMEOUT,
 })
-# What a compile fails of as often as it is done with the same inputs.
+# What a compile or a boot fails of as often as it is done with the same inputs.
 INPUT_FAULTS = frozenset({
     Reason.COMPILE_FAILED, Reason.COMPILE_TOO_LARGE, Reason.PATCH_MISMATCH, Reason.PATCH_FILE_MISSING,
     Reason.SYMVERS_MALFORMED, Reason.MODULE_UNLISTED, Reason.MODULE_EXCLUDED, Reason.OUTPUT_UNSAFE,
-    Reason.TOOLKIT_WITHOUT_KERNEL, *(reason for reason in Reason if reason.startswith("gate-")),
+    Reason.TOOLKIT_WITHOUT_KERNEL, Reason.DOES_NOT_LOAD, Reason.DOES_NOT_UNLOAD, *(reason for reason in Reason if reason.startswith("gate-")),
 })

@@ -21,13 +21,14 @@ from foundry.base.process import Completed, failure_sentence, shell_line
 from foundry.base.reasons import MACHINE_FAULTS, Reason
 from foundry.base.untrusted import copy_out, disarm
 from foundry.cell.budgets import budget_arguments, watched
-from foundry.cell.compile_command import CONFINED, Places, compile_arguments, finish_arguments
+from foundry.cell.compile_command import Places, compile_arguments, finish_arguments
 from foundry.cell.compile_log import first_error, last_line, machine_fault, said_by_podman
 from foundry.cell.output_checks import require_listed
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.formats.modules.elf import COMPRESSED, is_signed, uncompress
 from foundry.plan.cells import Cell
 from foundry.podman.engine import Engine
+from foundry.podman.mounts import CONFINED
 from foundry.run.context import Foundry
 
 # podman-run(1): exit codes of podman itself, not of what it ran.

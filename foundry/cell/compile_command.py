@@ -7,13 +7,8 @@ from dataclasses import dataclass
 
 from foundry.base.templates import fill_known
 from foundry.config.recipe import Recipe
-from foundry.podman.mounts import bind_mount
+from foundry.podman.mounts import CONFINED, bind_mount
 
-# No network, no rights, nothing of the caller's environment.
-CONFINED = (
-    "--rm", "--pull=never", "--network=none", "--cap-drop=all", "--workdir=/", "--http-proxy=false",
-    "--security-opt=no-new-privileges", "--security-opt=label=disable", "--log-driver=none",
-)
 _SCRIPT = "/foundry/build-module.sh"
 _LARGEST_FILE = 4 << 30  # bytes that a program in a container may write into one file
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import remove_stale, scratch, sha256_file
-from foundry.base.names import DEPENDS_LABEL, KEY_LABEL, OCI_ARCH
+from foundry.base.files import remove_stale, scratch, sha256_file, write_atomic
+from foundry.base.names import DEPENDS_LABEL, KEY_LABEL, OCI_ARCH, signature_labels
 from foundry.base.reasons import Reason
 from foundry.base.records import Record, input_facts, output_facts, read_record, write_record
 from foundry.base.templates import fill_known
-from foundry.cell import module
+from foundry.cell import module, sign
 from foundry.driver.source import FIRMWARE
 from foundry.plan.cells import Cell
-from foundry.plan.keys import CellKey
+from foundry.plan.keys import CellKey, key_of
 from foundry.plan.labels import created
 from foundry.plan.state import CellState
 from foundry.run.context import Foundry
@@ -27,13 +27,20 @@ if TYPE_CHECKING:
 RECORD = "image.json"
 IMAGE_FILE = "image.oci.tar"
 LOG = "image.log"
+CERTIFICATE = "licenses/module-signing.der"  # in the image: the certificate of the key that signed its modules
 HOST = "host"  # the link to the node's own modules, as KMM's documentation calls it
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
     """The files that the stage depends on, relative to the root."""
-    family = cell.family
-    return [f"{foundry.states.cell_path(cell)}/{module.RECORD}", family["containerfile"], *family["licenses"]]
+    family, folder = cell.family, foundry.states.cell_path(cell)
+    signed = (f"{folder}/{sign.RECORD}", foundry.settings.signing.certificate) if foundry.settings.signing.key else ()
+    return [f"{folder}/{module.RECORD}", *signed, family["containerfile"], *family["licenses"]]
+
+
+def image_record(foundry: Foundry, cell: Cell) -> str:
+    """The stage's record, relative to the root."""
+    return f"{foundry.states.cell_path(cell)}/{RECORD}"
 
 
 def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
@@ -53,15 +60,20 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     base, package = lock.base, lock.packages[cell.driver]
     if base is None:
         raise FoundryError(f"the base of {cell.name} is not locked", reason=Reason.BASE_NOT_LOCKED)
-    record = _module_record(foundry, cell, key)
+    record = module.record_of(foundry, cell, key)
+    signature = _signature(foundry, cell, key)
     in_tree = record.get("in_tree", {"modules": [], "linked": False})
     labels = {**key.labels, KEY_LABEL: key.key}
     if in_tree["modules"]:
         labels[DEPENDS_LABEL] = " ".join(in_tree["modules"])
+    if signature is not None:
+        labels |= signature_labels(signature)
     reference = foundry.containers.platforms.image_of(base_reference(base.name, base.digest), cell.arch)
     timestamp = created(package, base)
     with scratch(folder, "image") as work:
-        _stage_context(foundry, cell, record["outputs"], work / "context", linked=in_tree["linked"])
+        _stage_context(foundry, cell, _contents(record, signature), work / "context", linked=in_tree["linked"])
+        if signature is not None:
+            write_atomic(work / "context" / CERTIFICATE, _certificate(foundry))
         arguments = _arguments(cell, reference, labels, timestamp)
         images = foundry.containers.images
         with images.used(reference, cell.arch, log), images.kept(reference, log):
@@ -105,12 +117,27 @@ def base_reference(name: str, digest: str) -> str:
     return f"{repository if colon and '/' not in tag else name}@{digest}"
 
 
-def _module_record(foundry: Foundry, cell: Cell, key: CellKey) -> Record:
-    record = read_record(foundry.cell_folder(cell) / module.RECORD, "module")
-    if record is None or record.get("key") != key.module:
-        raise FoundryError(f"{cell.name} has no module of today's inputs yet", reason=Reason.MODULE_MISSING,
-                           hint=f"run `doit module:{cell.name}`")
+def _signature(foundry: Foundry, cell: Cell, key: CellKey) -> Record | None:
+    """The record of the cell's signed modules; None where the profile signs none."""
+    if not key.certificate:
+        return None
+    record = read_record(foundry.cell_folder(cell) / sign.RECORD, "sign")
+    if record is None or record["key"] != key_of(key.signed_parts):
+        raise FoundryError(f"{cell.name} has no signed modules of today's inputs yet", reason=Reason.MODULE_MISSING,
+                           hint=f"run `doit sign:{cell.name}`")
     return record
+
+
+def _certificate(foundry: Foundry) -> bytes:
+    from foundry.signing.certificate import read_certificate
+
+    return read_certificate(foundry.root / foundry.settings.signing.certificate).der
+
+
+def _contents(record: Record, signature: Record | None) -> dict[str, Mapping[str, Any]]:
+    """What the image gets, by file in the cell's folder; of signed modules the signed ones."""
+    signed = dict(signature["outputs"]) if signature is not None else {}
+    return {name: fact for name, fact in record["outputs"].items() if f"{sign.SIGNED}/{name}" not in signed} | signed
 
 
 def _stage_context(
@@ -135,7 +162,7 @@ def _stage_context(
         if name.startswith(f"{FIRMWARE}/"):
             dest = context / "opt/lib" / name
         else:
-            dest = places.get(name, modules / Path(name).name)
+            dest = places.get(Path(name).name, modules / Path(name).name)
         dest.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, dest)
     for file in cell.family["licenses"]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, read_file, remove_stale, remove_tree, sha256_bytes
 from foundry.base.reasons import Reason
-from foundry.base.records import input_facts, output_facts, read_record, write_record
+from foundry.base.records import Record, input_facts, output_facts, read_record, write_record
 from foundry.config import patches
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.driver.source import FIRMWARE, TAR, TREE, tree_sha256
@@ -50,6 +50,15 @@ def module_names(foundry: Foundry, cell: Cell) -> list[str]:
     return [one.base for one in recipe_for(foundry, cell).modules]
 
 
+def record_of(foundry: Foundry, cell: Cell, key: CellKey) -> Record:
+    """The record of the cell's modules; FoundryError ``module-missing`` where there are none of today's inputs."""
+    record = read_record(foundry.cell_folder(cell) / RECORD, "module")
+    if record is None or record.get("key") != key.module:
+        raise FoundryError(f"{cell.name} has no module of today's inputs yet", reason=Reason.MODULE_MISSING,
+                           hint=f"run `doit module:{cell.name}`")
+    return record
+
+
 def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     """Compile and gate the cell's modules; leaves them, depmod's files and ``module.json``.
 
@@ -59,6 +68,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     compiler's first error), a module that the gate refuses.
     """
     from foundry.base.deadline import Deadline
+    from foundry.cell.boot import keep_kit
     from foundry.cell.compile import CONFIG, EXPORTS, Compile, kernel_file
     from foundry.cell.output_checks import require_allowed, sibling_exports
 
@@ -86,8 +96,10 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
             siblings = sibling_exports(recipe, work / "build", out / "modules")
             gate = _gate(cell, recipe, out / "modules", exports, siblings, log)
             in_tree = _in_tree(foundry, cell, compile, gate)
+            keep_kit(foundry, cell, toolkit, out / "depmod", log)
         deadline.left()
         compiler = read_file(out / "compiler").decode(errors="replace").strip()[:200]
+        hash_name = read_file(out / "signature_hash").decode(errors="replace").strip()[:20] or "sha256"
         outputs = _move_out(foundry, cell, recipe, out, folder)
     except FoundryError as error:
         if error.reason in (Reason.NO_SPACE, Reason.OUTPUT_UNSAFE, Reason.MODULE_EXCLUDED):
@@ -101,7 +113,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         "key": key.module, "key_inputs": key.module_parts,
         "inputs": input_facts(foundry.root, file_deps(foundry, cell)), "outputs": outputs,
         "toolkit": cell.toolkit, "patches": applied, "patches_inert": inert_patches(cell), "gate": gate,
-        "compiler": compiler, "symvers_sha256": sha256_bytes(exports), **({"in_tree": in_tree} if in_tree else {}),
+        "compiler": compiler, "signature_hash": hash_name, "symvers_sha256": sha256_bytes(exports), **({"in_tree": in_tree} if in_tree else {}),
     })
     remove_tree(work)
     return waited

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import pretty_json, read_json, write_atomic
 from foundry.base.reasons import Reason
-from foundry.cell import image, module
+from foundry.cell import boot, image, module, sign
 from foundry.plan.cells import Cell
 from foundry.plan.failures import known_failure
 from foundry.plan.keys import CellKey
@@ -30,7 +30,7 @@ def measured_times(foundry: Foundry, cell: Cell) -> Mapping[str, float]:
 
 def run_module(foundry: Foundry, cell: Cell) -> None:
     """Stage module; the toolkit goes when no other pending cell needs it."""
-    _run(foundry, cell, "module", lambda key: module.module(foundry, cell, key))
+    _run(foundry, cell, "module", lambda key, _: module.module(foundry, cell, key))
     foundry.schedule.compiled(cell.name)
     toolkit = foundry.containers.platforms.known(cell.toolkit, cell.arch)
     if not foundry.settings.keep_toolkits and not foundry.toolkit_needed(toolkit):
@@ -41,11 +41,12 @@ def _done_meanwhile(foundry: Foundry, state: CellState, stage: str) -> bool:
     """True when the stage turns out to be done: its key was not known when the run began, but is now."""
     if foundry.states.of(state.cell).key is not None:
         return False
-    if state.adopted:
+    if state.adopted and stage != "boot":
         if stage == "image":
             image.adopt(foundry, state)
         return True
-    return state.module_done if stage == "module" else state.module_done and state.image_done
+    done = {"module": state.module_done, "sign": state.signed, "image": state.image_done, "boot": state.proven}
+    return all(done[name] for name in list(done)[:list(done).index(stage) + 1])
 
 
 def require_here(foundry: Foundry, cell: Cell) -> None:
@@ -56,12 +57,22 @@ def require_here(foundry: Foundry, cell: Cell) -> None:
                            hint="`doit doctor` says what would mend it")
 
 
+def run_sign(foundry: Foundry, cell: Cell) -> None:
+    """Stage sign."""
+    _run(foundry, cell, "sign", lambda key, _: sign.sign(foundry, cell, key))
+
+
+def run_boot(foundry: Foundry, cell: Cell) -> None:
+    """Stage boot."""
+    _run(foundry, cell, "boot", lambda key, state: boot.boot(foundry, cell, state, key))
+
+
 def run_image(foundry: Foundry, cell: Cell) -> None:
     """Stage image."""
-    _run(foundry, cell, "image", lambda key: image.image(foundry, cell, key))
+    _run(foundry, cell, "image", lambda key, _: image.image(foundry, cell, key))
 
 
-def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], float | None]) -> None:
+def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey, CellState], float | None]) -> None:
     state = foundry.states.refresh(cell)
     key = state.key
     if key is None:
@@ -75,7 +86,7 @@ def _run(foundry: Foundry, cell: Cell, stage: str, work: Callable[[CellKey], flo
     folder = foundry.cell_folder(cell)
     started = time.monotonic()
     with noted(folder, stage=stage, key=key.key, circumstances=foundry.states.circumstances.of(cell)):
-        waited = work(key)
+        waited = work(key, state)
     from foundry.plan.inputs import keep_inputs
 
     keep_inputs(foundry.root / foundry.config.build, key)

@@ -66,6 +66,16 @@ class Config:
         """``build/<profile>``, relative to the root."""
         return Path("build") / self.profile.name
 
+    @property
+    def certificate(self) -> str:
+        """The SHA-256 of the certificate whose key signs modules; empty where none is signed, or it is not here yet."""
+        if not self.settings.signing.key:
+            return ""
+        from foundry.signing.certificate import fingerprint_of
+
+        path = self.root / self.settings.signing.certificate
+        return fingerprint_of(path) if path.exists() else ""
+
     def recipe(self, family: Family, driver: str) -> Recipe:
         """How a driver is made, as far as its lock tells; the same object as long as the lock's entry is the same."""
         return recipe_of(family, driver, self.locks.of(family.name).packages.get(driver))

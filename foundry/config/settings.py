@@ -97,6 +97,9 @@ class Settings:
     compile_memory: float
     compile_processes: int
     network_timeout: int
+    proof: str
+    secure_boot: bool
+    boot_timeout: int
     releases: Releases
     toolkits: CustomToolkits
     image_repository: str
@@ -116,6 +119,7 @@ class Settings:
         return Settings(**{
             **_fields(document),
             "publish": tuple(ImagePlace(**one) for one in document["publish"]),
+            "proof": document["proof"] or "off",  # YAML takes the word for "no"
             "mirror": ImagePlace(**document["mirror"]),
             "releases": Releases(**_fields(document["releases"])),
             "toolkits": CustomToolkits(**{**toolkits, "publish": ImagePlace(**toolkits["publish"])}),

@@ -18,7 +18,7 @@ from typing import Any
 from foundry.base.files import parse_json
 from foundry.base.plain_text import line
 from foundry.base.schema import ValidationCache
-from foundry.cell import image, module
+from foundry.cell import boot, image, module, sign
 from foundry.cell.run import TIMES_FILE
 from foundry.ledger import publish
 from foundry.plan.cells import Cell
@@ -26,7 +26,7 @@ from foundry.plan.failures import FAILURE_FILE
 from foundry.run.totals import RUN_FILE, Totals, totals_of
 
 CELLS = "cells"
-LOGS = {"module": module.LOG, "image": image.LOG, "push": publish.LOG}
+LOGS = {"module": module.LOG, "sign": sign.LOG, "image": image.LOG, "boot": boot.LOG, "push": publish.LOG}
 # No records of modules and images: what they name may lie here, of other inputs, and would count as made of today's.
 _SCHEMAS = {publish.RECORD: "record-push", TIMES_FILE: "times", FAILURE_FILE: "failure"}
 MAX_JSON, MAX_LOG = 1 << 20, 16 << 20  # bytes

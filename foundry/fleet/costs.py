@@ -15,7 +15,7 @@ from foundry.plan.cells import Cell
 from foundry.run.context import Foundry
 
 # Seconds. A toolkit is 1-2 GB; compiles of the vendor's driver were measured at 16-19 s on two cores.
-PULL, COMPILE, IMAGE, PUSH = 90.0, 20.0, 2.0, 5.0
+PULL, COMPILE, SIGN, IMAGE, BOOT, PUSH = 90.0, 20.0, 0.1, 2.0, 10.0, 5.0
 FETCH = 5.0
 _PULLED = 1.0  # a shorter wait says that the toolkit was there
 
@@ -40,7 +40,8 @@ class Costs:
         """Seconds of these stages of a cell, without its toolkit's pull."""
         times = self._own.get(cell.name, {})
         compile = _compile(times) if "module" in times else self._drivers.get(cell.driver, self._typical)
-        costs = {"module": compile, "image": times.get("image", IMAGE), "push": PUSH}
+        costs = {"module": compile, "sign": SIGN, "image": times.get("image", IMAGE), "boot": times.get("boot", BOOT),
+                 "push": PUSH}
         return round(sum(costs[stage] for stage in stages), 3)
 
 

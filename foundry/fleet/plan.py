@@ -29,11 +29,11 @@ def plan(foundry: Foundry, jobs: int) -> list[Shard]:
         foundry.states.forget(drivers)
     states = [state for state in foundry.states.cells.values() if not published(foundry, state)]
     costs = Costs(foundry)
-    return spread([_work(costs, state) for state in states], jobs=jobs, pull=costs.pull) if states else []
+    return spread([_work(foundry, costs, state) for state in states], jobs=jobs, pull=costs.pull) if states else []
 
 
-def _work(costs: Costs, state: CellState) -> Work:
+def _work(foundry: Foundry, costs: Costs, state: CellState) -> Work:
     """The cell with its cost; one that is published and only lacks a registry or a tag needs no toolkit."""
     cell = state.cell
-    stages = ("push",) if state.adopted else ("module", "image", "push")
+    stages = ("push",) if state.adopted else ("module", "image", *(["boot"] if foundry.states.to_prove(cell.arch) else []), "push")
     return Work(cell.name, "" if state.adopted else cell.toolkit, cell.arch, costs.of(cell, stages))

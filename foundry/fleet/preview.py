@@ -22,7 +22,7 @@ from foundry.run.context import Foundry, has_ledger
 
 # What people call the stages of drivers and cells, in their order.
 _OF_DRIVERS = {"fetch": "fetch", "source": "unpack"}
-_OF_CELLS = {"module": "compile", "image": "image", "push": "push"}
+_OF_CELLS = {"module": "compile", "sign": "sign", "image": "image", "boot": "boot", "push": "push"}
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,8 @@ def compared(foundry: Foundry, before: States | None, cells: Sequence[Cell], slo
     """What differs of these cells from those of another configuration (None: of none), each as if it were published."""
     found, unknown, costs, changes = list[CellSteps](), 0, Costs(foundry), Changes()
     known = before.plan.by_name if before is not None else {}
+    wanted = {"module", "image", *(["sign"] if foundry.settings.signing.key else []),
+              *(["boot"] if foundry.settings.proof != "off" else [])}
     for state in map(foundry.states.of, cells):
         old = before.of(known[state.cell.name]).key if before is not None and state.cell.name in known else None
         if old is None or state.key is None:
@@ -158,15 +160,19 @@ def compared(foundry: Foundry, before: States | None, cells: Sequence[Cell], slo
                 unknown += 1
                 continue
             why, changed = Why(Reason.NOT_BUILT, "a new cell"), tuple[Change, ...]()
-            stages = ["module", "image"]
-        elif old.key == state.key.key:
+            stages = ["module", "sign", "image", "boot"]
+        elif (old.key, old.proof) == (state.key.key, state.key.proof):
             continue
         else:
             changed = changes.between(old.parts, state.key.parts, old.value, state.key.value)
             parts = tuple(one.part for one in changed)
             why = Why(Reason.CHANGED, f"changed: {part_words(parts)}", parts)
-            stages = ["module", "image"] if old.module != state.key.module else ["image"]
-        stages += ["push"] if push else []
+            stages = ["image"] if old.key != state.key.key else []
+            stages += ["module"] if old.module != state.key.module else []
+            stages += ["sign"] if old.signed_parts != state.key.signed_parts else []
+            stages += ["boot"] if old.proof != state.key.proof else []
+        stages = [stage for stage in stages if stage in wanted]
+        stages += ["push"] if push and "image" in stages else []
         found.append(CellSteps(state.cell, _words(_OF_CELLS, stages), why, changed, costs.of(state.cell, stages),
                                _standing(old, state.cell) if push else None))
     plan, drivers = foundry.states.plan, {cell.driver for cell in cells}

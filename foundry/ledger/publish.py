@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to
-from foundry.base.names import KEY_LABEL, depends_of, tag_of
+from foundry.base.names import KEY_LABEL, depends_of, signature_of, tag_of
 from foundry.base.reasons import Reason
 from foundry.base.records import write_record
 from foundry.base.times import now
 from foundry.cell import image
+from foundry.cell.boot import proof_of
 from foundry.ledger.ledgers import put_row
-from foundry.ledger.push_source import Published
+from foundry.cell.published import Published
 from foundry.plan.cells import Cell
 from foundry.plan.changes import changed_parts, part_words
 from foundry.plan.keys import CellKey
@@ -48,6 +49,7 @@ def published(foundry: Foundry, state: CellState) -> bool:
         all(target.is_in(state.row.registries) for target in targets_of(foundry.settings.publish, family))
         and state.cell.releases == state.row.releases
         and set(tags(foundry, state.cell)) <= set(state.row.tags)
+        and (state.row.proof is not None or not foundry.states.to_prove(state.cell.arch))
     )
 
 
@@ -62,6 +64,10 @@ def push(foundry: Foundry, cell: Cell) -> None:
     if key is None:
         raise FoundryError(f"{cell.name} can't be published: {state.reason}", reason=state.why.code)
     folder = foundry.cell_folder(cell)
+    known = state.row.proof if state.adopted and state.row is not None else None
+    if foundry.states.to_prove(cell.arch) and known is None and proof_of(foundry, cell, key) is None:
+        raise FoundryError(f"{cell.name} is not published: its kernel has not loaded it ({state.reason})",
+                           reason=Reason.NOT_PROVEN, hint=f"run `doit boot:{cell.name}`")
     (folder / RECORD).unlink(missing_ok=True)
     with noted(folder, stage="push", key=key.key):
         row = _pushed(foundry, cell, state, key)
@@ -144,7 +150,7 @@ def found(foundry: Foundry, state: CellState) -> Row | None:
         state.cell, key, content_sha256=foundry.content_sha256(state.cell), digest=digest,
         tags=tags(foundry, state.cell), registries=sorted(names), config_digest=manifest.config.digest,
         size=len(fetched.data) + sum(part.size for part in (manifest.config, *manifest.layers)),
-        depends=depends_of(labels), published=now(),
+        depends=depends_of(labels), signature=signature_of(labels), published=now(),
     )
 
 
@@ -178,11 +184,13 @@ def _row(
     replaced: Replaced | None,
 ) -> Row:
     before = content.row
-    config_digest, size, depends = content.facts()
+    facts = content.facts()
+    proof = proof_of(foundry, state.cell, key)
     return row_of(
         state.cell, key, content_sha256=foundry.content_sha256(state.cell), digest=content.digest,
-        tags=tags(foundry, state.cell), registries=registries, config_digest=config_digest, size=size,
-        depends=depends, published=before.published if before is not None else now(),
+        tags=tags(foundry, state.cell), registries=registries, config_digest=facts.config_digest, size=facts.size,
+        depends=facts.depends, signature=facts.signature,
+        proof=proof if proof is not None or before is None else before.proof, published=before.published if before is not None else now(),
         replaces=replaced or (before.replaces if before is not None else None),
     )
 

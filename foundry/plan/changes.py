@@ -16,6 +16,7 @@ PART_NAMES = {
     "toolkit": "the toolkit", "kernel": "the kernel", "make": "the make settings", "strip": "the strip setting",
     "modules": "the list of modules", "containerfile": "the Containerfile", "licenses": "the licences",
     "base": "the base image", "labels": "the labels", "platform": "the platform", "firmware": "the firmware",
+    "certificate": "the signing certificate", "module": "the modules", "boot": "how they are booted",
 }
 # What a hash is of, for people: a file's text, or by name a text or lines.
 Value = str | Mapping[str, str | Sequence[str]]

@@ -18,10 +18,13 @@ from foundry.base.files import canonical_json, read_json, sha256_bytes, sha256_f
 from foundry.base.reasons import INPUT_FAULTS, Reason
 from foundry.config.load import Config
 from foundry.plan.cells import Cell
+from foundry.plan.keys import BOOT_SCRIPTS
 
 FAILURE_FILE = "failure.json"
 _REASONS = frozenset(Reason)
-_LIMITS = "compile_"  # the settings that a compile can fail of begin so
+_AGAIN = {"module": "compiled", "boot": "booted"}
+# The settings that a compile can fail of, or a boot, begin so.
+_LIMITS = ("compile_", "boot_", "secure_boot", "proof")
 
 
 def read_failure(folder: Path, key: str) -> Mapping[str, Any] | None:
@@ -43,8 +46,8 @@ class Circumstances:
         return sha256_bytes(canonical_json([cell.family.data, exclusive, self._limits, self._program]))
 
     def same(self, failure: Mapping[str, Any], cell: Cell) -> bool:
-        """Whether a compile that failed so, with today's key, would fail again."""
-        return (failure.get("stage") == "module" and failure["reason"] in INPUT_FAULTS
+        """Whether a compile or a boot that failed so, with today's key, would fail again."""
+        return (failure.get("stage") in ("module", "boot") and failure["reason"] in INPUT_FAULTS
                 and failure.get("circumstances") == self.of(cell))
 
     @cached_property
@@ -55,14 +58,16 @@ class Circumstances:
     def _program(self) -> dict[str, str]:
         """Of each file of this program's: a later version may have another judgement."""
         found = Path(str(files("foundry")))
-        return {path.relative_to(found).as_posix(): sha256_file(path) for path in found.rglob("*.py")}
+        files_of = {path.relative_to(found).as_posix(): path for path in found.rglob("*.py")}
+        scripts = {name: self._config.root / name for name in BOOT_SCRIPTS}
+        return {name: sha256_file(path) for name, path in (files_of | scripts).items()}
 
 
 def known_failure(cell: Cell, failure: Mapping[str, Any]) -> FoundryError:
-    """The error of a compile that is not done again."""
+    """The error of a compile or a boot that is not done again."""
     log = str(failure.get("log") or "")
     return FoundryError(
-        f"not compiled again, as nothing changed since: {failure.get('message')}", reason=Reason(failure["reason"]),
-        hint=f"{failure.get('hint') or ''}; `doit --retry-failed module:{cell.name}` tries it again".lstrip("; "),
+        f"not {_AGAIN[failure['stage']]} again, as nothing changed since: {failure.get('message')}", reason=Reason(failure["reason"]),
+        hint=f"{failure.get('hint') or ''}; `doit --retry-failed {failure['stage']}:{cell.name}` tries it again".lstrip("; "),
         log=Path(log) if log else None, replay=str(failure.get("replay") or ""),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foundry.base.files import pretty_json, read_json, sha256_bytes, write_atomic
-from foundry.base.names import DEPENDS_LABEL, KEY_LABEL
+from foundry.base.names import DEPENDS_LABEL, KEY_LABEL, SIGNATURE_LABELS
 from foundry.base.plain_text import hidden
 from foundry.base.records import read_record
 from foundry.config.patches import Patch
@@ -67,7 +67,7 @@ class InputChanges:
         record = read_record(folder / "image.json", "image")
         if record is not None:
             labels = {name: text for name, text in record.get("labels", {}).items()
-                      if name not in (KEY_LABEL, DEPENDS_LABEL)}
+                      if name not in (KEY_LABEL, DEPENDS_LABEL, *SIGNATURE_LABELS.values())}
             return _Before(record.get("key_inputs", {}), key.parts, labels or None)
         if state.row is not None:
             return _Before(state.row.key_inputs, key.parts)

@@ -23,20 +23,27 @@ from foundry.plan.cells import Cell
 from foundry.plan.changes import Value
 from foundry.plan.labels import DriverLabels
 from foundry.plan.releases import asset_url
-from foundry.plan.why import BASE_NOT_LOCKED, NOT_FETCHED, Why
+from foundry.plan.why import BASE_NOT_LOCKED, NO_CERTIFICATE, NOT_FETCHED, Why
 
-_OF_THE_IMAGE = {"containerfile", "licenses", "base", "labels", "platform"}  # the other parts are of the module, too
+# The other parts are of the module, too.
+_OF_THE_IMAGE = {"containerfile", "licenses", "base", "labels", "platform", "certificate"}
+BOOT_SCRIPTS = ("container/boot/init.sh", "container/boot/take.sh")
+_BOOT_FORM = 1  # of what is looked at in a boot; another one has every cell booted again
 
 Parts = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class CellKey:
-    """A cell's keys. `key` is that of the image and the cell, `module` of the compile alone."""
+    """A cell's keys. `key` is that of the image and the cell, `module` of the compile alone.
+
+    `proof_parts` are what the proof of its modules depends on.
+    """
 
     key: str
     module: str
     parts: Parts
+    proof_parts: Parts
     cell: Cell = field(repr=False, compare=False)
     driver: DriverKeys = field(repr=False, compare=False)
 
@@ -48,6 +55,21 @@ class CellKey:
     def value(self, part: str) -> Value | None:
         """What a part that is a hash is of, as far as people can read it; a file is read as it is now."""
         return self.driver.value_of(self.cell, part)
+
+    @property
+    def proof(self) -> str:
+        """The key of the proof that the modules load."""
+        return key_of(self.proof_parts)
+
+    @property
+    def signed_parts(self) -> Parts:
+        """What the signed modules depend on; without a certificate they are not signed."""
+        return {name: part for name, part in self.proof_parts.items() if name != "boot"}
+
+    @property
+    def certificate(self) -> str:
+        """The SHA-256 of the certificate whose key signs the modules; empty: they are not signed."""
+        return self.proof_parts.get("certificate", "")
 
     @property
     def module_parts(self) -> Parts:
@@ -105,6 +127,10 @@ class DriverKeys:
         if package is None or not complete(family, package):
             self.unknown = NOT_FETCHED
             return
+        certificate = config.certificate
+        if config.settings.signing.key and not certificate:
+            self.unknown = NO_CERTIFICATE
+            return
         recipe = config.recipe(family, driver)
         tarball = asset_url(config.settings, family.name, driver, package.name)
         self.labels = DriverLabels(family, driver, package, base, config.settings.source_url, tarball)
@@ -113,10 +139,13 @@ class DriverKeys:
             "modules": modules_hash(recipe), "strip": recipe.strip,
             **({"firmware": firmware_hash(family, package)} if "firmware" in family.data else {}),
         }
+        self._signing = {"certificate": certificate} if certificate else {}
         self._image = {
             "containerfile": hashes.get(family["containerfile"]), "base": base.digest,
-            "licenses": _hash({Path(file).name: hashes.get(file) for file in family["licenses"]}),
+            "licenses": _hash({Path(file).name: hashes.get(file) for file in family["licenses"]}), **self._signing,
         }
+        self._boot = _hash([_BOOT_FORM, [hashes.get(file) for file in BOOT_SCRIPTS], family.data.get("boot", {}),
+                            config.settings.secure_boot])
 
     def of(self, cell: Cell) -> CellKey | Why:
         """The key of one of the driver's cells, or why it can't be known yet."""
@@ -125,7 +154,8 @@ class DriverKeys:
         module = {**self._module, "patches": self._patches_of(cell), "toolkit": cell.toolkit_digest,
                   "kernel": cell.kernel}
         parts = {**module, **self._image, "labels": _hash(self.labels.of(cell)), "platform": f"linux/{cell.arch}"}
-        return CellKey(key_of(parts), key_of(module), parts, cell, self)
+        made = key_of(module)
+        return CellKey(key_of(parts), made, parts, {"module": made, **self._signing, "boot": self._boot}, cell, self)
 
     def value_of(self, cell: Cell, part: str) -> Value | None:
         """As `CellKey.value`."""

@@ -42,7 +42,8 @@ class Row:
 
     `published` (``2025-01-02T03:04:05Z``), `config_digest` and `size` (bytes of manifest, config and layers as
     stored) are empty where they are not known. `registries` are ``host/repository``; none where a profile publishes
-    nowhere. `depends` are the kernel's own modules that it needs.
+    nowhere. `depends` are the kernel's own modules that it needs. `signature` says who signed its modules, `proof` what
+    a boot showed.
     """
 
     kernel: str
@@ -59,6 +60,8 @@ class Row:
     config_digest: str = ""
     size: int = 0
     depends: tuple[str, ...] = ()
+    signature: Mapping[str, str] | None = None
+    proof: Mapping[str, Any] | None = None
     replaces: Replaced | None = None
     revision: Revision | None = None
 
@@ -77,6 +80,7 @@ class Row:
         data |= {name: value for name in ("published", "config_digest", "size") if (value := getattr(self, name))}
         if self.depends:
             data["depends"] = list(self.depends)
+        data |= {name: dict(value) for name in ("signature", "proof") if (value := getattr(self, name)) is not None}
         if self.replaces is not None:
             data["replaces"] = {
                 "digest": self.replaces.digest, "key": self.replaces.key, "reason": self.replaces.reason,
@@ -101,12 +105,14 @@ def row_from(data: Mapping[str, Any]) -> Row:
 def row_of(
     cell: Cell, key: CellKey, *, content_sha256: str, digest: str, tags: Iterable[str], registries: Iterable[str],
     config_digest: str = "", size: int = 0, depends: Iterable[str] = (), published: str = "",
+    signature: Mapping[str, str] | None = None, proof: Mapping[str, Any] | None = None,
     replaces: Replaced | None = None,
 ) -> Row:
     """The row of a cell as it is today."""
     return Row(
         cell.kernel, cell.arch, key.key, dict(key.parts), digest, tuple(tags), tuple(registries), cell.releases,
-        cell.toolkit, content_sha256, published, config_digest, size, tuple(depends), replaces,
+        cell.toolkit, content_sha256, published, config_digest, size, tuple(depends), signature, proof,
+        replaces,
     )
 
 

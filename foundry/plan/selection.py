@@ -17,8 +17,8 @@ from foundry.plan.gaps import gap_faults
 _NARROWED = re.compile(r"build:(?P<driver>[^@]+)@(?P<release>.+)$")
 _RELEASE = re.compile(r"[0-9*?\[\]!-]+(\.[0-9*?\[\]!-]+){0,2}(-[0-9A-Za-z.]+)?")  # or a minor, or a pattern of either
 _SHOWN = "`doit list` shows all"
-_OF_DRIVERS, _OF_CELLS = ("build", "publish", "release"), ("module", "image", "push")
-_NEEDS_KERNELS = ("build", "release", "publish", "push", "module", "image")
+_OF_DRIVERS, _OF_CELLS = ("build", "publish", "release"), ("module", "sign", "image", "boot", "push")
+_NEEDS_KERNELS = ("build", "release", "publish", "push", "module", "sign", "image", "boot")
 _ABOUT_DRIVERS = (*_NEEDS_KERNELS, "fetch", "source")
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from foundry.base.environment import flag
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import canonical_json, sha256_bytes
-from foundry.base.names import depends_of
+from foundry.base.names import depends_of, signature_of
 from foundry.base.reasons import MACHINE_FAULTS, Reason
 from foundry.base.records import Record, outputs_changed, outputs_missing, parse_record, read_record
 from foundry.config.family import Family
@@ -25,10 +25,19 @@ from foundry.config.recipe import complete
 from foundry.plan.cells import Cell, Plan, make_plan
 from foundry.plan.changes import changed_parts, part_words
 from foundry.plan.failures import Circumstances, read_failure
-from foundry.plan.keys import CellKey, DriverKeys, FileHashes
+from foundry.plan.keys import CellKey, DriverKeys, FileHashes, key_of
 from foundry.plan.ledger import Ledger, Place, ledger_path, read_ledger
 from foundry.plan.rows import Row
-from foundry.plan.why import CURRENT, FORCED, IN_LEDGER, NOT_BUILT, NOT_FETCHED, Why
+from foundry.plan.why import (
+    CURRENT,
+    FORCED,
+    IN_LEDGER,
+    NOT_BUILT,
+    NOT_FETCHED,
+    NOT_PROVEN,
+    PUBLISHED_UNPROVEN,
+    Why,
+)
 from foundry.registry.targets import targets_of
 
 PUBLISHED, BUILT, PENDING, FAILED = "published", "built", "pending", "failed"
@@ -43,7 +52,7 @@ _Found = TypeVar("_Found")
 class Built:
     """What a cell's record says of its image. `size` is in bytes, of manifest, config and layers.
 
-    `depends` are the kernel's own modules that it needs.
+    `depends` are the kernel's own modules that it needs, `signature` says who signed its own.
     """
 
     key: str
@@ -51,19 +60,22 @@ class Built:
     config_digest: str
     size: int
     depends: tuple[str, ...] = ()
+    signature: Mapping[str, str] | None = None
 
     @classmethod
     def of(cls, record: Record) -> Built:
         """What is kept of a record; with thousands of cells the rest would take memory and is not asked for."""
         return cls(record.get("key", ""), record.get("digest", ""), record.get("config_digest", ""),
-                   record.get("size", 0), depends_of(record.get("labels", {})))
+                   record.get("size", 0), depends_of(record.get("labels", {})),
+                   signature_of(record.get("labels", {})))
 
 
 @dataclass(frozen=True, slots=True)
 class CellState:
     """What is known of a cell before a run. `failure` is what `failure.json` says of the last try.
 
-    With `given_up` the compile is not done again: nothing changed since it failed.
+    With `given_up` what failed is not done again: nothing changed since. `signed` and `proven` also where the profile
+    does not want that.
     """
 
     cell: Cell
@@ -76,6 +88,8 @@ class CellState:
     row: Row | None = None
     failure: Mapping[str, Any] | None = None
     given_up: bool = False
+    signed: bool = True
+    proven: bool = True
 
     @property
     def reason(self) -> str:
@@ -88,15 +102,16 @@ class CellState:
         return self.state == PUBLISHED
 
     def shown(self, stage: str) -> tuple[str, str]:
-        """State and reason of one of the stages ``module`` and ``image``."""
-        if self.adopted:
+        """State and reason of one of the stages ``module``, ``sign``, ``image`` and ``boot``."""
+        done = {"module": self.module_done, "sign": self.signed, "image": self.image_done, "boot": self.proven}[stage]
+        if self.adopted and (done or stage != "boot"):
             return self.state, self.reason
-        if self.module_done if stage == "module" else self.image_done:
+        if done:
             return "done", "up to date"
         failed = failed_task(self)
         if failed and failed != f"{stage}:{self.cell.name}":
             return PENDING, f"needs {failed}, which failed"
-        return self.state, self.reason
+        return PENDING if self.adopted else self.state, self.reason
 
 
 def failed_task(state: CellState) -> str:
@@ -138,11 +153,15 @@ def force_build(environ: Mapping[str, str] = os.environ) -> bool:
 class States:
     """The states of the cells and sources of one configuration, each found out when it is first asked for."""
 
-    def __init__(self, config: Config, *, force: bool = False, not_here: Mapping[str, str] | None = None) -> None:
-        """`not_here` are architectures that can't be compiled for on this machine, each with the reason."""
+    def __init__(self, config: Config, *, force: bool = False, not_here: Mapping[str, str] | None = None,
+                 no_boot: Mapping[str, str] | None = None) -> None:
+        """`not_here` are architectures that can't be compiled for on this machine, each with the reason.
+
+        `no_boot` likewise those whose kernels can't be booted.
+        """
         self.config = config
         self.force = force
-        self.not_here = not_here or {}
+        self.not_here, self.no_boot = not_here or {}, no_boot or {}
         self.bare = False  # as if nothing had been built or published
         self.retry_failed = False  # compile also what failed before and would fail again
         self.circumstances = Circumstances(config)
@@ -291,14 +310,22 @@ class States:
                              False, row=row, failure=failure)
         built = Built.of(image) if image is not None else None
         if not self.force and row is not None and row.key == key.key:
-            return CellState(cell, key, PUBLISHED, IN_LEDGER, True, True, built, row)
+            proven = row.proof is not None or not self.to_prove(cell.arch)
+            here = proven or self._proof_why(self._record(folder, "boot"), key, {}) is None
+            return CellState(cell, key, PUBLISHED, IN_LEDGER if proven else PUBLISHED_UNPROVEN, True, True, built, row,
+                             proven=here)
         image_why = self._why(image, key.key, key, folder, by_content="image" in self.by_content)
         module_why = self._why(module, key.module, key, folder, by_content="module" in self.by_content or (
             self.working and image_why is not None))
-        for record in (module, image):
+        signed, proof = self._record(folder, "sign"), self._record(folder, "boot")
+        sign_why = self._why(signed, key_of(key.signed_parts), key, folder, by_content=self.working and (
+            image_why is not None)) if key.certificate else None
+        proof_why = self._proof_why(proof, key, modules_of(signed if key.certificate else module)) if (
+            self.to_prove(cell.arch)) else None
+        for record in (module, signed, image, proof):
             if record is not None:
                 self.inputs[f"{record['stage']}:{cell.name}"] = record["inputs"]
-        why = module_why or image_why
+        why = module_why or sign_why or image_why or proof_why
         if image_why is not None and module_why is not None and module_why.code in (Reason.NOT_BUILT, Reason.CHANGED):
             why = image_why  # that of the cell: its key has the parts of the module's, and more
         failure = read_failure(self.config.root / folder, key.key) if why is not None else None
@@ -310,10 +337,26 @@ class States:
             why = _changed_since(row, key)
         if module_why is not None and failure is None and cell.arch in self.not_here:
             why = Why(Reason.ARCH_NOT_HERE, self.not_here[cell.arch])
-        given_up = (failure is not None and module_why is not None and not (self.force or self.retry_failed)
+        given_up = (failure is not None and not (self.force or self.retry_failed)
+                    and (module_why if failure.get("stage") == "module" else proof_why) is not None
                     and self.circumstances.same(failure, cell))
         return CellState(cell, key, _state(why, failure), why or CURRENT, module_why is None, image_why is None, built,
-                         row, failure, given_up)
+                         row, failure, given_up, sign_why is None, proof_why is None)
+
+    def to_prove(self, arch: str) -> bool:
+        """Whether cells of an architecture are to be booted: where that is only wanted, this machine must be able to."""
+        proof = self.config.settings.proof
+        return proof == "required" or (proof == "wanted" and arch not in self.no_boot)
+
+    def _proof_why(self, record: Record | None, key: CellKey, modules: Mapping[str, str]) -> Why | None:
+        """Why the cell has to be booted; `modules` are those that it has now, by file name, where they are known."""
+        if self.force:
+            return FORCED
+        if record is None or (record["outcome"] == "unproven" and self.config.settings.proof == "required"):
+            return NOT_PROVEN
+        if record["key"] != key.proof:
+            return _changed("changed", record["key_inputs"], key.proof_parts)
+        return NOT_PROVEN if modules and record["modules"] != modules else None
 
     def _record(self, folder: str, stage: str) -> Record | None:
         try:
@@ -343,7 +386,7 @@ class States:
         if record is None or record.get("adopted"):
             return NOT_BUILT
         if record.get("key") != wanted:
-            parts = key.module_parts if wanted == key.module else key.parts
+            parts = {"module": key.module_parts, "image": key.parts}.get(record["stage"], key.signed_parts)
             return _changed("changed", record.get("key_inputs", {}), parts)
         if missing := outputs_missing(record, os.path.join(self.config.root, folder)):
             return Why(Reason.OUTPUT_MISSING, f"missing: {missing}")
@@ -377,6 +420,12 @@ class States:
     def _to_compile(self, driver: str) -> bool:
         states = (self.of(cell) for cell in self.plan.by_driver[driver])
         return any(not (state.module_done or state.given_up) for state in states)
+
+
+def modules_of(record: Record | None) -> dict[str, str]:
+    """The hashes of modules by file name, as the record of stage module or sign has them."""
+    outputs = record["outputs"] if record is not None else {}
+    return {name.rpartition("/")[2]: fact["sha256"] for name, fact in outputs.items() if name.endswith(".ko")}
 
 
 def _each(look: Callable[[_Asked], _Found], these: Iterable[_Asked]) -> list[_Found]:

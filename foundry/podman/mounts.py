@@ -1,8 +1,14 @@
-"""What a container sees of this machine."""
+"""What a container sees of this machine, and may do on it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+# No network, no rights, nothing of the caller's environment.
+CONFINED = (
+    "--rm", "--pull=never", "--network=none", "--cap-drop=all", "--workdir=/", "--http-proxy=false",
+    "--security-opt=no-new-privileges", "--security-opt=label=disable", "--log-driver=none",
+)
 
 
 def bind_mount(source: Path | str, target: str, *, read_only: bool) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundry.base.errors import ConfigError, FoundryError
+from foundry.boot.machine import lacking
 from foundry.config import profile as profiles
 from foundry.config.load import Config, load_config
 from foundry.config.settings import Settings
@@ -141,7 +142,10 @@ def make_foundry(config: Config, services: LocalServices | None = None) -> Found
     registries = Registries(addresses, lambda family: targets_of(settings.publish, family), build / "registry.log")
     containers = Containers(build, registries, arch=settings.arch[0], max_disk=settings.max_disk,
                             mirrored=toolkits_at(settings.mirror) is not None)
-    states = States(config, force=force_build(), not_here=not_here(settings.arch))
+    signed = bool(settings.signing.key)
+    no_boot = {arch: lacking(arch, firmware=signed, secure_boot=settings.secure_boot) for arch in settings.arch}
+    states = States(config, force=force_build(), not_here=not_here(settings.arch), no_boot={
+        arch: why for arch, why in no_boot.items() if why})
     return Foundry(config, states, addresses, registries, containers, secrets=take_secrets(config.toolkit_recipes))
 
 

@@ -15,7 +15,7 @@ def why_now(states: States, stage: str, subject: str, planned: str) -> str:
     if stage == "source" and planned == NOT_FETCHED.text:
         return "not unpacked yet"
     cell = states.plan.by_name.get(subject)
-    if cell is None or stage not in ("module", "image", "push"):
+    if cell is None or stage not in ("module", "sign", "image", "boot", "push"):
         return planned
     try:
         state = states.refresh(cell)
@@ -29,7 +29,7 @@ def why_now(states: States, stage: str, subject: str, planned: str) -> str:
     if stage == "push" and state.row is not None and state.key is not None:
         parts = changed_parts(state.row.key_inputs, state.key.parts)
     because = FORCED.text if states.force else f"{_words(parts)} changed" if parts else state.reason
-    return f"replacing {old[:_DIGEST]} because {because}" if old and stage != "module" and (
+    return f"replacing {old[:_DIGEST]} because {because}" if old and stage in ("image", "push") and (
         parts or states.force) else because
 
 

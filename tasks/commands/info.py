@@ -17,7 +17,7 @@ from tasks.commands.backend import OnRecords
 from tasks.commands.loader import chosen
 from tasks.commands.told import told
 
-_CELL_STAGES = ("module", "image")
+_CELL_STAGES = ("module", "sign", "image", "boot")
 
 
 class Info(OnRecords, DoitInfo):  # type: ignore[misc]  # reason: doit has no types

@@ -89,6 +89,7 @@ class Clone:
         self.repository = f"test-{uuid.uuid4().hex[:12]}"
         self.edit("config/profiles/sandbox.yaml", 'repository: "{family}-driver"', f"repository: {self.repository}")
         self.edit("config/profiles/sandbox.yaml", "repository: toolkits", f"repository: {self.repository}-dtk")
+        self.edit("config/defaults.yaml", "proof: wanted", 'proof: "off"')  # tests of proofs want them
 
     def environment(self, **changes: str) -> dict[str, str]:
         """The environment of a run: nothing of the caller's that would change the profile."""

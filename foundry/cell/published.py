@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
-from foundry.base.names import depends_of
+from foundry.base.names import depends_of, signature_of
 from foundry.base.reasons import Reason
 from foundry.cell import image
 from foundry.plan.rows import Row
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
     from foundry.registry.push import Content, Writer
 
 _MAX_IMAGE = 2 << 30  # bytes of an image that is copied from one registry to another
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of an image: config digest, size in bytes, in-tree modules that it needs, who signed its own."""
+
+    config_digest: str = ""
+    size: int = 0
+    depends: tuple[str, ...] = ()
+    signature: Mapping[str, str] | None = None
 
 
 class Published:
@@ -70,18 +82,18 @@ class Published:
         named = [target for target in self.foundry.registries.targets(family) if target.is_in(names)]
         return self.foundry.registries.writer(named[0]) if named else None
 
-    def facts(self) -> tuple[str, int, tuple[str, ...]]:
-        """Config digest, size in bytes, in-tree modules that it needs; as far as they are known without a request."""
+    def facts(self) -> Facts:
+        """What is known of it without a request."""
         from foundry.formats.images.manifest import parse_config
 
         if self.row is not None:
-            return self.row.config_digest, self.row.size, self.row.depends
+            return Facts(self.row.config_digest, self.row.size, self.row.depends, self.row.signature)
         if self._whole is not None:
             config = json.loads(self._whole.manifest)["config"]["digest"]
-            depends = depends_of(parse_config(self._whole.blobs[config]).labels)
+            labels = parse_config(self._whole.blobs[config]).labels
             size = len(self._whole.manifest) + sum(len(blob) for blob in self._whole.blobs.values())
-            return config, size, depends
+            return Facts(config, size, depends_of(labels), signature_of(labels))
         known = self.state.image
         if known is None or known.digest != self.digest:
-            return "", 0, ()
-        return known.config_digest, known.size, known.depends
+            return Facts()
+        return Facts(known.config_digest, known.size, known.depends, known.signature)

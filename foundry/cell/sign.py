@@ -1,0 +1,59 @@
+"""Stage sign: the cell's modules with the profile's signature at their end; on this machine, in no container.
+
+The private key is read here alone (`foundry.signing.keys`). A new certificate signs anew and compiles nothing.
+"""
+
+from __future__ import annotations
+
+from foundry.base.errors import FoundryError
+from foundry.base.files import read_file, remove_tree, sha256_bytes, write_atomic
+from foundry.base.reasons import Reason
+from foundry.base.records import input_facts, output_facts, write_record
+from foundry.cell import module
+from foundry.plan.cells import Cell
+from foundry.plan.keys import CellKey, key_of
+from foundry.run.context import Foundry
+
+RECORD = "sign.json"
+LOG = "sign.log"
+SIGNED = "signed"
+
+
+def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
+    """The files that the stage depends on, relative to the root."""
+    return [f"{foundry.states.cell_path(cell)}/{module.RECORD}", foundry.settings.signing.certificate]
+
+
+def sign(foundry: Foundry, cell: Cell, key: CellKey) -> None:
+    """Sign the cell's modules: ``signed/<module>`` and ``sign.json``; what was signed is checked as the kernel does.
+
+    Raises FoundryError: modules that are not those of the record, a key that can't be had or is another certificate's,
+    a certificate that has expired, and what `foundry.formats.modules.signature.check` raises.
+    """
+    from foundry.formats.modules.signature import check, signed
+    from foundry.signing.keys import signer_of
+
+    folder = foundry.cell_folder(cell)
+    (folder / RECORD).unlink(missing_ok=True)
+    remove_tree(folder / SIGNED)
+    record = module.record_of(foundry, cell, key)
+    signer = signer_of(foundry)
+    (folder / SIGNED).mkdir(parents=True)
+    found = None
+    for name in module.module_names(foundry, cell):
+        content = read_file(folder / name)
+        if sha256_bytes(content) != record["outputs"][name]["sha256"]:
+            raise FoundryError(f"{name} of {cell.name} is not what was built", reason=Reason.MODULE_CHANGED,
+                               hint="remove the file and build again")
+        made = signed(content, signer, record["signature_hash"])
+        found = check(made, signer.certificate)
+        write_atomic(folder / SIGNED / name, made)
+    if found is None:
+        raise FoundryError(f"{cell.name} has no modules to sign", reason=Reason.MODULE_MISSING)
+    write_record(folder / RECORD, "sign", {
+        "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
+        "key": key_of(key.signed_parts), "key_inputs": key.signed_parts,
+        "inputs": input_facts(foundry.root, file_deps(foundry, cell)),
+        "outputs": output_facts(folder, [f"{SIGNED}/{name}" for name in module.module_names(foundry, cell)]),
+        "signer": found.signer, "certificate": found.fingerprint, "hash": found.hash_name,
+    })
