@@ -28,6 +28,8 @@ cpio:cpio
 gcc:gcc
 git:git
 make:make
+modinfo:kmod
+openssl:openssl
 patch:patch
 zsh:zsh
 "

@@ -148,6 +148,15 @@ class Reason(StrEnum):
     KEY_FINGERPRINT = "key-fingerprint"
     PIN_MISMATCH = "pin-mismatch"
 
+    # Signatures of modules.
+    MODULE_SIGNATURE_MISSING = "module-signature-missing"
+    MODULE_SIGNATURE_MALFORMED = "module-signature-malformed"
+    MODULE_SIGNATURE_TRUNCATED = "module-signature-truncated"
+    MODULE_SIGNATURE_WRONG_KEY = "module-signature-wrong-key"
+    MODULE_SIGNATURE_BAD = "module-signature-bad"
+    MODULE_SIGNATURE_HASH = "module-signature-hash"
+    MODULE_SIGNATURE_BESIDE = "module-signature-beside"
+
     # Registries.
     REGISTRY_UNAUTHORIZED = "registry-unauthorized"
     REGISTRY_DENIED = "registry-denied"

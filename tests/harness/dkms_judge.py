@@ -8,10 +8,8 @@ left behind, and the make command is run as it runs it, with a program in place 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,10 +17,9 @@ from pathlib import Path
 
 from foundry.base.filelock import locked
 from foundry.base.files import scratch
-from foundry.packages.apt import archive
+from tests.harness.debian_packages import download, file_of
 from tests.harness.github_openapi import CACHE
 
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SUITES = ("bookworm", "trixie")
 PACKAGES = tuple(f"{name}-dkms" for name in (
     "acpi-call", "adv-17v35x", "apfs", "bbswitch", "dahdi", "ddcci", "digimend", "dm-writeboost", "dpdk-kmods",
@@ -92,38 +89,15 @@ def fetched() -> Path:
             return folder
         with scratch(CACHE, "dkms") as work:
             for suite in SUITES:
-                _download(work / f"apt-{suite}", suite, ("dkms", *(PACKAGES if suite == SUITES[0] else ())))
+                download(work / f"apt-{suite}", suite, ("dkms", *(PACKAGES if suite == SUITES[0] else ())))
                 (work / "found" / suite).mkdir(parents=True)
-                (work / "found" / suite / "dkms").write_bytes(_file(work / f"apt-{suite}", "dkms", "usr/sbin/dkms"))
+                (work / "found" / suite / "dkms").write_bytes(file_of(work / f"apt-{suite}", "dkms", "usr/sbin/dkms"))
             for package in PACKAGES:
                 conf = work / "found/confs" / package / "dkms.conf"
                 conf.parent.mkdir(parents=True)
-                conf.write_bytes(_file(work / f"apt-{SUITES[0]}", package, r"usr/src/[^/]*/dkms\.conf"))
+                conf.write_bytes(file_of(work / f"apt-{SUITES[0]}", package, r"usr/src/[^/]*/dkms\.conf"))
             os.replace(work / "found", folder)
     return folder
-
-
-def _download(folder: Path, suite: str, packages: Sequence[str]) -> None:
-    for name in ("state/lists/partial", "cache/archives/partial", "etc/preferences.d"):
-        (folder / name).mkdir(parents=True)
-    (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {archive('debian')} {suite} main\n")
-    options = [f"Dir::State={folder}/state", f"Dir::Cache={folder}/cache", f"Dir::Etc={folder}/etc",
-               f"Dir::Etc::sourcelist={folder}/sources.list", "Dir::State::status=/dev/null",
-               "Acquire::Languages=none", "Acquire::Retries=3", "APT::Sandbox::User=root"]
-    apt = ["apt-get", "-q", *(word for option in options for word in ("-o", option))]
-    subprocess.run([*apt, "update"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([*apt, "download", *packages], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-
-
-def _file(folder: Path, package: str, pattern: str) -> bytes:
-    """The one file of a package whose path fits."""
-    deb, = folder.glob(f"{package}_*.deb")
-    with (subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as unpacking,
-          tarfile.open(fileobj=unpacking.stdout, mode="r|") as archive):
-        found = [data.read() for one in archive
-                 if re.fullmatch(rf"\./{pattern}", one.name) and (data := archive.extractfile(one))]
-    file, = found
-    return file
 
 
 def judged(suite: str, confs: Sequence[bytes], folder: Path) -> list[Judged | None]:

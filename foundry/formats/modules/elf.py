@@ -17,10 +17,10 @@ from typing import IO, Any, cast
 from foundry.base.errors import FoundryError
 from foundry.base.files import open_file
 from foundry.base.reasons import Reason
+from foundry.formats.modules.signature import MARK
 from foundry.formats.trees import decompress
 from foundry.formats.trees.budget import Budget
 
-_SIGNATURE_MARK = b"~Module signature appended~\n"
 COMPRESSED = ("", ".xz", ".zst", ".gz")  # what may follow a module's name (kernel, scripts/Makefile.modinst)
 _CHUNK = 1 << 18
 _SYMTAB = ".symtab"
@@ -123,7 +123,7 @@ def parse_module(data: bytes | mmap.mmap, label: str = "the file") -> ModuleFact
         imports=_names(undefined, weak=False),
         weak_imports=_names(undefined, weak=True),
         versions=_versions(sections, little, wide, label),
-        signed=data[-len(_SIGNATURE_MARK):] == _SIGNATURE_MARK,
+        signed=data[-len(MARK):] == MARK,
         exports=tuple(sorted(set(exported))),
     )
 
@@ -145,8 +145,8 @@ def uncompress(path: Path, limit: int) -> None:
 def is_signed(path: Path) -> bool:
     """Whether a signature is appended to a module file."""
     with open_file(path) as stream:
-        stream.seek(-min(len(_SIGNATURE_MARK), path.stat().st_size), 2)
-        return stream.read() == _SIGNATURE_MARK
+        stream.seek(-min(len(MARK), path.stat().st_size), 2)
+        return stream.read() == MARK
 
 
 def not_a_module(message: str) -> FoundryError:
