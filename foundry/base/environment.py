@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from foundry.base.errors import UsageError
+from foundry.base.plain_text import keep_secret
 
+_LINE_OF_A_KEY = 40  # characters; a shorter word of a secret would be hidden where it means something else
 _LONGEST = 60  # characters of a value in a message
 _ON, OFF = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]{1,39}/[A-Za-z0-9._-]{1,100}")
@@ -17,8 +19,8 @@ _NAME = re.compile(r"[a-z0-9{]([a-z0-9{}._/-]*[a-z0-9}])?")
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/\S*)?")
 
 # What variables are about; a page of `doit help` shows those of its subjects, and those of ALWAYS. MACHINE: no page.
-ALWAYS, CELLS, PODMAN, REGISTRIES, AWS, GITHUB, ARCHIVE, TOOLKITS, MACHINE = (
-    "always", "cells", "podman", "registries", "aws", "github", "archive", "toolkits", "machine")
+ALWAYS, CELLS, PODMAN, REGISTRIES, AWS, GITHUB, ARCHIVE, TOOLKITS, SIGNING, MACHINE = (
+    "always", "cells", "podman", "registries", "aws", "github", "archive", "toolkits", "signing", "machine")
 
 
 def _flag(value: str) -> str:
@@ -97,6 +99,8 @@ VARIABLES = (
     Variable(("KMOD_ARCHIVE_REMOTE",), ARCHIVE, "where archives are pushed; may hold `{family}`"),
     Variable(("KMOD_ARCHIVE_TOKEN",), ARCHIVE, "token for pushing there by https"),
     Variable(("GIT_CONFIG_COUNT",), ARCHIVE, "git's: how many settings `GIT_CONFIG_KEY_…` name", _count),
+    Variable(("KMOD_SIGNING_KEY",), SIGNING, "the key in PEM that modules are signed with, for `env:…`"),
+    Variable(("KMOD_SIGNING_PASSPHRASE",), SIGNING, "passphrase of that key, or PIN of the token that has it"),
     Variable(("DTK_RHSM_ORG", "DTK_RHSM_ACTIVATION_KEY"), TOOLKITS, "Red Hat subscription, for the recipe `ubi`"),
 )
 
@@ -117,3 +121,11 @@ def flag(name: str, environ: Mapping[str, str] = os.environ) -> bool:
     if value not in _ON | OFF:
         raise UsageError(f"{name}={_shown(value)}: {_flag(value)}")
     return value in _ON
+
+
+def take_secrets(names: Iterable[str], environ: MutableMapping[str, str] = os.environ) -> dict[str, str]:
+    """What the environment holds under the names, taken out of it: no command that is started gets it."""
+    found = {name: environ.pop(name, "").strip() for name in sorted(set(names))}
+    for value in found.values():
+        keep_secret(value, *(part for part in value.replace("\\n", "\n").split() if len(part) >= _LINE_OF_A_KEY))
+    return found

@@ -157,6 +157,17 @@ class Reason(StrEnum):
     MODULE_SIGNATURE_HASH = "module-signature-hash"
     MODULE_SIGNATURE_BESIDE = "module-signature-beside"
 
+    # The key and the certificate that modules are signed with.
+    CERTIFICATE_UNREADABLE = "certificate-unreadable"
+    CERTIFICATE_WEAK = "certificate-weak"
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    CERTIFICATE_NOT_YET_VALID = "certificate-not-yet-valid"
+    SIGNING_KEY_MISSING = "signing-key-missing"
+    SIGNING_KEY_UNREADABLE = "signing-key-unreadable"
+    SIGNING_KEY_LOCKED = "signing-key-locked"
+    SIGNING_KEY_MISMATCH = "signing-key-mismatch"
+    SIGNING_TOKEN = "signing-token"  # noqa: S105 - a word, not a password
+
     # Registries.
     REGISTRY_UNAUTHORIZED = "registry-unauthorized"
     REGISTRY_DENIED = "registry-denied"

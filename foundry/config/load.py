@@ -25,6 +25,7 @@ from foundry.config.locks import Lock, Locks
 from foundry.config.profile import Profile
 from foundry.config.recipe import Recipe, recipe_of
 from foundry.config.settings import Settings, sandbox_faults
+from foundry.config.signing import signing_faults
 from foundry.config.toolkit_recipes import ToolkitRecipe, recipe_faults
 
 _DEFAULTS = "config/defaults.yaml"
@@ -133,6 +134,9 @@ def load_config(root: Path, profile: Profile, *, keep: bool = True) -> Config:
     settings = _usable(merged(_mapping(defaults), _mapping(changes)), reader.faults)
     files = _family_files(reader, settings)
     families = _families(reader, settings, files, _changed_in({_DEFAULTS: defaults, file: changes}))
+    reader.faults += signing_faults(
+        _mapping(settings.get("signing")), root, file if "signing" in _mapping(changes) else _DEFAULTS,
+        made_later=settings.get("services") == "sandbox")
     if settings.get("services") == "sandbox":
         reader.faults += sandbox_faults(_mapping(settings.get("sandbox")), files, file)
     file = settings.get("catalogue", "")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foundry.base.errors import Fault
+from foundry.config.signing import Signing
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Settings:
     boot_timeout: int
     releases: Releases
     toolkits: CustomToolkits
+    signing: Signing
     image_repository: str
     source_url: str
     family: Mapping[str, Any]
@@ -123,6 +125,7 @@ class Settings:
             "mirror": ImagePlace(**document["mirror"]),
             "releases": Releases(**_fields(document["releases"])),
             "toolkits": CustomToolkits(**{**toolkits, "publish": ImagePlace(**toolkits["publish"])}),
+            "signing": Signing(**document["signing"]),
             "sandbox": SandboxContent(**_fields(document.get("sandbox", {}))),
         })
 

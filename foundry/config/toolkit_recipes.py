@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import Fault
-from foundry.base.plain_text import keep_secret
 
 FIELDS = ("arch", "kernel", "rhel", "rhel_major", "rhel_rt_kernel")
 TEMPLATE = re.compile(r"\{([a-z_]*)\}")
@@ -52,11 +50,3 @@ def recipe_faults(recipe: ToolkitRecipe, root: Path) -> list[Fault]:
         *(Fault(recipe.file, f"$.{part}", f"{data[part]} does not exist") for part in ("containerfile", "script")
           if not (root / data[part]).is_file()),
     ]
-
-
-def take_secrets(recipes: Iterable[ToolkitRecipe], environ: MutableMapping[str, str] = os.environ) -> dict[str, str]:
-    """What the environment holds for recipes, by variable, taken out of it: no command that is started gets it."""
-    names = {name for recipe in recipes for name in recipe.secrets.values()}
-    found = {name: environ.pop(name, "").strip() for name in sorted(names)}
-    keep_secret(*found.values())
-    return found

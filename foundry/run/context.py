@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from foundry.base.environment import take_secrets
 from foundry.base.errors import ConfigError, FoundryError
 from foundry.boot.machine import lacking
 from foundry.config import profile as profiles
 from foundry.config.load import Config, load_config
 from foundry.config.settings import Settings
-from foundry.config.toolkit_recipes import take_secrets
+from foundry.config.signing import secret_names
 from foundry.net.addresses import Addresses, LocalServices
 from foundry.plan.cells import Cell
 from foundry.plan.ledger import ledger_path
@@ -47,7 +48,7 @@ class Foundry:
     verbosity: int = DEFAULT_VERBOSITY
     kernel_files: dict[tuple[str, str, str], bytes] = field(default_factory=dict)  # by toolkit, kernel and name
     kernel_files_lock: threading.Lock = field(default_factory=threading.Lock)
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # of recipes, by environment variable
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # by environment variable
     ending: threading.Event = field(default_factory=threading.Event)  # set when the process is about to exit
     _accounted: int = 0  # entries of the journal whose changes the states no longer lack
 
@@ -146,7 +147,9 @@ def make_foundry(config: Config, services: LocalServices | None = None) -> Found
     no_boot = {arch: lacking(arch, firmware=signed, secure_boot=settings.secure_boot) for arch in settings.arch}
     states = States(config, force=force_build(), not_here=not_here(settings.arch), no_boot={
         arch: why for arch, why in no_boot.items() if why})
-    return Foundry(config, states, addresses, registries, containers, secrets=take_secrets(config.toolkit_recipes))
+    names = [*secret_names(settings.signing.key),
+             *(name for recipe in config.toolkit_recipes for name in recipe.secrets.values())]
+    return Foundry(config, states, addresses, registries, containers, secrets=take_secrets(names))
 
 
 def has_ledger(foundry: Foundry, driver: str) -> bool:

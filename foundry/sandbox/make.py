@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 import time
@@ -30,6 +31,7 @@ from foundry.sandbox.daemons import REGISTRY, Daemons
 from foundry.sandbox.localstore import LocalStore
 from foundry.sandbox.made import Made
 from foundry.sandbox.signatures import sign_releases
+from foundry.signing.new import CERTIFICATE_FILE, KEY_FILE, KEY_MODE, write_pair
 
 # A change of these changes what they make.
 _PARTS = {
@@ -227,6 +229,8 @@ class Sandbox:
         _write_if_new(self.output / "driver-toolkit.json", catalogue_bytes(entries_of(catalogue)))
         _write_if_new(self.output / "keys/neuron.asc", (self.folder / repository["key_file"]).read_bytes())
         _write_if_new(self.output / "keys/neuron.fingerprint", f"{repository['fingerprint']}\n".encode())
+        for file, content in self._signing_pair().items():
+            _write_if_new(self.output / "keys" / file, content, KEY_MODE if file == KEY_FILE else 0o644)
         lock = self.output / "locks/neuron.json"
         now = Lock.from_document(read_json(lock) or {"packages": {}})
         base = merged_base(now.base, Base.from_document(known["archive"]["base"]))
@@ -234,6 +238,15 @@ class Sandbox:
         arch = OCI_ARCH[self.arch]
         graph = [{"version": one["version"], "arch": arch, "payload": one["payload"]} for one in catalogue]
         _write_if_new(self.daemons.releases, pretty_json(graph))
+
+    def _signing_pair(self) -> dict[str, bytes]:
+        """The key that modules are signed with and its certificate, by their files' names; made once, for 100 years."""
+        folder = self.folder / "signing"
+        if not folder.exists():
+            with scratch(self.folder, "signing") as work:
+                write_pair(work / "new", "kmod-foundry sandbox", years=100)
+                os.replace(work / "new", folder)
+        return {file: (folder / file).read_bytes() for file in (KEY_FILE, CERTIFICATE_FILE)}
 
 
 @contextmanager
@@ -259,6 +272,6 @@ def _hashes(paths: list[Path]) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in sorted(paths)}
 
 
-def _write_if_new(path: Path, data: bytes) -> None:
+def _write_if_new(path: Path, data: bytes, mode: int = 0o644) -> None:
     if not path.exists() or path.read_bytes() != data:
-        write_atomic(path, data)
+        write_atomic(path, data, mode)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from foundry.base.environment import ARCHIVE, AWS, CELLS, GITHUB, PODMAN, REGISTRIES, TOOLKITS
+from foundry.base.environment import ARCHIVE, AWS, CELLS, GITHUB, PODMAN, REGISTRIES, SIGNING, TOOLKITS
 
 GROUPS = ("build", "publish", "look", "maintain", "continuous integration")
 _BUILD, _PUBLISH, _LOOK, _MAINTAIN, _CI = GROUPS
-_COMPILES = (CELLS, PODMAN, REGISTRIES)
+_COMPILES = (CELLS, PODMAN, REGISTRIES, SIGNING)
 _PUSHES = (*_COMPILES, AWS)
 _RELEASES = (*_PUSHES, GITHUB)
 
@@ -126,6 +126,11 @@ _ALL = (
          "It looks into the package, writes the matrix entry, of a family also its file, and the package's hash into "
          "the lock; says what it found and guessed, and ends with the command that builds it. Nothing is overwritten; "
          "where something is wrong, nothing is written.", mixed=True),
+    Page("signing:new", _MAINTAIN, "", "make a key and a certificate that modules are signed with",
+         ("doit signing:new", "doit signing:new --name='Example site: kernel modules' --out=/root/signing"), (SIGNING,),
+         "", "RSA, with a certificate that RHEL takes from the machine owner's keys and from the firmware's db. With "
+         "KMOD_SIGNING_PASSPHRASE set, the key is encrypted. Nothing is overwritten. It prints how to have nodes trust "
+         "the certificate, how to keep the key, and the settings."),
     _tasks("toolkit", _MAINTAIN, "", "bring catalogue and base images up to date",
            ("doit toolkit", "doit toolkit --update-base"), _PUSHES),
     _tasks("dtk:kernels", _MAINTAIN, "", "bring the kernel list and the toolkits' bases up to date",

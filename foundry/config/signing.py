@@ -1,0 +1,135 @@
+"""The setting `signing`: where the private key is that modules are signed with, and its certificate."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
+
+from foundry.base.errors import Fault
+from foundry.base.files import read_file
+from foundry.formats.modules.certificate import der_of
+
+PASSPHRASE = "KMOD_SIGNING_PASSPHRASE"  # noqa: S105 - a variable's name
+_ENVIRONMENT, _TOKEN = "env:", "pkcs11:"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_OF_TOKEN = ("token", "object", "id", "serial", "manufacturer", "model")
+_OF_QUERY = ("module-path", "pin-source")
+_WITHOUT_MEANING = {"type": "private"}  # which it is in any case
+
+
+@dataclass(frozen=True)
+class Signing:
+    """`key` is a file, ``env:NAME`` or ``pkcs11:…``, empty where modules are not signed; `certificate` is a file."""
+
+    key: str
+    certificate: str
+
+
+@dataclass(frozen=True)
+class TokenKey:
+    """A key in a token, as a PKCS#11 URI names it (RFC 7512); what is empty is not said."""
+
+    module_path: str
+    pin_source: str = ""
+    token: str = ""
+    object: str = ""
+    id: bytes = b""
+    serial: str = ""
+    manufacturer: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class KeyPlace:
+    """Where a private key is: in a file, in an environment variable, or in a token."""
+
+    file: str = ""
+    variable: str = ""
+    token: TokenKey | None = None
+
+
+def key_place(key: str) -> KeyPlace:
+    """Of the setting `signing.key`; ValueError with what is wrong with it."""
+    if key.startswith(_TOKEN):
+        return KeyPlace(token=_token_key(key.removeprefix(_TOKEN)))
+    if key.startswith(_ENVIRONMENT):
+        return KeyPlace(variable=_variable(key))
+    if "-----BEGIN" in key:
+        raise ValueError("is a private key: name the file or the environment variable that holds it")
+    return KeyPlace(file=key)
+
+
+def secret_names(key: str) -> set[str]:
+    """The environment variables that hold secrets for signing; no command that is started gets them."""
+    try:
+        place = key_place(key)
+    except ValueError:
+        return {PASSPHRASE}
+    source = place.token.pin_source if place.token else ""
+    named = source.removeprefix(_ENVIRONMENT) if is_variable(source) else place.variable
+    return {PASSPHRASE, named} - {""}
+
+
+def is_variable(source: str) -> bool:
+    """Whether a source of a PIN is an environment variable, not a file."""
+    return source.startswith(_ENVIRONMENT)
+
+
+def signing_faults(signing: Mapping[str, Any], root: Path, file: str, *, made_later: bool) -> Iterator[Fault]:
+    """What is wrong with the setting in a file of configuration; `made_later`: the certificate may be missing yet."""
+    key, certificate = str(signing.get("key", "")), str(signing.get("certificate", ""))
+    try:
+        key_place(key)
+    except ValueError as error:
+        yield Fault(file, "$.signing.key", str(error))
+    if key and not certificate:
+        yield Fault(file, "$.signing.certificate", "is missing: `signing.key` needs the key's certificate")
+    if certificate:
+        try:
+            der_of(read_file(root / certificate))
+        except FileNotFoundError:
+            if not made_later:
+                yield Fault(file, "$.signing.certificate", f"{certificate} does not exist")
+        except OSError as error:
+            yield Fault(file, "$.signing.certificate", f"{certificate} can't be read: {error.strerror}")
+        except ValueError as error:  # also of a name with a zero in it
+            yield Fault(file, "$.signing.certificate", f"{certificate} {error}")
+
+
+def _variable(text: str) -> str:
+    name = text.removeprefix(_ENVIRONMENT)
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{_ENVIRONMENT} is followed by the name of an environment variable")
+    return name
+
+
+def _token_key(uri: str) -> TokenKey:
+    """What follows ``pkcs11:``; all of its values are percent-encoded."""
+    path, _, query = uri.partition("?")
+    parts = [part for part in path.split(";") if part]
+    found: dict[str, str] = {}
+    for part, known in [*((part, (*_OF_TOKEN, *_WITHOUT_MEANING)) for part in parts),
+                        *((part, _OF_QUERY) for part in query.split("&") if part)]:
+        name, _, value = part.partition("=")
+        if name == "pin-value":
+            raise ValueError(f"holds a PIN: set {PASSPHRASE} in the environment, or name a file by pin-source=file:…")
+        if name not in known:
+            raise ValueError(f"is a PKCS#11 URI with {name or 'nothing'!r}; known here are {', '.join(known)}")
+        if name in found or not value or value != _WITHOUT_MEANING.get(name, value):
+            raise ValueError(f"is a PKCS#11 URI whose {name!r} is there twice, or has no value that can be meant")
+        found[name] = value
+    if not found.get("module-path", "").startswith(("/", "%2F", "%2f")):
+        raise ValueError("is a PKCS#11 URI that must name the token's library: ?module-path=/…/library.so")
+    if not found.keys() & {"object", "id"}:
+        raise ValueError("is a PKCS#11 URI that must name the key, by object=… or id=…")
+    source = unquote(found.get("pin-source", ""))
+    if is_variable(source):
+        _variable(source)
+    elif source and not source.removeprefix("file:").startswith("/"):
+        raise ValueError("is a PKCS#11 URI whose pin-source is neither file:/… nor env:NAME")
+    texts = {name.replace("-", "_"): unquote(value) for name, value in found.items() if name not in ("id", "type")}
+    return TokenKey(**texts, id=unquote_to_bytes(found.get("id", "")))

@@ -1,0 +1,82 @@
+"""A new key and its certificate: `doit signing:new`, and the sandbox's own."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from foundry.base.errors import UsageError
+
+KEY_FILE, CERTIFICATE_FILE, DER_FILE = "signing.key", "signing.crt", "signing.der"
+KEY_MODE = 0o600
+# Bits. The kernel takes 4096, but not every firmware and shim does in db and among the machine owner's keys; Debian,
+# Ubuntu and DKMS make such keys of 2048 bits for that reason, and it is enough (NIST SP 800-131A).
+_BITS = 2048
+_YEAR = timedelta(days=365.25)
+_CLOCKS_DIFFER = timedelta(days=1)
+
+
+def write_pair(folder: Path, name: str, *, years: int, passphrase: str = "") -> None:
+    """Make a key and a certificate with the common name; the files in `folder` are new, or UsageError.
+
+    The certificate is one that RHEL trusts both as a machine owner's key and from the firmware's db: of an authority
+    that signs certificates alone (`foundry.signing.certificate`).
+    """
+    files = {folder / file: content for file, content in _pair(name, years, passphrase).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    made: list[Path] = []
+    try:
+        for path, content in files.items():
+            mode = KEY_MODE if path.name == KEY_FILE else 0o644
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+                made.append(path)
+                stream.write(content)
+    except FileExistsError as error:
+        _remove(made)
+        raise UsageError(f"{error.filename} is there already", hint="name another folder: --out DIR") from None
+    except BaseException:
+        _remove(made)
+        raise
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _pair(name: str, years: int, passphrase: str) -> dict[str, bytes]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import (
+        BestAvailableEncryption,
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=_BITS)
+    try:
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    except ValueError as error:
+        raise UsageError(f"{name!r} can't be a certificate's name", hint="it has 1 to 64 characters") from error
+    now = datetime.now(UTC)
+    usage = dict.fromkeys((
+        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign",
+        "encipher_only", "decipher_only"), False)
+    certificate = (
+        x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCKS_DIFFER).not_valid_after(now + years * _YEAR)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(key_cert_sign=True, **usage), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encryption = BestAvailableEncryption(passphrase.encode()) if passphrase else NoEncryption()
+    return {
+        KEY_FILE: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption),
+        CERTIFICATE_FILE: certificate.public_bytes(Encoding.PEM),
+        DER_FILE: certificate.public_bytes(Encoding.DER),
+    }
