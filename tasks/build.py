@@ -37,4 +37,5 @@ def _stages() -> tuple[str, ...]:
 
 
 def _group(name: str, cells: tuple[Cell, ...], doc: str) -> Task:
-    return {"name": name, "doc": doc, "actions": None, "task_dep": [f"{stage}:{cell.name}" for cell in cells for stage in _stages()]}
+    members = [f"{stage}:{cell.name}" for cell in cells for stage in _stages()]
+    return {"name": name, "doc": doc, "actions": None, "task_dep": members}

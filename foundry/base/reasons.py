@@ -300,5 +300,6 @@ MACHINE_FAULTS = frozenset({
 INPUT_FAULTS = frozenset({
     Reason.COMPILE_FAILED, Reason.COMPILE_TOO_LARGE, Reason.PATCH_MISMATCH, Reason.PATCH_FILE_MISSING,
     Reason.SYMVERS_MALFORMED, Reason.MODULE_UNLISTED, Reason.MODULE_EXCLUDED, Reason.OUTPUT_UNSAFE,
-    Reason.TOOLKIT_WITHOUT_KERNEL, Reason.DOES_NOT_LOAD, Reason.DOES_NOT_UNLOAD, *(reason for reason in Reason if reason.startswith("gate-")),
+    Reason.TOOLKIT_WITHOUT_KERNEL, Reason.DOES_NOT_LOAD, Reason.DOES_NOT_UNLOAD,
+    *(reason for reason in Reason if reason.startswith("gate-")),
 })

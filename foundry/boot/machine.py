@@ -19,6 +19,7 @@ from foundry.base.files import pretty_json, read_file, read_json, scratch, write
 from foundry.base.process import run
 from foundry.base.reasons import Reason
 from foundry.podman.emulation import host_arch
+from foundry.signing.new import CERTIFICATE_FILE, DER_FILE, KEY_FILE, write_pair
 
 MEMORY = 1024  # MiB of a guest
 KVM, TCG = "kvm", "tcg"
@@ -198,14 +199,14 @@ def _required(guest: Guest) -> Firmware:
 
 def _variables(guest: Guest, certificates: Sequence[bytes], work: Path, log: Path) -> Path:
     """The firmware's variables, with the certificates in `db`."""
-    from foundry.signing.certificate import pem
+    from ssl import DER_cert_to_PEM_cert
 
     made = work / "variables.fd"
     arguments = [sys.executable, "-m", "virt.firmware.vars", f"--input={_required(guest).variables}",
                  f"--output={made}"]
     for number, certificate in enumerate(certificates):
         path = work / f"db-{number}.pem"
-        path.write_bytes(pem(certificate))
+        path.write_text(DER_cert_to_PEM_cert(certificate), encoding="utf-8")
         arguments += ["--add-db", _OWNER, str(path)]
         if guest.secure_boot and number == 0:
             arguments += ["--set-pk", _OWNER, str(path), "--add-kek", _OWNER, str(path), "--secure-boot"]
@@ -218,13 +219,9 @@ def _signed_kernel(guest: Guest, work: Path, log: Path) -> tuple[Path, Sequence[
 
     The key that signs modules is not needed for it.
     """
-    from foundry.signing.certificate import new_key, pem
-
-    key, certificate = new_key("kmod-foundry boot")
+    pair = work / "kernel"
+    write_pair(pair, "kmod-foundry boot", years=1)
     made = work / "vmlinuz"
-    (work / "boot.key").touch(mode=0o600)
-    (work / "boot.key").write_bytes(key)
-    (work / "boot.pem").write_bytes(pem(certificate))
-    run(["sbsign", f"--key={work / 'boot.key'}", f"--cert={work / 'boot.pem'}", f"--output={made}",
+    run(["sbsign", f"--key={pair / KEY_FILE}", f"--cert={pair / CERTIFICATE_FILE}", f"--output={made}",
          str(guest.kernel)], log=log, timeout=_FIRMWARE_SECONDS, reason=Reason.BOOT_FAILED)
-    return made, [certificate, *guest.certificates]
+    return made, [read_file(pair / DER_FILE), *guest.certificates]

@@ -119,12 +119,12 @@ def judge(console: str, wanted: Wanted, *, in_time: bool, seconds: float) -> Ver
                        Reason.KERNEL_DOES_NOT_BOOT)
     checks = [Check("kernel", told.kernel == wanted.kernel, told.kernel)]
     if wanted.enforced:
-        checks.append(Check("signatures-enforced", told.enforced == "Y", f"module.sig_enforce is {told.enforced or '?'}"))
+        checks.append(Check("signatures-enforced", told.enforced == "Y", f"sig_enforce: {told.enforced or 'none'}"))
     if wanted.secure_boot:
         locked = "[integrity]" in told.lockdown or "[confidentiality]" in told.lockdown
         checks.append(Check("locked-down", locked, told.lockdown or "no lockdown"))
     steps = {(step.what, step.subject): step for step in told.steps}
-    refusals = {}
+    refusals: dict[str, str] = {}  # by the kernel's name of a module: the error that its init refused with
     for what, subject in _expected(wanted):
         step = steps.get((what, subject))
         if step is None or (step is told.steps[-1] and not told.ended):
@@ -142,8 +142,9 @@ def judge(console: str, wanted: Wanted, *, in_time: bool, seconds: float) -> Ver
 _SAID: Mapping[str, str] = {
     "kernel": "another kernel was booted", "signatures-enforced": "the kernel does not insist on signatures",
     "locked-down": "the kernel is not locked down",
-    "refuses": "the kernel loads what it must not", "loads": "does not load", "lives": "is not live",
-    "unloads": "can't be unloaded", "loads-again": "does not load again", "lives-again": "is not live when loaded again",
+    "refuses": "the kernel loads what it must not",
+    "loads": "does not load", "lives": "is not live", "unloads": "can't be unloaded",
+    "loads-again": "does not load again", "lives-again": "is not live again",
     "unloads-again": "can't be unloaded again",
 }
 _REASONS: Mapping[str, Reason] = {
@@ -167,7 +168,7 @@ def _expected(wanted: Wanted) -> Iterable[tuple[str, str]]:
         yield from ((f"gone-{time}", name) for name in wanted.names)
 
 
-def _judged(step: _Step, wanted: Wanted, refusals: dict[str, str]) -> Check | None:
+def _judged(step: _Step, wanted: Wanted, refusals: dict[str, str]) -> Check | None:  # noqa: PLR0911 - one each
     """The check of a finished step; None where it says nothing of its own."""
     what, _, time = step.what.partition("-")
     again = _AGAIN.get(time, "")

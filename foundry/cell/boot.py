@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 RECORD = "boot.json"
 LOG = "boot.log"
 PROVEN, UNPROVEN, FAILED = "proven", "unproven", "failed"
+_REFUSED = ("foreign.ko", "unsigned.ko")
 _INIT = BOOT_SCRIPTS[0]
 _SECONDS = 60.0
 # What only `wanted` proofs may go without: it says nothing of the modules.
@@ -157,9 +158,9 @@ def _booted(
     settings, recipe = foundry.settings, recipe_for(foundry, cell)
     said = cell.family.data.get("boot", {})
     names = recipe.loading_order or tuple(one.name for one in recipe.modules)
-    refused = _refused(image) if key.certificate else {}
     wanted = Wanted(
-        cell.kernel, tuple(names), tuple(name.replace("-", "_") for name in names), refused=tuple(sorted(refused)),
+        cell.kernel, tuple(names), tuple(name.replace("-", "_") for name in names),
+        refused=_REFUSED if key.certificate else (),
         enforced=bool(key.certificate), secure_boot=settings.secure_boot, accepted=tuple(said.get("accepts", ())),
         unloads=said.get("unloads", True),
     )
@@ -168,11 +169,12 @@ def _booted(
     with scratch(foundry.cell_folder(cell), "boot") as work:
         with (work / "initramfs").open("wb") as sink:
             sink.write(read_file(kit.root))
+            refused = _refused(image, work) if key.certificate else {}
             sink.write(contents(image, wanted, read_file(foundry.root / _INIT), refused, mounts=kit.mounts))
         guest = machine.Guest(
             cell.arch, kit.kernel, work / "initramfs", secure_boot=settings.secure_boot,
             arguments=["firmware_class.path=/opt/lib/firmware", *(["module.sig_enforce=1"] if wanted.enforced else [])],
-            certificates=_certificates(foundry, key),
+            certificates=[foundry.certificate().der] if key.certificate else [],
         )
         in_time = machine.boot(guest, accelerator, work, log, timeout=settings.boot_timeout)
     verdict = judge(read_file(log).decode(errors="replace"), wanted, in_time=in_time, seconds=settings.boot_timeout)
@@ -186,19 +188,15 @@ def _booted(
     }
 
 
-def _certificates(foundry: Foundry, key: CellKey) -> list[bytes]:
-    """Those that the kernel is to trust: that of the signer."""
-    if not key.certificate:
-        return []
-    from foundry.signing.certificate import read_certificate
-
-    return [read_certificate(foundry.root / foundry.settings.signing.certificate).der]
-
-
-def _refused(image: Mapping[str, Entry]) -> dict[str, bytes]:
-    """The first of the cell's modules as the kernel must refuse it: unsigned, and signed by a key that it does not know."""
+def _refused(image: Mapping[str, Entry], work: Path) -> dict[str, bytes]:
+    """The first of the cell's modules as the kernel must refuse it: unsigned, and signed by a key that nobody has."""
     from foundry.formats.modules.signature import signed, split
-    from foundry.signing.keys import throwaway_signer
+    from foundry.signing.certificate import read_certificate
+    from foundry.signing.keys import open_signer
+    from foundry.signing.new import CERTIFICATE_FILE, KEY_FILE, write_pair
 
+    write_pair(work / "foreign", "kmod-foundry foreign", years=1)
+    certificate = read_certificate(work / "foreign" / CERTIFICATE_FILE)
     bare, _ = split(image[_modules(image)[0]].content)
-    return {"unsigned.ko": bare, "foreign.ko": signed(bare, throwaway_signer("kmod-foundry foreign"), "sha256")}
+    signer = open_signer(f"foreign/{KEY_FILE}", certificate, {}, work)
+    return dict(zip(_REFUSED, (signed(bare, signer, "sha256"), bare), strict=True))

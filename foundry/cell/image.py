@@ -73,7 +73,7 @@ def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     with scratch(folder, "image") as work:
         _stage_context(foundry, cell, _contents(record, signature), work / "context", linked=in_tree["linked"])
         if signature is not None:
-            write_atomic(work / "context" / CERTIFICATE, _certificate(foundry))
+            write_atomic(work / "context" / CERTIFICATE, foundry.certificate().der)
         arguments = _arguments(cell, reference, labels, timestamp)
         images = foundry.containers.images
         with images.used(reference, cell.arch, log), images.kept(reference, log):
@@ -126,12 +126,6 @@ def _signature(foundry: Foundry, cell: Cell, key: CellKey) -> Record | None:
         raise FoundryError(f"{cell.name} has no signed modules of today's inputs yet", reason=Reason.MODULE_MISSING,
                            hint=f"run `doit sign:{cell.name}`")
     return record
-
-
-def _certificate(foundry: Foundry) -> bytes:
-    from foundry.signing.certificate import read_certificate
-
-    return read_certificate(foundry.root / foundry.settings.signing.certificate).der
 
 
 def _contents(record: Record, signature: Record | None) -> dict[str, Mapping[str, Any]]:

@@ -113,7 +113,8 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         "key": key.module, "key_inputs": key.module_parts,
         "inputs": input_facts(foundry.root, file_deps(foundry, cell)), "outputs": outputs,
         "toolkit": cell.toolkit, "patches": applied, "patches_inert": inert_patches(cell), "gate": gate,
-        "compiler": compiler, "signature_hash": hash_name, "symvers_sha256": sha256_bytes(exports), **({"in_tree": in_tree} if in_tree else {}),
+        "compiler": compiler, "signature_hash": hash_name, "symvers_sha256": sha256_bytes(exports),
+        **({"in_tree": in_tree} if in_tree else {}),
     })
     remove_tree(work)
     return waited

@@ -31,13 +31,12 @@ def sign(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     a certificate that has expired, and what `foundry.formats.modules.signature.check` raises.
     """
     from foundry.formats.modules.signature import check, signed
-    from foundry.signing.keys import signer_of
 
     folder = foundry.cell_folder(cell)
     (folder / RECORD).unlink(missing_ok=True)
     remove_tree(folder / SIGNED)
     record = module.record_of(foundry, cell, key)
-    signer = signer_of(foundry)
+    signer = foundry.signer()
     (folder / SIGNED).mkdir(parents=True)
     found = None
     for name in module.module_names(foundry, cell):

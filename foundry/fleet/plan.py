@@ -35,5 +35,6 @@ def plan(foundry: Foundry, jobs: int) -> list[Shard]:
 def _work(foundry: Foundry, costs: Costs, state: CellState) -> Work:
     """The cell with its cost; one that is published and only lacks a registry or a tag needs no toolkit."""
     cell = state.cell
-    stages = ("push",) if state.adopted else ("module", "image", *(["boot"] if foundry.states.to_prove(cell.arch) else []), "push")
+    proof = ("boot",) if not state.proven and foundry.states.to_prove(cell.arch) else ()
+    stages = (*proof, "push") if state.adopted else ("module", "image", *proof, "push")
     return Work(cell.name, "" if state.adopted else cell.toolkit, cell.arch, costs.of(cell, stages))

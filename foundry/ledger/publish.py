@@ -19,8 +19,8 @@ from foundry.base.records import write_record
 from foundry.base.times import now
 from foundry.cell import image
 from foundry.cell.boot import proof_of
-from foundry.ledger.ledgers import put_row
 from foundry.cell.published import Published
+from foundry.ledger.ledgers import put_row
 from foundry.plan.cells import Cell
 from foundry.plan.changes import changed_parts, part_words
 from foundry.plan.keys import CellKey
@@ -190,7 +190,8 @@ def _row(
         state.cell, key, content_sha256=foundry.content_sha256(state.cell), digest=content.digest,
         tags=tags(foundry, state.cell), registries=registries, config_digest=facts.config_digest, size=facts.size,
         depends=facts.depends, signature=facts.signature,
-        proof=proof if proof is not None or before is None else before.proof, published=before.published if before is not None else now(),
+        proof=proof if proof is not None or before is None else before.proof,
+        published=before.published if before is not None else now(),
         replaces=replaced or (before.replaces if before is not None else None),
     )
 

@@ -65,9 +65,10 @@ class Circumstances:
 
 def known_failure(cell: Cell, failure: Mapping[str, Any]) -> FoundryError:
     """The error of a compile or a boot that is not done again."""
-    log = str(failure.get("log") or "")
+    log, stage = str(failure.get("log") or ""), failure["stage"]
     return FoundryError(
-        f"not {_AGAIN[failure['stage']]} again, as nothing changed since: {failure.get('message')}", reason=Reason(failure["reason"]),
-        hint=f"{failure.get('hint') or ''}; `doit --retry-failed {failure['stage']}:{cell.name}` tries it again".lstrip("; "),
+        f"not {_AGAIN[stage]} again, as nothing changed since: {failure.get('message')}",
+        reason=Reason(failure["reason"]),
+        hint=f"{failure.get('hint') or ''}; `doit --retry-failed {stage}:{cell.name}` tries it again".lstrip("; "),
         log=Path(log) if log else None, replay=str(failure.get("replay") or ""),
     )

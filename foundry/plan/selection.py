@@ -101,7 +101,12 @@ def faults_in_the_way(names: Sequence[str], plan: Plan, config: Config) -> list[
     wanted = _rests(names, _NEEDS_KERNELS)
     drivers = [driver for driver in plan.by_driver if any(_of_driver(rest, driver) for rest in wanted)]
     families = {plan.families[driver].name for driver in drivers if plan.by_driver[driver]}
-    return ([] if families else gaps_of(names, plan)) + [
+    signing = config.settings.signing
+    unsigned = families and signing.key and not config.certificate
+    return ([] if families else gaps_of(names, plan)) + ([
+        Fault(f"config/profiles/{config.profile.name}.yaml", "$.signing.certificate",
+              f"{signing.certificate} is not there yet"),
+    ] if unsigned else []) + [
         Fault(str(config.locks.path(name)), "$.base", "the base image is not locked yet")
         for name in sorted(families) if config.locks.of(name).base is None
     ]

@@ -344,7 +344,7 @@ class States:
                          row, failure, given_up, sign_why is None, proof_why is None)
 
     def to_prove(self, arch: str) -> bool:
-        """Whether cells of an architecture are to be booted: where that is only wanted, this machine must be able to."""
+        """Whether cells of an architecture are to be booted; where that is only wanted, if this machine can."""
         proof = self.config.settings.proof
         return proof == "required" or (proof == "wanted" and arch not in self.no_boot)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foundry.base.environment import take_secrets
 from foundry.base.errors import ConfigError, FoundryError
@@ -29,6 +30,10 @@ from foundry.registry.pool import Registries
 from foundry.registry.targets import targets_of, toolkits_at
 from foundry.run.journal import BLOCKED, Journal
 from foundry.run.schedule import Schedule
+
+if TYPE_CHECKING:
+    from foundry.signing.certificate import Certificate
+    from foundry.signing.keys import Signer
 
 DEFAULT_VERBOSITY = 1
 _CLEANUP_SECONDS = 15.0
@@ -50,6 +55,8 @@ class Foundry:
     kernel_files_lock: threading.Lock = field(default_factory=threading.Lock)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # by environment variable
     ending: threading.Event = field(default_factory=threading.Event)  # set when the process is about to exit
+    _signer: Signer | None = None
+    _signer_lock: threading.Lock = field(default_factory=threading.Lock)
     _accounted: int = 0  # entries of the journal whose changes the states no longer lack
 
     @property
@@ -65,6 +72,24 @@ class Foundry:
     def cell_folder(self, cell: Cell) -> Path:
         """The cell's folder, absolute."""
         return self.root / self.states.cell_folder(cell)
+
+    def certificate(self) -> Certificate:
+        """That of the key which signs modules; FoundryError where it can't be read, or kernels would not take it."""
+        from foundry.signing.certificate import read_certificate
+
+        return read_certificate(self.root / self.settings.signing.certificate)
+
+    def signer(self) -> Signer:
+        """Who signs modules, opened once in a run. Raises as `certificate` does, and as `open_signer`."""
+        from foundry.signing.keys import open_signer
+
+        with self._signer_lock:
+            if self._signer is None:
+                signer = open_signer(self.settings.signing.key, self.certificate(), self.secrets, self.root)
+                for warning in signer.warnings:
+                    self.journal.warn(warning)
+                self._signer = signer
+            return self._signer
 
     def content_sha256(self, cell: Cell) -> str:
         """The hash of the content of the driver's package, as locked."""

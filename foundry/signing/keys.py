@@ -19,13 +19,11 @@ from foundry.base.files import open_file
 from foundry.base.plain_text import keep_secret, line
 from foundry.base.reasons import Reason
 from foundry.config.signing import PASSPHRASE, TokenKey, is_variable, key_place
-from foundry.signing.certificate import Certificate, read_certificate, require_valid
+from foundry.signing.certificate import Certificate, require_valid
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
     from pkcs11 import PKCS11Error, PrivateKey, SignMixin, Token
-
-    from foundry.run.context import Foundry
 
     class _SigningKey(PrivateKey, SignMixin):
         """What the library makes of a private key that may sign."""
@@ -49,13 +47,6 @@ class Signer:
     def sign(self, content: bytes, hash_name: str) -> bytes:
         """The RSA signature of content (PKCS #1 v1.5), as long as the key; OutsideError where a token refuses."""
         return self._sign(content, hash_name)
-
-
-def signer_of(foundry: Foundry) -> Signer:
-    """The signer of the profile's setting `signing`; errors as of `read_certificate` and `open_signer`."""
-    signing = foundry.settings.signing
-    certificate = read_certificate(foundry.root / signing.certificate)
-    return open_signer(signing.key, certificate, foundry.secrets, foundry.root)
 
 
 def open_signer(key: str, certificate: Certificate, secrets: Mapping[str, str], root: Path) -> Signer:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from foundry.plan.changes import Change
 
 _CELLS, _LATER = ("module:", "sign:", "image:", "boot:", "push:"), ("assets", "ledger", "notes", "github")
+_ACTIONS = ("fetch", "compile", "sign", "image", "boot", "push")
 _SHOWN = 4  # kernels in a line
 _MINUTE, _HOUR = 60, 3600
 _OPTIONS = (
@@ -150,7 +151,7 @@ def lines(found: Preview) -> Iterator[str]:
 
 def _sum(found: Preview) -> str:
     totals = found.totals()
-    words = [f"{action} {totals[action]}" for action in ("fetch", "compile", "sign", "image", "boot", "push") if totals[action]]
+    words = [f"{action} {totals[action]}" for action in _ACTIONS if totals[action]]
     if not words:
         return "nothing to compile, image or push" if found.other else "nothing to do"
     words += [f"replace {totals['replace']}"] if totals["replace"] else []
