@@ -23,6 +23,7 @@ rpmsign:rpm
 createrepo_c:createrepo-c
 mmdebstrap:mmdebstrap
 skopeo:skopeo
+softhsm2-util:softhsm2
 qemu-system-$(uname -m):$qemu
 cpio:cpio
 gcc:gcc
@@ -31,6 +32,7 @@ make:make
 modinfo:kmod
 openssl:openssl
 patch:patch
+pkcs11-tool:opensc
 zsh:zsh
 "
 

@@ -118,13 +118,14 @@ def _token_signer(
 
     pin = _pin(wanted, secrets)
     key, lock = _token_key(wanted, pin), threading.Lock()
+    each_time = pin if _wants_pin_each_time(key) else None
 
     def sign(content: bytes, hash_name: str) -> bytes:
         """The token gets the hash alone, which all of them take, however long the module is."""
         digest = _DIGEST_INFO[hash_name] + hashlib.new(hash_name, content).digest()
         try:
             with lock:
-                return bytes(key.sign(digest, mechanism=Mechanism.RSA_PKCS, pin=pin or None))
+                return bytes(key.sign(digest, mechanism=Mechanism.RSA_PKCS, pin=each_time))
         except PKCS11Error as error:
             raise _token_refuses(error) from error
 
@@ -162,10 +163,23 @@ def _token_key(wanted: TokenKey, pin: str) -> _SigningKey:
     return cast("_SigningKey", key)
 
 
+def _wants_pin_each_time(key: _SigningKey) -> bool:
+    """As the keys for signatures of smart cards do (CKA_ALWAYS_AUTHENTICATE)."""
+    from pkcs11 import Attribute, PKCS11Error
+
+    try:
+        return bool(key[Attribute.ALWAYS_AUTHENTICATE])
+    except PKCS11Error:
+        return False
+
+
 def _fits(token: Token, wanted: TokenKey) -> bool:
+    from pkcs11 import TokenFlag
+
     said = {"token": token.label, "serial": token.serial.decode(errors="replace"),
             "manufacturer": str(token.manufacturer_id), "model": str(token.model)}
-    return all(getattr(wanted, name) in ("", text.strip(" \0")) for name, text in said.items())
+    return TokenFlag.TOKEN_INITIALIZED in token.flags and all(
+        getattr(wanted, name) in ("", text.strip(" \0")) for name, text in said.items())
 
 
 def _pin(wanted: TokenKey, secrets: Mapping[str, str]) -> str:

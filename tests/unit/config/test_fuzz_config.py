@@ -24,6 +24,7 @@ from foundry.plan.ledger import ledger_path
 from foundry.plan.state import States
 from tests.harness.checkout import NEW, ROOT, Checkout
 from tests.harness.ledgers import ledger_row
+from tests.harness.signing import pair_named
 from tests.unit.formats.test_fuzz_layers import nodes, values
 from tests.unit.formats.test_fuzz_package import many, mutations
 from tests.unit.plan.test_state import NAME, build, ledger
@@ -50,6 +51,7 @@ def full_checkout(root: Path) -> Checkout:
     for name in ("catalogue", "locks", "services"):
         del sandbox[name]
     checkout.write("config/profiles/local.yaml", yaml.safe_dump(sandbox))
+    checkout.write(sandbox["signing"]["certificate"], pair_named("one").file.read_text())
     build(checkout)
     rows = [ledger_row(NEW)]  # of the cell itself: no record would be looked at
     checkout.write(LEDGER, ledger(checkout, cells=rows))
