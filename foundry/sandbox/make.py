@@ -229,7 +229,7 @@ class Sandbox:
         _write_if_new(self.output / "driver-toolkit.json", catalogue_bytes(entries_of(catalogue)))
         _write_if_new(self.output / "keys/neuron.asc", (self.folder / repository["key_file"]).read_bytes())
         _write_if_new(self.output / "keys/neuron.fingerprint", f"{repository['fingerprint']}\n".encode())
-        for file, content in self._signing_pair().items():
+        for file, content in signing_pair(self.folder / "signing").items():
             _write_if_new(self.output / "keys" / file, content, KEY_MODE if file == KEY_FILE else 0o644)
         lock = self.output / "locks/neuron.json"
         now = Lock.from_document(read_json(lock) or {"packages": {}})
@@ -239,14 +239,14 @@ class Sandbox:
         graph = [{"version": one["version"], "arch": arch, "payload": one["payload"]} for one in catalogue]
         _write_if_new(self.daemons.releases, pretty_json(graph))
 
-    def _signing_pair(self) -> dict[str, bytes]:
-        """The key that modules are signed with and its certificate, by their files' names; made once, for 100 years."""
-        folder = self.folder / "signing"
-        if not folder.exists():
-            with scratch(self.folder, "signing") as work:
-                write_pair(work / "new", "kmod-foundry sandbox", years=100)
-                os.replace(work / "new", folder)
-        return {file: (folder / file).read_bytes() for file in (KEY_FILE, CERTIFICATE_FILE)}
+
+def signing_pair(folder: Path) -> dict[str, bytes]:
+    """The key that modules are signed with and its certificate, by their files' names; made once, for 100 years."""
+    if not folder.exists():
+        with scratch(folder.parent, folder.name) as work:
+            write_pair(work / "new", "kmod-foundry sandbox", years=100)
+            os.replace(work / "new", folder)
+    return {file: (folder / file).read_bytes() for file in (KEY_FILE, CERTIFICATE_FILE)}
 
 
 @contextmanager

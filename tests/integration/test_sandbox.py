@@ -25,6 +25,8 @@ from foundry.sandbox.daemons import REGISTRY, WEB, Daemons, start_time
 from foundry.sandbox.debian import choose_kernels
 from foundry.sandbox.made import Made
 from foundry.sandbox.make import Sandbox
+from foundry.signing.certificate import read_certificate
+from foundry.signing.keys import open_signer
 from tests.harness.clone import Clone, registry_login
 
 MANIFESTS = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
@@ -237,6 +239,11 @@ def test_what_is_written_resolves(sandbox: Sandbox) -> None:
     assert f"busybox_{base['busybox']['version']}.orig.tar" in base["busybox"]["source"]
     fingerprint = (sandbox.output / "keys/neuron.fingerprint").read_text().strip()
     assert len(fingerprint) == 40
+    key, made = sandbox.output / "keys/signing.key", sandbox.folder / "signing"
+    assert key.read_bytes() == (made / "signing.key").read_bytes()
+    assert key.stat().st_mode & 0o777 == (made / "signing.key").stat().st_mode & 0o777 == 0o600
+    signer = open_signer(str(key), read_certificate(sandbox.output / "keys/signing.crt"), {}, sandbox.output)
+    assert signer.certificate.not_after.year > 2100 and signer.warnings == ()
     assert (sandbox.output / "keys/neuron.asc").read_text().startswith("-----BEGIN PGP PUBLIC KEY BLOCK-----")
 
 

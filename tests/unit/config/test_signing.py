@@ -81,7 +81,7 @@ def test_the_file_at_fault_is_the_one_that_says_it(checkout: Checkout) -> None:
 @pytest.mark.parametrize("key, words", [
     ("env:", "name of an environment variable"), ("env:A B", "name of an environment variable"),
     ("env:1A", "name of an environment variable"),
-    ("-----BEGIN PRIVATE KEY-----\nMIIE", "is a private key"),
+    ("-----BEGIN " "PRIVATE KEY-----\nMIIE", "is a private key"),
     ("pkcs11:", "module-path"), ("pkcs11:object=a", "module-path"), ("pkcs11:object=a?module-path=x.so", "module-path"),
     ("pkcs11:token=a?module-path=/x.so", "must name the key"),
     ("pkcs11:object=a?module-path=/x.so&pin-value=1234", "holds a PIN"),
