@@ -27,6 +27,7 @@ read -r release < /proc/sys/kernel/osrelease
 say "kernel $release"
 if read -r enforced < /sys/module/module/parameters/sig_enforce; then say "enforced $enforced"; fi 2> /dev/null
 if read -r lockdown < /sys/kernel/security/lockdown; then say "lockdown $lockdown"; fi 2> /dev/null
+# shellcheck source=/dev/null
 . /foundry/plan
 
 for file in /foundry/refused/*.ko; do

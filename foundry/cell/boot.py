@@ -19,9 +19,9 @@ from foundry.base.records import input_facts, read_record, write_record
 from foundry.boot import machine
 from foundry.boot.guest import contents
 from foundry.boot.verdict import Verdict, Wanted, judge
-from foundry.cell.image import HOST, image_record
+from foundry.cell.image import image_record
 from foundry.cell.kit import FOLDER as KITS
-from foundry.cell.kit import Kit, kit_folder, kit_here, take_kit
+from foundry.cell.kit import NO_PROOF, Kit, in_tree_of, kit_folder, kit_here, take_kit
 from foundry.cell.module import recipe_for
 from foundry.cell.published import Published
 from foundry.plan.cells import Cell
@@ -38,8 +38,6 @@ PROVEN, UNPROVEN, FAILED = "proven", "unproven", "failed"
 _REFUSED = ("foreign.ko", "unsigned.ko")
 _INIT = BOOT_SCRIPTS[0]
 _SECONDS = 60.0
-# What only `wanted` proofs may go without: it says nothing of the modules.
-_NO_PROOF = (Reason.NO_KERNEL_IMAGE, Reason.KERNEL_DOES_NOT_BOOT, Reason.TOOLKIT_UNUSABLE)
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
@@ -70,11 +68,11 @@ def boot(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> None:
     try:
         kit = _kit(foundry, cell, image, log)
         verdict, machine_facts = _booted(foundry, cell, key, kit, image, log)
-        if verdict.reason in _NO_PROOF:
+        if verdict.reason in NO_PROOF:
             raise FoundryError(verdict.fault, reason=verdict.reason, log=log,
                                hint="read the log; does the toolkit have that kernel?")
     except FoundryError as error:
-        if error.reason not in _NO_PROOF or foundry.settings.proof == "required":
+        if error.reason not in NO_PROOF or foundry.settings.proof == "required":
             raise
         foundry.journal.warn(f"{cell.name} is not proven: {error.message}")
         write_record(folder / RECORD, "boot", {**facts, "outcome": UNPROVEN, "fault": error.message})
@@ -104,17 +102,6 @@ _IN_LEDGERS = ("outcome", "key", "modules", "fault", "checks", "kernel_sha256", 
                "log_sha256", "warnings", "tainted")
 
 
-def keep_kit(foundry: Foundry, cell: Cell, image: str, modules: Path, log: Path) -> None:
-    """Take what a boot needs out of the toolkit while it is here; what goes wrong, the boot finds and says."""
-    if not foundry.states.to_prove(cell.arch):
-        return
-    try:
-        take_kit(foundry, cell, image, _in_tree(read_file(modules / "modules.dep")), log)
-    except FoundryError as error:
-        if error.reason not in _NO_PROOF:
-            raise
-
-
 def _files(foundry: Foundry, cell: Cell, state: CellState, log: Path) -> Mapping[str, Entry]:
     """What the image has, by path."""
     from foundry.formats.images.manifest import Manifest, parse_manifest
@@ -132,15 +119,9 @@ def _modules(image: Mapping[str, Entry]) -> list[str]:
     return sorted(path for path, entry in image.items() if path.endswith(".ko") and entry.kind == "file")
 
 
-def _in_tree(depends: bytes) -> list[str]:
-    """The kernel's own modules that depmod's list names, as their paths below ``/lib/modules/<kernel>``."""
-    words = depends.decode(errors="replace").replace(":", " ").split()
-    return sorted({word.removeprefix(f"{HOST}/") for word in words if word.startswith(f"{HOST}/")})
-
-
 def _kit(foundry: Foundry, cell: Cell, image: Mapping[str, Entry], log: Path) -> Kit:
     listed = image.get(f"opt/lib/modules/{cell.kernel}/modules.dep")
-    in_tree = _in_tree(listed.content if listed is not None else b"")
+    in_tree = in_tree_of(listed.content if listed is not None else b"")
     if kit := kit_here(kit_folder(foundry, cell, in_tree)):
         return kit
     toolkit = foundry.containers.platforms.image_of(cell.toolkit, cell.arch)

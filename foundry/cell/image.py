@@ -14,6 +14,7 @@ from foundry.base.reasons import Reason
 from foundry.base.records import Record, input_facts, output_facts, read_record, write_record
 from foundry.base.templates import fill_known
 from foundry.cell import module, sign
+from foundry.cell.kit import HOST
 from foundry.driver.source import FIRMWARE
 from foundry.plan.cells import Cell
 from foundry.plan.keys import CellKey, key_of
@@ -28,7 +29,6 @@ RECORD = "image.json"
 IMAGE_FILE = "image.oci.tar"
 LOG = "image.log"
 CERTIFICATE = "licenses/module-signing.der"  # in the image: the certificate of the key that signed its modules
-HOST = "host"  # the link to the node's own modules, as KMM's documentation calls it
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:

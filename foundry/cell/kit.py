@@ -17,6 +17,9 @@ from foundry.podman.mounts import CONFINED, bind_mount
 from foundry.run.context import Foundry
 
 FOLDER = "boot"
+HOST = "host"  # the link to the node's own modules, as KMM's documentation calls it
+# What only `wanted` proofs may go without: it says nothing of the modules.
+NO_PROOF = (Reason.NO_KERNEL_IMAGE, Reason.KERNEL_DOES_NOT_BOOT, Reason.TOOLKIT_UNUSABLE)
 SCRIPT = "container/boot/take.sh"
 _RECORD, _KERNEL, _ROOT = "kit.json", "vmlinuz", "root.cpio"
 _STAGE = "kit"
@@ -96,3 +99,20 @@ def take_kit(foundry: Foundry, cell: Cell, image: str, in_tree: Sequence[str], l
         "inputs": {}, "outputs": output_facts(folder, [_KERNEL, _ROOT]),
     })
     return Kit(folder / _KERNEL, folder / _ROOT, sha256_file(folder / _KERNEL), modprobe, mounts)
+
+
+def keep_kit(foundry: Foundry, cell: Cell, image: str, modules: Path, log: Path) -> None:
+    """Take what a boot needs out of the toolkit while it is here; what goes wrong, the boot finds and says."""
+    if not foundry.states.to_prove(cell.arch):
+        return
+    try:
+        take_kit(foundry, cell, image, in_tree_of(read_file(modules / "modules.dep")), log)
+    except FoundryError as error:
+        if error.reason not in NO_PROOF:
+            raise
+
+
+def in_tree_of(depends: bytes) -> list[str]:
+    """The kernel's own modules that depmod's list names, as their paths below ``/lib/modules/<kernel>``."""
+    words = depends.decode(errors="replace").replace(":", " ").split()
+    return sorted({word.removeprefix(f"{HOST}/") for word in words if word.startswith(f"{HOST}/")})

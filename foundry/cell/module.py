@@ -17,6 +17,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, read_file, remove_stale, remove_tree, sha256_bytes
 from foundry.base.reasons import Reason
 from foundry.base.records import Record, input_facts, output_facts, read_record, write_record
+from foundry.cell.kit import keep_kit
 from foundry.config import patches
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
 from foundry.driver.source import FIRMWARE, TAR, TREE, tree_sha256
@@ -68,7 +69,6 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     compiler's first error), a module that the gate refuses.
     """
     from foundry.base.deadline import Deadline
-    from foundry.cell.boot import keep_kit
     from foundry.cell.compile import CONFIG, EXPORTS, Compile, kernel_file
     from foundry.cell.output_checks import require_allowed, sibling_exports
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from foundry.base.errors import ConfigError, Fault
-from foundry.base.files import canonical_json, parse_json, read_file
+from foundry.base.files import canonical_json, parse_json, read_file, sha256_bytes
 from foundry.base.schema import ValidationCache
 from foundry.base.yaml_files import YamlCache
 from foundry.config.catalogue import FLAVOURS, CatalogueEntry, KernelList, entries_of
@@ -27,6 +27,7 @@ from foundry.config.recipe import Recipe, recipe_of
 from foundry.config.settings import Settings, sandbox_faults
 from foundry.config.signing import signing_faults
 from foundry.config.toolkit_recipes import ToolkitRecipe, recipe_faults
+from foundry.formats.modules.certificate import der_of
 
 _DEFAULTS = "config/defaults.yaml"
 _DRIVERS = "config/drivers"
@@ -72,10 +73,10 @@ class Config:
         """The SHA-256 of the certificate whose key signs modules; empty where none is signed, or it is not here yet."""
         if not self.settings.signing.key:
             return ""
-        from foundry.signing.certificate import fingerprint_of
-
-        path = self.root / self.settings.signing.certificate
-        return fingerprint_of(path) if path.exists() else ""
+        try:
+            return sha256_bytes(der_of(read_file(self.root / self.settings.signing.certificate)))
+        except (OSError, ValueError):  # what is wrong with it is a fault of the configuration
+            return ""
 
     def recipe(self, family: Family, driver: str) -> Recipe:
         """How a driver is made, as far as its lock tells; the same object as long as the lock's entry is the same."""

@@ -19,7 +19,7 @@ from foundry.base.names import KEY_LABEL
 from foundry.base.parallel import in_parallel
 from foundry.base.references import parse_reference
 from foundry.cell.compile import kernel_file
-from foundry.cell.image import HOST
+from foundry.cell.kit import HOST
 from foundry.cell.module import recipe_for
 from foundry.cell.output_checks import exports_of
 from foundry.cell.run import require_here
