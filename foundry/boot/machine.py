@@ -120,7 +120,8 @@ def boot(guest: Guest, accelerator: str, work: Path, log: Path, *, timeout: floa
     ]
     with _beside:
         try:
-            run(arguments, log=log, timeout=timeout, reason=Reason.BOOT_FAILED, hint="read the log, or replay it")
+            run(arguments, log=log, timeout=timeout, reason=Reason.BOOT_FAILED, hint="read the log, or replay it",
+                tidy=True)
         except FoundryError as error:
             if error.reason != Reason.TIMEOUT:
                 raise
@@ -155,7 +156,7 @@ def _tried(arch: str, kernel: Path, build: Path) -> dict[str, str]:
         arguments = [qemu(arch), *_machine(guest, KVM), "-m", "256", "-kernel", str(kernel),
                      "-append", " ".join(_command_line(arch))]
         try:
-            run(arguments, log=log, timeout=_KVM_SECONDS)
+            run(arguments, log=log, timeout=_KVM_SECONDS, tidy=True)
         except FoundryError as error:
             return {"use": TCG, "why": "it hangs" if error.reason == Reason.TIMEOUT else error.message}
         said = read_file(log)

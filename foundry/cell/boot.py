@@ -19,10 +19,9 @@ from foundry.base.records import input_facts, read_record, write_record
 from foundry.boot import machine
 from foundry.boot.guest import contents
 from foundry.boot.verdict import Verdict, Wanted, judge
-from foundry.cell.image import image_record
+from foundry.cell import module, sign
 from foundry.cell.kit import FOLDER as KITS
 from foundry.cell.kit import NO_PROOF, Kit, in_tree_of, kit_folder, kit_here, take_kit
-from foundry.cell.module import recipe_for
 from foundry.cell.published import Published
 from foundry.plan.cells import Cell
 from foundry.plan.keys import BOOT_SCRIPTS, CellKey
@@ -41,8 +40,9 @@ _SECONDS = 60.0
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
-    """The files that the stage depends on, relative to the root."""
-    return [image_record(foundry, cell), *BOOT_SCRIPTS]
+    """The files that the stage depends on, relative to the root: not the image, which may change in its labels alone."""
+    modules = sign.RECORD if foundry.settings.signing.key else module.RECORD
+    return [f"{foundry.states.cell_path(cell)}/{modules}", *BOOT_SCRIPTS]
 
 
 def boot(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> None:
@@ -136,7 +136,7 @@ def _booted(
     foundry: Foundry, cell: Cell, key: CellKey, kit: Kit, image: Mapping[str, Entry], log: Path
 ) -> tuple[Verdict, dict[str, Any]]:
     """Boot it; the verdict, and the facts of the machine."""
-    settings, recipe = foundry.settings, recipe_for(foundry, cell)
+    settings, recipe = foundry.settings, module.recipe_for(foundry, cell)
     said = cell.family.data.get("boot", {})
     names = recipe.loading_order or tuple(one.name for one in recipe.modules)
     wanted = Wanted(

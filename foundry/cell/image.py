@@ -38,11 +38,6 @@ def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
     return [f"{folder}/{module.RECORD}", *signed, family["containerfile"], *family["licenses"]]
 
 
-def image_record(foundry: Foundry, cell: Cell) -> str:
-    """The stage's record, relative to the root."""
-    return f"{foundry.states.cell_path(cell)}/{RECORD}"
-
-
 def image(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     """Build the image from the cell's outputs: ``image.oci.tar`` and ``image.json``.
 

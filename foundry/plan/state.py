@@ -352,7 +352,8 @@ class States:
         """Why the cell has to be booted; `modules` are those that it has now, by file name, where they are known."""
         if self.force:
             return FORCED
-        if record is None or (record["outcome"] == "unproven" and self.config.settings.proof == "required"):
+        enough = ("proven",) if self.config.settings.proof == "required" else ("proven", "unproven")
+        if record is None or record["outcome"] not in enough:
             return NOT_PROVEN
         if record["key"] != key.proof:
             return _changed("changed", record["key_inputs"], key.proof_parts)

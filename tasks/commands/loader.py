@@ -189,12 +189,19 @@ def _have_ledgers(names: list[str]) -> None:
 
 
 def _require_places(names: Sequence[str]) -> None:
-    """ConfigError where something is to be pushed and the profile says nowhere."""
+    """ConfigError where something is to be pushed, signed or booted that the profile says nothing of."""
     one = session.foundry()
+    file = f"config/profiles/{one.config.profile.name}.yaml"
+    stages = {name.partition(":")[0] for name in names}
     if any(publishes(name) for name in names) and not one.settings.publish:
-        file = f"config/profiles/{one.config.profile.name}.yaml"
         raise ConfigError([Fault(file, "$.publish", "names no registry to push to")],
                           hint="name one, or choose another profile: `doit profile ecr`")
+    if "sign" in stages and not one.settings.signing.key:
+        raise ConfigError([Fault(file, "$.signing.key", "names no key to sign modules with")],
+                          hint="`doit signing:new` makes one and says how to name it")
+    if "boot" in stages and one.settings.proof == "off":
+        raise ConfigError([Fault(file, "$.proof", "is off: no kernel is booted")],
+                          hint="set it to `wanted` or `required`")
 
 
 def _with_hint(error: ConfigError, names: Sequence[str]) -> ConfigError:

@@ -60,6 +60,11 @@ class Run:
         )
 
     @property
+    def booted(self) -> int:
+        """How many guests ran; whether KVM works is tried without an initramfs."""
+        return sum(argv[0].startswith("qemu-system-") and "-initrd" in argv for argv in self.processes)
+
+    @property
     def imaged(self) -> int:
         """How many images were built."""
         return len(self.podman("build"))
@@ -171,6 +176,10 @@ class Clone:
         for part in ("cells", "sources", "engine"):
             if (old / part).exists():
                 shutil.copytree(old / part, self.build / part, symlinks=True, dirs_exist_ok=True)
+
+    def prove(self, proof: str) -> None:
+        """Want proofs from now on: ``wanted`` or ``required``."""
+        self.edit("config/defaults.yaml", 'proof: "off"', f"proof: {proof}")
 
     def catalogue(self) -> list[dict[str, Any]]:
         """The releases that are known here."""
