@@ -40,7 +40,7 @@ _SECONDS = 60.0
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:
-    """The files that the stage depends on, relative to the root: not the image, which may change in its labels alone."""
+    """The files that the stage depends on, relative to the root; not the image: its labels alone may change."""
     modules = sign.RECORD if foundry.settings.signing.key else module.RECORD
     return [f"{foundry.states.cell_path(cell)}/{modules}", *BOOT_SCRIPTS]
 
