@@ -13,6 +13,7 @@ from foundry.base.errors import Fault
 from foundry.base.files import read_file
 from foundry.formats.modules.certificate import der_of
 
+KEY = "KMOD_SIGNING_KEY"
 PASSPHRASE = "KMOD_SIGNING_PASSPHRASE"  # noqa: S105 - a variable's name
 _ENVIRONMENT, _TOKEN = "env:", "pkcs11:"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -64,14 +65,11 @@ def key_place(key: str) -> KeyPlace:
 
 
 def secret_names(key: str) -> set[str]:
-    """The environment variables that hold secrets for signing; no command that is started gets them."""
-    try:
-        place = key_place(key)
-    except ValueError:
-        return {PASSPHRASE}
+    """The environment variables that hold secrets for signing, whether or not this profile needs them."""
+    place = key_place(key)
     source = place.token.pin_source if place.token else ""
     named = source.removeprefix(_ENVIRONMENT) if is_variable(source) else place.variable
-    return {PASSPHRASE, named} - {""}
+    return {KEY, PASSPHRASE, named} - {""}
 
 
 def is_variable(source: str) -> bool:

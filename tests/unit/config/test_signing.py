@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from foundry.base.errors import ConfigError
 from foundry.config.load import load_config
@@ -107,10 +109,20 @@ def test_places_of_keys() -> None:
         "/x.so", "file:/a b", object="a")
 
 
+@given(st.one_of(st.text(), st.text().map(lambda text: f"pkcs11:{text}"), st.from_regex(
+    r"\Apkcs11:((token|object|id|type)=[%0-9a-f]{1,6};?){1,3}\?(module-path=/x|pin-source=[a-z:/]{1,9}|&){1,4}\Z")))
+def test_any_key(text: str) -> None:
+    try:
+        assert isinstance(key_place(text), KeyPlace)
+    except ValueError as error:
+        assert "\n" not in str(error)
+
+
 def test_secrets_are_taken_out_of_the_environment(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before any command is started: those that the setting names, and the passphrase in any case."""
-    assert secret_names("") == secret_names("a.key") == secret_names("pkcs11:wrong") == {"KMOD_SIGNING_PASSPHRASE"}
-    assert secret_names(f"{TOKEN}&pin-source=env:PIN_1") == {"KMOD_SIGNING_PASSPHRASE", "PIN_1"}
+    """Before any command is started: those that the setting names, and ours in any case."""
+    always = {"KMOD_SIGNING_KEY", "KMOD_SIGNING_PASSPHRASE"}
+    assert secret_names("") == secret_names("a.key") == secret_names(TOKEN) == always
+    assert secret_names(f"{TOKEN}&pin-source=env:PIN_1") == {*always, "PIN_1"}
     monkeypatch.setenv("A_KEY", "a key of the tests")
     monkeypatch.setenv("KMOD_SIGNING_PASSPHRASE", "a passphrase")
     assert faults(checkout, {"key": "env:A_KEY", "certificate": CERTIFICATE}) == []

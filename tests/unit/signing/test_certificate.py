@@ -6,8 +6,11 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
@@ -76,7 +79,7 @@ def test_what_a_file_must_not_hold(tmp_path: Path) -> None:
         assert caught.value.reason == Reason.CERTIFICATE_UNREADABLE
 
 
-@pytest.mark.parametrize("kind, words", [("rsa:1024", "1024 bits"), ("rsa:8192", "8192 bits"), ("ed25519", "not RSA")])
+@pytest.mark.parametrize("kind, words", [("rsa:1024", "1024 bits"), ("rsa:4160", "4160 bits"), ("ed25519", "not RSA")])
 def test_keys_that_modules_are_not_signed_with(kind: str, words: str, tmp_path: Path) -> None:
     reason, message = reason_of(make_pair(tmp_path, kind=kind).file)
     assert reason == Reason.CERTIFICATE_WEAK and words in message
@@ -94,6 +97,21 @@ def test_keys_that_modules_are_not_signed_with(kind: str, words: str, tmp_path: 
 def test_what_rhel_would_not_trust(extensions: tuple[str, ...], words: list[str], tmp_path: Path) -> None:
     warnings = read_certificate(make_pair(tmp_path, extensions=extensions).file).warnings
     assert len(warnings) == len(words) and all(word in one for word, one in zip(words, warnings, strict=True))
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(min_size=1, max_size=3)), min_size=1, max_size=3))
+def test_any_damage(damage: list[tuple[int, bytes]]) -> None:
+    """A certificate or our own error."""
+    der = bytearray(pair_named("one").certificate.der)
+    for place, content in damage:
+        start = place % len(der)
+        der[start:start + len(content)] = content
+    with NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(der)
+        try:
+            assert read_certificate(Path(file.name)).der == der
+        except FoundryError as error:
+            assert error.reason in (Reason.CERTIFICATE_UNREADABLE, Reason.CERTIFICATE_WEAK)
 
 
 def test_a_certificate_s_time() -> None:
