@@ -37,14 +37,6 @@ class Certificate:
     warnings: tuple[str, ...] = ()
 
 
-def fingerprint_of(path: Path) -> str:
-    """The SHA-256 of the certificate in a file, 64 hex digits. FoundryError (``certificate-unreadable``).
-
-    It decodes nothing more, and imports no library of cryptography.
-    """
-    return sha256_bytes(_der(path))
-
-
 def read_certificate(path: Path) -> Certificate:
     """The certificate in a file, in PEM or DER.
 

@@ -50,11 +50,11 @@ class SigningNew(Command):  # type: ignore[misc]  # reason: doit has no types
         """Exit code 2 where a file is there already."""
         from foundry.base.environment import take_secrets
         from foundry.config.signing import PASSPHRASE
-        from foundry.signing.certificate import fingerprint_of
+        from foundry.signing.certificate import read_certificate
         from foundry.signing.new import CERTIFICATE_FILE, DER_FILE, KEY_FILE, write_pair
 
         folder = Path(os.path.expanduser(params["out"]))
         write_pair(folder, params["name"], years=params["years"], passphrase=take_secrets([PASSPHRASE])[PASSPHRASE])
         print(_TOLD.format(key=folder / KEY_FILE, certificate=folder / CERTIFICATE_FILE, der=folder / DER_FILE,
-                           fingerprint=fingerprint_of(folder / CERTIFICATE_FILE)), end="")
+                           fingerprint=read_certificate(folder / CERTIFICATE_FILE).fingerprint), end="")
         return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from foundry.config.load import load_config
 from foundry.config.profile import Profile
 from foundry.config.signing import KeyPlace, Signing, TokenKey, key_place, secret_names
 from foundry.run.context import make_foundry
+from foundry.signing.certificate import read_certificate
 from tests.harness.checkout import Checkout
 from tests.harness.signing import pair_named
 
@@ -62,6 +65,17 @@ def test_faults_of_the_certificate(checkout: Checkout) -> None:
         checkout.write("a.crt", text)
         fault, = faults(checkout, {"key": "a.key", "certificate": "a.crt"})
         assert fault.startswith(f"{place}a.crt {words}")
+
+
+def test_its_hash_needs_no_library(checkout: Checkout) -> None:
+    """Every command looks at it."""
+    assert faults(checkout, {"key": "a.key", "certificate": CERTIFICATE}) == []
+    code = ("import sys; from pathlib import Path; import foundry.run.context, foundry.formats.modules.signature;"
+            "from foundry.config.load import load_config; from foundry.config.profile import Profile;"
+            f"print(load_config(Path({str(checkout.root)!r}), Profile('local', '')).certificate);"
+            "sys.exit(any(name.partition('.')[0] in ('cryptography', 'pkcs11') for name in sys.modules))")
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, read_certificate(pair_named("one").file).fingerprint)
 
 
 def test_the_sandbox_makes_its_certificate_later(checkout: Checkout) -> None:
