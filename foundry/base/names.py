@@ -28,6 +28,7 @@ _SUFFIXES = {
 LEDGER_FILE = "images.json"
 TABLES_FILE = "images.md"  # the long tables of notes that would not fit
 CHECKSUMS_FILE = "SHA256SUMS"
+SIGNING_FILE = "module-signing.der"  # the certificate that modules are signed with; in images below /licenses
 
 
 def depends_of(labels: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import remove_stale, scratch, sha256_file, write_atomic
-from foundry.base.names import DEPENDS_LABEL, KEY_LABEL, OCI_ARCH, signature_labels
+from foundry.base.names import DEPENDS_LABEL, KEY_LABEL, OCI_ARCH, SIGNING_FILE, signature_labels
 from foundry.base.reasons import Reason
 from foundry.base.records import Record, input_facts, output_facts, read_record, write_record
 from foundry.base.templates import fill_known
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RECORD = "image.json"
 IMAGE_FILE = "image.oci.tar"
 LOG = "image.log"
-CERTIFICATE = "licenses/module-signing.der"  # in the image: the certificate of the key that signed its modules
+CERTIFICATE = f"licenses/{SIGNING_FILE}"  # in the image
 
 
 def file_deps(foundry: Foundry, cell: Cell) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, read_file, sha256_bytes, sha256_file, write_atomic
-from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from foundry.base.names import LEDGER_FILE
 from foundry.base.reasons import Reason
 from foundry.github.repository import LOG, driver_client, repository, require_token
 from foundry.ledger.ledgers import adopted, change, checked, ledger_file, ledger_of
@@ -81,12 +81,12 @@ def _wanted(foundry: Foundry, ledger: Ledger) -> Wanted:
     return Wanted(
         tag, tag, lambda room: make_notes(ledger, facts, room).text,
         lambda room: _assets(foundry, ledger, make_notes(ledger, facts, room).tables),
-        obsolete=frozenset({TABLES_FILE}),
+        obsolete=notes.OPTIONAL,
     )
 
 
 def _assets(foundry: Foundry, ledger: Ledger, tables: str) -> list[Asset]:
-    """The files of the release: the source tarballs, then the ledger, long tables, and the checksums of all."""
+    """The files of the release: the source tarballs, then all others."""
     from foundry.github.releases import Asset
 
     folder = ledger_file(foundry, ledger.driver).parent
@@ -94,11 +94,9 @@ def _assets(foundry: Foundry, ledger: Ledger, tables: str) -> list[Asset]:
         Asset(name, str(entry["sha256"]), partial(_tarball, foundry, ledger.driver, name))
         for name, entry in sorted(source_tarballs.tarballs(foundry, ledger.driver, ledger).items())
     ]
-    texts = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {}),
-             CHECKSUMS_FILE: notes.checksums(ledger, tables)}
     keep = {LEDGER_FILE: partial(_take_over, foundry, ledger.driver)}
     found += [Asset(name, sha256_bytes(data), _file(folder / name, data), keep.get(name))
-              for name, data in texts.items()]
+              for name, data in notes.released_files(foundry, ledger, tables).items()]
     return found
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, write_atomic
-from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, SIGNING_FILE, TABLES_FILE
 from foundry.base.reasons import INPUT_FAULTS, Reason
 from foundry.base.records import input_facts, output_facts, outputs_changed, read_record, write_record
 from foundry.base.versions import version_key
@@ -20,16 +20,20 @@ from foundry.config.locks import Base, MainPackage
 from foundry.ledger.ledgers import ledger_of
 from foundry.packages.signing import pinned_fingerprint
 from foundry.plan.cells import Cell
+from foundry.plan.failures import read_failure
 from foundry.plan.ledger import Ledger, ledger_path
+from foundry.plan.rows import Row
 from foundry.plan.state import FAILED
 from foundry.registry.targets import targets_of
 from foundry.release import source_tarballs
 from foundry.run.context import Foundry
+from foundry.signing.certificate import der_in
 
 if TYPE_CHECKING:
     from foundry.release.notes_text import Facts, Served, Unbuilt
 
 NOTES_FILE = "notes.md"
+OPTIONAL = frozenset({TABLES_FILE, SIGNING_FILE})  # files that only some releases have
 RECORD = "notes.json"
 _UNLOCKED = MainPackage("unknown", "unknown", "", "unknown", 0, "unknown")
 _ROOM = 120_000  # characters: what GitHub takes, less some for what people write around it
@@ -37,6 +41,11 @@ _ROOM = 120_000  # characters: what GitHub takes, less some for what people writ
 _BUILD_FAULTS = INPUT_FAULTS | {
     Reason.MODULE_MISSING, Reason.MODULE_CHANGED, Reason.SOURCE_MISSING, Reason.SOURCE_CHANGED,
 }
+# What a boot fails of that will not be otherwise the next time.
+_BOOT_FAULTS = frozenset({
+    Reason.DOES_NOT_LOAD, Reason.DOES_NOT_UNLOAD, Reason.SIGNATURES_NOT_ENFORCED, Reason.KERNEL_DOES_NOT_BOOT,
+    Reason.NO_KERNEL_IMAGE, Reason.TOOLKIT_UNUSABLE,
+})
 _ADDRESS_OR_PATH = re.compile(r"(?P<address>https?://\S+)|(?<![\w.])/(?:[\w.@+-]+/)+")
 
 
@@ -64,7 +73,8 @@ def current(foundry: Foundry, driver: str) -> bool:
 def notes(foundry: Foundry, driver: str) -> None:
     """Write ``notes.md``, ``images.md`` where the tables are too long for a release's text, and ``SHA256SUMS``.
 
-    Raises FoundryError ``ledger-missing``, ``notes-too-long``, ConfigError where the ledger can't be read.
+    Where images are signed, the certificate lies beside them. Raises FoundryError ``ledger-missing``,
+    ``notes-too-long``, ``certificate-unreadable``, ConfigError where the ledger can't be read.
     """
     from foundry.release.notes_text import make_notes
 
@@ -75,25 +85,42 @@ def notes(foundry: Foundry, driver: str) -> None:
     ledger = ledger_of(foundry, driver)
     facts = facts_of(foundry, ledger)
     made = make_notes(ledger, facts, _ROOM)
-    write_atomic(folder / NOTES_FILE, made.text.encode())
-    if made.tables:
-        write_atomic(folder / TABLES_FILE, made.tables.encode())
-    else:
-        (folder / TABLES_FILE).unlink(missing_ok=True)
-    write_atomic(folder / CHECKSUMS_FILE, checksums(ledger, made.tables))
+    files = released_files(foundry, ledger, made.tables)
+    for name in OPTIONAL - files.keys():
+        (folder / name).unlink(missing_ok=True)
+    for name, content in {NOTES_FILE: made.text.encode(), **files}.items():
+        if name != LEDGER_FILE:
+            write_atomic(folder / name, content)
     write_record(folder / RECORD, "notes", {
         "driver": driver, "family": ledger.family, "key": _key(facts),
         "inputs": input_facts(foundry.root, file_deps(foundry, driver)),
-        "outputs": output_facts(folder, [NOTES_FILE, CHECKSUMS_FILE, *([TABLES_FILE] if made.tables else [])]),
+        "outputs": output_facts(folder, [NOTES_FILE, *sorted(files.keys() - {LEDGER_FILE})]),
     })
 
 
-def checksums(ledger: Ledger, tables: str) -> bytes:
-    """``SHA256SUMS``: the ledger, every source tarball that it knows, and the long tables where there are such."""
+def released_files(foundry: Foundry, ledger: Ledger, tables: str) -> dict[str, bytes]:
+    """A release's files by name, but the source tarballs: ledger, certificate, long tables, and checksums of all."""
+    files = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {})}
+    if certificate_of(foundry, ledger):
+        files[SIGNING_FILE] = der_in(foundry.root / foundry.settings.signing.certificate)
+    return {**files, CHECKSUMS_FILE: checksums(ledger, files)}
+
+
+def checksums(ledger: Ledger, files: Mapping[str, bytes]) -> bytes:
+    """``SHA256SUMS`` of every source tarball that the ledger knows, and of these files."""
     sums = {name: str(entry["sha256"]) for name, entry in ledger.sources.items()}
-    texts = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {})}
-    sums |= {name: sha256_bytes(data) for name, data in texts.items()}
+    sums |= {name: sha256_bytes(data) for name, data in files.items()}
     return "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
+
+
+def certificate_of(foundry: Foundry, ledger: Ledger) -> str:
+    """The SHA-256 of the profile's certificate, if it is that of an image's modules; else empty."""
+    here = foundry.config.certificate
+    return here if any(_certificate(row) == here for row in ledger.rows.values()) else ""
+
+
+def _certificate(row: Row) -> str | None:
+    return row.signature["certificate"] if row.signature is not None else None
 
 
 def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
@@ -106,6 +133,7 @@ def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
     base = lock.base or Base("unknown", "", "")
     recipe = foundry.config.recipe(family, ledger.driver)
     busybox = base.busybox.version if base.busybox is not None else "unknown"
+    unbuilt = list(_unbuilt(foundry, ledger))
     return Facts(
         title=family["title"], modules=tuple(module.name for module in recipe.modules),
         registries=_registries(foundry, family, ledger), package=package.href,
@@ -114,7 +142,9 @@ def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
         base=f"{base.name}@{base.digest}",
         busybox=busybox if "busybox" in family["base"] else "",
         sources=tuple(sorted(source_tarballs.tarballs(foundry, ledger.driver, ledger))),
-        unbuilt=tuple(_unbuilt(foundry, ledger)), loading_order=recipe.loading_order,
+        unbuilt=tuple(one for one, stage in unbuilt if stage != "boot"),
+        unproven=tuple(one for one, stage in unbuilt if stage == "boot"),
+        certificate=certificate_of(foundry, ledger), loading_order=recipe.loading_order,
         firmware="firmware" in family.data,
         further=tuple((one.href, one.content_sha256) for _, one in sorted(package.further.items())),
         left_out=package.node,
@@ -144,16 +174,23 @@ def _served(foundry: Foundry, ledger: Ledger) -> Iterable[Served]:
         yield Served(*place, mine, tuple(sorted(also, key=version_key)))
 
 
-def _unbuilt(foundry: Foundry, ledger: Ledger) -> Iterable[Unbuilt]:
+def _unbuilt(foundry: Foundry, ledger: Ledger) -> Iterable[tuple[Unbuilt, str]]:
+    """The cells that failed, each with the stage that it failed of."""
     from foundry.release.notes_text import Unbuilt
 
     for cell in foundry.states.plan.by_driver.get(ledger.driver, ()):
         state = foundry.states.of(cell)
-        if state.state != FAILED or state.failure is None:
+        failure, withdrawn = state.failure if state.state == FAILED else None, ""
+        if state.adopted and not state.proven and state.key is not None and state.row is not None:
+            # Published before proofs were wanted; a boot said no since.
+            failure = read_failure(foundry.cell_folder(cell), state.key.key)
+            withdrawn = state.row.digest
+        if failure is None or failure.get("retry"):
             continue
-        if state.why.code in _BUILD_FAULTS and not state.failure.get("retry"):
-            why = _why(cell, str(state.failure.get("message", "")))
-            yield Unbuilt(cell.kernel, cell.releases, why, (cell.kernel, cell.arch) in ledger.rows)
+        stage = str(failure.get("stage", ""))
+        if Reason(failure["reason"]) in (_BOOT_FAULTS if stage == "boot" else () if withdrawn else _BUILD_FAULTS):
+            why = _why(cell, str(failure.get("message", "")))
+            yield Unbuilt(cell.kernel, cell.releases, why, (cell.kernel, cell.arch) in ledger.rows, withdrawn), stage
 
 
 def _why(cell: Cell, message: str) -> str:

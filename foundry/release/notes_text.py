@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 from urllib.parse import quote
 
 from foundry.base.errors import FoundryError
 from foundry.base.markdown import cell, code, words
-from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, TABLES_FILE
+from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, SIGNING_FILE, TABLES_FILE
 from foundry.base.plain_text import plain
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
@@ -22,12 +23,16 @@ _IN_LINKS = "/:?&=%#+,;@~-._"
 
 @dataclass(frozen=True)
 class Unbuilt:
-    """A cell that was tried and can't be built: kernel, releases, and why in one line."""
+    """A cell that was tried and can't be built, or whose kernel does not load its modules: why, in one line.
+
+    `withdrawn` is the digest of an image that was published before its kernel was asked; it is in no list.
+    """
 
     kernel: str
     releases: tuple[str, ...]
     why: str
     published: bool  # an image of an earlier state is there
+    withdrawn: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Facts:
     busybox: str
     sources: tuple[str, ...]  # file names of the source tarballs
     unbuilt: tuple[Unbuilt, ...] = ()
+    unproven: tuple[Unbuilt, ...] = ()  # built, but their kernels did not load them
+    certificate: str = ""  # SHA-256 of the one beside the release; empty: there is none
     loading_order: tuple[str, ...] = ()  # names of modules, the one that is loaded first comes first
     firmware: bool = False
     further: tuple[tuple[str, str], ...] = ()  # further packages: file name and content's SHA-256
@@ -82,8 +89,11 @@ class Notes:
 
 def make_notes(ledger: Ledger, facts: Facts, room: int) -> Notes:
     """Notes of at most `room` characters. FoundryError ``notes-too-long`` where even the short ones don't fit."""
-    long = [_available(ledger, facts), _by_release(ledger, facts), _news(ledger, facts), _unbuilt(facts)]
-    head, tail = _head(ledger, facts), [_left_out(facts), _sources(facts)]
+    withdrawn = {one.withdrawn for one in facts.unproven}
+    ledger = replace(ledger, rows={place: row for place, row in ledger.rows.items() if row.digest not in withdrawn})
+    long = [_available(ledger, facts), _by_release(ledger, facts), _news(ledger, facts), _unbuilt(facts),
+            _unproven(facts)]
+    head, tail = _head(ledger, facts), [_left_out(facts), _sources(ledger, facts)]
     text = _joined([head, *long, *tail])
     if len(text) <= room:
         return Notes(text)
@@ -154,9 +164,37 @@ def _available(ledger: Ledger, facts: Facts) -> list[str]:
         lines += [f"  - {code(spec)}" for spec in pull_specs(row, facts)]
         if row.depends:
             lines.append(f"  - needs of the kernel's own modules: {', '.join(map(code, row.depends))}")
+        lines += [f"  - {text}" for text in _exceptions(row, ledger, facts)]
         if served.also:
             lines.append(f"  - also serves {', '.join(_sorted(served.also))}, which the matrix does not name")
     return lines if ledger.rows else [*lines, "None yet."]
+
+
+def _exceptions(row: Row, ledger: Ledger, facts: Facts) -> Iterator[str]:
+    """What is so of this image's modules, and not as the notes say it of all."""
+    proof, main = row.proof, _main_certificate(ledger, facts)
+    if proof is None and _proven(ledger):
+        yield "not booted"
+    elif proof is not None and proof["outcome"] != "proven":
+        yield f"unproven: {code(proof.get('fault', ''))}"
+    if proof is not None and proof.get("warnings"):
+        yield f"when it was booted, the kernel warned: {code(proof['warnings'][0])}"
+    if row.signature is None and main:
+        yield "not signed"
+    elif row.signature is not None and row.signature["certificate"] != main:
+        yield f"signed by {code(row.signature['signer'])}, whose certificate is in the image:" \
+              f" SHA-256 `{row.signature['certificate']}`"
+
+
+def _main_certificate(ledger: Ledger, facts: Facts) -> str:
+    """The SHA-256 of the certificate that the notes tell of: that beside the release, else that of most images."""
+    found = [row.signature["certificate"] for row in ledger.sorted_rows() if row.signature is not None]
+    return facts.certificate if facts.certificate in found else max(found, key=found.count, default="")
+
+
+def _proven(ledger: Ledger) -> list[Row]:
+    """The images whose kernels loaded their modules."""
+    return [row for row in ledger.sorted_rows() if row.proof is not None and row.proof["outcome"] == "proven"]
 
 
 def _by_release(ledger: Ledger, facts: Facts) -> list[str]:
@@ -206,11 +244,22 @@ def _why(row: Row) -> str:
 def _unbuilt(facts: Facts) -> list[str]:
     if not facts.unbuilt:
         return []
-    lines = ["## Known not to build", ""]
-    for one in facts.unbuilt:
-        older = "; the image above is of an earlier state" if one.published else ""
-        lines.append(f"- {code(one.kernel)} ({', '.join(one.releases)}): {code(one.why)}{older}")
-    return lines
+    return ["## Known not to build", "", *map(_why_not, facts.unbuilt)]
+
+
+def _unproven(facts: Facts) -> list[str]:
+    if not facts.unproven:
+        return []
+    return ["## Not loaded by their kernel", "",
+            "These are built, and not published: no boot of their own kernel loaded them.", "",
+            *map(_why_not, facts.unproven)]
+
+
+def _why_not(one: Unbuilt) -> str:
+    image = "; the image above is of an earlier state" if one.published else ""
+    if one.withdrawn:
+        image = f"; the image `{one.withdrawn}` was published before that was known"
+    return f"- {code(one.kernel)} ({', '.join(one.releases)}): {code(one.why)}{image}"
 
 
 def _short(ledger: Ledger, facts: Facts) -> list[str]:
@@ -224,6 +273,9 @@ def _short(ledger: Ledger, facts: Facts) -> list[str]:
     lines += [f"| {minor} | {counts[minor]} |" for minor in _sorted(counts)]
     if facts.unbuilt:
         lines += ["", f"{_count(len(facts.unbuilt), 'kernel')} can't be built for; `{TABLES_FILE}` says why."]
+    if facts.unproven:
+        lines += ["", f"{_count(len(facts.unproven), 'kernel')} did not load what was built for them;"
+                      f" `{TABLES_FILE}` says why."]
     return lines
 
 
@@ -242,7 +294,45 @@ def _left_out(facts: Facts) -> list[str]:
     return lines
 
 
-def _sources(facts: Facts) -> list[str]:
+def _boots(ledger: Ledger) -> Iterator[str]:
+    """What the images' kernels showed, as far as that is common to them."""
+    rows = _proven(ledger)
+    proofs = [row.proof for row in rows if row.proof is not None]
+    if not proofs:
+        if ledger.rows:
+            yield "- No image's kernel was booted to load its modules; they were compared with the symbols it exports."
+        return
+    unloaded = all(any(check["name"] == "unloads" for check in proof.get("checks", ())) for proof in proofs)
+    signed = all(row.signature is not None for row in rows)
+    but = " (but for those that say otherwise above)" if len(proofs) < len(ledger.rows) else ""
+    secure = " with UEFI Secure Boot" if all(proof.get("secure_boot") for proof in proofs) else ""
+    done = "loaded and unloaded the very modules that are in it, twice" if unloaded else "loaded the very modules in it"
+    shown = f"load{' and unload' if unloaded else ''}, with their symbols{' and their signature' if signed else ''}"
+    yield f"- Each image's own kernel{but} was booted in a virtual machine{secure} and {done}. That shows" \
+          f" that they {shown}. There was no hardware: no device was probed."
+    for text in dict.fromkeys(text for proof in proofs for text in _refusals(proof)):
+        yield f"- In that machine an init refused: {code(text)}."
+
+
+def _signer(ledger: Ledger, facts: Facts) -> Iterator[str]:
+    main = _main_certificate(ledger, facts)
+    found = [row.signature for row in ledger.sorted_rows() if row.signature is not None]
+    said = next((one for one in found if one["certificate"] == main), None)
+    if said is not None:
+        beside = f"`{SIGNING_FILE}` here and " if facts.certificate else ""
+        yield f"- The modules are signed by {code(said['signer'])} ({words(said['hash'])}). The certificate is" \
+              f" {beside}`/licenses/{SIGNING_FILE}` in the images, its SHA-256 `{main}`: nodes whose kernel insists" \
+              " on signatures must trust it."
+
+
+def _refusals(proof: Mapping[str, Any]) -> list[str]:
+    """Of modules that loaded as far as their init, which refused as the family says that it may without hardware."""
+    said = {name: {check["detail"].partition(":")[0].replace("-", "_"): check["detail"]
+                   for check in proof.get("checks", ()) if check["name"] == name} for name in ("loads", "lives")}
+    return [detail for name, detail in said["loads"].items() if name not in said["lives"]]
+
+
+def _sources(ledger: Ledger, facts: Facts) -> list[str]:
     tarballs = ", ".join(f"`{name}`" for name in facts.sources) or "none"
     lines = [
         "## Sources and proofs", "",
@@ -252,7 +342,7 @@ def _sources(facts: Facts) -> list[str]:
     if facts.fingerprint:
         lines.append(f"- The package's signature was verified with the key `{facts.fingerprint}`.")
     return [
-        *lines,
+        *lines, *_boots(ledger), *_signer(ledger, facts),
         *(f"- Further package: {code(name)}; SHA-256 of its content `{sha256}`." for name, sha256 in facts.further),
         f"- Base image: {code(facts.base)}" + (f", BusyBox {words(facts.busybox)}." if facts.busybox else "."),
         f"- Source tarballs of what is in the images, as the GPL asks for: {tarballs}.",

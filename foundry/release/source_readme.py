@@ -148,7 +148,12 @@ def _outcome(facts: Readme) -> str:
     }[facts.recipe.strip]
     return (
         f"{names}: the same, bit for bit, as in `/opt/lib/modules/KERNEL/` of the image\n"
-        f"`…:{facts.driver}-KERNEL`. `{REBUILD}/out/depmod/` holds the lists that are beside it there.\n{stripped}"
+        f"`…:{facts.driver}-KERNEL`. `{REBUILD}/out/depmod/` holds the lists that are beside it there.\n"
+        f"{stripped}\n\n"
+        "A module in the image may have more at its end: a signature (`modinfo -F signer` names who signed it), made\n"
+        "with a key that is not here, and no part of what is compiled. All before it is the same. With the path of\n"
+        "the image's module in `THEIRS` and that of yours in `OURS`, this finds no difference:\n"
+        "`cmp -n \"$(wc -c < \"$OURS\")\" \"$OURS\" \"$THEIRS\"`"
     )
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 DRIVER, BUSYBOX = "driver", "busybox"
 LOG = "sources.log"
-_FORM = 1  # of the tarballs: another number makes them anew
+_FORM = 2  # of the tarballs: another number makes them anew
 
 
 def missing(foundry: Foundry, driver: str, ledger: Ledger) -> list[str]:

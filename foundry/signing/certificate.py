@@ -45,7 +45,7 @@ def read_certificate(path: Path) -> Certificate:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.x509 import NameOID, load_der_x509_certificate
 
-    der = _der(path)
+    der = der_in(path)
     try:
         parsed = load_der_x509_certificate(der)
         names, warnings = parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME), tuple(_warnings(parsed))
@@ -74,7 +74,8 @@ def require_valid(certificate: Certificate, now: datetime | None = None) -> None
             reason=Reason.CERTIFICATE_NOT_YET_VALID, hint="is this machine's clock right?")
 
 
-def _der(path: Path) -> bytes:
+def der_in(path: Path) -> bytes:
+    """The DER of the certificate in a file. FoundryError (``certificate-unreadable``)."""
     try:
         return der_of(read_file(path))
     except FileNotFoundError as error:

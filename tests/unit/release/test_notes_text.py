@@ -47,6 +47,17 @@ def row(kernel: str, number: int, *releases: str, **more: Any) -> Row:
                (GHCR, PUBLIC), releases, f"quay.io/toolkit@sha256:{number:064x}", "2" * 64, **more)
 
 
+SIGNED = {"signer": "kmod-foundry modules", "certificate": "a" * 64, "hash": "sha256"}
+
+
+def proof(outcome: str = "proven", checks: tuple[tuple[str, str], ...] = (
+    ("kernel", "5.14"), ("loads", "neuron: yes"), ("lives", "neuron: live"), ("unloads", "neuron: yes"),
+), **more: Any) -> dict[str, Any]:
+    """As a ledger keeps what a boot showed."""
+    return {"outcome": outcome, "key": "b" * 64, "modules": {"neuron.ko": "c" * 64}, **more,
+            "checks": [{"name": name, "ok": True, "detail": detail} for name, detail in checks]}
+
+
 def ledger_of(rows: list[Row]) -> Ledger:
     return Ledger(DRIVER, "neuron", {(one.kernel, one.arch): one for one in rows})
 
@@ -54,10 +65,12 @@ def ledger_of(rows: list[Row]) -> Ledger:
 def three_revisions() -> Ledger:
     """First two kernels, then two more; the last revision rebuilt one, and another is for more releases."""
     first = ledger_of([row(EL94, 1, "4.16.30", "4.16.9"), row(EL96, 2, "4.18.15")]).with_revision()
-    second = first.with_row(row(PLUS, 3, "4.17.12"), []).with_revision()
+    second = first.with_row(row(PLUS, 3, "4.17.12", signature=SIGNED | {"certificate": "d" * 64}, proof=proof(
+        "unproven", (), fault="the toolkit has no image of that kernel (vmlinuz)")), []).with_revision()
     again = row(EL94, 4, "4.16.9", "4.16.30", replaces=Replaced(
-        f"sha256:{1:064x}", f"{1:064x}", "changed: the build script, the toolkit"))
-    third = second.with_row(again, []).with_row(row(EL96, 2, "4.18.15", "4.18.16", "4.18.9"), [])
+        f"sha256:{1:064x}", f"{1:064x}", "changed: the build script, the toolkit"), signature=SIGNED, proof=proof())
+    third = second.with_row(again, []).with_row(row(
+        EL96, 2, "4.18.15", "4.18.16", "4.18.9", signature=SIGNED, proof=proof(warnings=["WARNING: at init"])), [])
     return third.with_row(row(EL10, 5, "4.20.1"), []).with_revision()
 
 
@@ -69,6 +82,8 @@ FACTS = Facts(
     base="public.ecr.aws/docker/library/busybox:stable-musl@sha256:" + "e" * 64, busybox="1.37.0", sources=SOURCES,
     unbuilt=(Unbuilt("6.17.0-1.el10_1.x86_64", ("4.21.0", "4.21.1"), EVIL[0], False),
              Unbuilt(EL10, ("4.20.1",), EVIL[2], True)),
+    unproven=(Unbuilt("6.17.0-2.el10_1.x86_64", ("4.21.2",), "does not load: neuron: Unknown symbol x", False),),
+    certificate="a" * 64,
 )
 
 
@@ -144,7 +159,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-@given(st.integers(2500, 12000))
+@given(st.integers(3200, 12000))
 @examples(20)
 def test_notes_fit_whatever_room_there_is(room: int) -> None:
     made = make_notes(three_revisions(), FACTS, room)
@@ -174,7 +189,7 @@ def unbuilt_with(why: str) -> str:
 
 def shown(text: str) -> str:
     """The last word of what is not built."""
-    section = text.partition("## Known not to build")[2].partition("## Sources")[0]
+    section = text.partition("## Known not to build")[2].partition("\n## ")[0]
     return [token for token in tokens(section) if token.type == "code_inline"][-1].content
 
 
@@ -204,12 +219,19 @@ def test_no_text_is_markup(why: str) -> None:
 def test_facts_of_others_write_no_markup(why: str) -> None:
     """A package's licence, name and address, a registry, a tag, a reason in somebody's ledger."""
     def text_of(word: str) -> str:
-        facts = replace(FACTS, package=word, package_license=word, busybox=word, base=word,
+        unloaded = (Unbuilt(EL10, ("4.20.1",), word, False),)
+        facts = replace(FACTS, unproven=unloaded, package=word, package_license=word, busybox=word, base=word,
                         package_url=f"https://x.invalid/{word}")
         rows = [row(EL94, 1, "4.16.30"), row(EL96, 2, "4.18.15")]
         first = ledger_of(rows).with_revision()
         replaced = Replaced(f"sha256:{1:064x}", "", word or "x")
-        changed = replace(row(EL94, 9, "4.16.30", replaces=replaced), registries=(f"{word}/x",), tags=(word or "x",))
+        changed = replace(
+            row(EL94, 9, "4.16.30", replaces=replaced, signature=SIGNED | {"signer": word},
+                proof=proof(warnings=[word], checks=(("loads", f"{word}: refused"),))),
+            registries=(f"{word}/x",), tags=(word or "x",))
+        unproven = row(PLUS, 3, "4.17.12", proof=proof("unproven", (), fault=word), signature=SIGNED | {
+            "signer": word, "certificate": "d" * 64})
+        first = first.with_row(unproven, [])
         return make_notes(first.with_row(changed, []).with_revision(), facts, 10**6).text
 
     assert kinds(text_of(why)) == kinds(text_of("a"))
@@ -230,3 +252,52 @@ def test_a_release_with_several_kernels_has_a_line_for_each() -> None:
     assert text.count("A release with several kernels has a line for each") == 1
     apart = ledger_of([row(EL94, 1, "4.16.9"), row(EL10, 2, "4.20.1")])
     assert "several kernels" not in make_notes(apart, FACTS, 10**6).text
+
+
+def about(facts: Facts, *rows: Row) -> str:
+    return make_notes(ledger_of(list(rows)).with_revision(), facts, 10**6).text
+
+
+def test_what_all_images_share_is_said_once() -> None:
+    """Booted and signed: a line each for the release, none by image."""
+    rows = [row(kernel, number, "4.16.30", proof=proof(secure_boot=True), signature=SIGNED)
+            for number, kernel in enumerate((EL94, EL96), 1)]
+    text = about(FACTS, *rows)
+    assert text.count("booted") == text.count("no device was probed") == text.count("kmod-foundry modules") == 1
+    assert "in a virtual machine with UEFI Secure Boot and loaded and unloaded the very modules that are in it" in text
+    assert "certificate is `module-signing.der` here and `/licenses/module-signing.der` in the images" in text
+    assert "a" * 64 in text
+    assert "`module-signing.der` here" not in about(replace(FACTS, certificate=""), *rows), "it is not beside it"
+
+
+def test_a_driver_that_stays_is_not_said_to_unload() -> None:
+    checks = (("loads", "neuron: yes"), ("lives", "neuron: live"))
+    text = about(FACTS, row(EL94, 1, "4.16.30", proof=proof(checks=checks)))
+    assert "That shows that they load, with their symbols." in text
+
+
+def test_an_init_that_refuses_without_hardware_is_told() -> None:
+    checks = (("loads", "acpi-call: refused with ENODEV, its symbols were found"), ("loads", "b: yes"),
+              ("lives", "b: live"), ("unloads", "b: yes"))
+    text = about(FACTS, row(EL94, 1, "4.16.30", proof=proof(checks=checks)), row(EL96, 2, "4.18", proof=proof(
+        checks=checks)))
+    assert text.count("In that machine an init refused: `acpi-call: refused with ENODEV, its symbols were found`.") == 1
+    assert "`b: yes`" not in text
+
+
+def test_nothing_is_said_to_be_booted_or_signed_that_is_not() -> None:
+    text = about(replace(FACTS, unproven=(), certificate=""), row(EL94, 1, "4.16.30"))
+    assert "No image's kernel was booted" in text
+    assert "not booted" not in text and "signed by" not in text and "not signed" not in text
+
+
+def test_an_image_that_its_kernel_refused_later_is_in_no_list() -> None:
+    """It was published before proofs were wanted."""
+    bad, good = row(EL94, 1, "4.16.30", proof=None), row(EL96, 2, "4.18.15", proof=proof())
+    withdrawn = Unbuilt(EL94, ("4.16.30",), "does not load: neuron: Unknown symbol x", False, bad.digest)
+    text = about(replace(FACTS, unproven=(withdrawn,)), bad, good)
+    assert "1 image for 1 kernel of 1 release" in text
+    assert [line for line in text.splitlines() if EL94 in line] == [
+        f"- `{EL94}` (4.16.30): `does not load: neuron: Unknown symbol x`; the image `{bad.digest}` was published"
+        " before that was known"]
+    assert "but for those" not in text, "of the images that are listed"
