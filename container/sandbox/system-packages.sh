@@ -5,8 +5,8 @@
 set -eu
 
 case $(uname -m) in
-    x86_64) qemu="qemu-system-x86" ;;
-    *) qemu="qemu-system-arm" ;;
+    x86_64) qemu="qemu-system-x86" firmware="ovmf" variables="/usr/share/OVMF/OVMF_VARS_4M.fd" ;;
+    *) qemu="qemu-system-arm" firmware="qemu-efi-aarch64" variables="/usr/share/AAVMF/AAVMF_VARS.fd" ;;
 esac
 # command that shows that a package is there -> package
 wanted="
@@ -33,6 +33,7 @@ modinfo:kmod
 openssl:openssl
 patch:patch
 pkcs11-tool:opensc
+sbsign:sbsigntool
 zsh:zsh
 "
 
@@ -49,6 +50,9 @@ if ! python3 -c 'import ensurepip, venv' > /dev/null 2>&1; then
 fi
 if [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then
     missing="$missing debian-archive-keyring"
+fi
+if [ ! -e "$variables" ]; then
+    missing="$missing $firmware"
 fi
 missing=${missing# }
 [ -n "$missing" ] || exit 0

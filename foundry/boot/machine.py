@@ -25,6 +25,7 @@ MEMORY = 1024  # MiB of a guest
 KVM, TCG = "kvm", "tcg"
 KVM_DEVICE = Path("/dev/kvm")
 _KVM_SECONDS = 20.0  # where KVM works, a kernel without a root gives up after one or two
+_ACCELERATOR = "accelerator.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _OWNER = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/awslabs/kmod-with-kmm-for-ai-chips-on-aws"))
 _FIRMWARE_SECONDS = 120.0
@@ -134,18 +135,28 @@ def accelerator(arch: str, kernel: Path, build: Path) -> tuple[str, str]:
 
     KVM may be there and hang: it is tried once after each start of this machine, and for no longer than it takes.
     """
+    with _probe_lock:
+        if (known := known_accelerator(arch, build)) is not None:
+            return known
+        found = _tried(arch, kernel, build)
+        write_atomic(build / _ACCELERATOR, pretty_json({"boot": _this_boot(), **found}))
+    return found["use"], found.get("why", "")
+
+
+def known_accelerator(arch: str, build: Path) -> tuple[str, str] | None:
+    """As `accelerator`, as far as it is known without a boot; None: KVM is there, and was not tried yet."""
     if arch != host_arch():
         return TCG, f"this machine is {host_arch()}"
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
         return TCG, f"{KVM_DEVICE} can't be opened" if KVM_DEVICE.exists() else f"there is no {KVM_DEVICE}"
-    file = build / "accelerator.json"
-    machine = read_file(_BOOT_ID).decode().strip() if _BOOT_ID.exists() else ""
-    with _probe_lock:
-        found = read_json(file)
-        if not isinstance(found, dict) or found.get("boot") != machine or found.get("use") not in (KVM, TCG):
-            found = {"boot": machine, **_tried(arch, kernel, build)}
-            write_atomic(file, pretty_json(found))
+    found = read_json(build / _ACCELERATOR)
+    if not isinstance(found, dict) or found.get("boot") != _this_boot() or found.get("use") not in (KVM, TCG):
+        return None
     return str(found["use"]), str(found.get("why", ""))
+
+
+def _this_boot() -> str:
+    return read_file(_BOOT_ID).decode().strip() if _BOOT_ID.exists() else ""
 
 
 def _tried(arch: str, kernel: Path, build: Path) -> dict[str, str]:

@@ -59,7 +59,7 @@ def boot(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> None:
         raise OutsideError(f"{cell.name} can't be booted here: {why}", reason=Reason.TOOL_MISSING,
                            hint="run `doit doctor`: it names the package to install")
     image = _files(foundry, cell, state, log)
-    modules = {Path(path).name: sha256_bytes(image[path].content) for path in _modules(image)}
+    modules = module_hashes(image)
     facts: dict[str, Any] = {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
         "key": key.proof, "key_inputs": key.proof_parts, "toolkit": cell.toolkit, "modules": modules,
@@ -114,7 +114,12 @@ def _files(foundry: Foundry, cell: Cell, state: CellState, log: Path) -> Mapping
     return unpack(content.blobs[layer.digest] for layer in manifest.layers)
 
 
-def _modules(image: Mapping[str, Entry]) -> list[str]:
+def module_hashes(image: Mapping[str, Entry]) -> dict[str, str]:
+    """The SHA-256 of the modules in an image, by file name."""
+    return {Path(path).name: sha256_bytes(image[path].content) for path in modules_in(image)}
+
+
+def modules_in(image: Mapping[str, Entry]) -> list[str]:
     """The paths of the modules, in their order."""
     return sorted(path for path, entry in image.items() if path.endswith(".ko") and entry.kind == "file")
 
@@ -178,6 +183,6 @@ def _refused(image: Mapping[str, Entry], work: Path) -> dict[str, bytes]:
 
     write_pair(work / "foreign", "kmod-foundry foreign", years=1)
     certificate = read_certificate(work / "foreign" / CERTIFICATE_FILE)
-    bare, _ = split(image[_modules(image)[0]].content)
+    bare, _ = split(image[modules_in(image)[0]].content)
     signer = open_signer(f"foreign/{KEY_FILE}", certificate, {}, work)
     return dict(zip(_REFUSED, (signed(bare, signer, "sha256"), bare), strict=True))

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes
-from foundry.base.names import ADOPTED_LABEL, KEY_LABEL
+from foundry.base.names import ADOPTED_LABEL, KEY_LABEL, signature_of
 from foundry.base.parallel import in_parallel
 from foundry.base.reasons import Reason
 from foundry.base.times import now
 from foundry.ledger import ledgers, publish
-from foundry.ledger.verify import LOG, MAX_IMAGE, faults_of
+from foundry.ledger.verify import LOG, MAX_IMAGE, faults_of, labels_in
 from foundry.plan.cells import Cell
 from foundry.plan.rows import Replaced, row_of
 from foundry.plan.state import CellState
@@ -136,7 +136,8 @@ def _adopted(foundry: Foundry, images: Sequence[Foreign]) -> Iterator[str]:
     ledgers.put_row(foundry, cell, row_of(
         cell, state.key, content_sha256=foundry.content_sha256(cell), digest=ours.digest,
         tags=publish.tags(foundry, cell), registries=sorted(registries), size=size, published=now(),
-        config_digest=json.loads(ours.manifest)["config"]["digest"], replaces=Replaced(first.digest, "", _REASON)))
+        config_digest=json.loads(ours.manifest)["config"]["digest"], replaces=Replaced(first.digest, "", _REASON),
+        signature=signature_of(labels_in(ours))))
 
 
 def with_key(content: Content, key: str) -> Content:

@@ -1,7 +1,7 @@
 """Proving published images again: as they are in their registries, not as they were when they were pushed.
 
 Each image is fetched by digest, every blob compared with its digest; then its
-labels, its layout, depmod's files and the gate are looked at anew. Its tags must
+labels, layout, depmod's files, its modules' signatures and the gate are looked at anew. Its tags must
 still be it, and the driver's GitHub release must not say otherwise.
 """
 
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry.base.errors import FoundryError, UsageError
-from foundry.base.files import scratch
-from foundry.base.names import KEY_LABEL
+from foundry.base.files import scratch, sha256_bytes
+from foundry.base.names import KEY_LABEL, signature_of
 from foundry.base.parallel import in_parallel
 from foundry.base.references import parse_reference
+from foundry.cell.boot import module_hashes, modules_in
 from foundry.cell.compile import kernel_file
+from foundry.cell.image import CERTIFICATE
 from foundry.cell.kit import HOST
 from foundry.cell.module import recipe_for
 from foundry.cell.output_checks import exports_of
@@ -130,13 +132,16 @@ def _image_faults(foundry: Foundry, image: Published) -> Iterator[str]:
     where, log = parse_reference(image.repository), _log(foundry)
     registry = foundry.registries.reader(where.host, log)
     content = fetch_content(registry, where.repository, image.row.digest, MAX_IMAGE)
-    key = labels_in(content).get(KEY_LABEL, "")
-    if key != image.row.key:
+    labels, row = labels_in(content), image.row
+    key = labels.get(KEY_LABEL, "")
+    if key != row.key:
         yield f"its label {KEY_LABEL} is {key[:64]!r}, not the ledger's key"
-    labels = labels_in(content)
+    if (said := signature_of(labels)) != row.signature:
+        yield f"its labels have {_signer(said)}, the ledger has {_signer(row.signature)}"
     yield from (f"its label {name} is missing or empty" for name in image.cell.family["labels"]
                 if not labels.get(name, "").strip())
     yield from faults_of(foundry, image.cell, content, log)
+    yield from _proof_faults(row, _files(content) or {})
 
 
 def _log(foundry: Foundry) -> Path:
@@ -151,13 +156,21 @@ def labels_in(content: Content) -> Mapping[str, str]:
     return parse_config(content.blobs[manifest.config.digest]).labels if isinstance(manifest, Manifest) else {}
 
 
-def faults_of(foundry: Foundry, cell: Cell, content: Content, log: Path) -> Iterator[str]:
-    """What is wrong with an image of the cell, our own or another's: the labels that name it, layout, the gate."""
+def _files(content: Content) -> Mapping[str, Entry] | None:
+    """What is in an image, by path; None of an index."""
     from foundry.formats.images.manifest import Manifest, parse_manifest
     from foundry.formats.images.rootfs import unpack
 
     manifest = parse_manifest(content.manifest, content.media_type)
     if not isinstance(manifest, Manifest):
+        return None
+    return unpack(content.blobs[layer.digest] for layer in manifest.layers)
+
+
+def faults_of(foundry: Foundry, cell: Cell, content: Content, log: Path) -> Iterator[str]:
+    """What is wrong with an image of the cell, our own or another's: labels that name it, layout, signatures, gate."""
+    files = _files(content)
+    if files is None:
         yield "it is an index, not an image"
         return
     labels = labels_in(content)
@@ -165,8 +178,9 @@ def faults_of(foundry: Foundry, cell: Cell, content: Content, log: Path) -> Iter
         wanted = {"{kernel}": cell.kernel, "{driver}": cell.driver}.get(template) if name.endswith("-version") else None
         if wanted and labels.get(name) != wanted:
             yield f"its label {name} is {ascii(labels.get(name, ''))[:80]}, not {wanted}"
-    files = unpack(content.blobs[layer.digest] for layer in manifest.layers)
     yield from _layout_faults(cell, recipe_for(foundry, cell), files)
+    if (said := signature_of(labels)) is not None:
+        yield from _signature_faults(said, files)
     yield from _gate_faults(foundry, cell, files, log)
 
 
@@ -195,6 +209,43 @@ def _layout_faults(cell: Cell, recipe: Recipe, files: Mapping[str, Entry]) -> It
             yield f"/licenses/{Path(file).name} is missing"
     if not any(path in files for path in ("bin/sh", "usr/bin/sh")):
         yield "it has no /bin/sh, which KMM's worker runs"
+
+
+def _signer(said: Mapping[str, str] | None) -> str:
+    """Who signed, in words; of labels."""
+    return ascii(f"{said['signer']} ({said['hash']}, certificate {said['certificate']})")[:300] if said else "no signer"
+
+
+def _signature_faults(said: Mapping[str, str], files: Mapping[str, Entry]) -> Iterator[str]:
+    """The certificate in the image is that which its labels name, and its key signed each of the modules."""
+    from foundry.formats.modules.signature import check
+    from foundry.signing.certificate import parse_certificate
+
+    entry = files.get(CERTIFICATE)
+    if entry is None or sha256_bytes(entry.content) != said["certificate"]:
+        yield f"/{CERTIFICATE} is missing or not the certificate that its labels name"
+        return
+    try:
+        certificate = parse_certificate(entry.content, Path(f"/{CERTIFICATE}"))
+    except FoundryError as error:
+        yield error.message
+        return
+    for path in modules_in(files):
+        try:
+            found = check(files[path].content, certificate)
+        except FoundryError as error:
+            yield f"/{path}: {error.message}"
+            continue
+        if (found.signer, found.hash_name) != (said["signer"], said["hash"]):
+            yield f"/{path} is signed by {found.signer!a} ({found.hash_name}), which its labels don't say"
+
+
+def _proof_faults(row: Row, files: Mapping[str, Entry]) -> Iterator[str]:
+    """The modules that were booted are those in the image."""
+    if row.proof is not None:
+        here, booted = module_hashes(files), row.proof["modules"]
+        yield from (f"{name} is not the module that was booted"
+                    for name in sorted({*here, *booted}) if here.get(name) != booted.get(name))
 
 
 def _gate_faults(foundry: Foundry, cell: Cell, files: Mapping[str, Entry], log: Path) -> Iterator[str]:

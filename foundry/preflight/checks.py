@@ -17,6 +17,8 @@ from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.base.times import require_clock
+from foundry.boot import machine
+from foundry.podman.emulation import host_arch
 from foundry.podman.engine import Engine
 from foundry.podman.probe import MEMORY, PROCESSES
 from foundry.registry.client import Registry
@@ -36,6 +38,11 @@ _PACKAGES = {
     "gpg": {"debian": "gpg", "fedora": "gnupg2", "macos": "gnupg"},
     "rpmbuild": {"debian": "rpm", "fedora": "rpm-build", "macos": "rpm"},
     "createrepo_c": {"debian": "createrepo-c", "fedora": "createrepo_c"},
+    "qemu-system-x86_64": {"debian": "qemu-system-x86", "fedora": "qemu-system-x86", "macos": "qemu"},
+    "qemu-system-aarch64": {"debian": "qemu-system-arm", "fedora": "qemu-system-aarch64", "macos": "qemu"},
+    "firmware of x86_64": {"debian": "ovmf", "fedora": "edk2-ovmf"},
+    "firmware of aarch64": {"debian": "qemu-efi-aarch64", "fedora": "edk2-aarch64"},
+    "sbsign": {"debian": "sbsigntool", "fedora": "sbsigntools"},
     "docker-registry": {"debian": "docker-registry", "fedora": "docker-distribution"},
 }
 _INSTALL = {"debian": "apt-get install --no-install-recommends", "fedora": "dnf install", "macos": "brew install"}
@@ -123,6 +130,30 @@ def check_arches(wanted: Iterable[str], not_here: Mapping[str, str]) -> list[Che
               Reason.ARCH_NOT_HERE)
         for arch in sorted(set(wanted))
     ]
+
+
+def check_boots(arches: Iterable[str], build: Path, *, signed: bool, secure_boot: bool, required: bool) -> list[Check]:
+    """What booting kernels needs here: QEMU, UEFI firmware where modules are signed, KVM, which nothing hangs on.
+
+    `build` is the folder of kits. What is missing is a fault where proofs are `required`.
+    """
+    def found(name: str, tool: str, place: str | None) -> Check:
+        fix = install_line(tool, _this_family())
+        missing = "not installed" if required else f"not installed: such modules are not proven here ({fix})"
+        return Check(name, bool(place) or not required, place or missing, "" if place else fix)
+
+    lines = []
+    for arch in sorted(set(arches)):
+        lines.append(found(f"QEMU {arch}", machine.qemu(arch), shutil.which(machine.qemu(arch))))
+        if signed or secure_boot:
+            firmware = machine.firmware_of(arch, secure_boot=secure_boot)
+            lines.append(found(f"UEFI {arch}", f"firmware of {arch}", str(firmware.code) if firmware else None))
+    if secure_boot:
+        lines.append(found("sbsign", "sbsign", shutil.which("sbsign")))
+    known = machine.known_accelerator(host_arch(), build)
+    use, why = known or (machine.KVM, "it is tried with the first boot")
+    slower = ": kernels boot without it, which takes longer" if use == machine.TCG else ""
+    return [*lines, Check("KVM", True, f"{machine.KVM_DEVICE} is used" if not why else f"{why}{slower}")]
 
 
 def check_space(folder: Path) -> list[Check]:

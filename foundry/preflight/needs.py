@@ -56,6 +56,20 @@ def check_toolkit_access(foundry: Foundry) -> list[Check]:
     return checks.check_refusal(foundry.registries.reader, parse_reference(foundry.settings.releases.images[0]))
 
 
+def check_signing(foundry: Foundry) -> list[Check]:
+    """Whether the key that signs modules can be had, and is its certificate's; nothing is signed."""
+    if not foundry.settings.signing.key:
+        return []
+    try:
+        certificate = foundry.signer().certificate
+    except FoundryError as error:
+        made = foundry.settings.services == "sandbox" and error.reason == Reason.CERTIFICATE_UNREADABLE
+        return [_bad("signing key", error) if not made else
+                Check("signing key", False, error.message, _find(foundry), error.reason)]
+    return [Check("signing key", True, f"is that of {certificate.subject!r}, which is valid until"
+                                       f" {certificate.not_after:%Y-%m-%d}")]
+
+
 def check_publishing(foundry: Foundry) -> list[Check]:
     """Every place that images go to takes uploads, with the region and the credentials that that needs; the token."""
     found: dict[str, Check] = {}

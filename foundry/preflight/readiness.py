@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 
 from foundry.base.environment import flag
+from foundry.base.errors import OutsideError
+from foundry.base.reasons import Reason
 from foundry.base.references import Reference, parse_reference
 from foundry.cell.image import base_reference
 from foundry.preflight import checks
@@ -41,6 +43,7 @@ def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str]
     builds = [name.partition(":")[2] for name in names if name.startswith(("module:", "image:"))]
     toolkits = [name for name in names if name.startswith("dtk:") and not name.startswith("dtk:publish:")]
     starts = bool(builds or toolkits)
+    _require_boots(foundry, names)
     found: list[checks.Check] = []
     if not flag("GITHUB_ACTIONS", environ):
         fetches = any(name.startswith("fetch:") for name in names)
@@ -55,6 +58,22 @@ def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str]
     if builds and shutil.which("podman") is not None:
         access = checks.check_access(lambda host: foundry.registries.reader(host, None), _to_pull(foundry, builds))
         _raise_first(checks.refusals(access))
+
+
+def _require_boots(foundry: Foundry, names: Sequence[str]) -> None:
+    """What signs modules and boots kernels is here where it must be; that wanted proofs can't be had is a warning."""
+    def arches(*stages: str) -> dict[str, str]:
+        cells = [foundry.states.plan.by_name[name.partition(":")[2]] for name in names if name.startswith(stages)]
+        return {cell.arch: foundry.states.no_boot[cell.arch] for cell in cells if cell.arch in foundry.states.no_boot}
+
+    for arch, why in arches("boot:").items():
+        raise OutsideError(f"kernels for {arch} can't be booted here: {why}", reason=Reason.TOOL_MISSING,
+                           hint="`doit doctor` names the package; `proof: wanted` publishes without proofs")
+    if foundry.settings.proof == "wanted":
+        for arch, why in arches("image:").items():
+            foundry.journal.warn(f"no kernel for {arch} is booted here to prove its modules: {why}")
+    if any(name.startswith("sign:") for name in names):
+        foundry.signer()
 
 
 def _require_targets(foundry: Foundry, cells: set[str]) -> None:

@@ -15,6 +15,7 @@ from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, SIGNING_FILE, TABLES
 from foundry.base.reasons import INPUT_FAULTS, Reason
 from foundry.base.records import input_facts, output_facts, outputs_changed, read_record, write_record
 from foundry.base.versions import version_key
+from foundry.cell.kit import NO_PROOF
 from foundry.config.family import Family
 from foundry.config.locks import Base, MainPackage
 from foundry.ledger.ledgers import ledger_of
@@ -43,8 +44,7 @@ _BUILD_FAULTS = INPUT_FAULTS | {
 }
 # What a boot fails of that will not be otherwise the next time.
 _BOOT_FAULTS = frozenset({
-    Reason.DOES_NOT_LOAD, Reason.DOES_NOT_UNLOAD, Reason.SIGNATURES_NOT_ENFORCED, Reason.KERNEL_DOES_NOT_BOOT,
-    Reason.NO_KERNEL_IMAGE, Reason.TOOLKIT_UNUSABLE,
+    Reason.DOES_NOT_LOAD, Reason.DOES_NOT_UNLOAD, Reason.SIGNATURES_NOT_ENFORCED, *NO_PROOF,
 })
 _ADDRESS_OR_PATH = re.compile(r"(?P<address>https?://\S+)|(?<![\w.])/(?:[\w.@+-]+/)+")
 

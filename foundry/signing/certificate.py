@@ -38,14 +38,18 @@ class Certificate:
 
 
 def read_certificate(path: Path) -> Certificate:
-    """The certificate in a file, in PEM or DER.
+    """The certificate in a file, in PEM or DER. FoundryError as of `parse_certificate`."""
+    return parse_certificate(der_in(path), path)
+
+
+def parse_certificate(der: bytes, path: Path) -> Certificate:
+    """The certificate in DER that is in that file.
 
     FoundryError: ``certificate-unreadable``; ``certificate-weak`` for keys that modules can't be signed with.
     """
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
     from cryptography.x509 import NameOID, load_der_x509_certificate
 
-    der = der_in(path)
     try:
         parsed = load_der_x509_certificate(der)
         names, warnings = parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME), tuple(_warnings(parsed))

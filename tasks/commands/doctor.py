@@ -9,6 +9,7 @@ from typing import Any
 from doit.cmd_base import Command
 
 from foundry.base.errors import EXIT_CONFIG, EXIT_OUTSIDE, ConfigError, FoundryError
+from foundry.cell.kit import FOLDER as KITS
 from foundry.config.profile import resolve
 from foundry.podman.emulation import host_arch
 from foundry.podman.engine import Engine
@@ -41,7 +42,7 @@ class Doctor(Command):  # type: ignore[misc]  # reason: doit has no types
         found += _machine(foundry, Path("build") / profile.name)
         if foundry is not None:
             found += needs.check_catalogue(foundry) + needs.check_locks(foundry)
-            found += _access(foundry)
+            found += needs.check_signing(foundry) + _access(foundry)
         return _show(found)
 
 
@@ -52,7 +53,7 @@ def _machine(foundry: Foundry | None, build: Path) -> list[Check]:
         *checks.BUILD_TOOLS, *(checks.ARCHIVE_TOOLS if archives else ()), *(checks.SANDBOX_TOOLS if sandbox else ()),
     )))
     found += checks.check_container(Engine(build / "engine" / "engine.json"), anew=True)
-    return found + _arches(foundry) + checks.check_space(Path()) + checks.check_clock()
+    return found + _arches(foundry) + _boots(foundry) + checks.check_space(Path()) + checks.check_clock()
 
 
 def _arches(foundry: Foundry | None) -> list[Check]:
@@ -63,6 +64,16 @@ def _arches(foundry: Foundry | None) -> list[Check]:
         return []
     foreign = {state.cell.arch for state in states if not state.module_done} - {host_arch()}
     return checks.check_arches(foreign, foundry.states.not_here if foundry is not None else {})
+
+
+def _boots(foundry: Foundry | None) -> list[Check]:
+    """What proofs need, where the profile has any."""
+    if foundry is None or foundry.settings.proof == "off":
+        return []
+    settings = foundry.settings
+    return checks.check_boots(
+        settings.arch, foundry.root / foundry.config.build / KITS, signed=bool(settings.signing.key),
+        secure_boot=settings.secure_boot, required=settings.proof == "required")
 
 
 def _access(foundry: Foundry) -> list[Check]:

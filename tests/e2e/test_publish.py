@@ -16,6 +16,10 @@ from typing import Any
 import requests
 
 from foundry.base.names import KEY_LABEL, tag_of
+from foundry.formats.modules.signature import signed, split
+from foundry.signing.certificate import read_certificate
+from foundry.signing.keys import open_signer
+from foundry.signing.new import CERTIFICATE_FILE, KEY_FILE, write_pair
 from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.registry import LAYER, OCI_MANIFEST, Pusher, tar_of
 from tests.harness.released import images, ledger, manifests
@@ -307,8 +311,55 @@ def test_verify_looks_at_what_is_published(copied: Clone) -> None:
     assert "gate vermagic" in run.out
 
 
+def test_verify_looks_at_signatures_and_proofs(copied: Clone, tmp_path: Path) -> None:
+    """The certificate in the image signed its modules, and is the ledger's; the modules that were booted are these."""
+    assert copied.doit("publish").code == 0
+    document = ledger(copied, DRIVER)
+    row = document["cells"][0]
+    document["cells"] = [row]
+    path = copied.build / "release" / DRIVER / "images.json"
+    folder = f"opt/lib/modules/{row['kernel']}"
+    module = (copied.cell(f"{DRIVER}-{row['kernel']}") / "signed/neuron.ko").read_bytes()
+    good, proof = row["digest"], {"outcome": "proven", "key": "0" * 64, "modules": {
+        "neuron.ko": hashlib.sha256(module).hexdigest()}}
+
+    def verified(digest: str = good, **said: Any) -> tuple[int, str]:
+        path.write_text(json.dumps({**document, "cells": [{**row, "digest": digest, **said}]}))
+        run = copied.doit("verify", DRIVER)
+        assert "Traceback" not in run.text
+        return run.code, run.out
+
+    assert verified(proof=proof)[0] == 0
+    other = {**proof, "modules": {"neuron.ko": "1" * 64, "gone.ko": "2" * 64}}
+    code, out = verified(proof=other)
+    assert code == 1 and "neuron.ko is not the module that was booted" in out
+    assert "gone.ko is not the module that was booted" in out
+    code, out = verified(signature={**row["signature"], "certificate": "3" * 64})
+    assert code == 1 and "the ledger has" in out and "3" * 64 in out
+
+    write_pair(tmp_path, "kmod-foundry sandbox", years=1)
+    stranger = open_signer(KEY_FILE, read_certificate(tmp_path / CERTIFICATE_FILE), {}, tmp_path)
+    bare, _ = split(module)
+    for content, said in (
+        (bare, "neuron.ko: the module is not signed"), (module[:-1], "cut off"),
+        (signed(bare, stranger, "sha256"), "; the certificate is that of "),
+        (bare[:-1] + b"x" + module[len(bare):], "changed after it was signed"),
+    ):
+        code, out = verified(with_files(copied, row, {f"{folder}/neuron.ko": content}), proof=proof)
+        assert code == 1 and said in out, out
+        assert "neuron.ko is not the module that was booted" in out
+    code, out = verified(with_files(copied, row, {"licenses/module-signing.der": stranger.certificate.der}))
+    assert code == 1 and "/licenses/module-signing.der is missing or not the certificate that its labels name" in out
+
+
 def with_another_module(clone: Clone, row: dict[str, Any], kernel: str) -> str:
     """The image of a row (its digest is in the registry) with a module of another kernel on top; the new digest."""
+    module = next(clone.build.glob(f"cells/{DRIVER}-{row['kernel']}/neuron.ko")).read_bytes()
+    return with_files(clone, row, {f"opt/lib/modules/{kernel}/neuron.ko": module})
+
+
+def with_files(clone: Clone, row: dict[str, Any], files: dict[str, bytes]) -> str:
+    """The image of a row with these files on top; the new digest."""
     registry = f"127.0.0.1:{registry_port(clone.services)}"
     login = registry_login(clone.services)
     pusher = Pusher(registry, clone.repository, auth=login)
@@ -316,8 +367,7 @@ def with_another_module(clone: Clone, row: dict[str, Any], kernel: str) -> str:
     old = requests.get(f"{base}/manifests/{row['digest']}", headers={"Accept": OCI_MANIFEST}, auth=login,
                        timeout=30).json()
     config = requests.get(f"{base}/blobs/{old['config']['digest']}", auth=login, timeout=30).json()
-    module = next(clone.build.glob(f"cells/{DRIVER}-{row['kernel']}/neuron.ko")).read_bytes()
-    layer = tar_of({f"opt/lib/modules/{kernel}/neuron.ko": module})
+    layer = tar_of(files)
     config["rootfs"]["diff_ids"].append(f"sha256:{hashlib.sha256(layer).hexdigest()}")
     made = pusher.manifest({
         **old, "config": {**old["config"], **pusher.blob(json.dumps(config).encode())},

@@ -40,6 +40,6 @@ def test_without_rights_it_prints_the_one_line(tmp_path: Path) -> None:
     assert done.returncode == 3
     [line] = [line for line in done.stderr.splitlines() if line.startswith("run: ")]
     assert line.startswith("run: sudo apt-get install --no-install-recommends ")
-    for package in ("podman", "runc", "docker-registry", "rpm", "createrepo-c", "mmdebstrap", "gpgv"):
+    for package in ("podman", "runc", "docker-registry", "rpm", "createrepo-c", "mmdebstrap", "gpgv", "sbsigntool"):
         assert package in line.split()
     assert len(line.split()) == len(set(line.split())), "each package once"

@@ -147,6 +147,22 @@ def test_of_two_tarballs_that_of_the_later_revision_stays() -> None:
     assert again.merged(first).sources == tarball("3"), "of the same revision it is what was made here"
 
 
+@pytest.mark.parametrize("proof, says", [
+    ({"modules": {}}, "modules"), ({"modules": {"a.ko": "1"}}, "modules"), ({"modules": ["a.ko"]}, "modules"),
+    ({"modules": {"../a.ko": "1" * 64}}, "modules"), ({"modules": {"a.txt": "1" * 64}}, "modules"),
+    ({"outcome": "failed"}, "outcome"), ({"outcome": "sure"}, "outcome"), ({"key": "x"}, "key"), ({"more": 1}, "more"),
+    ({"checks": [{"name": "loads"}]}, "checks[0]"),
+])
+def test_a_proof_of_no_modules_is_refused(validation: ValidationCache, proof: dict[str, Any], says: str) -> None:
+    """A row whose proof counts names what was booted, each module by its hash."""
+    good = {"outcome": "proven", "key": "1" * 64, "modules": {"a.ko": "1" * 64}}
+    ledger_of = ledger(row(KERNELS[0], proof=good))
+    assert parse_ledger(ledger_of.to_bytes(), "x", validation).rows == ledger_of.rows
+    with pytest.raises(ConfigError) as raised:
+        parse_ledger(ledger(row(KERNELS[0], proof=good | proof)).to_bytes(), "x", validation)
+    assert says in raised.value.render() and "$.cells[0].proof" in raised.value.render()
+
+
 @pytest.mark.parametrize("document, says", [
     ({"schema": 4, "driver": "d", "family": "neuron", "cells": [], "new": 1}, "schema 4 is newer"),
     ({"schema": "3", "driver": "d", "family": "neuron", "cells": []}, "$.schema"),
