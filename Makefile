@@ -1,4 +1,4 @@
-# Targets: demo, test, quick, lint, fuzz, drill, bench, setup, runtime, requirements, release, clean.
+# Targets: demo, test, quick, lint, fuzz, drill, bench, setup, runtime, boots, requirements, release, clean.
 # `demo` and `test` set up everything that they need on a fresh Debian or Ubuntu machine.
 
 PYTHON ?= python3
@@ -16,7 +16,7 @@ MEMORY = $(shell [ "$$(id -u)" = 0 ] && \
   [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 12000000 ] 2>/dev/null && \
   awk '/MemAvailable/ && $$2 > 16000000 { print "/dev/shm" }' /proc/meminfo)
 
-.PHONY: demo test quick lint fuzz drill bench setup runtime system requirements release clean
+.PHONY: demo test quick lint fuzz drill bench setup runtime boots system requirements release clean
 
 # also where GitHub Actions or a variable would choose another profile
 demo: export KMOD_PROFILE := sandbox
@@ -67,6 +67,10 @@ system:
 
 # For machines that only build and publish: no Debian packages, and of Python's none that only tests need.
 runtime: $(RUNTIME)
+
+# What booting kernels needs besides, on machines of others: packages, and KVM for this user.
+boots:
+	@container/boot/machine.sh
 
 define venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from foundry.config.signing import PASSPHRASE, key_place
 from tests.harness.clone import ROOT
 from tests.harness.workflow import Workflow
 
+GITHUB = ROOT / "config/profiles/github.yaml"
+SIGNING_LINES = re.compile(r"^(# signing:.*)$", re.MULTILINE)  # as a comment: it waits for the owner's key
 BUILD, CHECKS = "build-kmod-kmm-images.yml", "checks.yml"
 
 
@@ -79,6 +83,26 @@ def test_single_steps_get_secrets(name: str) -> None:
     assert "pull_request_target" not in text and "workflow_run" not in text and "secrets: inherit" not in text
     assert all(step["with"]["persist-credentials"] is False for job in jobs_of(name).values() for step in job["steps"]
                if step.get("uses", "").startswith("actions/checkout@"))
+
+
+def test_only_the_step_that_signs_gets_the_key() -> None:
+    """Shards compile what others wrote: the key is in no other step's environment, and in no other job's."""
+    steps = {(name, step.get("name", step.get("run"))): str(step) for name in FILES for job in jobs_of(name).values()
+             for step in job["steps"]}
+    assert [place for place, text in steps.items() if "KMOD_SIGNING" in text] == [(BUILD, "build and push")]
+    env = next(step["env"] for step in jobs_of(BUILD)["shard"]["steps"] if step.get("name") == "build and push")
+    said = SIGNING_LINES.search(GITHUB.read_text())
+    assert said is not None
+    named = key_place(yaml.safe_load(said[1].removeprefix("# "))["signing"]["key"])
+    assert {named.variable, PASSPHRASE} == {name for name in env if "SIGNING" in name}
+    assert all(env[name] == f"${{{{ secrets.{name} }}}}" for name in (named.variable, PASSPHRASE))
+
+
+def test_machines_that_build_can_boot() -> None:
+    """The profile requires proofs: QEMU and the like are there before the step that needs them."""
+    assert yaml.safe_load(GITHUB.read_text())["proof"] == "required"
+    runs = [step["run"] for step in jobs_of(BUILD)["shard"]["steps"] if "run" in step]
+    assert runs[:2] == ["make runtime", "make boots"] and "doit run" in runs[2]
 
 
 def test_tags_are_looked_at_every_day() -> None:
