@@ -36,9 +36,10 @@ THEIRS = {"aarch64": "6.1.0-1-cloud-arm64", "x86_64": "6.1.0-1-cloud-amd64"}[FOR
 
 
 def test_two_kernels_of_one_toolkit(new_clone: Callable[[], Clone], access: AccessLogs, tmp_path: Path) -> None:
-    """One pull; each kernel's own vermagic and symbols; two images, rows and lines of the notes."""
+    """One pull; each kernel's own vermagic, symbols and boot; two images, rows and lines of the notes."""
     clone = new_clone()
     clone.edit("config/defaults.yaml", "keep_toolkits: true", "keep_toolkits: false")
+    clone.prove("required")
     entry = next(entry for entry in clone.catalogue() if "rt_kernel" in entry)
     kernel, rt = entry["kernel"], entry["rt_kernel"]
     clone.write("build-matrix.json", [
@@ -48,7 +49,7 @@ def test_two_kernels_of_one_toolkit(new_clone: Callable[[], Clone], access: Acce
         access.new()
         run = clone.doit("release")
         assert run.code == 0, run.text
-        assert run.compiled == sorted([kernel, rt])
+        assert (run.compiled, run.booted) == (sorted([kernel, rt]), 2)
         assert manifests(access.new()) == [entry["dtk"].rpartition("@")[2]]
         assert images(store) == [], "nobody needs the toolkit any more"
         again = clone.doit("release")
@@ -65,6 +66,7 @@ def test_two_kernels_of_one_toolkit(new_clone: Callable[[], Clone], access: Acce
     for name in (kernel, rt):
         record = clone.record(f"{DRIVER}-{name}", "image")
         assert record["labels"]["kernel-version"] == name
+        assert clone.record(f"{DRIVER}-{name}", "boot")["checks"][0] == {"name": "kernel", "ok": True, "detail": name}
         assert record["tag"] == f"{DRIVER}-{name}".replace("+", "_")
     rows = {row["kernel"]: row for row in ledger(clone, DRIVER)["cells"]}
     assert {name: row["releases"] for name, row in rows.items()} == {
