@@ -175,8 +175,12 @@ def _tried(arch: str, kernel: Path, build: Path) -> dict[str, str]:
 
 
 def _command_line(arch: str) -> list[str]:
-    """Every message to the console; an oops ends the guest, as nothing after it is worth anything."""
-    return [f"console={_CONSOLES[arch]}", "loglevel=7", "printk.devkmsg=on", "oops=panic", "panic=-1"]
+    """Every message to the console; an oops ends the guest, as nothing after it is worth anything.
+
+    Real-time kernels don't use the firmware, and so don't know its `db`, unless they are told to (the kernel's
+    CONFIG_EFI_DISABLE_RUNTIME).
+    """
+    return [f"console={_CONSOLES[arch]}", "loglevel=7", "printk.devkmsg=on", "oops=panic", "panic=-1", "efi=runtime"]
 
 
 def _machine(guest: Guest, accelerator: str) -> list[str]:

@@ -21,7 +21,7 @@ _BROKEN = re.compile(
     r"^(?:BUG: |kernel BUG at|Oops|Internal error|general protection fault|Unable to handle kernel|divide error|"
     r"invalid opcode|stack guard page|double fault|Kernel panic|watchdog: BUG|INFO: task .* blocked)")
 _REFUSED = re.compile(
-    r"Unknown symbol|disagrees about version of symbol|no symbol version for|version magic|Loading of .*unsigned module"
+    r"Unknown symbol|disagrees about version of symbol|no symbol version for|version magic|Loading of .* is rejected"
     r"|Invalid relocation|exports duplicate symbol|Lockdown:|PKCS#7 signature not signed")
 _WARNING = re.compile(r"^WARNING: ")
 _KEY_REFUSED = ("Key was rejected by service", "Required key not available", "Key has been revoked", "Bad message",
@@ -85,7 +85,7 @@ class _Step:
         """Why it did not go well: in the kernel's words where it has some, else in those of the program."""
         broken = [text for text in self.kernel if _BROKEN.match(text)]
         refused = [text for text in self.kernel if _REFUSED.search(text)]
-        said = [text for text in self.said if "rror" in text or "FATAL" in text] or self.said[-1:]
+        said = [text for text in self.said if "error" in text.lower() or "FATAL" in text] or self.said[-1:]
         return one_line((broken or refused or said or self.kernel[-1:] or ["no reason was given"])[0].strip())
 
     @property

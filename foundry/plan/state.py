@@ -307,7 +307,8 @@ class States:
         if isinstance(key, Why):
             failure = self._source_failure(cell.driver, cell.family)
             return CellState(cell, None, _state(key, failure), _failed(failure) if failure is not None else key, False,
-                             False, row=row, failure=failure)
+                             False, row=row, failure=failure, signed=not self.config.settings.signing.key,
+                             proven=not self.to_prove(cell.arch))
         built = Built.of(image) if image is not None else None
         if not self.force and row is not None and row.key == key.key:
             proven = row.proof is not None or not self.to_prove(cell.arch)
