@@ -24,7 +24,9 @@ def families(services: Clone) -> Clone:
 
 @pytest.fixture
 def clone(families: Clone, new_clone: Callable[[], Clone]) -> Clone:
-    return new_clone()
+    made = new_clone()
+    made.prove("required")
+    return made
 
 
 def test_habanalabs(clone: Clone, families: Clone, kernels: list[str]) -> None:
@@ -42,6 +44,7 @@ def test_habanalabs(clone: Clone, families: Clone, kernels: list[str]) -> None:
     facts = read_module(clone.cell(name) / "habanalabs.ko")
     assert (facts.name, facts.first("gitsha"), facts.first("version")) == ("habanalabs", sha, HABANA)
     assert len(facts.imports) > 100  # it is the real driver
+    assert clone.record(name, "boot")["outcome"] == "proven"
     firmware = {path.rpartition("/")[2] for path, entry in image.files.items()
                 if path.startswith("opt/lib/firmware/habanalabs/gaudi/") and entry.kind == "file"}
     assert firmware == {"gaudi-boot-fit.itb", "gaudi-fit.itb", "gaudi_tpc.bin"}
@@ -90,6 +93,10 @@ def test_packages_of_debian(clone: Clone, kernels: list[str]) -> None:
             f"{top}/extra/thinkpad_ec.ko", f"{top}/extra/tp_smapi.ko", f"{top}/updates/hdaps.ko"}
         assert "updates/hdaps.ko: extra/thinkpad_ec.ko" in image.files[f"{top}/modules.dep"].content.decode()
         assert read_module(clone.cell(f"{THINKPAD}-{kernel}") / "hdaps.ko").first("depends") == "thinkpad_ec"
+        loads = [one["detail"] for one in clone.record(f"{THINKPAD}-{kernel}", "boot")["checks"] if one["name"] == "loads"]
+        assert loads == [f"{name}: refused with ENODEV, its symbols were found" for name in (
+            "thinkpad_ec", "tp_smapi", "hdaps")]
+        assert clone.record(f"{ACPI}-{kernel}", "boot")["outcome"] == "proven"
         other = image_of(clone.cell(f"{ACPI}-{kernel}") / "image.oci.tar")
         assert f"{top}/extra/acpi_call.ko" in other.files
         assert "licenses/GPL-3.0.txt" in other.files

@@ -184,7 +184,7 @@ def test_images_that_lack_something(world: World, tmp_path: Path) -> None:
     alone = world.boot(world.image("depends"), world.wanted("depends"), tmp_path / "a")
     assert alone.reason == Reason.DOES_NOT_LOAD and "Unknown symbol foundry_there" in alone.fault
     lies = world.boot(world.image("good", listed="extra"), world.wanted("good"), tmp_path / "b")
-    assert lies.reason == Reason.DOES_NOT_LOAD and "No such file or directory" in lies.fault
+    assert lies.reason == Reason.DOES_NOT_LOAD and "could not insert 'good'" in lies.fault
     absent = world.boot(world.image("good"), world.wanted("other"), tmp_path / "c")
     assert absent.reason == Reason.DOES_NOT_LOAD and "Module other not found" in absent.fault
 
