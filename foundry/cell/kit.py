@@ -45,6 +45,12 @@ def kit_folder(foundry: Foundry, cell: Cell, in_tree: Sequence[str]) -> Path:
     return foundry.root / foundry.config.build / FOLDER / f"{cell.kernel}-{digest}{more}"
 
 
+def kernel_of(folder: Path) -> str:
+    """The kernel whose kit is in a folder; empty where that is none."""
+    record = read_record(folder / _RECORD, _STAGE)
+    return str(record["kernel"]) if record is not None else ""
+
+
 def kit_here(folder: Path) -> Kit | None:
     """The kit of a folder; None where it is not there or not whole."""
     record = read_record(folder / _RECORD, _STAGE)

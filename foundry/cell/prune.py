@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundry.cell import image
+from foundry.base.files import remove_tree
+from foundry.cell import image, kit
 from foundry.run.context import Foundry
 
 
 @dataclass(frozen=True)
 class Waste:
-    """One thing to remove: a toolkit or base that a run of ours pulled, or a path; `size` is in bytes."""
+    """One thing to remove: a toolkit or base that a run of ours pulled, a folder, or a file; `size` is in bytes."""
 
     kind: str
     name: str
@@ -20,10 +21,18 @@ class Waste:
 
 
 def waste(foundry: Foundry) -> Iterator[Waste]:
-    """All of it. Images that no run of ours pulled, pending cells' toolkits and what can be replayed are not waste."""
+    """All of it: images that runs of ours pulled, kits of kernels that no cell has, image files of published cells.
+
+    Images that no run of ours pulled, pending cells' toolkits and what can be replayed are not waste.
+    """
     for reference in foundry.containers.pulled():
         if not foundry.toolkit_needed(reference):
             yield Waste("image", reference, foundry.containers.engine.size_of(reference))
+    plan, kits = foundry.states.plan, foundry.root / foundry.config.build / kit.FOLDER
+    kernels = {cell.kernel for cell in (*plan.cells, *plan.withheld)}
+    for folder in sorted(path for path in kits.glob("[!.]*") if path.is_dir()):
+        if kit.kernel_of(folder) not in kernels:
+            yield Waste("boot kit", str(folder), sum(file.stat().st_size for file in folder.iterdir()))
     if foundry.settings.keep_images:
         return
     for state in foundry.states.cells.values():
@@ -37,5 +46,5 @@ def prune(foundry: Foundry, one: Waste) -> bool:
     if one.kind == "image":
         foundry.containers.images.drop(one.name)
         return not foundry.containers.engine.has_image(one.name)
-    Path(one.name).unlink(missing_ok=True)
+    remove_tree(Path(one.name))
     return True

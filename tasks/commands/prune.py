@@ -18,7 +18,7 @@ _MEGABYTE = 1e6
 
 
 class Prune(Command):  # type: ignore[misc]  # reason: doit has no types
-    """Remove what killed runs left, images that runs pulled and nobody needs, and image files of published cells."""
+    """Remove what killed runs left, images that runs pulled, kits for boots, image files of published cells."""
 
     name = "prune"
     cmd_options = _OPTIONS
