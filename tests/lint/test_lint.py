@@ -50,7 +50,7 @@ def test_actionlint() -> None:
 
 
 def test_what_publishes_installs_no_linter() -> None:
-    """Linters come from more hands; jobs with secrets run `make runtime`, `make boots` (docs/decisions/0006-libraries.md)."""
+    """Linters come from more hands; jobs with secrets run `make runtime` (docs/decisions/0006-libraries.md)."""
     named = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     assert "doit" in named
     assert not [name for name in named if name.startswith(("actionlint", "zizmor", "ruff", "mypy", "pytest", "moto"))]
