@@ -49,7 +49,7 @@ def published(foundry: Foundry, state: CellState) -> bool:
         all(target.is_in(state.row.registries) for target in targets_of(foundry.settings.publish, family))
         and state.cell.releases == state.row.releases
         and set(tags(foundry, state.cell)) <= set(state.row.tags)
-        and (state.row.proof is not None or not foundry.states.to_prove(state.cell.arch))
+        and (foundry.states.is_enough(state.row.proof) or not foundry.states.to_prove(state.cell.arch))
     )
 
 
@@ -65,7 +65,8 @@ def push(foundry: Foundry, cell: Cell) -> None:
         raise FoundryError(f"{cell.name} can't be published: {state.reason}", reason=state.why.code)
     folder = foundry.cell_folder(cell)
     known = state.row.proof if state.adopted and state.row is not None else None
-    if foundry.states.to_prove(cell.arch) and known is None and proof_of(foundry, cell, key) is None:
+    proofs = (known, proof_of(foundry, cell, key))
+    if foundry.states.to_prove(cell.arch) and not any(map(foundry.states.is_enough, proofs)):
         raise FoundryError(f"{cell.name} is not published: its kernel has not loaded it ({state.reason})",
                            reason=Reason.NOT_PROVEN, hint=f"run `doit boot:{cell.name}`")
     (folder / RECORD).unlink(missing_ok=True)

@@ -311,7 +311,7 @@ class States:
                              proven=not self.to_prove(cell.arch))
         built = Built.of(image) if image is not None else None
         if not self.force and row is not None and row.key == key.key:
-            proven = row.proof is not None or not self.to_prove(cell.arch)
+            proven = self.is_enough(row.proof) or not self.to_prove(cell.arch)
             here = proven or self._proof_why(self._record(folder, "boot"), key, {}) is None
             return CellState(cell, key, PUBLISHED, IN_LEDGER if proven else PUBLISHED_UNPROVEN, True, True, built, row,
                              proven=here)
@@ -349,12 +349,16 @@ class States:
         proof = self.config.settings.proof
         return proof == "required" or (proof == "wanted" and arch not in self.no_boot)
 
+    def is_enough(self, proof: Mapping[str, Any] | None) -> bool:
+        """Whether the profile publishes with this proof, a record's or a row's; ``unproven`` says only why not."""
+        enough = ("proven",) if self.config.settings.proof == "required" else ("proven", "unproven")
+        return proof is not None and proof["outcome"] in enough
+
     def _proof_why(self, record: Record | None, key: CellKey, modules: Mapping[str, str]) -> Why | None:
         """Why the cell has to be booted; `modules` are those that it has now, by file name, where they are known."""
         if self.force:
             return FORCED
-        enough = ("proven",) if self.config.settings.proof == "required" else ("proven", "unproven")
-        if record is None or record["outcome"] not in enough:
+        if record is None or not self.is_enough(record):
             return NOT_PROVEN
         if record["key"] != key.proof:
             return _changed("changed", record["key_inputs"], key.proof_parts)

@@ -65,7 +65,7 @@ def test_the_readme_makes_the_same_modules(
     """For a kernel with a patch of its own, with the commands as they stand, and for one without."""
     clone = new_clone()
     clone.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.18.15", "4.18.16"]}])
-    run = clone.doit("module")
+    run = clone.doit("sign")
     assert run.code == 0, run.text
     for name, value in clone.environment().items():
         monkeypatch.setenv(name, value)
@@ -75,7 +75,9 @@ def test_the_readme_makes_the_same_modules(
     write_corresponding_source(archive, source)
     subprocess.run(["tar", "-xzf", archive.name], cwd=tmp_path, check=True)
     top = tmp_path / source.name
-    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", (top / "README.md").read_text(), re.DOTALL | re.MULTILINE))
+    text = (top / "README.md").read_text()
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    [compare] = re.findall(r"^`(cmp .*)`$", text, re.MULTILINE)
 
     wanted = [kernel for kernel in kernels[1:] if in_range(kernel_version(kernel), ">=6.12")]
     example = f"KERNEL={wanted[-1]}"
@@ -83,13 +85,18 @@ def test_the_readme_makes_the_same_modules(
     place = environment(foundry, tmp_path / "bin")
     everywhere = "rhel-9.4-guard-since-2.23"
     for kernel, folder in ((wanted[-1], f"02-{everywhere}-and-1-more"), (kernels[1], f"01-{everywhere}")):
-        text = commands.replace(example, f"KERNEL={kernel}")
-        argv = ["sh", "-eux", "-c", text]
+        argv = ["sh", "-eux", "-c", commands.replace(example, f"KERNEL={kernel}")]
         done = subprocess.run(argv, cwd=top, env=place, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"SERIES={folder}\n" in done.stderr, done.stderr
         built, cell = top / "rebuild/out", clone.cell(f"{DRIVER}-{kernel}")
         assert (built / "modules/neuron.ko").read_bytes() == (cell / "neuron.ko").read_bytes()
+        signed = (cell / "signed/neuron.ko").read_bytes()
+        for theirs, same in ((signed, True), (b"x" + signed[1:], False)):
+            (tmp_path / "theirs.ko").write_bytes(theirs)
+            found = subprocess.run(["sh", "-euc", compare], capture_output=True, check=False, env={
+                **place, "OURS": str(built / "modules/neuron.ko"), "THEIRS": str(tmp_path / "theirs.ko")})
+            assert (found.returncode == 0) == same, found
         for path in (cell / "depmod").iterdir():
             assert (built / "depmod" / path.name).read_bytes() == path.read_bytes()
         shutil.rmtree(top / "rebuild")
