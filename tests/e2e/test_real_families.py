@@ -93,7 +93,8 @@ def test_packages_of_debian(clone: Clone, kernels: list[str]) -> None:
             f"{top}/extra/thinkpad_ec.ko", f"{top}/extra/tp_smapi.ko", f"{top}/updates/hdaps.ko"}
         assert "updates/hdaps.ko: extra/thinkpad_ec.ko" in image.files[f"{top}/modules.dep"].content.decode()
         assert read_module(clone.cell(f"{THINKPAD}-{kernel}") / "hdaps.ko").first("depends") == "thinkpad_ec"
-        loads = [one["detail"] for one in clone.record(f"{THINKPAD}-{kernel}", "boot")["checks"] if one["name"] == "loads"]
+        checks = clone.record(f"{THINKPAD}-{kernel}", "boot")["checks"]
+        loads = [one["detail"] for one in checks if one["name"] == "loads"]
         assert loads == [f"{name}: refused with ENODEV, its symbols were found" for name in (
             "thinkpad_ec", "tp_smapi", "hdaps")]
         assert clone.record(f"{ACPI}-{kernel}", "boot")["outcome"] == "proven"
