@@ -71,7 +71,7 @@ def test_kmm_can_use_it(loaded: tuple[str, str], built: Clone, engine: Engine, t
     assert found >= DEPMOD | {"neuron.ko"}
     assert (folder / "modules.dep").read_text() == "neuron.ko:\n"
     assert "pci:v00001D0F" in (folder / "modules.alias").read_text()
-    assert (folder / "neuron.ko").read_bytes() == (built.cell(cell) / "neuron.ko").read_bytes()
+    assert (folder / "neuron.ko").read_bytes() == (built.cell(cell) / "signed/neuron.ko").read_bytes()
 
 
 def test_records_keep_to_their_schemas(built: Clone) -> None:

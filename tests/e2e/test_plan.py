@@ -83,5 +83,5 @@ def test_a_fresh_checkout_of_published_cells(copied: Clone, tmp_path: Path) -> N
     fresh.edit("container/build-module.sh", "set -eu\n", "set -eu\n: more\n")
     for step in plan(fresh, f"publish:{DRIVER}")["cells"]:
         said = {one["part"]: one["lines"] for one in step["changes"]}
-        assert step["actions"] == ["compile", "image", "push"] and step["replaces"]
+        assert step["actions"] == ["compile", "sign", "image", "push"] and step["replaces"]
         assert "+: more" in said["build_script"] and said["labels"] == ["more: none → Another"]

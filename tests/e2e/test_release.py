@@ -66,7 +66,7 @@ def complete(clone: Clone, driver: str) -> None:
     files = files_of(clone, driver)
     source = f"aws-neuronx-dkms-{driver}-modified-source.tar.gz"
     [busybox] = [name for name in files if name.startswith("busybox-")]
-    assert set(files) == {"notes.md", "images.json", "SHA256SUMS", source, busybox}
+    assert set(files) == {"notes.md", "images.json", "SHA256SUMS", "module-signing.der", source, busybox}
     done = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, capture_output=True,
                           text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -180,7 +180,7 @@ def test_in_github_actions(copied: Clone, kernels: list[str], tmp_path: Path) ->
     rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
     assert set(rows) == {f"{DRIVER}-{bad}", f"{DRIVER}-{good}", DRIVER}
     assert "| failed |" in rows[f"{DRIVER}-{bad}"] and "100%, c ¦ d" in rows[f"{DRIVER}-{bad}"]
-    assert "| done | compiled, built, published |" in rows[f"{DRIVER}-{good}"]
+    assert "| done | compiled, signed, built, published |" in rows[f"{DRIVER}-{good}"]
     assert "sources packed" in rows[DRIVER] and "notes written" in rows[DRIVER]
     assert "::set-env name=a::b" in files_of(copied, DRIVER)["notes.md"].decode()
     summary.unlink()
