@@ -31,6 +31,7 @@ _OWNER = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/awslabs/kmod-wit
 _FIRMWARE_SECONDS = 120.0
 _CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 _probe_lock = threading.Lock()
+_variables_made: dict[tuple[object, ...], bytes] = {}  # in this run: making them takes a tenth of a boot
 # A guest's memory, and half of that for QEMU itself: as many at once as half of the machine has room for.
 _beside = threading.BoundedSemaphore(max(1, int(
     os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 0.5 // (MEMORY * 1.5 * (1 << 20)))))
@@ -218,6 +219,10 @@ def _variables(guest: Guest, certificates: Sequence[bytes], work: Path, log: Pat
     from ssl import DER_cert_to_PEM_cert
 
     made = work / "variables.fd"
+    wanted = (guest.arch, guest.secure_boot, *certificates)
+    if wanted in _variables_made:
+        write_atomic(made, _variables_made[wanted])
+        return made
     arguments = [sys.executable, "-m", "virt.firmware.vars", f"--input={_required(guest).variables}",
                  f"--output={made}"]
     for number, certificate in enumerate(certificates):
@@ -227,6 +232,8 @@ def _variables(guest: Guest, certificates: Sequence[bytes], work: Path, log: Pat
         if guest.secure_boot and number == 0:
             arguments += ["--set-pk", _OWNER, str(path), "--add-kek", _OWNER, str(path), "--secure-boot"]
     run(arguments, log=log, timeout=_FIRMWARE_SECONDS, reason=Reason.BOOT_FAILED)
+    if not guest.secure_boot:  # whose certificates are of the one boot
+        _variables_made[wanted] = read_file(made)
     return made
 
 
