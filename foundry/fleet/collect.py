@@ -202,7 +202,7 @@ def _fault(foundry: Foundry, state: CellState, data: Mapping[str, Any]) -> str:
     if key is None:
         return f"its key is not known here: {state.reason}"
     row = row_from(data)
-    if row.key != key.key:
+    if row.key != key.key or (row.proof is not None and row.proof["key"] != key.proof):
         return "is of other inputs than today's"
     wanted = row_of(cell, key, content_sha256=foundry.content_sha256(cell), digest=row.digest,
                     tags=publish.tags(foundry, cell), registries=row.registries)
