@@ -185,7 +185,7 @@ def test_in_github_actions(copied: Clone, kernels: list[str], tmp_path: Path) ->
     rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
     assert set(rows) == {f"{DRIVER}-{bad}", f"{DRIVER}-{good}", DRIVER}
     assert "| failed |" in rows[f"{DRIVER}-{bad}"] and "100%, c ¦ d" in rows[f"{DRIVER}-{bad}"]
-    assert "| done | compiled, built, published |" in rows[f"{DRIVER}-{good}"]
+    assert "| done | compiled, signed, built, published |" in rows[f"{DRIVER}-{good}"]
     assert "sources packed" in rows[DRIVER] and "notes written" in rows[DRIVER]
     assert "::set-env name=a::b" in files_of(copied, DRIVER)["notes.md"].decode()
     summary.unlink()
