@@ -13,6 +13,7 @@ TAG_LIMIT = 128  # OCI distribution specification: [a-zA-Z0-9_][a-zA-Z0-9._-]{0,
 ADOPTED_LABEL = "kmod-foundry.adopted"  # the label of an image that others built: the digest that it had
 DEPENDS_LABEL = "kmod-foundry.depends"  # the label with the kernel's own modules that an image's need, if any
 KEY_LABEL = "kmod-foundry.key"  # the label of an image that has its key
+RESIGNED_LABEL = "kmod-foundry.resigned"  # the label of an image whose modules others signed: the digest that it had
 SIGNATURE_LABELS = {  # the labels of an image with signed modules, by what a ledger calls them
     "signer": "kmod-foundry.signer", "certificate": "kmod-foundry.certificate", "hash": "kmod-foundry.signature-hash",
 }

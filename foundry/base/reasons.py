@@ -156,6 +156,7 @@ class Reason(StrEnum):
     MODULE_SIGNATURE_BAD = "module-signature-bad"
     MODULE_SIGNATURE_HASH = "module-signature-hash"
     MODULE_SIGNATURE_BESIDE = "module-signature-beside"
+    MODULE_COMPRESSED = "module-compressed"
 
     # The key and the certificate that modules are signed with.
     CERTIFICATE_UNREADABLE = "certificate-unreadable"

@@ -57,7 +57,7 @@ class Published:
 
     def _local(self) -> Content | None:
         from foundry.formats.images.oci import read_archive
-        from foundry.registry.push import Content
+        from foundry.registry.push import content_of
 
         path = self.foundry.cell_folder(self.state.cell) / image.IMAGE_FILE
         if not path.exists():
@@ -65,7 +65,7 @@ class Published:
         made = read_archive(path)
         if made.digest != self.digest:
             return None
-        return Content(made.blobs[made.digest], made.manifest_type, made.digest, made.blobs)
+        return content_of(made)
 
     def _remote(self) -> Content:
         from foundry.registry.push import fetch_content

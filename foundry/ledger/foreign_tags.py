@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import canonical_json, sha256_bytes
 from foundry.base.names import ADOPTED_LABEL, KEY_LABEL, signature_of
 from foundry.base.parallel import in_parallel
 from foundry.base.reasons import Reason
@@ -23,7 +22,7 @@ from foundry.plan.cells import Cell
 from foundry.plan.rows import Replaced, row_of
 from foundry.plan.state import CellState
 from foundry.registry.images import labels_of
-from foundry.registry.push import Content, Writer, fetch_content
+from foundry.registry.push import Content, Writer, content_of, fetch_content
 from foundry.registry.tags import list_tags
 from foundry.run.context import Foundry
 
@@ -142,14 +141,7 @@ def _adopted(foundry: Foundry, images: Sequence[Foreign]) -> Iterator[str]:
 
 def with_key(content: Content, key: str) -> Content:
     """The image with a key and its old digest as labels; all layers and the rest of its configuration as they are."""
-    manifest = json.loads(content.manifest)
-    before = manifest["config"]["digest"]
-    config = json.loads(content.blobs[before])
-    labels = config.setdefault("config", {}).get("Labels") or {}
-    config["config"]["Labels"] = {**labels, ADOPTED_LABEL: content.digest, KEY_LABEL: key}
-    data = canonical_json(config)
-    manifest["config"] |= {"digest": f"sha256:{sha256_bytes(data)}", "size": len(data)}
-    blobs = {digest: blob for digest, blob in content.blobs.items() if digest != before}
-    whole = canonical_json(manifest)
-    return Content(whole, content.media_type, f"sha256:{sha256_bytes(whole)}",
-                   {**blobs, manifest["config"]["digest"]: data})
+    from foundry.formats.images.oci import image_of, with_parts
+
+    image = image_of(content.manifest, content.media_type, content.blobs)
+    return content_of(with_parts(image, {**image.labels, ADOPTED_LABEL: content.digest, KEY_LABEL: key}))

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from foundry.base.errors import FoundryError
 from foundry.base.reasons import Reason
 from foundry.base.times import require_clock
-from foundry.formats.images.manifest import Descriptor, Manifest, parse_manifest
+from foundry.formats.images.manifest import Descriptor, Manifest, images_in, parse_manifest
 from foundry.net.redirects import safe_target
 from foundry.net.transport import NOT_FOUND, OK, Attempt, RetryableError, RetryPolicy, with_retries
 from foundry.registry.client import Payload, Registry
@@ -28,12 +28,15 @@ from foundry.registry.repository import Repository
 if TYPE_CHECKING:
     import requests
 
+    from foundry.formats.images.oci import Image
+
 CREATED, ACCEPTED, NO_CONTENT, PARTIAL = 201, 202, 204, 206
 # A registry does not know, or did not get, what it has let begin: a new upload may end.
 _UPLOAD_LOST = (Reason.IMAGE_MISSING, Reason.BLOB_UNKNOWN, Reason.HTTP_UPLOAD)
 # What a HEAD may be answered with although GET is not (proxies, Nexus); and its answer has no body to say why.
 _HEAD_REFUSED = (400, 403, NOT_FOUND, 405, 406, 415, 501)
 _SLOWEST = 1 << 18  # bytes/s
+_SHOWN = 10  # images of an index
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,12 @@ class Content(Pushable):
     """An image that is here, all of it."""
 
     blobs: Mapping[str, bytes] = field(repr=False)
+
+
+def content_of(image: Image) -> Content:
+    """An image of an archive, to be pushed."""
+    blobs = {digest: blob for digest, blob in image.blobs.items() if digest != image.digest}
+    return Content(image.blobs[image.digest], image.manifest_type, image.digest, blobs)
 
 
 @dataclass
@@ -245,7 +254,8 @@ def fetch_content(registry: Registry, repository: str, reference: str, max_bytes
     manifest = parse_manifest(fetched.data, fetched.media_type)
     if not isinstance(manifest, Manifest):
         raise FoundryError(f"{registry.host}/{repository} {reference} is an index, not an image",
-                           reason=Reason.MANIFEST_UNSUPPORTED)
+                           reason=Reason.MANIFEST_UNSUPPORTED, hint="name one of its images by digest: " + ", ".join(
+                               f"{one.digest} ({one.platform})" for one in images_in(manifest)[:_SHOWN]))
     parts = (manifest.config, *manifest.layers)
     if sum(part.size for part in parts) > max_bytes:
         raise FoundryError(f"{registry.host}/{repository} {reference} has more than {max_bytes} bytes",

@@ -21,9 +21,8 @@ MAX_CONFIG = 8 << 20  # bytes
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-_MANIFESTS = (
-    OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json",
-)
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 _INDEXES = (
     OCI_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json",
 )
@@ -133,6 +132,11 @@ def parse_manifest(data: bytes, content_type: str = "") -> Manifest | Index:
     return Manifest(config, read.descriptors(document, "layers"), media_type, read.texts(document, "annotations"))
 
 
+def images_in(index: Index) -> list[Descriptor]:
+    """Those entries of an index that are no attestations."""
+    return [entry for entry in index.entries if _is_image(entry)]
+
+
 def choose(index: Index, architecture: str, os: str = "linux") -> Descriptor:
     """The image for a platform; `architecture` as in `foundry.base.names.OCI_ARCH`.
 
@@ -140,7 +144,7 @@ def choose(index: Index, architecture: str, os: str = "linux") -> Descriptor:
     the first one listed. Attestations are no images. FoundryError (``platform-missing``)
     when there is none.
     """
-    images = [entry for entry in index.entries if _is_image(entry)]
+    images = images_in(index)
     fitting = [
         entry for entry in images
         if entry.platform and (entry.platform.os, entry.platform.architecture) == (os, architecture)

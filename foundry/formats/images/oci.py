@@ -5,22 +5,29 @@ Formats: OCI image layout and image manifest specifications, version 1.
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, open_file, parse_json, sha256_bytes
 from foundry.base.reasons import Reason
+from foundry.formats.images.manifest import DOCKER_MANIFEST, OCI_MANIFEST, parse_config
 from foundry.formats.trees import decompress
 from foundry.formats.trees.budget import Budget
 from foundry.formats.trees.tarstream import Kind, TarStream
 
 _MAX_IMAGE = 2 << 30  # bytes
 _PIECE = 1 << 20
+_LAYERS = {  # media types of layers with gzip, by that of the manifest
+    OCI_MANIFEST: "application/vnd.oci.image.layer.v1.tar+gzip",
+    DOCKER_MANIFEST: "application/vnd.docker.image.rootfs.diff.tar.gzip",
+}
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -60,6 +67,52 @@ def read_archive(path: Path) -> Image:
         raise FoundryError(
             f"{path.name} is not an OCI archive of one image: {error!r}", reason=Reason.OCI_DAMAGED
         ) from error
+
+
+def image_of(manifest: bytes, manifest_type: str, blobs: Mapping[str, bytes]) -> Image:
+    """The image of a manifest that can be parsed, and of the blobs that it names.
+
+    FoundryError (``image-config-malformed``).
+    """
+    digest = f"sha256:{sha256_bytes(manifest)}"
+    parse_config(blobs[parse_json(manifest)["config"]["digest"]])
+    made = _image({**blobs, digest: manifest}, digest, manifest_type)
+    if len(made.diff_ids) != len(made.layers):
+        raise FoundryError(f"{digest} has {len(made.layers)} layers, and its configuration {len(made.diff_ids)}",
+                           reason=Reason.IMAGE_CONFIG_MALFORMED)
+    return made
+
+
+def with_parts(image: Image, labels: Mapping[str, str], layers: Mapping[int, bytes] = MappingProxyType({})) -> Image:
+    """The image with these labels, and no others, and with these layers (plain tars, by place) instead of its own.
+
+    All else in manifest and configuration stays as it is, the time of creation, too.
+    """
+    manifest, config = parse_json(image.blobs[image.digest]), parse_json(image.blobs[image.config_digest])
+    blobs = {name: blob for name, blob in image.blobs.items() if name not in (image.digest, image.config_digest)}
+    config["config"] = {**(config.get("config") or {}), "Labels": dict(labels)}
+    for place, plain in layers.items():
+        data = _gzip(plain)
+        media_type = _LAYERS.get(image.manifest_type, _LAYERS[OCI_MANIFEST])
+        manifest["layers"][place], blobs = _described(media_type, data, blobs)
+        config["rootfs"]["diff_ids"][place] = f"sha256:{sha256_bytes(plain)}"
+    described, blobs = _described(manifest["config"]["mediaType"], canonical_json(config), blobs)
+    manifest["config"] |= described
+    return image_of(canonical_json(manifest), image.manifest_type, blobs)
+
+
+def _described(media_type: str, data: bytes, blobs: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The descriptor of a blob, and the blobs with it."""
+    digest = f"sha256:{sha256_bytes(data)}"
+    return {"mediaType": media_type, "digest": digest, "size": len(data)}, {**blobs, digest: data}
+
+
+def _gzip(plain: bytes) -> bytes:
+    """With neither a name nor a time in the header: the same bytes with the same zlib."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:
+        stream.write(plain)
+    return packed.getvalue()
 
 
 def with_annotations(image: Image, annotations: Mapping[str, str]) -> Image:
@@ -105,7 +158,7 @@ def _image(blobs: Mapping[str, bytes], digest: str, manifest_type: str) -> Image
     sizes = [len(blobs[part]) for part in (digest, config_digest, *layers)]
     return Image(
         digest, config_digest, tuple(config["rootfs"]["diff_ids"]), layers,
-        config.get("config", {}).get("Labels") or {}, config["architecture"], sum(sizes), blobs, manifest_type,
+        (config.get("config") or {}).get("Labels") or {}, config["architecture"], sum(sizes), blobs, manifest_type,
     )
 
 

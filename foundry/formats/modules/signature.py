@@ -81,7 +81,7 @@ def signed(content: bytes, signer: Signer, hash_name: str) -> bytes:
     """The module with this signature and no other. FoundryError as of `split`, and ``module-signature-hash``."""
     from foundry.formats.modules import pkcs7
 
-    module = _bare(content)
+    module = bare(content)
     return _appended(module, pkcs7.write(pkcs7.BY_ISSUER, [_signer_info(module, signer, hash_name, pkcs7.BY_ISSUER)]))
 
 
@@ -109,15 +109,25 @@ def added(content: bytes, signer: Signer, hash_name: str) -> bytes:
     return _appended(module, pkcs7.write(data.version, [*others, ours], data))
 
 
+def signers(content: bytes, *, but: Certificate | None = None) -> dict[str, str]:
+    """Who the module says that signed it, for people, each with the hash's name; nothing of it is checked.
+
+    Without those that name the certificate `but`.
+
+    FoundryError: ``module-signature-malformed``, ``module-signature-truncated``.
+    """
+    _, message = _split_whole(content)
+    found = _read(message).signers.as_list() if message is not None else []
+    return {_told(one): one.hash_name for one in found if but is None or not one.names(_x509(but))}
+
+
 def check(content: bytes, certificate: Certificate) -> Signature:
     """That the certificate's key signed the module as it is; other signers may stand beside it.
 
     FoundryError: ``module-signature-missing``, ``-malformed``, ``-truncated``, ``-wrong-key``, ``-bad`` (the module was
     changed after it was signed), ``-hash``.
     """
-    module, message = split(content)
-    if message is None and _BEGINS in content[-_LARGEST:]:
-        raise _truncated("the module ends within a signature")
+    module, message = _split_whole(content)
     if message is None:
         raise FoundryError("the module is not signed", reason=Reason.MODULE_SIGNATURE_MISSING,
                            hint="was it stripped after it was signed?")
@@ -133,6 +143,14 @@ def check(content: bytes, certificate: Certificate) -> Signature:
     _verify(module, ours, x509)
     return Signature(_common_name(x509.issuer.public_bytes()), hashlib.sha256(certificate.der).hexdigest(),
                      ours.hash_name)
+
+
+def _split_whole(content: bytes) -> tuple[bytes, bytes | None]:
+    """As `split`; FoundryError also for a module that ends within a signature."""
+    module, message = split(content)
+    if message is None and _BEGINS in content[-_LARGEST:]:
+        raise _truncated("the module ends within a signature")
+    return module, message
 
 
 def _verify(module: bytes, ours: SignerInfo, x509: X509) -> None:
@@ -157,7 +175,7 @@ def _verify(module: bytes, ours: SignerInfo, x509: X509) -> None:
                            hint="sign it again, once you know what changed it")
 
 
-def _bare(content: bytes) -> bytes:
+def bare(content: bytes) -> bytes:
     """The module without any signature."""
     message: bytes | None = b""
     while message is not None:

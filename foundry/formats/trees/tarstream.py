@@ -53,7 +53,8 @@ _NOTES = (b"g", b"D", b"M", b"N", b"V")
 class Member:
     """One member of an archive: its name as it stands there, and the bytes of data that follow.
 
-    `mtime` is in seconds since 1970, moved to the nearest that 32 bits hold.
+    `mtime` is in seconds since 1970, moved to the nearest that 32 bits hold. `at` is where the data begin, in bytes
+    from the archive's beginning; of all kinds but sparse files the header is the block before.
     """
 
     name: bytes
@@ -62,6 +63,7 @@ class Member:
     link: bytes = b""
     executable: bool = False
     mtime: int = 0
+    at: int = 0
 
 
 class TarStream:
@@ -78,6 +80,7 @@ class TarStream:
     def __init__(self, pieces: Iterator[bytes], budget: Budget) -> None:
         self._pieces, self._budget = pieces, budget
         self._piece, self._at = b"", 0
+        self._before = 0  # bytes of the archive before the piece
         self._left = self._padding = 0  # bytes of the present member's data
         self._begun = False
 
@@ -155,7 +158,8 @@ class TarStream:
             self._data_of(0)
         if flag == b"S":
             self._skip_sparse_map(block)
-        return Member(name, kind, self._left, link, bool(self._number(block[100:108]) & 0o111), self._time(block, pax))
+        return Member(name, kind, self._left, link, bool(self._number(block[100:108]) & 0o111), self._time(block, pax),
+                      self._before + self._at)
 
     def _time(self, block: bytes, pax: Mapping[bytes, bytes]) -> int:
         if said := pax.get(b"mtime"):
@@ -225,6 +229,7 @@ class TarStream:
             piece = next(self._pieces, None)
             if piece is None:
                 return False
+            self._before += len(self._piece)
             self._piece, self._at = piece, 0
         return True
 
