@@ -17,6 +17,7 @@ ELSEWHERE = {
     r"doit dtk\b.*": ("e2e/test_dtk.py", '"dtk'),
     r"doit collect": ("e2e/test_workflow.py", '"collect"'),
     r"doit new\b.*": ("graph/test_new.py", '"new"'),
+    r"doit sign:image\b.*": ("integration/test_sign_image.py", '"sign:image"'),
     r"doit plan --since.*": ("graph/test_plan.py", "--since"),
     r"doit sync": ("e2e/test_sync.py", '"sync"'),
     r"doit sandbox:families": ("e2e/test_real_families.py", "sandbox:families"),

@@ -20,7 +20,7 @@ import zstandard
 from foundry.formats.modules.signature import MARK, signed
 from tests.harness.project import Done, Project
 from tests.harness.registry import Pusher, compressed, real_registry, tar_of
-from tests.harness.signing import Pair, make_pair, openssl, pair_named
+from tests.harness.signing import Pair, openssl, pair_named
 from tests.unit.formats.test_elf import module
 
 KERNEL = "5.14.0-427.el9.x86_64"
@@ -143,10 +143,8 @@ def by_tar(folder: Path, form: str, files: Layer) -> bytes:
 def test_nothing_but_the_signature_is_new(project: Project, place: Place, tmp_path: Path, form: str) -> None:
     content = module()
     files = {MODULE: content, f"{FOLDER}/modules.dep": b"extra/site.ko:\n", CERTIFICATE: b"the one before"}
-    if form == "ustar":  # which has no names as long as that
-        layer = tar_of(files)
-    else:
-        layer = by_tar(tmp_path / "layer", form, files)
+    # ustar has no names as long as these
+    layer = tar_of(files) if form == "ustar" else by_tar(tmp_path / "layer", form, files)
     base = tar_of(BASE)
     labels = {"name": "site", "kmod-foundry.key": "0" * 64, "kmod-foundry.signer": "before"}
     image = place.push(base, layer, labels=labels)
@@ -173,7 +171,8 @@ def test_nothing_but_the_signature_is_new(project: Project, place: Place, tmp_pa
     assert made.config.pop("config")["Labels"] == {
         "name": "site", "kmod-foundry.signer": "one", "kmod-foundry.certificate": fingerprint,
         "kmod-foundry.signature-hash": "sha256", "kmod-foundry.resigned": image.partition("@")[2]}
-    old = json.loads(place.get("blobs", json.loads(place.get("manifests", image.partition("@")[2]))["config"]["digest"]))
+    manifest = json.loads(place.get("manifests", image.partition("@")[2]))
+    old = json.loads(place.get("blobs", manifest["config"]["digest"]))
     assert made.config["created"] == "2024-05-06T07:08:09Z"
     assert made.config["rootfs"].pop("diff_ids") == [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in made.plain]
     assert {**made.config, "rootfs": 0} == {**{name: old[name] for name in old if name != "config"}, "rootfs": 0}
@@ -367,10 +366,31 @@ def test_keys(project: Project, place: Place, tmp_path: Path) -> None:
     project.doit("clean")
     other = project.doit("sign:image", f"--key={one.key}", f"--certificate={pair_named('two').file}", image)
     assert (other.code, "is not that of the certificate 'two'" in other.err) == (1, True), other.err
-    old = make_pair(tmp_path / "old", days=1, more=("-not_before", "20200101000000Z", "-not_after", "20210101000000Z"))
-    assert openssl("x509", "-in", old.file, "-noout", "-enddate")
-    expired = sign(project, image, pair=old)
-    assert (expired.code, "expired on 2021-01-01" in expired.err) == (1, True), expired.err
+    expired = sign(project, image, pair=expired_pair(tmp_path))
+    assert (expired.code, "the certificate 'old' expired on 2021-01-01" in expired.err) == (1, True), expired.err
+
+
+def expired_pair(folder: Path) -> Pair:
+    """Of a certificate whose time is over, by openssl's own little authority."""
+    request, made = folder / "old.csr", Pair(pair_named("old").key, folder / "old.crt")
+    openssl("req", "-new", "-key", made.key, "-subj", "/CN=old", "-out", request, "-config",
+            pair_named("old").key.parent / "openssl.cnf")
+    (folder / "index").write_text("")
+    (folder / "ca.cnf").write_text(f"""\
+[ca]
+default_ca = old
+[old]
+database = {folder / "index"}
+new_certs_dir = {folder}
+rand_serial = yes
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
+""")
+    openssl("ca", "-batch", "-selfsign", "-config", folder / "ca.cnf", "-keyfile", made.key, "-in", request, "-out",
+            made.file, "-notext", "-startdate", "20200101000000Z", "-enddate", "20210101000000Z")
+    return made
 
 
 def test_registries_that_refuse(project: Project, place: Place) -> None:
