@@ -28,7 +28,7 @@ def sign(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     """Sign the cell's modules: ``signed/<module>`` and ``sign.json``; what was signed is checked as the kernel does.
 
     Raises FoundryError: modules that are not those of the record, a key that can't be had or is another certificate's,
-    a certificate that has expired, and what `foundry.formats.modules.signature.check` raises.
+    a certificate that has expired or was replaced meanwhile, and what `foundry.formats.modules.signature.check` raises.
     """
     from foundry.formats.modules.signature import check, signed
 
@@ -37,6 +37,9 @@ def sign(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     remove_tree(folder / SIGNED)
     record = module.record_of(foundry, cell, key)
     signer = foundry.signer()
+    if signer.certificate.fingerprint != key.certificate:  # it is read once in a run, the key's part each time
+        raise FoundryError(f"the certificate {signer.certificate.subject!r} was replaced while this run was at work",
+                           reason=Reason.CERTIFICATE_MISSING, hint="run again: then all modules are signed anew")
     (folder / SIGNED).mkdir(parents=True)
     found = None
     for name in module.module_names(foundry, cell):

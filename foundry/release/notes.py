@@ -114,9 +114,14 @@ def checksums(ledger: Ledger, files: Mapping[str, bytes]) -> bytes:
 
 
 def certificate_of(foundry: Foundry, ledger: Ledger) -> str:
-    """The SHA-256 of the profile's certificate, if it is that of an image's modules; else empty."""
-    here = foundry.config.certificate
-    return here if any(_certificate(row) == here for row in ledger.rows.values()) else ""
+    """The SHA-256 of the profile's certificate, if it is that of an image's modules; else empty.
+
+    FoundryError (``certificate-unreadable``) where nobody can tell.
+    """
+    signed, here = {_certificate(row) for row in ledger.rows.values()} - {None}, foundry.config.certificate
+    if signed and foundry.settings.signing.key and not here:
+        foundry.certificate()  # says why it can't be read: a release must not lack it silently
+    return here if here in signed else ""
 
 
 def _certificate(row: Row) -> str | None:

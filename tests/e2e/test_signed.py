@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -89,6 +93,75 @@ def test_the_private_key_shows_nowhere(copied: Clone, kernels: list[str]) -> Non
     told = run.text + str(run.processes)
     kept = b"".join(path.read_bytes() for path in copied.build.rglob("*") if path.is_file() and path.suffix != ".tar")
     assert words and not any(word in told or word.encode() in kept for word in words)
+
+
+def shimmed(folder: Path, names: Iterable[str], before: str) -> str:
+    """A PATH on which programs are found that do something before the real ones."""
+    place = folder / "bin"
+    place.mkdir()
+    for name in names:
+        if (real := shutil.which(name)) is not None:
+            (place / name).write_text(f'#!/bin/sh\n{before}\nexec {real} "$@"\n')
+            (place / name).chmod(0o755)
+    return f"{place}:{os.environ['PATH']}"
+
+
+def test_no_command_gets_the_secrets(copied: Clone, kernels: list[str], tmp_path: Path) -> None:
+    """What a compile, an image and a boot start is looked at from inside: the environment that it really has."""
+    key = (copied.build / "keys/signing.key").read_text()
+    (copied.build / "keys/signing.key").unlink()
+    copied.edit("config/profiles/sandbox.yaml", "key: build/sandbox/keys/signing.key", "key: env:MODULE_KEY")
+    copied.prove("required")
+    cell = f"{DRIVER}-{kernels[0]}"
+    (copied.cell(cell) / "module.json").unlink()
+    dumps = tmp_path / "dumps"
+    dumps.mkdir()
+    names = ("podman", "qemu-system-x86_64", "git", "gpgv", "gpg", "modinfo", "unshare")
+    run = copied.doit(f"boot:{cell}", MODULE_KEY=key, KMOD_SIGNING_PASSPHRASE="a-passphrase", CANARY="canary",
+                      PATH=shimmed(tmp_path, names, f"env > {dumps}/$(basename $0).$$"))
+    assert (run.code, run.compiled, run.imaged, run.booted) == (0, [kernels[0]], 1, 1), run.text
+    assert {argv[0] for argv in run.processes} <= {*names, sys.executable}, "whatever is started is looked at"
+    seen = {path: path.read_text() for path in dumps.iterdir()}
+    assert {path.name.partition(".")[0] for path in seen} >= {"podman", "qemu-system-x86_64"}
+    words = [line for line in key.splitlines() if line and "-----" not in line]
+    for text in seen.values():
+        assert "CANARY=canary" in text, "else this would prove nothing"
+        assert not [word for word in ("MODULE_KEY", "KMOD_SIGNING", "a-passphrase", *words) if word in text]
+
+
+def test_a_certificate_that_vanishes_meanwhile(copied: Clone, kernels: list[str], tmp_path: Path) -> None:
+    """What is to be signed is not made without a signature instead."""
+    cell = f"{DRIVER}-{kernels[0]}"
+    for path in ("module.json", "sign.json", "image.json", "image.oci.tar"):
+        (copied.cell(cell) / path).unlink()
+    path = shimmed(tmp_path, ["podman"], f"rm -f {copied.build}/keys/signing.crt")
+    run = copied.doit(f"image:{cell}", PATH=path)
+    assert run.code == 1 and not (copied.cell(cell) / "image.json").exists(), run.text
+    sentence = failures(run)[f"module:{cell}"].sentence
+    assert sentence == f"{cell} can't be built: the certificate that modules are signed for is not there yet"
+    assert copied.doit(f"image:{cell}").code == 0, "the sandbox has its certificate again"
+    assert copied.record(cell, "sign")["signer"] == "kmod-foundry sandbox"
+
+
+def test_a_certificate_that_is_replaced_meanwhile(copied: Clone, kernels: list[str], tmp_path: Path) -> None:
+    """No module is signed with the one and said to be signed with the other; another run mends it."""
+    copied.doit("signing:new", "--name", "another", "--out", "elsewhere")
+    cells = [f"{DRIVER}-{kernel}" for kernel in kernels[:2]]
+    for cell in cells:
+        for path in ("sign.json", "image.json"):
+            (copied.cell(cell) / path).unlink()
+    replace = f'[ "$1" != build ] || cp {copied.root}/elsewhere/signing.??? {copied.build}/keys'
+    tasks = [f"image:{cell}" for cell in cells]
+    run = copied.doit("run", "-n", "1", *tasks, PATH=shimmed(tmp_path, ["podman"], replace))
+    assert run.code == 1, run.text
+    sentence = failures(run)[f"sign:{cells[1]}"].sentence
+    assert sentence == "the certificate 'kmod-foundry sandbox' was replaced while this run was at work"
+    assert not (copied.cell(cells[1]) / "sign.json").exists()
+    assert copied.doit(*tasks).code == 0
+    for cell in cells:
+        said = copied.record(cell, "sign")
+        assert said["certificate"] == image(copied, cell).labels["kmod-foundry.certificate"]
+        assert said["key_inputs"]["certificate"] == said["certificate"]
 
 
 def test_a_key_of_another_certificate(copied: Clone, kernels: list[str]) -> None:

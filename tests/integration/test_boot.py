@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from foundry.formats.images.rootfs import Entry
 from foundry.podman.engine import Engine
 from tests.harness.clone import ROOT, Clone, registry_port
 from tests.harness.images import image_of
+from tests.harness.signing import pair_named
 
 SECONDS = 60.0
 HEAD = "#include <linux/module.h>\n#include <linux/delay.h>\n"
@@ -119,13 +123,14 @@ class World:
         return {"bin/busybox": self.busybox, **files}
 
     def boot(self, image: dict[str, Entry], wanted: Wanted, folder: Path, *, seconds: float = SECONDS,
-             kernel: Path | None = None) -> Verdict:
-        """The verdict; the console is in ``boot.log``."""
+             kernel: Path | None = None, certificates: Sequence[bytes] = ()) -> Verdict:
+        """The verdict; the console is in ``boot.log``. With certificates the kernel insists on one of their keys."""
         init = read_file(ROOT / "container/boot/init.sh")
         folder.mkdir(exist_ok=True)
         initramfs = folder / "initramfs"
         initramfs.write_bytes(self.programs + contents(image, wanted, init, {}, mounts=False))
-        guest = machine.Guest("x86_64", kernel or self.work / "out/vmlinuz", initramfs)
+        guest = machine.Guest("x86_64", kernel or self.work / "out/vmlinuz", initramfs, certificates=certificates,
+                              arguments=["module.sig_enforce=1"] if certificates else [])
         in_time = machine.boot(guest, machine.TCG, folder, folder / "boot.log", timeout=seconds)
         return judge(read_file(folder / "boot.log").decode(errors="replace"), wanted, in_time=in_time, seconds=seconds)
 
@@ -208,3 +213,36 @@ def test_a_kernel_that_does_not_boot(world: World, tmp_path: Path) -> None:
     verdict = world.boot(world.image("good"), world.wanted("good"), tmp_path / "a", seconds=20, kernel=damaged)
     assert verdict.reason == Reason.KERNEL_DOES_NOT_BOOT
     assert verdict.fault.startswith(f"the kernel {world.kernel} does not boot")
+
+
+def test_images_that_others_sign(copied: Clone, world: World, tmp_path: Path) -> None:
+    """What `doit sign:image` makes of a published image loads where the site's certificate is known.
+
+    With the signature beside ours it also loads where only ours is, else not.
+    """
+    cell, ours = f"2.22.2.0-{world.kernel}", read_file(copied.build / "keys/signing.crt")
+    copied.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16"]}])
+    published, site = copied.doit("publish"), pair_named("site")
+    assert (published.code, published.compiled) == (0, []), published.text
+    wanted = Wanted(world.kernel, ("neuron",), ("neuron",), enforced=True)
+    known = {"site": site.certificate.der, "ours": ssl.PEM_cert_to_DER_cert(ours.decode())}
+    for words, loads in ([], ["site"]), (["--beside"], ["site", "ours"]):
+        run = copied.doit("sign:image", f"--key={site.key}", f"--certificate={site.file}", "--json", *words, cell)
+        assert run.code == 0, run.text
+        [said] = json.loads(run.out)
+        assert said["image"].startswith(f"registry.sandbox.internal/{copied.repository}:{cell}@sha256:")
+        others = said["modules"][f"opt/lib/modules/{world.kernel}/neuron.ko"]
+        assert [who.partition(" (")[0] for who in others] == (["'kmod-foundry sandbox'"] if words else [])
+        file = copied.root / said["place"]
+        for name, certificate in known.items():
+            verdict = world.boot(dict(image_of(file).files), wanted, tmp_path / f"{name}{len(words)}",
+                                 certificates=[certificate])
+            assert verdict.reason == (None if name in loads else Reason.DOES_NOT_LOAD), verdict.fault
+            assert name in loads or "Loading of module with unavailable key is rejected" in verdict.fault, verdict.fault
+        world.engine.call("load", "--quiet", f"--input={file}")
+        world.engine.remove_image(f"registry.sandbox.internal/{copied.repository}:signed-{said['digest'][7:19]}")
+    pushed = copied.doit("sign:image", f"--key={site.key}", f"--certificate={site.file}", "--beside", "--json", cell,
+                         f"--to=registry.sandbox.internal/{copied.repository}-site")
+    assert pushed.code == 0, pushed.text
+    assert json.loads(pushed.out)[0]["digest"] == said["digest"]
+    assert copied.doit("verify", "--tags").code == 0, "what was published stays as it is"

@@ -15,7 +15,9 @@ from foundry.config.recipe import Recipe
 from foundry.plan.changes import changed_parts
 from foundry.plan.keys import CellKey, FileHashes, cell_key, made_hash, modules_hash
 from foundry.plan.state import States
+from foundry.plan.why import NO_CERTIFICATE
 from tests.harness.checkout import LOCK, OLD, ROOT, Checkout
+from tests.harness.signing import pair_named
 
 GOLDEN = ROOT / "tests/unit/golden" / "keys.json"
 
@@ -120,3 +122,28 @@ def test_no_label_is_empty(checkout: Checkout) -> None:
         assert all(value.strip() for value in key.labels.values())
         assert key.labels["org.opencontainers.image.created"] == "2025-05-19T22:27:13Z"
         assert json.dumps(dict(key.labels)).count("{") == 1
+
+
+@pytest.mark.parametrize("left", ["nothing", "a folder", "a text", "its first half"])
+def test_a_certificate_that_vanishes_is_not_taken_for_none(checkout: Checkout, left: str) -> None:
+    """It was there when the configuration was read: nothing has a key then, and nothing is unsigned by that."""
+    pair = pair_named("one")
+    checkout.write("site.crt", pair.file.read_text())
+    checkout.edit("config/defaults.yaml", 'signing: {key: "", certificate: ""}',
+                  f"signing: {{key: {pair.key}, certificate: site.crt}}")
+    config, file = load_config(checkout.root, Profile("local", "test")), checkout.root / "site.crt"
+    known = States(config)
+    assert {key.certificate for cell in known.plan.cells
+            if isinstance(key := cell_key(cell, config, FileHashes(checkout.root)), CellKey)} == {config.certificate}
+    text = file.read_bytes()
+    file.unlink()
+    if left == "a folder":
+        file.mkdir()
+    elif left != "nothing":
+        file.write_bytes(b"text" if left == "a text" else text[:len(text) // 2])
+    states = States(config)
+    assert states.plan.cells and config.certificate == ""
+    for cell in states.plan.cells:
+        assert cell_key(cell, config, FileHashes(checkout.root)) == NO_CERTIFICATE
+        state = states.of(cell)
+        assert (state.key, state.why, state.signed, state.module_done) == (None, NO_CERTIFICATE, False, False)
