@@ -27,7 +27,6 @@ from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
     from foundry.formats.images.oci import Image
-    from foundry.formats.images.rewrite import Change
     from foundry.formats.images.rootfs import Entry
     from foundry.formats.modules.signature import Signature
     from foundry.registry.push import Writer
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 FOLDER = "signed"  # below build/<profile>
 _MODULES = "opt/lib/modules/"  # where KMM's worker looks for modules
+_LICENSES = str(PurePosixPath(CERTIFICATE).parent)
 _COMPRESSED = (".ko.gz", ".ko.xz", ".ko.zst")
 _ELF = b"\x7fELF"
 _SHOWN = 5
@@ -143,30 +143,33 @@ def signed_image(old: Image, wishes: Wishes) -> Signed:
     """
     from foundry.formats.images.oci import with_parts
     from foundry.formats.images.rewrite import Change, rewrite
-    from foundry.formats.modules.signature import check
+    from foundry.formats.modules.signature import added, check, signed, signers
 
     files, certificate = _tree(old), wishes.signer.certificate
-    changes, beside = {}, {}
-    for path in _modules(files):
-        changes[path], beside[path] = _change(path, files[path].content, wishes)
+    modules = {path: files[path].content for path in _modules(files)}
+    hash_name = wishes.hash_name or _present_hash(modules, wishes)
+    make = added if wishes.beside else signed
+    changes = {path: Change(content, make(content, wishes.signer, hash_name)) for path, content in modules.items()}
     signature = check(changes[min(changes)].new, certificate)
-    known = files.get(CERTIFICATE)
-    if known is not None and known.kind != "file":
-        raise FoundryError(f"/{CERTIFICATE} is no plain file", reason=Reason.LAYER_NOT_A_FILE)
+    folder, known = files.get(_LICENSES), files.get(CERTIFICATE)
+    if (folder is not None and folder.kind != "folder") or (known is not None and known.kind != "file"):
+        raise FoundryError(f"/{CERTIFICATE} is no plain file in a folder", reason=Reason.LAYER_NOT_A_FILE,
+                           hint="the certificate belongs there: build the image without what is in its place")
     if known is not None:
         changes[CERTIFICATE] = Change(known.content, certificate.der)
     layers = {place: made for place, digest in enumerate(old.layers)
               if (made := rewrite(old.blobs[digest], changes)).paths}
     if known is None and layers:
         last = max(layers)
-        parent = str(PurePosixPath(CERTIFICATE).parent)
-        layers[last] = layers[last].with_file(CERTIFICATE, certificate.der, [] if parent in files else [parent])
+        layers[last] = layers[last].with_file(CERTIFICATE, certificate.der, [] if _LICENSES in files else [_LICENSES])
     labels = {name: value for name, value in old.labels.items() if name != KEY_LABEL}
     labels |= {RESIGNED_LABEL: old.digest, **signature_labels({
         "signer": signature.signer, "certificate": signature.fingerprint, "hash": signature.hash_name})}
     image = with_parts(old, labels, {place: made.plain for place, made in layers.items()})
     plain = [path for path, entry in files.items() if entry.kind == "file" and path not in changes]
-    return Signed(image, signature, beside, tuple(sorted(path for path in plain if path.endswith(".ko"))), len(plain))
+    return Signed(
+        image, signature, {path: tuple(signers(changes[path].new, but=certificate)) for path in modules},
+        tuple(sorted(path for path in plain if path.endswith(".ko"))), len(plain))
 
 
 def _tree(image: Image) -> Mapping[str, Entry]:
@@ -186,6 +189,9 @@ def _modules(files: Mapping[str, Entry]) -> list[str]:
         if path.endswith(".ko") and path not in found and _leads_to(path, files[path]) not in found:
             raise FoundryError(f"/{path} is no plain file, and no link to one below /{_MODULES}",
                                reason=Reason.LAYER_NOT_A_FILE, hint="put the module there itself")
+        if path in found and not files[path].content.startswith(_ELF):
+            raise FoundryError(f"/{path} is no module: it is not ELF", reason=Reason.GATE_ELF,
+                               hint="was it compressed without another name?")
     if not found:
         raise FoundryError(f"the image has no modules below /{_MODULES}", reason=Reason.MODULE_MISSING,
                            hint="is it an image for KMM?")
@@ -197,23 +203,19 @@ def _leads_to(path: str, entry: Entry) -> str:
     return normpath(f"/{PurePosixPath(path).parent / entry.target}").lstrip("/")
 
 
-def _change(path: str, content: bytes, wishes: Wishes) -> tuple[Change, tuple[str, ...]]:
-    """A module's new content, and who else has signed it."""
-    from foundry.formats.images.rewrite import Change
-    from foundry.formats.modules.signature import HASHES, added, signed, signers
+def _present_hash(modules: Mapping[str, bytes], wishes: Wishes) -> str:
+    """The hash of the signatures that are there, the first of the strong ones; FoundryError for what is no module."""
+    from foundry.formats.modules.signature import HASHES, signers
 
-    if not content.startswith(_ELF):
-        raise FoundryError(f"/{path} is no module: it is not ELF", reason=Reason.GATE_ELF,
-                           hint="was it compressed without another name?")
-    try:
-        before = signers(content)
-    except FoundryError as error:  # a form that no kernel takes needs not be kept
-        if wishes.beside or error.reason != Reason.MODULE_SIGNATURE_MALFORMED:
-            raise
-        before = {}
-    known = [name for name in before.values() if name in HASHES]
-    new = (added if wishes.beside else signed)(content, wishes.signer, wishes.hash_name or (*known, HASHES[0])[0])
-    return Change(content, new), tuple(signers(new, but=wishes.signer.certificate))
+    found: list[str] = []
+    for content in modules.values():
+        try:
+            found += signers(content).values()
+        except FoundryError as error:
+            # a form that no kernel takes needs not be kept
+            if wishes.beside or error.reason != Reason.MODULE_SIGNATURE_MALFORMED:
+                raise
+    return next((name for name in found if name in HASHES), HASHES[0])
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -232,12 +234,10 @@ def _proven(old: Image, written: Image, made: Signed, wishes: Wishes) -> Signed:
         check(after[path].content, certificate)
         if bare(after[path].content) != bare(before[path].content):
             raise _differs(path)
-    if after[CERTIFICATE].content != certificate.der:
+    if CERTIFICATE not in after or after[CERTIFICATE].content != certificate.der:
         raise _differs(CERTIFICATE)
-    new = {*made.modules, CERTIFICATE}
-    folder = str(PurePosixPath(CERTIFICATE).parent)
-    if changed := [path for path in {**before, **after} if before.get(path) != after.get(path)
-                   and path not in new and (path != folder or path in before)]:
+    new = {*made.modules, CERTIFICATE, *({_LICENSES} - before.keys())}
+    if changed := [path for path in {**before, **after} if before.get(path) != after.get(path) and path not in new]:
         raise _differs(min(changed))
     for first, second in zip(old.layers, written.layers, strict=True):
         if first != second:

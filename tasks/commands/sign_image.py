@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_TASK_FAILED, FoundryError, UsageError
+from foundry.base.errors import FoundryError, UsageError, from_os
 from foundry.formats.modules.signature import HASHES
 from tasks import session
 from tasks.commands.run_lock import run_lock
@@ -70,21 +70,20 @@ def _sign(params: Any, words: list[str]) -> int:
     images = sources(one, words)
     place = destination(params["to"], images) if params["to"] else Path(
         os.path.expanduser(params["out"])) if params["out"] else one.config.build / FOLDER
-    shown, bad = [], 0
+    shown, codes = [], []
     for image in images:
         try:
             facts = _facts(image, *sign_image(one, image, wishes, place))
-        except FoundryError as error:
-            if error.exit_code != FoundryError.exit_code:
-                raise
+        except (FoundryError, OSError) as problem:
+            error = problem if isinstance(problem, FoundryError) else from_os(problem)
             facts = {"image": str(image), "ok": False, "fault": error.message, "hint": error.hint}
-        bad += not facts["ok"]
+            codes.append(error.exit_code)
         shown.append(facts)
         if not params["json"]:
             print(_text(facts))
-    summary = f"{len(shown)} images: {len(shown) - bad} signed, {bad} bad"
+    summary = f"{len(shown)} images: {len(shown) - len(codes)} signed, {len(codes)} bad"
     print(json.dumps(shown, indent=2) if params["json"] else summary)
-    return EXIT_TASK_FAILED if bad else 0
+    return min(codes, default=0)
 
 
 def _signer(one: Foundry, key: str, certificate: str) -> Signer:

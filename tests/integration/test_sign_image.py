@@ -302,13 +302,58 @@ def linked(name: str, kind: bytes, target: str) -> bytes:
     (f"{FOLDER}/host", tarfile.SYMTYPE, f"/lib/modules/{KERNEL}", ""),
     (f"{FOLDER}/site.ko", tarfile.SYMTYPE, "/usr/src/site.ko", "is no plain file, and no link to one below"),
     ("usr/src/site.ko", tarfile.LNKTYPE, MODULE, "signing changes /usr/src/site.ko, which is more than"),
-    ("licenses/module-signing.der", tarfile.SYMTYPE, "/etc/other", "is no plain file"),
+    ("licenses/module-signing.der", tarfile.SYMTYPE, "/etc/other", "is no plain file in a folder"),
 ])
 def test_links(project: Project, place: Place, name: str, kind: bytes, target: str, words: str) -> None:
     """Those that lead to a module that is signed are as good as it; all others would be no proof."""
     run = sign(project, place.push(linked(name, kind, target)))
     assert run.code == (1 if words else 0) and words in run.out, run.out + run.err
     assert bool(list((project.root / "build").rglob("image.oci.tar"))) == (not words)
+
+
+def test_licences_that_are_no_folder(project: Project, place: Place) -> None:
+    run = sign(project, place.push(linked("licenses", tarfile.SYMTYPE, "usr/share/licenses")))
+    assert run.code == 1 and "is no plain file in a folder" in run.out
+
+
+def test_an_upper_layer_that_hides_the_certificate(project: Project, place: Place) -> None:
+    """It would not be there: refused by the proof."""
+    run = sign(project, place.push(tar_of({MODULE: module()}), tar_of({"licenses/.wh..wh..opq": b""})))
+    assert run.code == 1 and f"signing changes /{CERTIFICATE}" in run.out
+    assert not list((project.root / "build/local/signed").iterdir())
+
+
+def test_modules_with_different_signatures(project: Project, place: Place, tmp_path: Path) -> None:
+    """One hash for all, which the label names."""
+    second = f"{FOLDER}/b.ko"
+    image = place.push(tar_of({MODULE: module(), second: signed(module(), pair_named("two"), "sha384")}))
+    run = sign(project, image, "--beside", "--json", f"--out={tmp_path / 'out'}")
+    [said] = json.loads(run.out)
+    assert said["hash"] == "sha384" and said["modules"][MODULE] == [] and len(said["modules"][second]) == 1
+    assert openssl_takes(Archive(Path(said["place"])).content(MODULE), pair_named("one"), tmp_path) == module()
+
+
+def test_dockers_form(project: Project, place: Place, tmp_path: Path) -> None:
+    """The manifest stays of its kind, with the media types of that."""
+    pusher, docker = place.pusher, "application/vnd.docker."
+    layer = tar_of({MODULE: module()})
+    config = {"architecture": "amd64", "os": "linux", "config": None, "created": "2024-05-06T07:08:09Z",
+              "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}}
+    made = pusher.manifest({
+        "schemaVersion": 2, "mediaType": f"{docker}distribution.manifest.v2+json",
+        "config": {"mediaType": f"{docker}container.image.v1+json", **pusher.blob(json.dumps(config).encode())},
+        "layers": [{"mediaType": f"{docker}image.rootfs.diff.tar.gzip", **pusher.blob(gzip.compress(layer, mtime=0))}],
+    })
+    run = sign(project, f"{place.name}@{made['digest']}", "--json", f"--to={place.name}:site")
+    assert run.code == 0, run.out + run.err
+    subprocess.run(["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{place.name}:site",
+                    f"dir:{tmp_path / 'copied'}"], check=True)
+    manifest = json.loads((tmp_path / "copied/manifest.json").read_text())
+    assert manifest["mediaType"] == f"{docker}distribution.manifest.v2+json"
+    [described] = manifest["layers"]
+    assert described["mediaType"] == f"{docker}image.rootfs.diff.tar.gzip"
+    plain = unpacked((tmp_path / "copied" / described["digest"].removeprefix("sha256:")).read_bytes())
+    assert openssl_takes(entries(plain)[MODULE][1], pair_named("one"), tmp_path) == module()
 
 
 def test_modules_elsewhere_are_named(project: Project, place: Place) -> None:
@@ -399,7 +444,8 @@ def test_registries_that_refuse(project: Project, place: Place) -> None:
     gone = sign(project, f"{place.name}@sha256:{'0' * 64}")
     assert gone.code == 1 and "has no" in gone.out
     away = sign(project, image.replace(place.pusher.address, "127.0.0.1:9"))
-    assert away.code == 3, away.err
+    assert away.code == 3 and "0 signed, 1 bad" in away.out, away.out + away.err
     nowhere = sign(project, image, "--to", "127.0.0.1:9/site:tag")
-    assert nowhere.code == 3, nowhere.err
-    assert not list((project.root / "build/local/signed").iterdir())
+    assert nowhere.code == 3, nowhere.out + nowhere.err
+    both = sign(project, image, image.replace(place.pusher.address, "127.0.0.1:9"), "--json")
+    assert both.code == 3 and [one["ok"] for one in json.loads(both.out)] == [True, False], both.err
