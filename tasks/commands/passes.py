@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foundry.base.errors import UsageError
+from foundry.base.reasons import Reason
 from foundry.plan.selection import drivers_of
 from foundry.plan.state import BUILT, PUBLISHED, CellState
 from foundry.run.context import Foundry
@@ -67,13 +68,18 @@ def unfinished(names: Sequence[str], one: Foundry) -> list[str]:
     """What the releases lack: cells that failed or that nobody built or published, one sentence each."""
     drivers = set(drivers_of(names, one.states.plan))
     cells = [cell for cell in one.states.plan.cells if cell.driver in drivers]
-    lacking = [
-        f"{state.cell.name} is not published: {state.reason if state.state != BUILT else 'built, not pushed'}"
-        if one.settings.publish else f"{state.cell.name} is not built: {state.reason}"
-        for state in one.states.of_all(cells) if not _finished(one, state)
-    ]
+    lacking = [f"{state.cell.name} is not {_lacks(one, state)}" for state in one.states.of_all(cells)
+               if not _finished(one, state)]
     more = len(lacking) - _SHOWN
     return [*lacking[:_SHOWN], *([f"and {more} more: `doit status`"] if more > 0 else [])]
+
+
+def _lacks(one: Foundry, state: CellState) -> str:
+    if not one.settings.publish:
+        return f"built: {state.reason}"
+    if state.adopted and state.why.code == Reason.NOT_PROVEN:
+        return f"proven: {state.reason}"
+    return f"published: {state.reason if state.state != BUILT else 'built, not pushed'}"
 
 
 def _finished(one: Foundry, state: CellState) -> bool:
