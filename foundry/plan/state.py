@@ -111,7 +111,7 @@ class CellState:
         failed = failed_task(self)
         if failed and failed != f"{stage}:{self.cell.name}":
             return PENDING, f"needs {failed}, which failed"
-        return PENDING if self.adopted else self.state, self.reason
+        return (PENDING if self.failure is None else FAILED) if self.adopted else self.state, self.reason
 
 
 def failed_task(state: CellState) -> str:
@@ -313,8 +313,10 @@ class States:
         if not self.force and row is not None and row.key == key.key:
             proven = self.is_enough(row.proof) or not self.to_prove(cell.arch)
             here = proven or self._proof_why(self._record(folder, "boot"), key, {}) is None
-            return CellState(cell, key, PUBLISHED, IN_LEDGER if proven else PUBLISHED_UNPROVEN, True, True, built, row,
-                             proven=here)
+            failure = None if here else read_failure(self.config.root / folder, key.key)
+            published = IN_LEDGER if proven else PUBLISHED_UNPROVEN if failure is None else _failed(failure)
+            return CellState(cell, key, PUBLISHED, published, True, True, built, row, failure,
+                             self._given_up(failure, cell), proven=here)
         image_why = self._why(image, key.key, key, folder, by_content="image" in self.by_content)
         module_why = self._why(module, key.module, key, folder, by_content="module" in self.by_content or (
             self.working and image_why is not None))
@@ -338,11 +340,13 @@ class States:
             why = _changed_since(row, key)
         if module_why is not None and failure is None and cell.arch in self.not_here:
             why = Why(Reason.ARCH_NOT_HERE, self.not_here[cell.arch])
-        given_up = (failure is not None and not (self.force or self.retry_failed)
-                    and (module_why if failure.get("stage") == "module" else proof_why) is not None
-                    and self.circumstances.same(failure, cell))
+        again = module_why if failure is not None and failure.get("stage") == "module" else proof_why
+        given_up = again is not None and self._given_up(failure, cell)
         return CellState(cell, key, _state(why, failure), why or CURRENT, module_why is None, image_why is None, built,
                          row, failure, given_up, sign_why is None, proof_why is None)
+
+    def _given_up(self, failure: Mapping[str, Any] | None, cell: Cell) -> bool:
+        return failure is not None and not (self.force or self.retry_failed) and self.circumstances.same(failure, cell)
 
     def to_prove(self, arch: str) -> bool:
         """Whether cells of an architecture are to be booted; where that is only wanted, if this machine can."""

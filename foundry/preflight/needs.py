@@ -65,7 +65,7 @@ def check_signing(foundry: Foundry) -> list[Check]:
     except FoundryError as error:
         made = foundry.settings.services == "sandbox" and error.reason == Reason.CERTIFICATE_UNREADABLE
         return [_bad("signing key", error) if not made else
-                Check("signing key", False, error.message, _find(foundry), error.reason)]
+                Check(LOCKS, False, error.message, _find(foundry), error.reason)]
     return [Check("signing key", True, f"is that of {certificate.subject!r}, which is valid until"
                                        f" {certificate.not_after:%Y-%m-%d}")]
 

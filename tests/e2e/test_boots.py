@@ -38,6 +38,16 @@ module_exit(stop);
 MODULE_LICENSE("GPL");
 """
 
+CONF = """\
+PACKAGE_NAME="hello"
+PACKAGE_VERSION="1.0"
+LAST_COMMIT=abc123
+BUILT_MODULE_NAME[0]="hello_top"
+DEST_MODULE_LOCATION[0]="/extra"
+"""
+BROKEN = {"hello_top.c": REFUSES % "-EIO", "hello_base.c": "", "configure.sh": "", "post.sh": "",
+          "Makefile": "obj-m := hello_top.o\n", "dkms.conf": CONF}
+
 
 def outcomes(record: dict[str, Any]) -> list[str]:
     assert all(check["ok"] for check in record["checks"])
@@ -99,12 +109,25 @@ def test_published_without_proof(copied: Clone, kernels: list[str]) -> None:
     assert copied.doit("publish").processes == []
 
 
+def test_published_and_found_not_to_load(copied: Clone, kernels: list[str], tmp_path: Path) -> None:
+    """It stays published, and is told; it is not booted in every run."""
+    add_family(copied, tmp_path, BROKEN)
+    assert copied.doit("publish").code == 0
+    copied.prove("required")
+    cell = f"{HELLO}-{kernels[0]}"
+    first = copied.doit("publish")
+    assert (first.code, first.booted) == (1, 1), first.text
+    second = copied.doit("publish")
+    assert (second.code, second.booted) == (1, 0), second.text
+    assert "not booted again, as nothing changed since" in failures(second)[f"boot:{cell}"].sentence
+    assert copied.status()[cell]["reason"].startswith(f"does-not-load: {cell} does not load: hello_top")
+    assert copied.doit("list", f"boot:{cell}").out.startswith("failed ")
+
+
 def test_what_does_not_load_is_not_published(proving: Clone, kernels: list[str], tmp_path: Path) -> None:
     """Others are; it is told with the kernel's own sentence, and not booted again until something changes."""
     kernel = kernels[0]
-    add_family(proving, tmp_path, {
-        "hello_top.c": REFUSES % "-EIO", "hello_base.c": "", "configure.sh": "", "post.sh": "",
-        "Makefile": "obj-m := hello_top.o\n", "dkms.conf": CONF})
+    add_family(proving, tmp_path, BROKEN)
     proving.write("build-matrix.json", [
         {"driver": HELLO, "family": "hello", "ocp_versions": ["4.16.30"]},
         {"driver": DRIVER, "ocp_versions": ["4.16.30"]}])
@@ -129,15 +152,6 @@ def test_what_does_not_load_is_not_published(proving: Clone, kernels: list[str],
     accepted = proving.doit("publish")
     assert (accepted.code, accepted.booted, accepted.compiled) == (0, 1, []), accepted.text
     assert "refused with EIO" in json.dumps(proving.record(cell, "boot")["checks"])
-
-
-CONF = """\
-PACKAGE_NAME="hello"
-PACKAGE_VERSION="1.0"
-LAST_COMMIT=abc123
-BUILT_MODULE_NAME[0]="hello_top"
-DEST_MODULE_LOCATION[0]="/extra"
-"""
 
 
 def test_several_modules_in_their_order(proving: Clone, kernels: list[str], tmp_path: Path) -> None:
