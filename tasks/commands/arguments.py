@@ -81,6 +81,18 @@ def look_at(words: Sequence[str]) -> str | None:
     return None
 
 
+class OptionsAnywhere:
+    """Of a command whose page is `mixed`: its options may stand behind the arguments, too."""
+
+    cmdparser: CmdParse
+
+    def parse_execute(self, in_args: list[str]) -> Any:
+        """As doit's own, with the options first."""
+        options, rest = gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
+        said = [f"{name}={value}" if value and name[:2] == "--" else name + value for name, value in options]
+        return super().parse_execute([*said, "--", *rest])  # type: ignore[misc]  # reason: doit has no types
+
+
 def options_of(place: str) -> list[CmdOption]:
     """The options of the command at ``module:Class``."""
     module, _, name = place.partition(":")

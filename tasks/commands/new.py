@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getopt
 from typing import Any
 
 from doit.cmd_base import Command
 
 from foundry.base.errors import UsageError
 from tasks import session
+from tasks.commands.arguments import OptionsAnywhere
 from tasks.commands.run_lock import run_lock
 from tasks.commands.told import told
 
@@ -32,16 +32,11 @@ _OF = {"driver": ("family", "ocp"), "family": ("ocp", "name", "package", "driver
 _USAGE = "`doit new driver VERSION`, or `doit new family URL|FILE`; `doit help new` lists the options"
 
 
-class New(Command):  # type: ignore[misc]  # reason: doit has no types
+class New(OptionsAnywhere, Command):  # type: ignore[misc]  # reason: doit has no types
     """Write what a new driver or family needs."""
 
     name = "new"
     cmd_options = _OPTIONS
-
-    def parse_execute(self, in_args: list[str]) -> Any:
-        """Options may stand anywhere."""
-        options, rest = getopt.gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
-        return super().parse_execute([*(f"{name}={value}" if value else name for name, value in options), "--", *rest])
 
     @told
     def execute(self, params: Any, args: list[str]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from getopt import gnu_getopt
 from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import DoitCmdBase
@@ -14,6 +13,7 @@ from foundry.base.errors import ConfigError
 from foundry.run.context import Foundry
 from tasks import session
 from tasks.commands import passes, workflow
+from tasks.commands.arguments import OptionsAnywhere
 from tasks.commands.backend import OnRecords
 from tasks.commands.loader import warn_of_gaps
 from tasks.commands.reporter import pending_of, reach_of
@@ -38,17 +38,11 @@ _OPTIONS = (
 )
 
 
-class Plan(OnRecords, DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
+class Plan(OptionsAnywhere, OnRecords, DoitCmdBase):  # type: ignore[misc]  # reason: doit has no types
     """Show what the tasks would do."""
 
     name = "plan"
     cmd_options = _OPTIONS
-
-    def parse_execute(self, in_args: list[str]) -> int:
-        """Options may come after the tasks, too."""
-        options, names = gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
-        said = [f"{name}={value}" if value and name[:2] == "--" else name + value for name, value in options]
-        return int(super().parse_execute([*said, *names]))
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 0 whatever there is to do."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getopt
 import json
 import os
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from doit.cmd_base import Command
 
 from foundry.base.errors import FoundryError, UsageError, from_os
+from foundry.base.plain_text import line
 from foundry.formats.modules.signature import HASHES
 from tasks import session
+from tasks.commands.arguments import OptionsAnywhere
 from tasks.commands.run_lock import run_lock
 from tasks.commands.told import told
 
@@ -40,16 +41,11 @@ _OPTIONS = (
 )
 
 
-class SignImage(Command):  # type: ignore[misc]  # reason: doit has no types
+class SignImage(OptionsAnywhere, Command):  # type: ignore[misc]  # reason: doit has no types
     """Sign the modules of published images."""
 
     name = "sign:image"
     cmd_options = _OPTIONS
-
-    def parse_execute(self, in_args: list[str]) -> Any:
-        """Options may stand anywhere."""
-        options, rest = getopt.gnu_getopt(in_args, self.cmdparser.get_short(), self.cmdparser.get_long())
-        return super().parse_execute([*(f"{name}={value}" if value else name for name, value in options), "--", *rest])
 
     @told
     def execute(self, params: Any, args: list[str]) -> int:
@@ -126,8 +122,8 @@ def _text(facts: dict[str, Any]) -> str:
         return "\n     ".join([f"BAD  {facts['image']}", *lines])
     lines = [f"became {facts['digest']}", f"in {facts['place']}",
              f"signed by {facts['signer']!r} with {facts['hash']}, certificate {facts['certificate']}"]
-    lines += [f"/{path}" + (f", signed also by {', '.join(others)}" if others else "")
+    lines += [line(f"/{path}" + (f", signed also by {', '.join(others)}" if others else ""))
               for path, others in facts["modules"].items()]
-    lines += [f"not signed, as KMM loads nothing from there: /{path}" for path in facts["elsewhere"]]
+    lines += [line(f"not signed, as KMM loads nothing from there: /{path}") for path in facts["elsewhere"]]
     lines.append(f"nothing else is new but the certificate and labels: {facts['unchanged']} other files are the same")
     return "\n     ".join([f"ok   {facts['image']}", *lines])

@@ -356,6 +356,11 @@ def test_dockers_form(project: Project, place: Place, tmp_path: Path) -> None:
     assert openssl_takes(entries(plain)[MODULE][1], pair_named("one"), tmp_path) == module()
 
 
+def test_names_that_would_act_on_a_terminal(project: Project, place: Place) -> None:
+    run = sign(project, place.push(tar_of({f"{FOLDER}/\x1b[2J\n\udcff.ko": module()})))
+    assert run.code == 0 and "\x1b" not in run.out and f"/{FOLDER}/?[2J??.ko" in run.out, run.out + run.err
+
+
 def test_modules_elsewhere_are_named(project: Project, place: Place) -> None:
     run = sign(project, place.push(tar_of({MODULE: module(), "usr/src/b.ko": module()})))
     assert run.code == 0 and "not signed, as KMM loads nothing from there: /usr/src/b.ko" in run.out
