@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 import threading
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from foundry.base.files import pretty_json, read_file, read_json, scratch, write
 from foundry.base.process import run
 from foundry.base.reasons import Reason
 from foundry.podman.emulation import host_arch
-from foundry.signing.new import CERTIFICATE_FILE, DER_FILE, KEY_FILE, write_pair
 
 MEMORY = 1024  # MiB of a guest
 KVM, TCG = "kvm", "tcg"
@@ -27,7 +25,7 @@ KVM_DEVICE = Path("/dev/kvm")
 _KVM_SECONDS = 20.0  # where KVM works, a kernel without a root gives up after one or two
 _ACCELERATOR = "accelerator.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_OWNER = str(uuid.uuid5(uuid.NAMESPACE_URL, "https://github.com/awslabs/kmod-with-kmm-for-ai-chips-on-aws"))
+_OWNER = "e07fa66c-14cf-5b51-adfb-6ed61704cb0a"  # of what stands in a guest's db: ours, and no other tool's
 _FIRMWARE_SECONDS = 120.0
 _CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 _probe_lock = threading.Lock()
@@ -105,6 +103,11 @@ def lacking(arch: str, *, firmware: bool, secure_boot: bool) -> str:
     return ""
 
 
+def arguments(*, enforced: bool) -> list[str]:
+    """What a guest's kernel is told: where firmware is, as KMM tells it, and whether it insists on signatures."""
+    return ["firmware_class.path=/opt/lib/firmware", *(["module.sig_enforce=1"] if enforced else [])]
+
+
 def boot(guest: Guest, accelerator: str, work: Path, log: Path, *, timeout: float) -> bool:
     """Run the guest until it switches itself off; what its console says goes to the log. False when time was up.
 
@@ -116,13 +119,13 @@ def boot(guest: Guest, accelerator: str, work: Path, log: Path, *, timeout: floa
     if guest.certificates or guest.secure_boot:
         kernel, certificates = _signed_kernel(guest, work, log) if guest.secure_boot else (kernel, guest.certificates)
         firmware = _firmware_arguments(guest, _variables(guest, certificates, work, log))
-    arguments = [
+    command = [
         qemu(guest.arch), *_machine(guest, accelerator), *firmware, "-m", str(MEMORY), "-kernel", str(kernel),
         "-initrd", str(guest.initramfs), "-append", " ".join([*_command_line(guest.arch), *guest.arguments]),
     ]
     with _beside:
         try:
-            run(arguments, log=log, timeout=timeout, reason=Reason.BOOT_FAILED, hint="read the log, or replay it",
+            run(command, log=log, timeout=timeout, reason=Reason.BOOT_FAILED, hint="read the log, or replay it",
                 tidy=True)
         except FoundryError as error:
             if error.reason != Reason.TIMEOUT:
@@ -242,6 +245,8 @@ def _signed_kernel(guest: Guest, work: Path, log: Path) -> tuple[Path, Sequence[
 
     The key that signs modules is not needed for it.
     """
+    from foundry.signing.new import CERTIFICATE_FILE, DER_FILE, KEY_FILE, write_pair
+
     pair = work / "kernel"
     write_pair(pair, "kmod-foundry boot", years=1)
     made = work / "vmlinuz"

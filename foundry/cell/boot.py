@@ -17,8 +17,6 @@ from foundry.base.process import run
 from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, read_record, write_record
 from foundry.boot import machine
-from foundry.boot.guest import contents
-from foundry.boot.verdict import Verdict, Wanted, judge
 from foundry.cell import module, sign
 from foundry.cell.kit import FOLDER as KITS
 from foundry.cell.kit import NO_PROOF, Kit, in_tree_of, kit_folder, kit_here, take_kit
@@ -29,11 +27,14 @@ from foundry.plan.state import CellState
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
+    from foundry.boot.verdict import Verdict
     from foundry.formats.images.rootfs import Entry
 
 RECORD = "boot.json"
 LOG = "boot.log"
 PROVEN, UNPROVEN, FAILED = "proven", "unproven", "failed"
+_IN_LEDGERS = ("outcome", "key", "modules", "fault", "checks", "kernel_sha256", "accelerator", "qemu", "secure_boot",
+               "log_sha256", "warnings", "tainted")
 _REFUSED = ("foreign.ko", "unsigned.ko")
 _INIT = BOOT_SCRIPTS[0]
 _SECONDS = 60.0
@@ -98,10 +99,6 @@ def proof_of(foundry: Foundry, cell: Cell, key: CellKey) -> Mapping[str, Any] | 
     return {name: record[name] for name in _IN_LEDGERS if name in record}
 
 
-_IN_LEDGERS = ("outcome", "key", "modules", "fault", "checks", "kernel_sha256", "accelerator", "qemu", "secure_boot",
-               "log_sha256", "warnings", "tainted")
-
-
 def _files(foundry: Foundry, cell: Cell, state: CellState, log: Path) -> Mapping[str, Entry]:
     """What the image has, by path."""
     from foundry.formats.images.manifest import Manifest, parse_manifest
@@ -141,6 +138,9 @@ def _booted(
     foundry: Foundry, cell: Cell, key: CellKey, kit: Kit, image: Mapping[str, Entry], log: Path
 ) -> tuple[Verdict, dict[str, Any]]:
     """Boot it; the verdict, and the facts of the machine."""
+    from foundry.boot.guest import contents
+    from foundry.boot.verdict import Wanted, judge
+
     settings, recipe = foundry.settings, module.recipe_for(foundry, cell)
     said = cell.family.data.get("boot", {})
     names = recipe.loading_order or tuple(one.name for one in recipe.modules)
@@ -159,7 +159,7 @@ def _booted(
             sink.write(contents(image, wanted, read_file(foundry.root / _INIT), refused, mounts=kit.mounts))
         guest = machine.Guest(
             cell.arch, kit.kernel, work / "initramfs", secure_boot=settings.secure_boot,
-            arguments=["firmware_class.path=/opt/lib/firmware", *(["module.sig_enforce=1"] if wanted.enforced else [])],
+            arguments=machine.arguments(enforced=wanted.enforced),
             certificates=[foundry.certificate().der] if key.certificate else [],
         )
         in_time = machine.boot(guest, accelerator, work, log, timeout=settings.boot_timeout)

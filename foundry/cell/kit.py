@@ -11,7 +11,6 @@ from foundry.base.files import canonical_json, read_file, scratch, sha256_bytes,
 from foundry.base.process import failure_sentence
 from foundry.base.reasons import Reason
 from foundry.base.records import output_facts, outputs_changed, read_record, write_record
-from foundry.boot.initramfs import archive, entries_of
 from foundry.plan.cells import Cell
 from foundry.podman.mounts import CONFINED, bind_mount
 from foundry.run.context import Foundry
@@ -66,6 +65,8 @@ def take_kit(foundry: Foundry, cell: Cell, image: str, in_tree: Sequence[str], l
     Raises FoundryError ``no-kernel-image`` for a toolkit without the kernel's image, ``toolkit-unusable`` for one that
     lacks a program or module.
     """
+    from foundry.boot.initramfs import archive, entries_of
+
     folder = kit_folder(foundry, cell, in_tree)
     if kit := kit_here(folder):
         return kit

@@ -137,7 +137,7 @@ def load_config(root: Path, profile: Profile, *, keep: bool = True) -> Config:
     families = _families(reader, settings, files, _changed_in({_DEFAULTS: defaults, file: changes}))
     reader.faults += signing_faults(
         _mapping(settings.get("signing")), root, file if "signing" in _mapping(changes) else _DEFAULTS,
-        made_later=settings.get("services") == "sandbox")
+        made_later=settings.get("services") == "sandbox", secure_boot=settings.get("secure_boot") is True)
     if settings.get("services") == "sandbox":
         reader.faults += sandbox_faults(_mapping(settings.get("sandbox")), files, file)
     file = settings.get("catalogue", "")

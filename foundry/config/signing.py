@@ -77,13 +77,17 @@ def is_variable(source: str) -> bool:
     return source.startswith(_ENVIRONMENT)
 
 
-def signing_faults(signing: Mapping[str, Any], root: Path, file: str, *, made_later: bool) -> Iterator[Fault]:
+def signing_faults(
+    signing: Mapping[str, Any], root: Path, file: str, *, made_later: bool, secure_boot: bool = False
+) -> Iterator[Fault]:
     """What is wrong with the setting in a file of configuration; `made_later`: the certificate may be missing yet."""
     key, certificate = str(signing.get("key", "")), str(signing.get("certificate", ""))
     try:
         key_place(key)
     except ValueError as error:
         yield Fault(file, "$.signing.key", str(error))
+    if secure_boot and not key:
+        yield Fault(file, "$.secure_boot", "needs a key to sign modules with (`signing`): no other are loaded then")
     if key and not certificate:
         yield Fault(file, "$.signing.certificate", "is missing: `signing.key` needs the key's certificate")
     if certificate:

@@ -49,6 +49,10 @@ SOURCES = {
     "oopses_later": starting("return 0;", end="static void __exit stop(void) { *(volatile int *)8 = 1; }\n"
                                               "module_exit(stop);\n"),
     "warns": starting('WARN(1, "foundry: no hardware\\n"); return 0;'),
+    "firmware": starting(
+        'const struct firmware *found; int code = request_firmware(&found, "foundry.bin", NULL);'
+        " if (!code) { code = found->size == 7 ? 0 : -EINVAL; release_firmware(found); } return code;",
+        before="#include <linux/firmware.h>\n"),
     "provides": starting("return 0;", before="void foundry_there(void); void foundry_there(void) { }\n"
                                              "EXPORT_SYMBOL_GPL(foundry_there);\n"),
     "depends": starting("foundry_there(); return 0;", before="void foundry_there(void);\n"),
@@ -130,7 +134,7 @@ class World:
         initramfs = folder / "initramfs"
         initramfs.write_bytes(self.programs + contents(image, wanted, init, {}, mounts=False))
         guest = machine.Guest("x86_64", kernel or self.work / "out/vmlinuz", initramfs, certificates=certificates,
-                              arguments=["module.sig_enforce=1"] if certificates else [])
+                              arguments=machine.arguments(enforced=bool(certificates)))
         in_time = machine.boot(guest, machine.TCG, folder, folder / "boot.log", timeout=seconds)
         return judge(read_file(folder / "boot.log").decode(errors="replace"), wanted, in_time=in_time, seconds=seconds)
 
@@ -192,6 +196,13 @@ def test_images_that_lack_something(world: World, tmp_path: Path) -> None:
     assert lies.reason == Reason.DOES_NOT_LOAD and "could not insert 'good'" in lies.fault
     absent = world.boot(world.image("good"), world.wanted("other"), tmp_path / "c")
     assert absent.reason == Reason.DOES_NOT_LOAD and "Module other not found" in absent.fault
+
+
+def test_firmware_is_found_where_the_image_has_it(world: World, tmp_path: Path) -> None:
+    there = {**world.image("firmware"), "opt/lib/firmware/foundry.bin": Entry("file", b"7 bytes")}
+    assert not world.boot(there, world.wanted("firmware"), tmp_path / "a").fault
+    absent = world.boot(world.image("firmware"), world.wanted("firmware"), tmp_path / "b")
+    assert absent.reason == Reason.DOES_NOT_LOAD and "firmware" in absent.fault
 
 
 def test_another_kernels_module(services: Clone, world: World, engine: Engine, busybox: Entry, kernels: list[str],

@@ -67,6 +67,12 @@ def test_faults_of_the_certificate(checkout: Checkout) -> None:
         assert fault.startswith(f"{place}a.crt {words}")
 
 
+def test_secure_boot_needs_a_key(checkout: Checkout) -> None:
+    fault = "$.secure_boot: needs a key to sign modules with (`signing`): no other are loaded then"
+    assert faults(checkout, {"key": "", "certificate": ""}, secure_boot=True) == [fault]
+    assert faults(checkout, {"key": "env:A_KEY", "certificate": CERTIFICATE}, secure_boot=True) == []
+
+
 def test_its_hash_needs_no_library(checkout: Checkout) -> None:
     """Every command looks at it."""
     assert faults(checkout, {"key": "a.key", "certificate": CERTIFICATE}) == []
