@@ -92,7 +92,7 @@ _ALL = (
          ("doit adopt", "doit adopt 2.22.2.0"), _RELEASES, "an image is not what its tag says; it stays as it is"),
     Page("sign:image", _PUBLISH, "IMAGE [IMAGE ...]", "sign the modules of published images with a key of one's own",
          ("doit sign:image 2.22.2.0-6.1.0-56-cloud-amd64",
-          "doit sign:image --key=site.key --certificate=site.crt --to=registry.example.com/kmod IMAGE"),
+          "doit sign:image --key=a.key --certificate=a.crt --beside IMAGE"),
          (REGISTRIES, AWS, SIGNING), "an image can't be signed; nothing of it is written or pushed",
          "An IMAGE is registry/repository@sha256:…, or a published cell. The new image has the same files but for the "
          "modules' signatures, the certificate in /licenses and labels; this is proven before anything is written.",
