@@ -26,6 +26,7 @@ _KVM_SECONDS = 20.0  # where KVM works, a kernel without a root gives up after o
 _ACCELERATOR = "accelerator.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _OWNER = "e07fa66c-14cf-5b51-adfb-6ed61704cb0a"  # of what stands in a guest's db: ours, and no other tool's
+_OF_OTHERS = ("PK", "KEK", "db", "dbx", "SecureBootEnable")
 _FIRMWARE_SECONDS = 120.0
 _CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 _probe_lock = threading.Lock()
@@ -55,10 +56,10 @@ _FIRMWARE: Mapping[tuple[str, bool], tuple[tuple[str, str], ...]] = {
         ("edk2/x64/OVMF_CODE.secboot.4m.fd", "edk2/x64/OVMF_VARS.4m.fd"),
     ),
     ("aarch64", False): (
-        ("AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.fd"),
+        ("AAVMF/AAVMF_CODE.fd", "AAVMF/AAVMF_VARS.ms.fd"),  # AAVMF_VARS.fd is empty
         ("edk2/aarch64/QEMU_EFI-pflash.raw", "edk2/aarch64/vars-template-pflash.raw"),
     ),
-    ("aarch64", True): (("AAVMF/AAVMF_CODE.secboot.fd", "AAVMF/AAVMF_VARS.fd"),),
+    ("aarch64", True): (("AAVMF/AAVMF_CODE.ms.fd", "AAVMF/AAVMF_VARS.ms.fd"),),
 }
 _SHARE = Path("/usr/share")
 
@@ -218,19 +219,17 @@ def _required(guest: Guest) -> Firmware:
 
 
 def _variables(guest: Guest, certificates: Sequence[bytes], work: Path, log: Path) -> Path:
-    """The firmware's variables, with the certificates in `db`."""
-    from ssl import DER_cert_to_PEM_cert
-
+    """The firmware's variables, with these certificates alone in `db`: some packages have those of others in theirs."""
     made = work / "variables.fd"
     wanted = (guest.arch, guest.secure_boot, *certificates)
     if wanted in _variables_made:
         write_atomic(made, _variables_made[wanted])
         return made
     arguments = [sys.executable, "-m", "virt.firmware.vars", f"--input={_required(guest).variables}",
-                 f"--output={made}"]
+                 f"--output={made}", *(f"--delete={name}" for name in _OF_OTHERS)]
     for number, certificate in enumerate(certificates):
-        path = work / f"db-{number}.pem"
-        path.write_text(DER_cert_to_PEM_cert(certificate), encoding="utf-8")
+        path = work / f"db-{number}.der"
+        path.write_bytes(certificate)
         arguments += ["--add-db", _OWNER, str(path)]
         if guest.secure_boot and number == 0:
             arguments += ["--set-pk", _OWNER, str(path), "--add-kek", _OWNER, str(path), "--secure-boot"]
