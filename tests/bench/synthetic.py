@@ -129,7 +129,8 @@ def _fill_cell(one: Foundry, cell: Cell, key: CellKey) -> None:
         **common, "key": key.module, "key_inputs": key.module_parts,
         "inputs": input_facts(one.root, module.file_deps(one, cell)), "outputs": output_facts(folder, names),
         "toolkit": cell.toolkit, "patches": [], "patches_inert": module.inert_patches(cell),
-        "gate": {"neuron.ko": {"vermagic": cell.kernel}}, "compiler": "gcc", "symvers_sha256": "0" * 64,
+        "gate": {"neuron.ko": {"vermagic": cell.kernel}}, "compiler": "gcc", "signature_hash": "sha256",
+        "symvers_sha256": "0" * 64,
     })
     _record(one, folder, "image", {
         **common, "key": key.key, "key_inputs": key.parts,

@@ -17,6 +17,7 @@ ELSEWHERE = {
     r"doit dtk\b.*": ("e2e/test_dtk.py", '"dtk'),
     r"doit collect": ("e2e/test_workflow.py", '"collect"'),
     r"doit new\b.*": ("graph/test_new.py", '"new"'),
+    r"doit signing:new --name.*": ("e2e/test_signed.py", '"signing:new", "--name"'),
     r"doit sign:image\b.*": ("integration/test_sign_image.py", '"sign:image"'),
     r"doit plan --since.*": ("graph/test_plan.py", "--since"),
     r"doit sync": ("e2e/test_sync.py", '"sync"'),
@@ -29,6 +30,7 @@ ELSEWHERE = {
 NOT_HERE = {
     r"make (test|lint|setup)": "what runs this", r"make (demo|runtime|PYTHON=.*)": "make environments of their own",
     r"make (bench|drill|fuzz)": "up to hours", r"make requirements": "asks the package index for new versions",
+    r"make boots": "installs packages and changes the machine's rules of devices",
     r"make clean": "removes the environment that the tests run in",
 }
 _FORMS = {
@@ -54,13 +56,14 @@ def played(command: str, cell: str) -> str:
     for form, name in _FORMS.items():
         text = re.sub(rf"\b{form}\b", name, text)
     kernel = cell.partition("-")[2]
-    text = re.sub(r"(module|image|push):…", rf"\1:{cell}", text).replace("…", "2.22.2.0")
+    text = re.sub(r"(module|sign|image|boot|push):…", rf"\1:{cell}", text).replace("…", "2.22.2.0")
     text = f"{text} module:{cell}" if text == "doit info" else text
     return re.sub(r"\b(2\.29\.1\.0|1\.2\.2-2\.1)\b", "2.22.2.0", text.replace("*-6.1.0-56-*", f"*{kernel}")).strip()
 
 
 def test_commands(copied: Clone) -> None:
     copied.write("build-matrix.json", [{"driver": "2.22.2.0", "ocp_versions": ["4.16.30", "4.18.15", "4.19.3"]}])
+    copied.prove("wanted")
     cell = next(iter(copied.status()))
     rest = [command for command in commands() if not any(re.fullmatch(form, command) for form in ELSEWHERE | NOT_HERE)]
     assert len(rest) > 40

@@ -224,5 +224,5 @@ def compiled_elsewhere(clone: Clone, cell: str, like: Path) -> None:
         "driver": DRIVER, "family": "neuron", "kernel": state.cell.kernel, "arch": state.cell.arch,
         "key": state.key.module, "key_inputs": state.key.module_parts,
         "inputs": json.loads((like / "module.json").read_text())["inputs"],
-        "outputs": output_facts(folder, ["neuron.ko", "depmod/modules.dep"]),
+        "outputs": output_facts(folder, ["neuron.ko", "depmod/modules.dep"]), "signature_hash": "sha256",
     })
