@@ -16,7 +16,6 @@ from foundry.base.files import read_file, scratch, sha256_bytes, sha256_file
 from foundry.base.process import run
 from foundry.base.reasons import Reason
 from foundry.base.records import input_facts, read_record, write_record
-from foundry.boot import machine
 from foundry.cell import module, sign
 from foundry.cell.kit import FOLDER as KITS
 from foundry.cell.kit import NO_PROOF, Kit, in_tree_of, kit_folder, kit_here, take_kit
@@ -138,6 +137,7 @@ def _booted(
     foundry: Foundry, cell: Cell, key: CellKey, kit: Kit, image: Mapping[str, Entry], log: Path
 ) -> tuple[Verdict, dict[str, Any]]:
     """Boot it; the verdict, and the facts of the machine."""
+    from foundry.boot import machine
     from foundry.boot.guest import contents
     from foundry.boot.verdict import Wanted, judge
 

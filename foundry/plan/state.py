@@ -320,7 +320,8 @@ class States:
         image_why = self._why(image, key.key, key, folder, by_content="image" in self.by_content)
         module_why = self._why(module, key.module, key, folder, by_content="module" in self.by_content or (
             self.working and image_why is not None))
-        signed, proof = self._record(folder, "sign"), self._record(folder, "boot")
+        signed = self._record(folder, "sign") if key.certificate else None
+        proof = self._record(folder, "boot") if self.to_prove(cell.arch) else None
         sign_why = self._why(signed, key_of(key.signed_parts), key, folder, by_content=self.working and (
             image_why is not None)) if key.certificate else None
         proof_why = self._proof_why(proof, key, modules_of(signed if key.certificate else module)) if (
