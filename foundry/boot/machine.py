@@ -105,7 +105,7 @@ def lacking(arch: str, *, firmware: bool, secure_boot: bool) -> str:
 
 
 def arguments(*, enforced: bool) -> list[str]:
-    """What a guest's kernel is told: where firmware is, as KMM tells it, and whether it insists on signatures."""
+    """The kernel's command line: the firmware's folder, as KMM sets it, and whether signatures are enforced."""
     return ["firmware_class.path=/opt/lib/firmware", *(["module.sig_enforce=1"] if enforced else [])]
 
 

@@ -138,7 +138,7 @@ def judge(console: str, wanted: Wanted, *, in_time: bool, seconds: float) -> Ver
     return Verdict(tuple(checks), fault, reason, tuple(told.warnings), told.tainted)
 
 
-# A check's name → how its failure is told, and the reason.
+# A check's name → the words of its failure, and the reason.
 _SAID: Mapping[str, str] = {
     "kernel": "another kernel was booted", "signatures-enforced": "the kernel does not insist on signatures",
     "locked-down": "the kernel is not locked down",

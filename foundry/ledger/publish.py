@@ -65,8 +65,9 @@ def push(foundry: Foundry, cell: Cell) -> None:
         raise FoundryError(f"{cell.name} can't be published: {state.reason}", reason=state.why.code)
     folder = foundry.cell_folder(cell)
     known = state.row.proof if state.adopted and state.row is not None else None
-    proofs = (known, proof_of(foundry, cell, key))
-    if foundry.states.to_prove(cell.arch) and not any(map(foundry.states.is_enough, proofs)):
+    # of these very modules: with FORCE_BUILD every stage counts as not done, and the boot has just been done anew
+    made = proof_of(foundry, cell, key) if state.proven or foundry.states.force else None
+    if foundry.states.to_prove(cell.arch) and not any(map(foundry.states.is_enough, (known, made))):
         raise FoundryError(f"{cell.name} is not published: its kernel has not loaded it ({state.reason})",
                            reason=Reason.NOT_PROVEN, hint=f"run `doit boot:{cell.name}`")
     (folder / RECORD).unlink(missing_ok=True)

@@ -35,7 +35,7 @@ def write_pair(folder: Path, name: str, *, years: int, passphrase: str = "") -> 
     except FileExistsError as error:
         _remove(made)
         raise UsageError(f"{error.filename} is there already", hint="name another folder: --out DIR") from None
-    except BaseException:
+    except BaseException:  # an interruption, too, leaves no half of a pair; it is raised on
         _remove(made)
         raise
 

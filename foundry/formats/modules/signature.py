@@ -99,7 +99,7 @@ def added(content: bytes, signer: Signer, hash_name: str) -> bytes:
     data, certificate = _read(message), _x509(signer.certificate)
     others = [one for one in data.signers.as_list() if not one.names(certificate)]
     if any(one.attributes for one in others):  # pkcs7_verify
-        raise FoundryError("the module's signature has attributes: kernels load no such module, whoever else signs it",
+        raise FoundryError("the module's signature has attributes: kernels load no such module, also with another one",
                            reason=Reason.MODULE_SIGNATURE_BESIDE, hint="replace the signature instead")
     try:
         ours = _signer_info(module, signer, hash_name, data.version)
