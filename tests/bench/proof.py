@@ -4,7 +4,7 @@ The same build is timed with `proof: "off"` and with `proof: required`, from not
 overlap compiles of other cells, so what is measured is how much longer the whole command takes. Then nothing is to do.
 
 The share hangs on the driver: the sandbox's stand-in compiles in half of the time of the vendor's own, with which the
-share was 28 % (18 s of 64 s). Half of a guest's time is the firmware, which has to unpack itself each time (docs/boot.md).
+share was 28 % (18 s of 64 s). Half of a guest's time is the firmware, which unpacks itself each time (docs/boot.md).
 """
 
 from __future__ import annotations
