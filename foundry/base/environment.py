@@ -101,6 +101,8 @@ VARIABLES = (
     Variable(("GIT_CONFIG_COUNT",), ARCHIVE, "git's: how many settings `GIT_CONFIG_KEY_…` name", _count),
     Variable(("KMOD_SIGNING_KEY",), SIGNING, "the key in PEM that modules are signed with, for `env:…`"),
     Variable(("KMOD_SIGNING_PASSPHRASE",), SIGNING, "passphrase of that key, or PIN of the token that has it"),
+    Variable(("KMOD_IMAGE_SIGNING_KEY",), SIGNING, "the key in PEM that images are signed with, for `env:…`"),
+    Variable(("KMOD_IMAGE_SIGNING_PASSPHRASE",), SIGNING, "passphrase of that key, or PIN of the token that has it"),
     Variable(("DTK_RHSM_ORG", "DTK_RHSM_ACTIVATION_KEY"), TOOLKITS, "Red Hat subscription, for the recipe `ubi`"),
 )
 

@@ -25,7 +25,7 @@ from foundry.config.locks import Lock, Locks
 from foundry.config.profile import Profile
 from foundry.config.recipe import Recipe, recipe_of
 from foundry.config.settings import Settings, sandbox_faults
-from foundry.config.signing import signing_faults
+from foundry.config.signing import image_signing_faults, public_der, signing_faults
 from foundry.config.toolkit_recipes import ToolkitRecipe, recipe_faults
 from foundry.formats.modules.certificate import der_of
 
@@ -76,6 +76,16 @@ class Config:
         try:
             return sha256_bytes(der_of(read_file(self.root / self.settings.signing.certificate)))
         except (OSError, ValueError):  # what is wrong with it is a fault of the configuration
+            return ""
+
+    @property
+    def image_key(self) -> str:
+        """The SHA-256 of the public key (DER) whose private half signs images; empty as for `certificate`."""
+        if not self.settings.image_signing.key:
+            return ""
+        try:
+            return sha256_bytes(public_der(read_file(self.root / self.settings.image_signing.public_keys[0])))
+        except (OSError, ValueError):
             return ""
 
     def recipe(self, family: Family, driver: str) -> Recipe:
@@ -138,6 +148,9 @@ def load_config(root: Path, profile: Profile, *, keep: bool = True) -> Config:
     reader.faults += signing_faults(
         _mapping(settings.get("signing")), root, file if "signing" in _mapping(changes) else _DEFAULTS,
         made_later=settings.get("services") == "sandbox", secure_boot=settings.get("secure_boot") is True)
+    reader.faults += image_signing_faults(
+        _mapping(settings.get("image_signing")), root, file if "image_signing" in _mapping(changes) else _DEFAULTS,
+        made_later=settings.get("services") == "sandbox")
     if settings.get("services") == "sandbox":
         reader.faults += sandbox_faults(_mapping(settings.get("sandbox")), files, file)
     file = settings.get("catalogue", "")

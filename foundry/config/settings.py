@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from foundry.base.errors import Fault
-from foundry.config.signing import Signing
+from foundry.config.signing import ImageSigning, Signing
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ class Settings:
     releases: Releases
     toolkits: CustomToolkits
     signing: Signing
+    image_signing: ImageSigning
     image_repository: str
     source_url: str
     family: Mapping[str, Any]
@@ -126,6 +127,7 @@ class Settings:
             "releases": Releases(**_fields(document["releases"])),
             "toolkits": CustomToolkits(**{**toolkits, "publish": ImagePlace(**toolkits["publish"])}),
             "signing": Signing(**document["signing"]),
+            "image_signing": ImageSigning(**_fields(document["image_signing"])),
             "sandbox": SandboxContent(**_fields(document.get("sandbox", {}))),
         })
 

@@ -1,7 +1,8 @@
-"""The setting `signing`: where the private key is that modules are signed with, and its certificate."""
+"""The settings `signing` and `image_signing`: where the private keys are, and what is public of them."""
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from foundry.base.errors import Fault
 from foundry.base.files import read_file
 from foundry.formats.modules.certificate import der_of
 
-KEY = "KMOD_SIGNING_KEY"
 PASSPHRASE = "KMOD_SIGNING_PASSPHRASE"  # noqa: S105 - a variable's name
 _ENVIRONMENT, _TOKEN = "env:", "pkcs11:"
+_PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----(.*?)-----END PUBLIC KEY-----", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _OF_TOKEN = ("token", "object", "id", "serial", "manufacturer", "model")
 _OF_QUERY = ("module-path", "pin-source")
@@ -28,6 +29,28 @@ class Signing:
 
     key: str
     certificate: str
+
+
+@dataclass(frozen=True)
+class ImageSigning:
+    """`key` as of modules, empty where images are not signed; `public_keys` are files: the key's own, then old ones."""
+
+    key: str
+    public_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a key is for: what it signs, the setting that names it, the variables for the key and its passphrase."""
+
+    what: str
+    setting: str
+    variable: str
+    passphrase: str
+
+
+MODULES = Use("modules", "signing", "KMOD_SIGNING_KEY", PASSPHRASE)
+IMAGES = Use("images", "image_signing", "KMOD_IMAGE_SIGNING_KEY", "KMOD_IMAGE_SIGNING_PASSPHRASE")
 
 
 @dataclass(frozen=True)
@@ -64,12 +87,12 @@ def key_place(key: str) -> KeyPlace:
     return KeyPlace(file=key)
 
 
-def secret_names(key: str) -> set[str]:
-    """The environment variables that hold secrets for signing, whether or not this profile needs them."""
+def secret_names(key: str, use: Use) -> set[str]:
+    """The environment variables that hold secrets for such signatures, whether or not this profile needs them."""
     place = key_place(key)
     source = place.token.pin_source if place.token else ""
     named = source.removeprefix(_ENVIRONMENT) if is_variable(source) else place.variable
-    return {KEY, PASSPHRASE, named} - {""}
+    return {use.variable, use.passphrase, named} - {""}
 
 
 def is_variable(source: str) -> bool:
@@ -100,6 +123,43 @@ def signing_faults(
             yield Fault(file, "$.signing.certificate", f"{certificate} can't be read: {error.strerror}")
         except ValueError as error:  # also of a name with a zero in it
             yield Fault(file, "$.signing.certificate", f"{certificate} {error}")
+
+
+def image_signing_faults(
+    signing: Mapping[str, Any], root: Path, file: str, *, made_later: bool
+) -> Iterator[Fault]:
+    """As `signing_faults`, of the key that images are signed with."""
+    key, public = str(signing.get("key", "")), signing.get("public_keys", ())
+    try:
+        key_place(key)
+    except ValueError as error:
+        yield Fault(file, "$.image_signing.key", str(error))
+    if key and not public:
+        yield Fault(file, "$.image_signing.public_keys", "is empty: `image_signing.key` needs the key's public half")
+    for number, name in enumerate(public if isinstance(public, list) else ()):
+        path = f"$.image_signing.public_keys[{number}]"
+        try:
+            public_der(read_file(root / str(name)))
+        except FileNotFoundError:
+            if not made_later:
+                yield Fault(file, path, f"{name} does not exist")
+        except OSError as error:
+            yield Fault(file, path, f"{name} can't be read: {error.strerror}")
+        except ValueError as error:
+            yield Fault(file, path, f"{name} {error}")
+
+
+def public_der(content: bytes) -> bytes:
+    """The public key in a file, PEM (``SubjectPublicKeyInfo``), in DER; ValueError with what is wrong with it."""
+    if b"PRIVATE KEY" in content:
+        raise ValueError("is a private key: name the file of its public half")
+    found = _PUBLIC.findall(content)
+    if len(found) != 1:
+        raise ValueError("is not one public key in PEM")
+    try:
+        return base64.b64decode(b"".join(found[0].split()), validate=True)
+    except ValueError:
+        raise ValueError("is no public key that can be read") from None
 
 
 def _variable(text: str) -> str:

@@ -85,14 +85,14 @@ def _held(foundry: Foundry, repository: Reference) -> Mapping[str, Held]:
         try:
             found = list(describe_images(repository.host, repository.repository))
             return {tag: Held(one.digest, one.size_bytes, one.pushed_at) for one in found for tag in one.tags
-                    if not tag.startswith(ledgers.TAG_PREFIX)}
+                    if ledgers.is_of_image(tag)}
         except FoundryError as error:
             if error.reason != Reason.AWS_DENIED:
                 raise
     from foundry.registry.tags import list_tags
 
     registry = foundry.registries.reader(repository.host)
-    tags = [tag for tag in list_tags(registry, repository.repository) if not tag.startswith(ledgers.TAG_PREFIX)]
+    tags = [tag for tag in list_tags(registry, repository.repository) if ledgers.is_of_image(tag)]
     return {tag: Held(registry.manifest(repository.repository, tag).digest) for tag in tags}
 
 

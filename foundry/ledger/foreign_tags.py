@@ -23,6 +23,7 @@ from foundry.plan.rows import Replaced, row_of
 from foundry.plan.state import CellState
 from foundry.registry.images import labels_of
 from foundry.registry.push import Content, Writer, content_of, fetch_content
+from foundry.registry.signatures import sign_image
 from foundry.registry.tags import list_tags
 from foundry.run.context import Foundry
 
@@ -124,19 +125,21 @@ def _adopted(foundry: Foundry, images: Sequence[Foreign]) -> Iterator[str]:
     if faults:
         yield from faults
         return
-    ours = with_key(content, state.key.key)
+    ours, signer = with_key(content, state.key.key), foundry.image_signer()
     registries = []
     for target in foundry.registries.targets(cell.family.name):
         writer = foundry.registries.writer(target)
         for tag in publish.tags(foundry, cell):
             writer.push(ours, tag)
+        if signer is not None:
+            sign_image(writer, ours.digest, cell.tag, signer)
         registries.append(writer.name)
     size = len(ours.manifest) + sum(len(data) for data in ours.blobs.values())
     ledgers.put_row(foundry, cell, row_of(
         cell, state.key, content_sha256=foundry.content_sha256(cell), digest=ours.digest,
         tags=publish.tags(foundry, cell), registries=sorted(registries), size=size, published=now(),
         config_digest=json.loads(ours.manifest)["config"]["digest"], replaces=Replaced(first.digest, "", _REASON),
-        signature=signature_of(labels_in(ours))))
+        signature=signature_of(labels_in(ours)), image_signer=signer.public.fingerprint if signer is not None else ""))
 
 
 def with_key(content: Content, key: str) -> Content:

@@ -24,6 +24,7 @@ from foundry.base.plain_text import LONGEST_WORDS
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.config.patches import Patch, applying
+from foundry.formats.images.simple_signing import is_signature_tag
 from foundry.github.repository import released_ledger
 from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
@@ -48,6 +49,11 @@ STORED = "stored.json"  # target → hash of the ledger that it was last given
 def ledger_tag(driver: str) -> str:
     """The tag of a driver's ledger; no image has it, as those begin with the driver's version."""
     return tag_of(f"{TAG_PREFIX}{driver}")
+
+
+def is_of_image(tag: str) -> bool:
+    """Whether a tag is an image's, not a ledger's or that of signatures."""
+    return not tag.startswith(TAG_PREFIX) and not is_signature_tag(tag)
 
 
 def ledger_file(foundry: Foundry, driver: str) -> Path:

@@ -33,6 +33,7 @@ from foundry.run.failure import noted
 if TYPE_CHECKING:
     from foundry.registry.client import Fetched
     from foundry.registry.push import Writer
+    from foundry.signing.image_key import ImageSigner
 
 LOG = "push.log"
 RECORD = "push.json"
@@ -49,6 +50,7 @@ def published(foundry: Foundry, state: CellState) -> bool:
         all(target.is_in(state.row.registries) for target in targets_of(foundry.settings.publish, family))
         and state.cell.releases == state.row.releases
         and set(tags(foundry, state.cell)) <= set(state.row.tags)
+        and (not foundry.settings.image_signing.key or state.row.image_signer == foundry.config.image_key)
         and (foundry.states.is_enough(state.row.proof) or not foundry.states.to_prove(state.cell.arch))
     )
 
@@ -70,9 +72,10 @@ def push(foundry: Foundry, cell: Cell) -> None:
     if foundry.states.to_prove(cell.arch) and not any(map(foundry.states.is_enough, (known, made))):
         raise FoundryError(f"{cell.name} is not published: its kernel has not loaded it ({state.reason})",
                            reason=Reason.NOT_PROVEN, hint=f"run `doit boot:{cell.name}`")
+    signer = foundry.image_signer()  # before anything is pushed that could then not be signed
     (folder / RECORD).unlink(missing_ok=True)
     with noted(folder, stage="push", key=key.key):
-        row = _pushed(foundry, cell, state, key)
+        row = _pushed(foundry, cell, state, key, signer)
     put_row(foundry, cell, row)
     write_record(folder / RECORD, "push", {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch, "key": key.key,
@@ -82,8 +85,8 @@ def push(foundry: Foundry, cell: Cell) -> None:
         (folder / image.IMAGE_FILE).unlink(missing_ok=True)
 
 
-def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> Row:
-    """Have the image in every target; the cell's row."""
+def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey, signer: ImageSigner | None) -> Row:
+    """Have the image, and its signature, in every target; the cell's row."""
     current = state.row is not None and state.row.key == key.key and not foundry.states.force
     row = state.row if current else None
     log = foundry.cell_folder(cell) / LOG
@@ -95,8 +98,19 @@ def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> Row
         writer = foundry.registries.writer(target)
         if row is None or not target.is_in(registries) or not set(tags(foundry, cell)) <= set(row.tags):
             replaced = _publish(foundry, writer, state, key, content) or replaced
+        if signer is not None:
+            _sign(writer, content, cell, signer)
         registries = [*(name for name in registries if name != writer.name), writer.name]
-    return _row(foundry, state, key, content, sorted(registries), replaced)
+    row = _row(foundry, state, key, content, sorted(registries), replaced)
+    return replace(row, image_signer=signer.public.fingerprint) if signer is not None else row
+
+
+def _sign(writer: Writer, content: Published, cell: Cell, signer: ImageSigner) -> None:
+    """The name in the signature is that of the image's own tag: policies that compare names know the others by it."""
+    from foundry.registry.signatures import sign_image
+
+    made = sign_image(writer, content.digest, cell.tag, signer)
+    append_to(content.log)(f"{writer.name}@{content.digest} is signed: {made}, key {signer.public.fingerprint}")
 
 
 def _publish(
@@ -112,7 +126,7 @@ def _publish(
             continue
         if there is not None:
             its_key = _key_of(writer, there.digest)
-            if its_key == key.key and not foundry.states.force:
+            if its_key == key.key and not foundry.states.force and _is_ours(foundry, writer, there.digest):
                 note(f"{writer.name}:{tag} has the same key: {there.digest} is adopted")
                 content.adopt(writer, there.digest)
                 continue
@@ -122,6 +136,14 @@ def _publish(
         sent = writer.sent
         note(f"{writer.name}:{tag} is {content.digest}; sent so far: {sent.blobs} blobs, {sent.bytes} bytes")
     return replaced
+
+
+def _is_ours(foundry: Foundry, writer: Writer, digest: str) -> bool:
+    """Whether an image with today's key may be taken for ours: where images are signed, by its signature."""
+    from foundry.registry.signatures import signer_of
+
+    keys = foundry.public_keys()
+    return not keys or bool(signer_of(writer, digest, keys))
 
 
 def found(foundry: Foundry, state: CellState) -> Row | None:
@@ -138,6 +160,8 @@ def found(foundry: Foundry, state: CellState) -> Row | None:
             there = writer.tagged(tag)
             labels = labels_of(writer, there.digest) if there is not None else {}
             if key is None or there is None or labels.get(KEY_LABEL) != key.key:
+                return None
+            if not _is_ours(foundry, writer, there.digest):
                 return None
             manifests[there.digest] = there
         names.append(writer.name)
@@ -167,6 +191,10 @@ def _allowed(
             return replace(old, reason=f"changed: {part_words(parts)}")
     if foundry.states.force:
         return replace(old, reason="FORCE_BUILD is set")
+    if old.key == key.key:
+        raise FoundryError(
+            f"{writer.name}:{tag} is {old.digest} with today's key, and no key of `image_signing` signed it",
+            reason=Reason.TAG_TAKEN, hint=TAKEN_HINT)
     raise FoundryError(
         f"{writer.name}:{tag} is {old.digest} with another key ({old.key[:12] or 'none'}), unknown to the ledger",
         reason=Reason.TAG_TAKEN,
@@ -193,6 +221,7 @@ def _row(
         tags=tags(foundry, state.cell), registries=registries, config_digest=facts.config_digest, size=facts.size,
         depends=facts.depends, signature=facts.signature,
         proof=proof if proof is not None or before is None else before.proof,
+        image_signer=before.image_signer if before is not None else "",
         published=before.published if before is not None else now(),
         replaces=replaced or (before.replaces if before is not None else None),
     )

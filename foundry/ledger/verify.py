@@ -128,6 +128,7 @@ def _tag_faults(foundry: Foundry, image: Published) -> list[str]:
 
 def _image_faults(foundry: Foundry, image: Published) -> Iterator[str]:
     from foundry.registry.push import fetch_content
+    from foundry.registry.signatures import signer_of
 
     where, log = parse_reference(image.repository), _log(foundry)
     registry = foundry.registries.reader(where.host, log)
@@ -138,6 +139,9 @@ def _image_faults(foundry: Foundry, image: Published) -> Iterator[str]:
         yield f"its label {KEY_LABEL} is {key[:64]!r}, not the ledger's key"
     if (said := signature_of(labels)) != row.signature:
         yield f"its labels have {_signer(said)}, the ledger has {_signer(row.signature)}"
+    keys = foundry.public_keys()
+    if keys and not signer_of(Repository(registry, where.repository), row.digest, keys):
+        yield "no key of `image_signing.public_keys` signed it"
     yield from (f"its label {name} is missing or empty" for name in image.cell.family["labels"]
                 if not labels.get(name, "").strip())
     yield from faults_of(foundry, image.cell, content, log)

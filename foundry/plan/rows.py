@@ -43,7 +43,7 @@ class Row:
     `published` (``2025-01-02T03:04:05Z``), `config_digest` and `size` (bytes of manifest, config and layers as
     stored) are empty where they are not known. `registries` are ``host/repository``; none where a profile publishes
     nowhere. `depends` are the kernel's own modules that it needs. `signature` says who signed its modules, `proof` what
-    a boot showed.
+    a boot showed; `image_signer` is the SHA-256 of the public key (DER) whose signature lies beside the image.
     """
 
     kernel: str
@@ -62,6 +62,7 @@ class Row:
     depends: tuple[str, ...] = ()
     signature: Mapping[str, str] | None = None
     proof: Mapping[str, Any] | None = None
+    image_signer: str = ""
     replaces: Replaced | None = None
     revision: Revision | None = None
 
@@ -77,7 +78,8 @@ class Row:
             "digest": self.digest, "tags": list(self.tags), "registries": list(self.registries),
             "releases": list(self.releases), "toolkit": self.toolkit, "content_sha256": self.content_sha256,
         }
-        data |= {name: value for name in ("published", "config_digest", "size") if (value := getattr(self, name))}
+        data |= {name: value for name in ("published", "config_digest", "size", "image_signer")
+                 if (value := getattr(self, name))}
         if self.depends:
             data["depends"] = list(self.depends)
         data |= {name: dict(value) for name in ("signature", "proof") if (value := getattr(self, name)) is not None}
@@ -105,14 +107,14 @@ def row_from(data: Mapping[str, Any]) -> Row:
 def row_of(
     cell: Cell, key: CellKey, *, content_sha256: str, digest: str, tags: Iterable[str], registries: Iterable[str],
     config_digest: str = "", size: int = 0, depends: Iterable[str] = (), published: str = "",
-    signature: Mapping[str, str] | None = None, proof: Mapping[str, Any] | None = None,
+    signature: Mapping[str, str] | None = None, proof: Mapping[str, Any] | None = None, image_signer: str = "",
     replaces: Replaced | None = None,
 ) -> Row:
     """The row of a cell as it is today."""
     return Row(
         cell.kernel, cell.arch, key.key, dict(key.parts), digest, tuple(tags), tuple(registries), cell.releases,
         cell.toolkit, content_sha256, published, config_digest, size, tuple(depends), signature, proof,
-        replaces,
+        image_signer, replaces,
     )
 
 

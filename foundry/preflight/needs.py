@@ -70,6 +70,17 @@ def check_signing(foundry: Foundry) -> list[Check]:
                                        f" {certificate.not_after:%Y-%m-%d}")]
 
 
+def check_image_signing(foundry: Foundry) -> list[Check]:
+    """Whether the key that signs images can be had, and is that of the first public key; nothing is signed."""
+    try:
+        signer = foundry.image_signer()
+    except FoundryError as error:
+        return [_bad("image signing key", error)]
+    if signer is None:
+        return []
+    return [Check("image signing key", True, f"is the private half of {signer.public.fingerprint}")]
+
+
 def check_publishing(foundry: Foundry) -> list[Check]:
     """Every place that images go to takes uploads, with the region and the credentials that that needs; the token."""
     found: dict[str, Check] = {}

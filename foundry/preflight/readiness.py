@@ -61,7 +61,7 @@ def require(foundry: Foundry, pending: Iterable[str], environ: Mapping[str, str]
 
 
 def _require_boots(foundry: Foundry, names: Sequence[str]) -> None:
-    """What signs modules and boots kernels is here where it must be; that wanted proofs can't be had is a warning."""
+    """What signs and boots is here where it must be; that wanted proofs can't be had is a warning."""
     def arches(*stages: str) -> dict[str, str]:
         cells = [foundry.states.plan.by_name[name.partition(":")[2]] for name in names if name.startswith(stages)]
         return {cell.arch: foundry.states.no_boot[cell.arch] for cell in cells if cell.arch in foundry.states.no_boot}
@@ -74,6 +74,8 @@ def _require_boots(foundry: Foundry, names: Sequence[str]) -> None:
             foundry.journal.warn(f"no kernel for {arch} is booted here to prove its modules: {why}")
     if any(name.startswith("sign:") for name in names):
         foundry.signer()
+    if any(name.startswith("push:") for name in names):
+        foundry.image_signer()
 
 
 def _require_targets(foundry: Foundry, cells: set[str]) -> None:

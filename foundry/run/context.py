@@ -18,7 +18,7 @@ from foundry.base.errors import ConfigError, FoundryError
 from foundry.config import profile as profiles
 from foundry.config.load import Config, load_config
 from foundry.config.settings import Settings
-from foundry.config.signing import secret_names
+from foundry.config.signing import IMAGES, MODULES, secret_names
 from foundry.net.addresses import Addresses, LocalServices
 from foundry.plan.cells import Cell
 from foundry.plan.ledger import ledger_path
@@ -32,6 +32,7 @@ from foundry.run.schedule import Schedule
 
 if TYPE_CHECKING:
     from foundry.signing.certificate import Certificate
+    from foundry.signing.image_key import ImageSigner, PublicKey
     from foundry.signing.keys import Signer
 
 DEFAULT_VERBOSITY = 1
@@ -55,6 +56,8 @@ class Foundry:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # by environment variable
     ending: threading.Event = field(default_factory=threading.Event)  # set when the process is about to exit
     _signer: Signer | None = None
+    _image_signer: ImageSigner | None = None
+    _public_keys: tuple[PublicKey, ...] | None = None
     _signer_lock: threading.Lock = field(default_factory=threading.Lock)
     _accounted: int = 0  # entries of the journal whose changes the states no longer lack
 
@@ -89,6 +92,35 @@ class Foundry:
                     self.journal.warn(warning)
                 self._signer = signer
             return self._signer
+
+    def public_keys(self) -> tuple[PublicKey, ...]:
+        """Those by which signatures of images are believed, the current one first; none: nobody signs images.
+
+        FoundryError ``signing-key-unreadable``.
+        """
+        if not self.settings.image_signing.public_keys:
+            return ()
+        from foundry.signing.image_key import read_public_keys
+
+        with self._signer_lock:
+            if self._public_keys is None:
+                self._public_keys = read_public_keys(self.settings.image_signing.public_keys, self.root)
+            return self._public_keys
+
+    def image_signer(self) -> ImageSigner | None:
+        """Who signs images, opened once in a run; None where nobody does. Raises as `open_image_signer` does."""
+        if not self.settings.image_signing.key:
+            return None
+        from foundry.signing.image_key import open_image_signer
+
+        [public, *_] = self.public_keys()
+        with self._signer_lock:
+            if self._image_signer is None:
+                signer = open_image_signer(self.settings.image_signing.key, public, self.secrets, self.root)
+                for warning in signer.warnings:
+                    self.journal.warn(warning)
+                self._image_signer = signer
+            return self._image_signer
 
     def content_sha256(self, cell: Cell) -> str:
         """The hash of the content of the driver's package, as locked."""
@@ -168,7 +200,7 @@ def make_foundry(config: Config, services: LocalServices | None = None) -> Found
     containers = Containers(build, registries, arch=settings.arch[0], max_disk=settings.max_disk,
                             mirrored=toolkits_at(settings.mirror) is not None)
     states = States(config, force=force_build(), not_here=not_here(settings.arch), no_boot=_no_boot(settings))
-    names = [*secret_names(settings.signing.key),
+    names = [*secret_names(settings.signing.key, MODULES), *secret_names(settings.image_signing.key, IMAGES),
              *(name for recipe in config.toolkit_recipes for name in recipe.secrets.values())]
     return Foundry(config, states, addresses, registries, containers, secrets=take_secrets(names))
 

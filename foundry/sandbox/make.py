@@ -31,7 +31,15 @@ from foundry.sandbox.daemons import REGISTRY, Daemons
 from foundry.sandbox.localstore import LocalStore
 from foundry.sandbox.made import Made
 from foundry.sandbox.signatures import sign_releases
-from foundry.signing.new import CERTIFICATE_FILE, KEY_FILE, KEY_MODE, write_pair
+from foundry.signing.new import (
+    CERTIFICATE_FILE,
+    IMAGE_KEY_FILE,
+    KEY_FILE,
+    KEY_MODE,
+    PUBLIC_FILE,
+    write_image_pair,
+    write_pair,
+)
 
 # A change of these changes what they make.
 _PARTS = {
@@ -229,8 +237,8 @@ class Sandbox:
         _write_if_new(self.output / "driver-toolkit.json", catalogue_bytes(entries_of(catalogue)))
         _write_if_new(self.output / "keys/neuron.asc", (self.folder / repository["key_file"]).read_bytes())
         _write_if_new(self.output / "keys/neuron.fingerprint", f"{repository['fingerprint']}\n".encode())
-        for file, content in signing_pair(self.folder / "signing").items():
-            _write_if_new(self.output / "keys" / file, content, KEY_MODE if file == KEY_FILE else 0o644)
+        for file, content in signing_keys(self.folder / "signing").items():
+            _write_if_new(self.output / "keys" / file, content, KEY_MODE if file.endswith(".key") else 0o644)
         lock = self.output / "locks/neuron.json"
         now = Lock.from_document(read_json(lock) or {"packages": {}})
         base = merged_base(now.base, Base.from_document(known["archive"]["base"]))
@@ -240,13 +248,16 @@ class Sandbox:
         _write_if_new(self.daemons.releases, pretty_json(graph))
 
 
-def signing_pair(folder: Path) -> dict[str, bytes]:
-    """The key that modules are signed with and its certificate, by their files' names; made once, for 100 years."""
-    if not folder.exists():
+def signing_keys(folder: Path) -> dict[str, bytes]:
+    """The keys that sign modules and images, and what is public of them, by their files' names; made once."""
+    if not (folder / IMAGE_KEY_FILE).exists():
         with scratch(folder.parent, folder.name) as work:
             write_pair(work / "new", "kmod-foundry sandbox", years=100)
+            write_image_pair(work / "new")
+            remove_tree(folder)
             os.replace(work / "new", folder)
-    return {file: (folder / file).read_bytes() for file in (KEY_FILE, CERTIFICATE_FILE)}
+    files = (KEY_FILE, CERTIFICATE_FILE, IMAGE_KEY_FILE, PUBLIC_FILE)
+    return {file: (folder / file).read_bytes() for file in files}
 
 
 @contextmanager

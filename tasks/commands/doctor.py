@@ -42,7 +42,7 @@ class Doctor(Command):  # type: ignore[misc]  # reason: doit has no types
         found += _machine(foundry, Path("build") / profile.name)
         if foundry is not None:
             found += needs.check_catalogue(foundry) + needs.check_locks(foundry)
-            found += needs.check_signing(foundry) + _access(foundry)
+            found += needs.check_signing(foundry) + needs.check_image_signing(foundry) + _access(foundry)
         return _show(found)
 
 

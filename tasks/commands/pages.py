@@ -133,11 +133,13 @@ _ALL = (
          "It looks into the package, writes the matrix entry, of a family also its file, and the package's hash into "
          "the lock; says what it found and guessed, and ends with the command that builds it. Nothing is overwritten; "
          "where something is wrong, nothing is written.", mixed=True),
-    Page("signing:new", _MAINTAIN, "", "make a key and a certificate that modules are signed with",
-         ("doit signing:new", "doit signing:new --name='Example site: kernel modules' --out=/root/signing"), (SIGNING,),
-         "", "RSA, with a certificate that RHEL takes from the machine owner's keys and from the firmware's db. With "
-         "KMOD_SIGNING_PASSPHRASE set, the key is encrypted. Nothing is overwritten. It prints how to have nodes trust "
-         "the certificate, how to keep the key, and the settings."),
+    Page("signing:new", _MAINTAIN, "", "make a key and certificate to sign modules, or images' key",
+         ("doit signing:new", "doit signing:new --images",
+          "doit signing:new --name='Example site: kernel modules' --out=/root/signing"), (SIGNING,),
+         "", "For modules RSA, with a certificate that RHEL takes from the machine owner's keys and from the "
+         "firmware's db; for images ECDSA on P-256, with a public key. With KMOD_SIGNING_PASSPHRASE (images: "
+         "KMOD_IMAGE_SIGNING_PASSPHRASE) set, the key is encrypted. Nothing is overwritten. It prints how to have "
+         "others trust it and how to keep it."),
     _tasks("toolkit", _MAINTAIN, "", "bring catalogue and base images up to date",
            ("doit toolkit", "doit toolkit --update-base"), _PUSHES),
     _tasks("dtk:kernels", _MAINTAIN, "", "bring the kernel list and the toolkits' bases up to date",

@@ -85,7 +85,7 @@ def _sign(params: Any, words: list[str]) -> int:
 def _signer(one: Foundry, key: str, certificate: str) -> Signer:
     """Who signs; UsageError where neither options nor the profile say it."""
     from foundry.base.environment import take_secrets
-    from foundry.config.signing import secret_names
+    from foundry.config.signing import MODULES, secret_names
     from foundry.signing.certificate import read_certificate
     from foundry.signing.keys import open_signer
 
@@ -95,7 +95,7 @@ def _signer(one: Foundry, key: str, certificate: str) -> Signer:
                              hint="name yours: --key and --certificate; `doit signing:new` makes a pair")
         return one.signer()
     try:
-        names = secret_names(key)
+        names = secret_names(key, MODULES)
     except ValueError as error:
         raise UsageError(f"--key {error}") from error
     found = {name: text for name, text in take_secrets(names).items() if text}

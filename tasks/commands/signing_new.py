@@ -16,6 +16,8 @@ _OPTIONS = (
      "help": "the certificate's name, which modinfo and the firmware show"},
     {"name": "out", "short": "", "long": "out", "type": str, "default": "config/signing", "metavar": "DIR",
      "help": "the folder for the files"},
+    {"name": "images", "short": "", "long": "images", "type": bool, "default": False,
+     "help": "a key for signatures of images instead: it has a public half, and no certificate"},
     {"name": "years", "short": "", "long": "years", "type": number(1, 100), "default": 10, "metavar": "N",
      "help": "how long modules may be signed with it; kernels don't look at it"},
 )
@@ -39,8 +41,23 @@ docs/signing.md has each of them step by step.
 """
 
 
+_TOLD_OF_IMAGES = """\
+made {key} and {public}
+the public key's SHA-256: {fingerprint}
+
+Settings of the profile (config/profiles/NAME.yaml), here and in GitHub Actions:
+  image_signing: {{key: "{key}", public_keys: ["{public}"]}}
+  image_signing: {{key: "env:KMOD_IMAGE_SIGNING_KEY", public_keys: ["{public}"]}}
+Commit the public key, never the private one: in this checkout git ignores *.key. Of an older key, keep the public half
+in the list, after this one. For GitHub Actions: gh secret set KMOD_IMAGE_SIGNING_KEY < {key}
+
+Anyone checks an image by: cosign verify --key {public} --insecure-ignore-tlog=true IMAGE@DIGEST
+docs/attest.md has what podman, CRI-O and OpenShift need.
+"""
+
+
 class SigningNew(Command):  # type: ignore[misc]  # reason: doit has no types
-    """Make a key and a certificate."""
+    """Make a key, with a certificate for modules or a public key for images."""
 
     name = "signing:new"
     cmd_options = _OPTIONS
@@ -49,12 +66,29 @@ class SigningNew(Command):  # type: ignore[misc]  # reason: doit has no types
     def execute(self, params: Any, args: list[str]) -> int:
         """Exit code 2 where a file is there already."""
         from foundry.base.environment import take_secrets
-        from foundry.config.signing import PASSPHRASE
+        from foundry.config.signing import IMAGES, MODULES
         from foundry.signing.certificate import read_certificate
-        from foundry.signing.new import CERTIFICATE_FILE, DER_FILE, KEY_FILE, write_pair
+        from foundry.signing.image_key import read_public_keys
+        from foundry.signing.new import (
+            CERTIFICATE_FILE,
+            DER_FILE,
+            IMAGE_KEY_FILE,
+            KEY_FILE,
+            PUBLIC_FILE,
+            write_image_pair,
+            write_pair,
+        )
 
         folder = Path(os.path.expanduser(params["out"]))
-        write_pair(folder, params["name"], years=params["years"], passphrase=take_secrets([PASSPHRASE])[PASSPHRASE])
+        variable = (IMAGES if params["images"] else MODULES).passphrase
+        passphrase = take_secrets([variable])[variable]
+        if params["images"]:
+            write_image_pair(folder, passphrase)
+            [public] = read_public_keys([PUBLIC_FILE], folder)
+            print(_TOLD_OF_IMAGES.format(key=folder / IMAGE_KEY_FILE, public=folder / PUBLIC_FILE,
+                                         fingerprint=public.fingerprint), end="")
+            return 0
+        write_pair(folder, params["name"], years=params["years"], passphrase=passphrase)
         print(_TOLD.format(key=folder / KEY_FILE, certificate=folder / CERTIFICATE_FILE, der=folder / DER_FILE,
                            fingerprint=read_certificate(folder / CERTIFICATE_FILE).fingerprint), end="")
         return 0

@@ -16,6 +16,7 @@ from typing import Any
 import requests
 
 from foundry.base.names import KEY_LABEL, tag_of
+from foundry.formats.images.simple_signing import signature_tag
 from foundry.formats.modules.signature import signed, split
 from foundry.signing.certificate import read_certificate
 from foundry.signing.keys import open_signer
@@ -50,7 +51,8 @@ def test_published_once_and_never_twice(copied: Clone, access: AccessLogs, tmp_p
     access.new()
     run = copied.doit("publish")
     assert (run.code, run.processes, run.connections, access.new()) == (0, [], [], [])
-    # A fresh checkout asks for the ledgers, proves each row by its manifest and config, and asks nothing else.
+    # A fresh checkout asks for the ledgers, proves each row by its manifest, its config and the signature with what
+    # is signed, and asks nothing else.
     fresh = copied.checkout(tmp_path / "fresh")
     access.new()
     run = fresh.doit("publish")
@@ -58,7 +60,7 @@ def test_published_once_and_never_twice(copied: Clone, access: AccessLogs, tmp_p
     assert run.processes == [], "neither toolkit nor compiler"
     asked = access.new()
     published = list(fresh.status().values())
-    assert len(asked) <= 4 * len({one["driver"] for one in published}) + 2 * len(published), asked
+    assert len(asked) <= 4 * len({one["driver"] for one in published}) + 4 * len(published), asked
     assert writes(asked) == []
     assert {row["state"] for row in fresh.status().values()} == {"published"}
     run = fresh.doit("publish")
@@ -70,7 +72,8 @@ def test_a_push_leaves_its_row_here_and_another_checkout_collects_it(copied: Clo
     cell = next(name for name in sorted(copied.status()) if name.startswith(DRIVER))
     run = copied.doit(f"push:{cell}")
     assert run.code == 0, run.text
-    assert list(manifests(copied)) == [tag_of(cell)], "no ledger"
+    [digest] = images(copied).values()
+    assert sorted(manifests(copied)) == sorted([tag_of(cell), signature_tag(digest)]), "no ledger"
     assert copied.record(cell, "push")["row"] == ledger(copied, DRIVER)["cells"][0]
     fresh = copied.checkout(tmp_path / "fresh")
     run = fresh.doit("collect", str(copied.build), str(tmp_path / "lost"))
@@ -95,8 +98,9 @@ def test_blobs_that_images_share_are_sent_once(copied: Clone, access: AccessLogs
     assert copied.doit("publish").code == 0
     puts = [line for line in access.new() if '"PUT ' in line and "/blobs/uploads/" in line]
     ledgers = len({row["driver"] for row in copied.status().values()})
-    # each image has a config and a layer of its own; base and licences are common; ledgers share an empty config
-    assert len(puts) <= 2 * cells + 3 + ledgers + 1, puts
+    # each image has a config and a layer of its own, and a signature; base and licences are common; ledgers and
+    # signatures share an empty config
+    assert len(puts) <= 3 * cells + 3 + ledgers + 1, puts
 
 
 def test_a_changed_cell_replaces_its_tag_and_says_why(copied: Clone) -> None:
@@ -219,7 +223,8 @@ def test_killed_between_push_and_ledger(copied: Clone, tmp_path: Path) -> None:
     assert run.compiled == []
     assert images(copied) == cells
     assert {row["state"] for row in copied.status().values()} == {"published"}
-    assert set(manifests(copied)) - set(cells) == {f"ledger-{row['driver']}" for row in copied.status().values()}
+    beside = {f"ledger-{row['driver']}" for row in copied.status().values()}
+    assert set(manifests(copied)) - set(cells) == beside | {signature_tag(digest) for digest in cells.values()}
 
 
 def test_one_bad_cell_hides_nothing(copied: Clone) -> None:

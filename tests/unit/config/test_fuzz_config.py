@@ -22,6 +22,7 @@ from foundry.plan.cells import make_plan
 from foundry.plan.gaps import gap_faults
 from foundry.plan.ledger import ledger_path
 from foundry.plan.state import States
+from foundry.signing.new import write_image_pair
 from tests.harness.checkout import NEW, ROOT, Checkout
 from tests.harness.ledgers import ledger_row
 from tests.harness.signing import pair_named
@@ -52,6 +53,7 @@ def full_checkout(root: Path) -> Checkout:
         del sandbox[name]
     checkout.write("config/profiles/local.yaml", yaml.safe_dump(sandbox))
     checkout.write(sandbox["signing"]["certificate"], pair_named("one").file.read_text())
+    write_image_pair((checkout.root / sandbox["image_signing"]["key"]).parent)
     build(checkout)
     rows = [ledger_row(NEW)]  # of the cell itself: no record would be looked at
     checkout.write(LEDGER, ledger(checkout, cells=rows))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from foundry.base.errors import ConfigError
 from foundry.config.load import load_config
 from foundry.config.profile import Profile
-from foundry.config.signing import KeyPlace, Signing, TokenKey, key_place, secret_names
+from foundry.config.signing import IMAGES, MODULES, KeyPlace, Signing, TokenKey, key_place, secret_names
 from foundry.run.context import make_foundry
 from foundry.signing.certificate import read_certificate
 from tests.harness.checkout import Checkout
@@ -141,8 +141,9 @@ def test_any_key(text: str) -> None:
 def test_secrets_are_taken_out_of_the_environment(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before any command is started: those that the setting names, and ours in any case."""
     always = {"KMOD_SIGNING_KEY", "KMOD_SIGNING_PASSPHRASE"}
-    assert secret_names("") == secret_names("a.key") == secret_names(TOKEN) == always
-    assert secret_names(f"{TOKEN}&pin-source=env:PIN_1") == {*always, "PIN_1"}
+    assert secret_names("", MODULES) == secret_names("a.key", MODULES) == secret_names(TOKEN, MODULES) == always
+    assert secret_names("", IMAGES) == {"KMOD_IMAGE_SIGNING_KEY", "KMOD_IMAGE_SIGNING_PASSPHRASE"}
+    assert secret_names(f"{TOKEN}&pin-source=env:PIN_1", MODULES) == {*always, "PIN_1"}
     monkeypatch.setenv("A_KEY", "a key of the tests")
     monkeypatch.setenv("KMOD_SIGNING_PASSPHRASE", "a passphrase")
     assert faults(checkout, {"key": "env:A_KEY", "certificate": CERTIFICATE}) == []

@@ -16,7 +16,7 @@ from foundry.base import plain_text
 from foundry.base.environment import take_secrets
 from foundry.base.errors import EXIT_OUTSIDE, FoundryError
 from foundry.base.reasons import Reason
-from foundry.config.signing import secret_names
+from foundry.config.signing import MODULES, secret_names
 from foundry.formats.modules.signature import check, signed
 from foundry.signing.certificate import read_certificate
 from foundry.signing.keys import Signer, open_signer
@@ -29,7 +29,7 @@ PIN = "4711-pin"
 
 
 def opened(key: str, pair: Pair, environ: Mapping[str, str] | None = None, root: Path = Path("/")) -> Signer:
-    secrets = take_secrets(secret_names(key), dict(environ or {}))
+    secrets = take_secrets(secret_names(key, MODULES), dict(environ or {}))
     return open_signer(key, read_certificate(pair.file), secrets, root)
 
 
@@ -74,7 +74,7 @@ def test_the_environment() -> None:
     pem = pair.key.read_text()
     for text in (pem, f"\n {pem}\n", pem.replace("\n", "\\n"), pem.replace("\n", "\r\n")):
         environ = {"ANY_NAME": text, "OTHER": "1"}
-        secrets = take_secrets(secret_names("env:ANY_NAME"), environ)
+        secrets = take_secrets(secret_names("env:ANY_NAME", MODULES), environ)
         assert environ == {"OTHER": "1"}
         signer = open_signer("env:ANY_NAME", read_certificate(pair.file), secrets, Path("/"))
         assert is_signed_by(signer, pair)

@@ -1,0 +1,144 @@
+"""Images are signed: consumers' own programs believe our key and no other, and so does a fresh checkout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import requests
+
+from foundry.base.names import tag_of
+from foundry.formats.images.simple_signing import signature_tag
+from foundry.signing.new import IMAGE_KEY_FILE, PUBLIC_FILE, write_image_pair
+from tests.harness import witness
+from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
+from tests.harness.released import images, ledger, manifests
+
+DRIVER = "2.22.2.0"
+REGISTRY = "registry.sandbox.internal"
+
+
+def fingerprint(public: Path) -> str:
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-in", public, "-outform", "DER"], capture_output=True,
+                         check=True).stdout
+    return hashlib.sha256(der).hexdigest()
+
+
+class Consumer:
+    """Somebody with a login to the registry, a public key, and the programs of Debian 13."""
+
+    def __init__(self, clone: Clone, folder: Path) -> None:
+        self.clone, self.folder = clone, folder
+        self.place = f"127.0.0.1:{registry_port(clone.services)}"
+        folder.mkdir()
+        login = requests.auth._basic_auth_str(*registry_login(clone.services)).removeprefix("Basic ")
+        (folder / "config.json").write_text(json.dumps({"auths": {self.place: {"auth": login}}}))
+        (folder / "registries.d").mkdir()
+        (folder / "registries.d/one.yaml").write_text(f"docker:\n  {self.place}:\n    use-sigstore-attachments: true\n")
+
+    def cosign(self, digest: str, public: Path) -> bool:
+        done = witness.run(
+            "cosign", "verify", "--key", public, "--insecure-ignore-tlog=true", "--allow-http-registry",
+            f"{self.place}/{self.clone.repository}@{digest}", DOCKER_CONFIG=str(self.folder))
+        if done.returncode == 0:
+            assert json.loads(done.stdout)[0]["critical"]["image"]["docker-manifest-digest"] == digest
+        return done.returncode == 0
+
+    def skopeo(self, name: str, public: Path) -> bool:
+        """Whether an image (``:tag`` or ``@digest``) may be copied under a policy that wants the key's signature."""
+        policy, copied = self.folder / "policy.json", self.folder / "copied"
+        policy.write_text(json.dumps({"default": [{"type": "reject"}], "transports": {"docker": {self.place: [{
+            "type": "sigstoreSigned", "keyPath": str(public), "signedIdentity": {
+                "type": "remapIdentity", "prefix": self.place, "signedPrefix": REGISTRY}}]}}}))
+        done = witness.run(
+            "skopeo", f"--policy={policy}", f"--registries.d={self.folder / 'registries.d'}", "copy",
+            "--src-tls-verify=false", f"--authfile={self.folder / 'config.json'}",
+            f"docker://{self.place}/{self.clone.repository}{name}", f"dir:{copied}")
+        assert done.returncode == 0 or "signature" in done.stderr.lower(), done.stderr
+        return done.returncode == 0
+
+
+def delete(clone: Clone, digest: str) -> None:
+    url = f"http://127.0.0.1:{registry_port(clone.services)}/v2/{clone.repository}/manifests/{digest}"
+    assert requests.delete(url, auth=registry_login(clone.services), timeout=30).status_code == 202
+
+
+def move_signature(clone: Clone, source: str, target: str) -> None:
+    """Have one image's signature under the tag for another's."""
+    base = f"http://127.0.0.1:{registry_port(clone.services)}/v2/{clone.repository}/manifests"
+    login, kind = registry_login(clone.services), "application/vnd.oci.image.manifest.v1+json"
+    there = requests.get(f"{base}/{signature_tag(source)}", headers={"Accept": kind}, auth=login, timeout=30)
+    put = requests.put(f"{base}/{signature_tag(target)}", data=there.content, headers={"Content-Type": kind},
+                       auth=login, timeout=30)
+    assert put.status_code == 201
+
+
+def test_consumers_believe_our_key_alone(copied: Clone, access: AccessLogs, tmp_path: Path) -> None:
+    run = copied.doit(f"publish:{DRIVER}")
+    assert run.code == 0 and run.compiled == [], run.text
+    public, found = copied.build / "keys" / PUBLIC_FILE, images(copied)
+    rows = ledger(copied, DRIVER)["cells"]
+    assert {row["image_signer"] for row in rows} == {fingerprint(public)}
+    write_image_pair(tmp_path / "other")
+    other, consumer = tmp_path / "other" / PUBLIC_FILE, Consumer(copied, tmp_path / "consumer")
+    tags = sorted(found)
+    for tag in tags:
+        assert consumer.cosign(found[tag], public)
+    assert not consumer.cosign(found[tags[0]], other)
+    for name in (f":{tags[0]}", f"@{found[tags[0]]}"):
+        assert consumer.skopeo(name, public)
+        assert not consumer.skopeo(name, other)
+    # signed once: a second run, and one that must look for itself, leave what is there
+    before = manifests(copied)
+    access.new()
+    assert copied.doit(f"publish:{DRIVER}").code == 0
+    assert access.new() == []
+    for path in (copied.build / "release" / DRIVER).iterdir():
+        path.unlink()
+    assert copied.doit(f"publish:{DRIVER}").code == 0
+    assert not any(" PUT " in line or '"PUT ' in line for line in access.new() if "/manifests/sha256-" in line)
+    assert {tag: at for tag, at in manifests(copied).items() if tag.endswith(".sig")} == {
+        tag: at for tag, at in before.items() if tag.endswith(".sig")}
+    # a signature that was made for another image
+    move_signature(copied, found[tags[0]], found[tags[1]])
+    assert not consumer.cosign(found[tags[1]], public)
+    assert not consumer.skopeo(f":{tags[1]}", public)
+    assert "no key of `image_signing.public_keys` signed it" in copied.doit("verify", DRIVER).text
+
+
+def test_a_fresh_checkout_believes_signed_images_alone(copied: Clone, tmp_path: Path) -> None:
+    assert copied.doit(f"publish:{DRIVER}").code == 0
+    found = images(copied)
+    bad = min(name for name, row in copied.status().items() if row["driver"] == DRIVER)
+    delete(copied, manifests(copied)[signature_tag(found[tag_of(bad)])])
+    fresh = copied.checkout(tmp_path / "fresh")
+    run = fresh.doit(f"fetch:{DRIVER}")
+    assert "1 of 3 rows" in run.text and "image_signing.public_keys" in run.text, run.text
+    states = {name: row["state"] for name, row in fresh.status().items() if row["driver"] == DRIVER}
+    assert states.pop(bad) != "published" and set(states.values()) == {"published"}
+
+
+def test_a_new_key_signs_anew_and_the_old_one_stays(copied: Clone, tmp_path: Path) -> None:
+    assert copied.doit(f"publish:{DRIVER}").code == 0
+    old, new = copied.build / "keys" / PUBLIC_FILE, copied.build / "keys/new"
+    write_image_pair(new)
+    name = f"build/{copied.build.name}/keys"
+    copied.edit("config/profiles/sandbox.yaml",
+                f"image_signing: {{key: {name}/{IMAGE_KEY_FILE}, public_keys: [{name}/{PUBLIC_FILE}]}}",
+                f"image_signing: {{key: {name}/new/{IMAGE_KEY_FILE},"
+                f" public_keys: [{name}/new/{PUBLIC_FILE}, {name}/{PUBLIC_FILE}]}}")
+    run = copied.doit(f"publish:{DRIVER}")
+    assert run.code == 0 and run.compiled == [] and run.imaged == 0, run.text
+    assert {row["image_signer"] for row in ledger(copied, DRIVER)["cells"]} == {fingerprint(new / PUBLIC_FILE)}
+    consumer, digest = Consumer(copied, tmp_path / "consumer"), min(images(copied).values())
+    assert consumer.cosign(digest, old) and consumer.cosign(digest, new / PUBLIC_FILE)
+
+
+def test_nothing_is_pushed_that_cannot_be_signed(copied: Clone) -> None:
+    write_image_pair(copied.build / "keys/other")
+    (copied.build / "keys" / IMAGE_KEY_FILE).write_bytes((copied.build / "keys/other" / IMAGE_KEY_FILE).read_bytes())
+    run = copied.doit(f"publish:{DRIVER}")
+    assert run.code != 0 and "is not the private half of" in run.text and "Traceback" not in run.text
+    assert images(copied) == {}
