@@ -14,7 +14,6 @@ from foundry.base.errors import Fault
 from foundry.base.files import read_file
 from foundry.formats.modules.certificate import der_of
 
-PASSPHRASE = "KMOD_SIGNING_PASSPHRASE"  # noqa: S105 - a variable's name
 _ENVIRONMENT, _TOKEN = "env:", "pkcs11:"
 _PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----(.*?)-----END PUBLIC KEY-----", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -49,7 +48,7 @@ class Use:
     passphrase: str
 
 
-MODULES = Use("modules", "signing", "KMOD_SIGNING_KEY", PASSPHRASE)
+MODULES = Use("modules", "signing", "KMOD_SIGNING_KEY", "KMOD_SIGNING_PASSPHRASE")
 IMAGES = Use("images", "image_signing", "KMOD_IMAGE_SIGNING_KEY", "KMOD_IMAGE_SIGNING_PASSPHRASE")
 
 
@@ -178,7 +177,8 @@ def _token_key(uri: str) -> TokenKey:
                         *((part, _OF_QUERY) for part in query.split("&") if part)]:
         name, _, value = part.partition("=")
         if name == "pin-value":
-            raise ValueError(f"holds a PIN: set {PASSPHRASE} in the environment, or name a file by pin-source=file:…")
+            raise ValueError(f"holds a PIN: set {MODULES.passphrase} (images: {IMAGES.passphrase}) in the environment,"
+                             " or name a file by pin-source=file:…")
         if name not in known:
             raise ValueError(f"is a PKCS#11 URI with {name or 'nothing'!r}; known here are {', '.join(known)}")
         if name in found or not value or value != _WITHOUT_MEANING.get(name, value):

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from foundry.config.signing import PASSPHRASE, key_place
+from foundry.config.signing import IMAGES, MODULES, key_place
 from tests.harness.clone import ROOT
 from tests.harness.workflow import Workflow
 
 GITHUB = ROOT / "config/profiles/github.yaml"
-SIGNING_LINES = re.compile(r"^(# signing:.*)$", re.MULTILINE)  # as a comment: it waits for the owner's key
+SIGNING_LINES = re.compile(r"^(# (?:image_)?signing:.*)$", re.MULTILINE)  # as comments: they wait for the owner's keys
 BUILD, CHECKS = "build-kmod-kmm-images.yml", "checks.yml"
 
 
@@ -86,16 +86,17 @@ def test_single_steps_get_secrets(name: str) -> None:
 
 
 def test_only_the_step_that_signs_gets_the_key() -> None:
-    """Shards compile what others wrote: the key is in no other step's environment, and in no other job's."""
+    """Shards compile what others wrote: the keys are in no other step's environment, and in no other job's."""
     steps = {(name, step.get("name", step.get("run"))): str(step) for name in FILES for job in jobs_of(name).values()
              for step in job["steps"]}
-    assert [place for place, text in steps.items() if "KMOD_SIGNING" in text] == [(BUILD, "build and push")]
+    assert [place for place, text in steps.items() if "SIGNING" in text] == [(BUILD, "build and push")]
     env = next(step["env"] for step in jobs_of(BUILD)["shard"]["steps"] if step.get("name") == "build and push")
-    said = SIGNING_LINES.search(GITHUB.read_text())
-    assert said is not None
-    named = key_place(yaml.safe_load(said[1].removeprefix("# "))["signing"]["key"])
-    assert {named.variable, PASSPHRASE} == {name for name in env if "SIGNING" in name}
-    assert all(env[name] == f"${{{{ secrets.{name} }}}}" for name in (named.variable, PASSPHRASE))
+    wanted = set()
+    for line, use in zip(SIGNING_LINES.findall(GITHUB.read_text()), (MODULES, IMAGES), strict=True):
+        named = key_place(yaml.safe_load(line.removeprefix("# "))[use.setting]["key"])
+        wanted |= {named.variable, use.passphrase}
+    assert wanted == {name for name in env if "SIGNING" in name}
+    assert all(env[name] == f"${{{{ secrets.{name} }}}}" for name in wanted)
 
 
 def test_machines_that_build_can_boot() -> None:
