@@ -25,7 +25,7 @@ def task_push() -> Iterator[Task]:
             "push", cell.name, publish.push, [cell], doc=f"image {cell.tag} in its registries", done=done,
             state="done" if done else "pending",
             reason="up to date" if done else (
-                "other releases, tags or registries" if state.adopted else "not published yet"),
+                "other releases, tags or registries, or not signed yet" if state.adopted else "not published yet"),
             # what is published from elsewhere has no record here
             targets=[record] if not done or (one.root / record).exists() else (),
             log=f"{folder}/{publish.LOG}",
