@@ -65,14 +65,21 @@ def delete(clone: Clone, digest: str) -> None:
     assert requests.delete(url, auth=registry_login(clone.services), timeout=30).status_code == 202
 
 
+def put(clone: Clone, tag: str, manifest: bytes, kind: str) -> str:
+    """Have a manifest under a tag; its digest."""
+    url = f"http://127.0.0.1:{registry_port(clone.services)}/v2/{clone.repository}/manifests/{tag}"
+    answer = requests.put(url, data=manifest, headers={"Content-Type": kind}, auth=registry_login(clone.services),
+                          timeout=30)
+    assert answer.status_code == 201
+    return f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+
+
 def move_signature(clone: Clone, source: str, target: str) -> None:
     """Have one image's signature under the tag for another's."""
     base = f"http://127.0.0.1:{registry_port(clone.services)}/v2/{clone.repository}/manifests"
     login, kind = registry_login(clone.services), "application/vnd.oci.image.manifest.v1+json"
     there = requests.get(f"{base}/{signature_tag(source)}", headers={"Accept": kind}, auth=login, timeout=30)
-    put = requests.put(f"{base}/{signature_tag(target)}", data=there.content, headers={"Content-Type": kind},
-                       auth=login, timeout=30)
-    assert put.status_code == 201
+    put(clone, signature_tag(target), there.content, kind)
 
 
 def test_consumers_believe_our_key_alone(copied: Clone, access: AccessLogs, tmp_path: Path) -> None:
@@ -134,6 +141,25 @@ def test_a_new_key_signs_anew_and_the_old_one_stays(copied: Clone, tmp_path: Pat
     assert {row["image_signer"] for row in ledger(copied, DRIVER)["cells"]} == {fingerprint(new / PUBLIC_FILE)}
     consumer, digest = Consumer(copied, tmp_path / "consumer"), min(images(copied).values())
     assert consumer.cosign(digest, old) and consumer.cosign(digest, new / PUBLIC_FILE)
+
+
+def test_an_image_without_its_signature_is_not_published(copied: Clone) -> None:
+    """The registry took the image and not the signature: no ledger names it, and the next run signs it."""
+    cells = [name for name, row in copied.status().items() if row["driver"] == DRIVER]
+    bad, kind = min(cells), "application/vnd.oci.image.index.v1+json"
+    digest = copied.status()[bad]["digest"]
+    in_the_way = put(copied, signature_tag(digest), json.dumps(
+        {"schemaVersion": 2, "mediaType": kind, "manifests": []}).encode(), kind)
+    run = copied.doit(f"publish:{DRIVER}")
+    assert run.code == 1 and "something else than an image's signatures" in run.text, run.text
+    assert images(copied)[tag_of(bad)] == digest, "it was pushed"
+    assert copied.status()[bad]["state"] != "published"
+    assert {row["digest"] for row in ledger(copied, DRIVER)["cells"]} == set(images(copied).values()) - {digest}
+    delete(copied, in_the_way)
+    run = copied.doit(f"publish:{DRIVER}")
+    assert (run.code, run.compiled, run.imaged) == (0, [], 0), run.text
+    assert {copied.status()[name]["state"] for name in cells} == {"published"}
+    assert signature_tag(digest) in manifests(copied)
 
 
 def test_nothing_is_pushed_that_cannot_be_signed(copied: Clone) -> None:
