@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
@@ -104,24 +104,13 @@ def signing_faults(
 ) -> Iterator[Fault]:
     """What is wrong with the setting in a file of configuration; `made_later`: the certificate may be missing yet."""
     key, certificate = str(signing.get("key", "")), str(signing.get("certificate", ""))
-    try:
-        key_place(key)
-    except ValueError as error:
-        yield Fault(file, "$.signing.key", str(error))
+    yield from _key_faults(key, MODULES, file)
     if secure_boot and not key:
         yield Fault(file, "$.secure_boot", "needs a key to sign modules with (`signing`): no other are loaded then")
     if key and not certificate:
         yield Fault(file, "$.signing.certificate", "is missing: `signing.key` needs the key's certificate")
     if certificate:
-        try:
-            der_of(read_file(root / certificate))
-        except FileNotFoundError:
-            if not made_later:
-                yield Fault(file, "$.signing.certificate", f"{certificate} does not exist")
-        except OSError as error:
-            yield Fault(file, "$.signing.certificate", f"{certificate} can't be read: {error.strerror}")
-        except ValueError as error:  # also of a name with a zero in it
-            yield Fault(file, "$.signing.certificate", f"{certificate} {error}")
+        yield from _file_faults(root, certificate, der_of, Fault(file, "$.signing.certificate", ""), made_later)
 
 
 def image_signing_faults(
@@ -129,23 +118,34 @@ def image_signing_faults(
 ) -> Iterator[Fault]:
     """As `signing_faults`, of the key that images are signed with."""
     key, public = str(signing.get("key", "")), signing.get("public_keys", ())
-    try:
-        key_place(key)
-    except ValueError as error:
-        yield Fault(file, "$.image_signing.key", str(error))
+    yield from _key_faults(key, IMAGES, file)
     if key and not public:
         yield Fault(file, "$.image_signing.public_keys", "is empty: `image_signing.key` needs the key's public half")
     for number, name in enumerate(public if isinstance(public, list) else ()):
-        path = f"$.image_signing.public_keys[{number}]"
-        try:
-            public_der(read_file(root / str(name)))
-        except FileNotFoundError:
-            if not made_later:
-                yield Fault(file, path, f"{name} does not exist")
-        except OSError as error:
-            yield Fault(file, path, f"{name} can't be read: {error.strerror}")
-        except ValueError as error:
-            yield Fault(file, path, f"{name} {error}")
+        place = Fault(file, f"$.image_signing.public_keys[{number}]", "")
+        yield from _file_faults(root, str(name), public_der, place, made_later)
+
+
+def _key_faults(key: str, use: Use, file: str) -> Iterator[Fault]:
+    try:
+        key_place(key)
+    except ValueError as error:
+        yield Fault(file, f"$.{use.setting}.key", str(error))
+
+
+def _file_faults(
+    root: Path, name: str, parse: Callable[[bytes], bytes], place: Fault, made_later: bool
+) -> Iterator[Fault]:
+    """What is wrong with a file that a setting names, as a fault at that place."""
+    try:
+        parse(read_file(root / name))
+    except FileNotFoundError:
+        if not made_later:
+            yield replace(place, message=f"{name} does not exist")
+    except OSError as error:
+        yield replace(place, message=f"{name} can't be read: {error.strerror}")
+    except ValueError as error:  # also of a name with a zero in it
+        yield replace(place, message=f"{name} {error}")
 
 
 def public_der(content: bytes) -> bytes:

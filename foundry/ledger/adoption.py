@@ -3,7 +3,7 @@
 Anyone who can write a ledger (its tag, the asset of a release, another job's artifact) can write today's keys into it:
 they are made of public files. So a row counts where a registry of the profile's own has an image under its digest
 that bears its key, and it then names those registries alone. Where the profile has public keys, the image must be
-signed by one of them besides: then nobody who may write to the registry, and has no private key, makes a row true.
+signed by one of them, too: write access to the registry alone then makes no row true.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from foundry.signing.image_key import ImageSigner, PublicKey
 
 _NO_SIGNATURES = (Reason.DOCUMENT_MALFORMED, Reason.MANIFEST_MALFORMED, Reason.MANIFEST_UNSUPPORTED)
 _LONGEST = 64 << 10  # bytes of a payload
-_MOST = 32  # signatures that are read of an image: whoever may push can add some
+_MOST = 32  # signatures of an image that are read: every user who can push can add some
 
 
 def signer_of(place: Repository, digest: str, keys: Sequence[PublicKey]) -> str:

@@ -110,7 +110,7 @@ def test_published_without_proof(copied: Clone, kernels: list[str]) -> None:
 
 
 def test_published_and_found_not_to_load(copied: Clone, kernels: list[str], tmp_path: Path) -> None:
-    """It stays published, and is told; it is not booted in every run."""
+    """The cell stays published and is reported as failed; later runs do not boot it again."""
     add_family(copied, tmp_path, BROKEN)
     assert copied.doit("publish").code == 0
     copied.prove("required")
@@ -125,7 +125,7 @@ def test_published_and_found_not_to_load(copied: Clone, kernels: list[str], tmp_
 
 
 def test_what_does_not_load_is_not_published(proving: Clone, kernels: list[str], tmp_path: Path) -> None:
-    """Others are; it is told with the kernel's own sentence, and not booted again until something changes."""
+    """Other cells are published. The failure quotes the kernel, and the next boot waits for a change of inputs."""
     kernel = kernels[0]
     add_family(proving, tmp_path, BROKEN)
     proving.write("build-matrix.json", [
