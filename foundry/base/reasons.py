@@ -189,6 +189,7 @@ class Reason(StrEnum):
     LAYER_NOT_A_FILE = "layer-not-a-file"
     LAYER_FOREIGN = "layer-foreign"
     TAGS_MALFORMED = "tags-malformed"
+    ATTESTATION_MISSING = "attestation-missing"
     DOCUMENT_MALFORMED = "document-malformed"
     DOCUMENT_CHANGED = "document-changed"
     PUSH_MISMATCH = "push-mismatch"

@@ -19,7 +19,7 @@ from foundry.base.records import input_facts, read_record, write_record
 from foundry.cell import module, sign
 from foundry.cell.kit import FOLDER as KITS
 from foundry.cell.kit import NO_PROOF, Kit, in_tree_of, kit_folder, kit_here, take_kit
-from foundry.cell.published import Published
+from foundry.cell.published import Published, files_of
 from foundry.plan.cells import Cell
 from foundry.plan.keys import BOOT_SCRIPTS, CellKey
 from foundry.plan.state import CellState
@@ -58,7 +58,7 @@ def boot(foundry: Foundry, cell: Cell, state: CellState, key: CellKey) -> None:
     if why := foundry.states.no_boot.get(cell.arch):
         raise OutsideError(f"{cell.name} can't be booted here: {why}", reason=Reason.TOOL_MISSING,
                            hint="run `doit doctor`: it names the package to install")
-    image = _files(foundry, cell, state, log)
+    image = files_of(Published(foundry, state, state.row if state.adopted else None, log).whole())
     modules = module_hashes(image)
     facts: dict[str, Any] = {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
@@ -96,18 +96,6 @@ def proof_of(foundry: Foundry, cell: Cell, key: CellKey) -> Mapping[str, Any] | 
     if record is None or record["key"] != key.proof or record["outcome"] == FAILED:
         return None
     return {name: record[name] for name in _IN_LEDGERS if name in record}
-
-
-def _files(foundry: Foundry, cell: Cell, state: CellState, log: Path) -> Mapping[str, Entry]:
-    """What the image has, by path."""
-    from foundry.formats.images.manifest import Manifest, parse_manifest
-    from foundry.formats.images.rootfs import unpack
-
-    content = Published(foundry, state, state.row if state.adopted else None, log).whole()
-    manifest = parse_manifest(content.manifest, content.media_type)
-    if not isinstance(manifest, Manifest):
-        raise FoundryError(f"the image of {cell.name} is an index", reason=Reason.MANIFEST_UNSUPPORTED)
-    return unpack(content.blobs[layer.digest] for layer in manifest.layers)
 
 
 def module_hashes(image: Mapping[str, Entry]) -> dict[str, str]:

@@ -14,16 +14,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundry.base.errors import FoundryError
-from foundry.base.files import append_to, read_file, remove_stale, remove_tree, sha256_bytes
+from foundry.base.files import (
+    append_to,
+    canonical_json,
+    read_file,
+    remove_stale,
+    remove_tree,
+    sha256_bytes,
+)
 from foundry.base.reasons import Reason
 from foundry.base.records import Record, input_facts, output_facts, read_record, write_record
 from foundry.cell.kit import keep_kit
 from foundry.config import patches
 from foundry.config.recipe import BUILD_SCRIPT, Recipe
+from foundry.driver.fetch import RECORD as FETCH_RECORD
 from foundry.driver.source import FIRMWARE, TAR, TREE, tree_sha256
 from foundry.driver.source import RECORD as SOURCE_RECORD
 from foundry.plan.cells import Cell
 from foundry.plan.keys import CellKey
+from foundry.run.builder import builder, commit
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
@@ -114,10 +123,29 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         "inputs": input_facts(foundry.root, file_deps(foundry, cell)), "outputs": outputs,
         "toolkit": cell.toolkit, "patches": applied, "patches_inert": inert_patches(cell), "gate": gate,
         "compiler": compiler, "signature_hash": hash_name, "symvers_sha256": sha256_bytes(exports),
-        **({"in_tree": in_tree} if in_tree else {}),
+        **({"in_tree": in_tree} if in_tree else {}), "materials": _materials(foundry, cell), "builder": builder(),
     })
     remove_tree(work)
     return waited
+
+
+def _materials(foundry: Foundry, cell: Cell) -> dict[str, Any]:
+    """What went in, for its provenance: packages as they were fetched, patches by hash, this checkout's commit."""
+    record = read_record(foundry.source_folder(cell.driver) / FETCH_RECORD, "fetch")
+    packages = []
+    if record is not None:
+        main = foundry.config.locks.of(cell.family.name).packages[cell.driver]
+        for one in ({"name": main.name, **record}, *record.get("packages", ())):
+            signer = one.get("signature", {}).get("fingerprint", "")
+            packages.append({"name": one["name"], "url": one["url"], "sha256": one["file_sha256"],
+                             **({"signer": signer} if signer else {})})
+    found, changed = commit(foundry.root)
+    return {
+        "packages": packages,
+        "patches": {patch.id: sha256_bytes(canonical_json(patch.as_key()))
+                    for patch in patches.applying(cell.family.patches, cell.driver, cell.kernel)},
+        **({"commit": found} if found else {}), **({"changed": True} if changed else {}),
+    }
 
 
 def inert_patches(cell: Cell) -> dict[str, str]:

@@ -17,6 +17,7 @@ from foundry.plan.state import CellState
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
+    from foundry.formats.images.rootfs import Entry
     from foundry.registry.push import Content, Writer
 
 _MAX_IMAGE = 2 << 30  # bytes of an image that is copied from one registry to another
@@ -70,14 +71,19 @@ class Published:
     def _remote(self) -> Content:
         from foundry.registry.push import fetch_content
 
-        source = self._from or self._named()
+        source = self.source()
         if source is not None:
             return fetch_content(source.registry, source.repository, self.digest, _MAX_IMAGE)
         raise FoundryError(f"the image of {self.state.cell.name} is not here", reason=Reason.IMAGE_MISSING,
                            hint=f"run `doit build:{self.state.cell.driver}`")
 
-    def _named(self) -> Writer | None:
-        """The first target of the profile that the row names; an image is copied from nowhere else."""
+    def source(self) -> Writer | None:
+        """Where it is published already: what was adopted, or the first target of the profile that the row names.
+
+        It is copied from nowhere else.
+        """
+        if self._from is not None:
+            return self._from
         family, names = self.state.cell.family.name, self.row.registries if self.row is not None else ()
         named = [target for target in self.foundry.registries.targets(family) if target.is_in(names)]
         return self.foundry.registries.writer(named[0]) if named else None
@@ -97,3 +103,14 @@ class Published:
         if known is None or known.digest != self.digest:
             return Facts()
         return Facts(known.config_digest, known.size, known.depends, known.signature)
+
+
+def files_of(content: Content) -> Mapping[str, Entry]:
+    """What is in an image, by path. FoundryError ``manifest-unsupported`` of an index."""
+    from foundry.formats.images.manifest import Manifest, parse_manifest
+    from foundry.formats.images.rootfs import unpack
+
+    manifest = parse_manifest(content.manifest, content.media_type)
+    if not isinstance(manifest, Manifest):
+        raise FoundryError(f"{content.digest} is an index, not an image", reason=Reason.MANIFEST_UNSUPPORTED)
+    return unpack(content.blobs[layer.digest] for layer in manifest.layers)

@@ -17,13 +17,13 @@ from foundry.base.parallel import in_parallel
 from foundry.base.reasons import Reason
 from foundry.base.times import now
 from foundry.ledger import ledgers, publish
+from foundry.ledger.attest import attest
 from foundry.ledger.verify import LOG, MAX_IMAGE, faults_of, labels_in
 from foundry.plan.cells import Cell
 from foundry.plan.rows import Replaced, row_of
 from foundry.plan.state import CellState
 from foundry.registry.images import labels_of
 from foundry.registry.push import Content, Writer, content_of, fetch_content
-from foundry.registry.signatures import sign_image
 from foundry.registry.tags import list_tags
 from foundry.run.context import Foundry
 
@@ -132,7 +132,7 @@ def _adopted(foundry: Foundry, images: Sequence[Foreign]) -> Iterator[str]:
         for tag in publish.tags(foundry, cell):
             writer.push(ours, tag)
         if signer is not None:
-            sign_image(writer, ours.digest, cell.tag, signer)
+            attest(writer, cell, ours, {}, signer, log)
         registries.append(writer.name)
     size = len(ours.manifest) + sum(len(data) for data in ours.blobs.values())
     ledgers.put_row(foundry, cell, row_of(

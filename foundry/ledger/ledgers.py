@@ -24,7 +24,7 @@ from foundry.base.plain_text import LONGEST_WORDS
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
 from foundry.config.patches import Patch, applying
-from foundry.formats.images.simple_signing import is_signature_tag
+from foundry.formats.images.simple_signing import is_attached
 from foundry.github.repository import released_ledger
 from foundry.ledger.adoption import adopt
 from foundry.plan.cells import Cell
@@ -52,8 +52,8 @@ def ledger_tag(driver: str) -> str:
 
 
 def is_of_image(tag: str) -> bool:
-    """Whether a tag is an image's, not a ledger's or that of signatures."""
-    return not tag.startswith(TAG_PREFIX) and not is_signature_tag(tag)
+    """Whether a tag is an image's, not a ledger's or of what is attached to images."""
+    return not tag.startswith(TAG_PREFIX) and not is_attached(tag)
 
 
 def ledger_file(foundry: Foundry, driver: str) -> Path:

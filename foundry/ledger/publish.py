@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from foundry.attest.statements import hashes
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to
 from foundry.base.names import KEY_LABEL, depends_of, signature_of, tag_of
@@ -20,6 +21,7 @@ from foundry.base.times import now
 from foundry.cell import image
 from foundry.cell.boot import proof_of
 from foundry.cell.published import Published
+from foundry.ledger.attest import attest, statements_of
 from foundry.ledger.ledgers import put_row
 from foundry.plan.cells import Cell
 from foundry.plan.changes import changed_parts, part_words
@@ -86,12 +88,15 @@ def push(foundry: Foundry, cell: Cell) -> None:
 
 
 def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey, signer: ImageSigner | None) -> Row:
-    """Have the image, and its signature, in every target; the cell's row."""
+    """Have the image, with its signatures and what is attested of it, in every target; the cell's row."""
+    from foundry.registry.signatures import sign_image
+
     current = state.row is not None and state.row.key == key.key and not foundry.states.force
     row = state.row if current else None
     log = foundry.cell_folder(cell) / LOG
     log.unlink(missing_ok=True)
     content = Published(foundry, state, row, log)
+    said: dict[str, bytes] = {}
     registries = list(row.registries) if row is not None else []
     replaced: Replaced | None = None
     for target in foundry.registries.targets(cell.family.name):
@@ -99,18 +104,16 @@ def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey, signer
         if row is None or not target.is_in(registries) or not set(tags(foundry, cell)) <= set(row.tags):
             replaced = _publish(foundry, writer, state, key, content) or replaced
         if signer is not None:
-            _sign(writer, content, cell, signer)
+            if row is None or row.image_signer != signer.public.fingerprint or not target.is_in(registries):
+                said = said or statements_of(foundry, cell, key, content)
+                attest(writer, cell, content.whole(), said, signer, content.log)
+            else:
+                sign_image(writer, content.digest, cell.tag, signer)
         registries = [*(name for name in registries if name != writer.name), writer.name]
-    row = _row(foundry, state, key, content, sorted(registries), replaced)
-    return replace(row, image_signer=signer.public.fingerprint) if signer is not None else row
-
-
-def _sign(writer: Writer, content: Published, cell: Cell, signer: ImageSigner) -> None:
-    """The name in the signature is that of the image's own tag: policies that compare names know the others by it."""
-    from foundry.registry.signatures import sign_image
-
-    made = sign_image(writer, content.digest, cell.tag, signer)
-    append_to(content.log)(f"{writer.name}@{content.digest} is signed: {made}, key {signer.public.fingerprint}")
+    made = _row(foundry, state, key, content, sorted(registries), replaced)
+    if signer is not None:
+        made = replace(made, image_signer=signer.public.fingerprint)
+    return replace(made, attestations=hashes(said)) if said else made
 
 
 def _publish(
@@ -222,6 +225,7 @@ def _row(
         depends=facts.depends, signature=facts.signature,
         proof=proof if proof is not None or before is None else before.proof,
         image_signer=before.image_signer if before is not None else "",
+        attestations=before.attestations if before is not None else None,
         published=before.published if before is not None else now(),
         replaces=replaced or (before.replaces if before is not None else None),
     )

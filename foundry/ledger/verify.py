@@ -24,6 +24,7 @@ from foundry.cell.image import CERTIFICATE
 from foundry.cell.kit import HOST
 from foundry.cell.module import recipe_for
 from foundry.cell.output_checks import exports_of
+from foundry.cell.published import files_of
 from foundry.cell.run import require_here
 from foundry.config.recipe import Recipe
 from foundry.ledger.ledgers import contradictions
@@ -127,7 +128,9 @@ def _tag_faults(foundry: Foundry, image: Published) -> list[str]:
 
 
 def _image_faults(foundry: Foundry, image: Published) -> Iterator[str]:
+    from foundry.attest.check import faults_of_image, faults_of_ledger
     from foundry.registry.push import fetch_content
+    from foundry.registry.referrers import statements
     from foundry.registry.signatures import signer_of
 
     where, log = parse_reference(image.repository), _log(foundry)
@@ -140,12 +143,17 @@ def _image_faults(foundry: Foundry, image: Published) -> Iterator[str]:
     if (said := signature_of(labels)) != row.signature:
         yield f"its labels have {_signer(said)}, the ledger has {_signer(row.signature)}"
     keys = foundry.public_keys()
-    if keys and not signer_of(Repository(registry, where.repository), row.digest, keys):
-        yield "no key of `image_signing.public_keys` signed it"
+    if keys:
+        place = Repository(registry, where.repository)
+        if not signer_of(place, row.digest, keys):
+            yield "no key of `image_signing.public_keys` signed it"
+        there = statements(place, row.digest, keys)
+        yield from faults_of_ledger(there, row, image.cell.driver, image.cell.family.name)
+        yield from faults_of_image(there, labels, files_of(content), row)
     yield from (f"its label {name} is missing or empty" for name in image.cell.family["labels"]
                 if not labels.get(name, "").strip())
     yield from faults_of(foundry, image.cell, content, log)
-    yield from _proof_faults(row, _files(content) or {})
+    yield from _proof_faults(row, files_of(content))
 
 
 def _log(foundry: Foundry) -> Path:
@@ -160,24 +168,9 @@ def labels_in(content: Content) -> Mapping[str, str]:
     return parse_config(content.blobs[manifest.config.digest]).labels if isinstance(manifest, Manifest) else {}
 
 
-def _files(content: Content) -> Mapping[str, Entry] | None:
-    """What is in an image, by path; None of an index."""
-    from foundry.formats.images.manifest import Manifest, parse_manifest
-    from foundry.formats.images.rootfs import unpack
-
-    manifest = parse_manifest(content.manifest, content.media_type)
-    if not isinstance(manifest, Manifest):
-        return None
-    return unpack(content.blobs[layer.digest] for layer in manifest.layers)
-
-
 def faults_of(foundry: Foundry, cell: Cell, content: Content, log: Path) -> Iterator[str]:
     """What is wrong with an image of the cell, our own or another's: labels that name it, layout, signatures, gate."""
-    files = _files(content)
-    if files is None:
-        yield "it is an index, not an image"
-        return
-    labels = labels_in(content)
+    files, labels = files_of(content), labels_in(content)
     for name, template in cell.family["labels"].items():
         wanted = {"{kernel}": cell.kernel, "{driver}": cell.driver}.get(template) if name.endswith("-version") else None
         if wanted and labels.get(name) != wanted:

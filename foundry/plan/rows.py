@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from foundry.plan.cells import Cell
@@ -43,7 +43,8 @@ class Row:
     `published` (``2025-01-02T03:04:05Z``), `config_digest` and `size` (bytes of manifest, config and layers as
     stored) are empty where they are not known. `registries` are ``host/repository``; none where a profile publishes
     nowhere. `depends` are the kernel's own modules that it needs. `signature` says who signed its modules, `proof` what
-    a boot showed; `image_signer` is the SHA-256 of the public key (DER) whose signature lies beside the image.
+    a boot showed; `image_signer` is the SHA-256 of the public key (DER) whose signature lies beside the image, and
+    `attestations` are those of the statements that lie there, by their kind.
     """
 
     kernel: str
@@ -63,6 +64,7 @@ class Row:
     signature: Mapping[str, str] | None = None
     proof: Mapping[str, Any] | None = None
     image_signer: str = ""
+    attestations: Mapping[str, str] = field(default_factory=dict, hash=False)
     replaces: Replaced | None = None
     revision: Revision | None = None
 
@@ -80,6 +82,8 @@ class Row:
         }
         data |= {name: value for name in ("published", "config_digest", "size", "image_signer")
                  if (value := getattr(self, name))}
+        if self.attestations:
+            data["attestations"] = dict(self.attestations)
         if self.depends:
             data["depends"] = list(self.depends)
         data |= {name: dict(value) for name in ("signature", "proof") if (value := getattr(self, name)) is not None}
@@ -108,13 +112,13 @@ def row_of(
     cell: Cell, key: CellKey, *, content_sha256: str, digest: str, tags: Iterable[str], registries: Iterable[str],
     config_digest: str = "", size: int = 0, depends: Iterable[str] = (), published: str = "",
     signature: Mapping[str, str] | None = None, proof: Mapping[str, Any] | None = None, image_signer: str = "",
-    replaces: Replaced | None = None,
+    attestations: Mapping[str, str] | None = None, replaces: Replaced | None = None,
 ) -> Row:
     """The row of a cell as it is today."""
     return Row(
         cell.kernel, cell.arch, key.key, dict(key.parts), digest, tuple(tags), tuple(registries), cell.releases,
         cell.toolkit, content_sha256, published, config_digest, size, tuple(depends), signature, proof,
-        image_signer, replaces,
+        image_signer, attestations or {}, replaces,
     )
 
 

@@ -79,6 +79,7 @@ class Registry:
         self.hostname = urlsplit(f"//{served}").hostname or ""
         scheme = "http" if self.hostname in LOOPBACK else "https"
         self.base = f"{scheme}://{served}/v2/"
+        self.lists_referrers: bool | None = None  # not asked yet
         self._local = threading.local()
         self.auth = Authorizer(scheme, lambda repository: credentials.find(host, repository), self._session,
                                lambda: credentials.forget(host), host, lambda: credentials.how_to_get(host))

@@ -81,32 +81,35 @@ class Writer(Repository):
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def push(self, content: Pushable, tag: str, *, last_look: Callable[[], None] = lambda: None) -> None:
+    def push(
+        self, content: Pushable, tag: str, *, last_look: Callable[[], None] = lambda: None, small: bool = False
+    ) -> None:
         """Have the image under the tag; when this returns, the registry has given it back as it was sent.
 
         The images of an index are pushed before it, each with its digest as the tag. `last_look` is called when all
-        blobs are there, just before the tag is written, each time. Raises FoundryError
-        ``push-mismatch`` when the registry gives something else, and what
-        `Registry.manifest` raises.
+        blobs are there, just before the tag is written, each time. What is `small` is sent without asking whether it
+        is there, and only what a name has is asked for afterwards. Raises FoundryError ``push-mismatch`` when the
+        registry gives something else, and what `Registry.manifest` raises.
         """
         manifest = parse_manifest(content.manifest, content.media_type)
         if isinstance(content, Content) and not isinstance(manifest, Manifest):
             raise FoundryError(f"{content.digest} is an index, not an image", reason=Reason.MANIFEST_UNSUPPORTED)
         parts = (manifest.config, *manifest.layers) if isinstance(manifest, Manifest) else ()
         for part in parts:
-            self._have(part, content.blobs)
+            self._have(part, content.blobs, ask=not small)
         if not self._put_manifest(content, tag, last_look):
             self._send_again(parts, content)
             if not self._put_manifest(content, tag, last_look):
                 raise FoundryError(f"{self.name} loses blobs of {tag}: it does not know what it has just taken",
                                    reason=Reason.PUSH_MISMATCH, hint="try again later; tell the registry's operator")
-        if self._lost(parts):
+        if not small and self._lost(parts):
             self._send_again(parts, content)
             if lost := self._lost(parts):
                 raise FoundryError(f"{self.name} lost {lost} of {tag} after it had taken it",
                                    reason=Reason.PUSH_MISMATCH,
                                    hint="try again later; tell the registry's operator")
-        self._read_back(content, tag)
+        if not small or tag != content.digest:
+            self._read_back(content, tag)
 
     def check(self) -> None:
         """Whether images may be pushed here at all: an upload is begun and cancelled. Raises what `push` raises."""
@@ -146,7 +149,7 @@ class Writer(Repository):
         for part in parts:
             self._have(part, content.blobs)
 
-    def _have(self, part: Descriptor, blobs: Mapping[str, Payload]) -> None:
+    def _have(self, part: Descriptor, blobs: Mapping[str, Payload], *, ask: bool = True) -> None:
         """Send the blob if the registry lacks it, once for all threads."""
         with self._lock:
             lock = self._locks[part.digest]
@@ -156,15 +159,15 @@ class Writer(Repository):
             data = blobs[part.digest]
             url = self.registry.blob_url(self.repository, part.digest)
             went = with_retries(url, patient(self.registry.policy, part.size),
-                           lambda attempt: self._upload(attempt, part, data), self.registry.note)
+                           lambda attempt: self._upload(attempt, part, data, ask=ask), self.registry.note)
             with self._lock:
                 self._present.add(part.digest)
                 self.sent.blobs += went
                 self.sent.bytes += part.size * went
 
-    def _upload(self, attempt: Attempt, part: Descriptor, data: Payload) -> int:
+    def _upload(self, attempt: Attempt, part: Descriptor, data: Payload, *, ask: bool) -> int:
         """One attempt; 1 when the blob was sent, 0 when it was there."""
-        if self._has(attempt, part.digest):
+        if ask and self._has(attempt, part.digest):
             return 0
         what = f"{self.repository} {part.digest}"
         where = self._begin(attempt, what)

@@ -65,7 +65,7 @@ def sign_image(writer: Writer, digest: str, tag: str, signer: ImageSigner) -> st
                                reason=Reason.DOCUMENT_CHANGED, retry=True, hint="run again")
 
     content = Content(manifest, OCI_MANIFEST, f"sha256:{sha256_bytes(manifest)}", blobs)
-    writer.push(content, signature_tag(digest), last_look=look)
+    writer.push(content, signature_tag(digest), last_look=look, small=True)
     return content.digest
 
 

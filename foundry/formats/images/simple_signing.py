@@ -18,7 +18,7 @@ from foundry.formats.images.manifest import OCI_MANIFEST, Descriptor
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 _TYPE = "cosign container image signature"
 _ANNOTATION = "dev.cosignproject.cosign/signature"
-_TAG = re.compile(r"sha256-[0-9a-f]{64}\.sig")
+_TAG = re.compile(r"sha256-[0-9a-f]{64}(\.(sig|att|sbom))?")
 _CONFIG = b"{}"
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"  # cosign reads no other
 
@@ -37,8 +37,8 @@ def signature_tag(digest: str) -> str:
     return f"{digest.replace(':', '-')}.sig"
 
 
-def is_signature_tag(tag: str) -> bool:
-    """Whether signatures of an image are under the tag, or were made to look so."""
+def is_attached(tag: str) -> bool:
+    """Whether what is under the tag is about an image: signatures, other attachments of cosign's, or referrers."""
     return _TAG.fullmatch(tag) is not None
 
 

@@ -14,7 +14,7 @@ from foundry.base.reasons import Reason
 from foundry.formats.images.simple_signing import (
     Signature,
     digest_in,
-    is_signature_tag,
+    is_attached,
     payload,
     signature_tag,
     signatures_manifest,
@@ -112,7 +112,7 @@ def test_payloads_and_tags() -> None:
     assert digest_in(payload(DIGEST, "a/b:c")) == DIGEST
     for other in (b"", b"[]", b"{}", b'{"critical": 1}', b'{"critical": {"type": "x", "image": {}}}', b"\xff"):
         assert digest_in(other) == ""
-    assert is_signature_tag(signature_tag(DIGEST))
-    assert not is_signature_tag("sha256-1.sig") and not is_signature_tag(f"{signature_tag(DIGEST)}.sig")
+    assert is_attached(signature_tag(DIGEST))
+    assert not is_attached("sha256-1.sig") and not is_attached(f"{signature_tag(DIGEST)}.sig")
     one = [Signature(b"a", b"b", {"other": "c"})]
     assert signatures_manifest(one) == signatures_manifest(one)
