@@ -50,7 +50,7 @@ def held(one: Front, repository: str) -> dict[str, str]:
 
 
 def images(found: dict[str, str]) -> dict[str, str]:
-    return {tag: digest for tag, digest in found.items() if not tag.startswith("ledger-") and not tag.endswith(".sig")}
+    return {tag: digest for tag, digest in found.items() if not tag.startswith(("ledger-", "sha256-"))}
 
 
 def no_secrets(clone: Clone, *runs: Run, pushed: Path | None = None) -> None:

@@ -54,4 +54,4 @@ def digest(name: str) -> str:
 def images(clone: Clone) -> dict[str, str]:
     """Those that are neither ledgers nor signatures."""
     return {tag: found for tag, found in manifests(clone).items()
-            if not tag.startswith("ledger-") and not tag.endswith(".sig")}
+            if not tag.startswith(("ledger-", "sha256-"))}

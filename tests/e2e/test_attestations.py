@@ -1,0 +1,210 @@
+"""Provenance, bills of materials and test results lie signed beside images; consumers' own programs read them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from foundry.signing.new import PUBLIC_FILE, write_image_pair
+from tests.e2e.test_image_signatures import DRIVER, Consumer, delete, put
+from tests.harness import witness
+from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
+from tests.harness.released import images, ledger, manifests
+
+TYPES = {"provenance": "slsaprovenance1", "sbom": "cyclonedx",
+         "test-result": "https://in-toto.io/attestation/test-result/v0.1"}
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+def attested(consumer: Consumer, digest: str, public: Path, kind: str) -> list[bytes]:
+    """The statements of a kind that cosign believes; none where it believes none."""
+    trusted = consumer.folder / "trusted_root.json"
+    trusted.write_text('{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')
+    done = witness.run(
+        "cosign", "verify-attestation", "--new-bundle-format", "--key", public, "--insecure-ignore-tlog=true",
+        f"--trusted-root={trusted}", "--allow-http-registry", f"--type={TYPES[kind]}",
+        f"{consumer.place}/{consumer.clone.repository}@{digest}", DOCKER_CONFIG=str(consumer.folder))
+    if done.returncode != 0:
+        assert "tuf" not in done.stderr, done.stderr
+        return []
+    return [base64.b64decode(json.loads(line)["payload"]) for line in done.stdout.splitlines() if line]
+
+
+def get(clone: Clone, what: str) -> bytes:
+    url = f"http://127.0.0.1:{registry_port(clone.services)}/v2/{clone.repository}/{what}"
+    accept = {"Accept": f"{INDEX}, application/vnd.oci.image.manifest.v1+json"}
+    answer = requests.get(url, headers=accept, auth=registry_login(clone.services), timeout=30)
+    assert answer.status_code == 200, (url, answer.text)
+    return answer.content
+
+
+def referrers_tag(digest: str) -> str:
+    return digest.replace(":", "-")
+
+
+def list_of(clone: Clone, digest: str) -> dict[str, Any]:
+    """The list of what refers to an image, as the registry has it under its tag."""
+    found: dict[str, Any] = json.loads(get(clone, f"manifests/{referrers_tag(digest)}"))
+    return found
+
+
+def put_list(clone: Clone, digest: str, entries: list[dict[str, Any]]) -> None:
+    put(clone, referrers_tag(digest), json.dumps(
+        {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode(), INDEX)
+
+
+def put_blob(clone: Clone, data: bytes) -> str:
+    base = f"http://127.0.0.1:{registry_port(clone.services)}/v2/{clone.repository}/blobs/uploads/"
+    login, digest = registry_login(clone.services), f"sha256:{hashlib.sha256(data).hexdigest()}"
+    begun = requests.post(base, auth=login, timeout=30)
+    answer = requests.put(begun.headers["Location"], params={"digest": digest}, data=data, auth=login, timeout=30)
+    assert answer.status_code == 201
+    return digest
+
+
+def files_in(clone: Clone, digest: str) -> dict[str, bytes]:
+    """The plain files of an image, unpacked by Python's own tarfile."""
+    found: dict[str, bytes] = {}
+    for layer in json.loads(get(clone, f"manifests/{digest}"))["layers"]:
+        with tarfile.open(fileobj=io.BytesIO(get(clone, f"blobs/{layer['digest']}"))) as archive:
+            for member in archive:
+                if member.isfile():
+                    reader = archive.extractfile(member)
+                    assert reader is not None
+                    found[member.name] = reader.read()
+    return found
+
+
+def statement(consumer: Consumer, digest: str, public: Path, kind: str) -> dict[str, Any]:
+    [payload] = attested(consumer, digest, public, kind)
+    found: dict[str, Any] = json.loads(payload)
+    assert found["subject"][0]["digest"] == {"sha256": digest.removeprefix("sha256:")}
+    return dict(found["predicate"])
+
+
+def test_consumers_read_what_is_attested(copied: Clone, access: AccessLogs, tmp_path: Path) -> None:
+    run = copied.doit(f"publish:{DRIVER}")
+    assert run.code == 0 and run.compiled == [], run.text
+    public, consumer = copied.build / "keys" / PUBLIC_FILE, Consumer(copied, tmp_path / "consumer")
+    write_image_pair(tmp_path / "other")
+    rows = ledger(copied, DRIVER)["cells"]
+    for row in rows:
+        for kind in TYPES:
+            [payload] = attested(consumer, row["digest"], public, kind)
+            assert hashlib.sha256(payload).hexdigest() == row["attestations"][kind]
+            assert attested(consumer, row["digest"], tmp_path / "other" / PUBLIC_FILE, kind) == []
+    row = rows[0]
+    cell = copied.build / "cells" / f"{DRIVER}-{row['kernel']}"
+
+    build = statement(consumer, row["digest"], public, "provenance")["buildDefinition"]
+    assert build["externalParameters"] == {"driver": DRIVER, "family": "neuron", "kernel": row["kernel"],
+                                           "arch": row["arch"]}
+    assert build["internalParameters"]["key"] == row["key"]
+    into = {one["name"]: one for one in build["resolvedDependencies"]}
+    package = copied.build / "sources" / DRIVER / "package.rpm"
+    assert into["aws-neuronx-dkms"]["digest"] == {"sha256": hashlib.sha256(package.read_bytes()).hexdigest()}
+    assert into["aws-neuronx-dkms"]["annotations"]["signer"] == (
+        copied.build / "keys/neuron.fingerprint").read_text().strip()
+    assert into["toolkit"]["uri"] == f"docker://{row['toolkit']}"
+    for name in ("build-module.sh", "Containerfile"):
+        content = (copied.root / "container" / name).read_bytes()
+        assert into[name]["digest"] == {"sha256": hashlib.sha256(content).hexdigest()}
+
+    bill = statement(consumer, row["digest"], public, "sbom")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bill)) is None
+    named = {part["hashes"][0]["content"]: part for part in bill["components"]}
+    there = {hashlib.sha256(data).hexdigest(): name for name, data in files_in(copied, row["digest"]).items()}
+    assert named.keys() == there.keys()
+    module = named[hashlib.sha256((cell / "signed/neuron.ko").read_bytes()).hexdigest()]
+    assert (module["type"], module["name"], module["version"]) == ("device-driver", "neuron", DRIVER)
+    [busybox] = [part for part in bill["components"] if part["type"] == "application"]
+    assert busybox["version"] in busybox["cpe"] and busybox["purl"] == f"pkg:generic/busybox@{busybox['version']}"
+
+    result = statement(consumer, row["digest"], public, "test-result")
+    assert result["result"] == "PASSED" and result["failedTests"] == []
+    assert any("neuron.ko: vermagic" in one and row["kernel"] in one for one in result["passedTests"])
+
+    # attached once: a second run, and one that must look for itself, leave what is there
+    before = manifests(copied)
+    access.new()
+    assert copied.doit(f"publish:{DRIVER}").code == 0
+    assert access.new() == []
+    for path in (copied.build / "release" / DRIVER).iterdir():
+        path.unlink()
+    assert copied.doit(f"publish:{DRIVER}").code == 0
+    assert not any('"PUT ' in line or '"POST ' in line for line in access.new() if "ledger-" not in line
+                   and "/blobs/" not in line)
+    assert {tag: at for tag, at in manifests(copied).items() if tag.startswith("sha256-")} == {
+        tag: at for tag, at in before.items() if tag.startswith("sha256-")}
+    assert [one["attestations"] for one in ledger(copied, DRIVER)["cells"]] == [one["attestations"] for one in rows]
+
+
+def test_the_same_provenance_when_made_again(copied: Clone) -> None:
+    assert copied.doit(f"publish:{DRIVER}").code == 0
+    rows = ledger(copied, DRIVER)["cells"]
+    run = copied.doit(f"publish:{DRIVER}", FORCE_BUILD="true")
+    assert run.code == 0 and len(run.compiled) == len(rows), run.text
+    for one, other in zip(rows, ledger(copied, DRIVER)["cells"], strict=True):
+        assert one["digest"] == other["digest"]
+        for kind in ("provenance", "sbom"):
+            assert one["attestations"][kind] == other["attestations"][kind]
+
+
+@pytest.mark.parametrize("how", ["stripped", "moved", "changed"])
+def test_what_was_tampered_with_is_not_believed(copied: Clone, tmp_path: Path, how: str) -> None:
+    assert copied.doit(f"publish:{DRIVER}").code == 0
+    public, consumer = copied.build / "keys" / PUBLIC_FILE, Consumer(copied, tmp_path / "consumer")
+    [bad, good, *_] = sorted(images(copied).values())
+    if how == "stripped":
+        put_list(copied, bad, [one for one in list_of(copied, bad)["manifests"]
+                               if "provenance" not in json.dumps(one["annotations"])])
+    elif how == "moved":  # signed by us, about another image
+        put_list(copied, bad, list_of(copied, good)["manifests"])
+    else:
+        entries = list_of(copied, bad)["manifests"]
+        [entry] = [one for one in entries if "provenance" in json.dumps(one["annotations"])]
+        manifest = json.loads(get(copied, f"manifests/{entry['digest']}"))
+        bundle = json.loads(get(copied, f"blobs/{manifest['layers'][0]['digest']}"))
+        payload = base64.b64decode(bundle["dsseEnvelope"]["payload"])
+        changed = payload.replace(b'"driver":"2.22.2.0"', b'"driver":"2.22.2.1"')
+        assert changed != payload
+        bundle["dsseEnvelope"]["payload"] = base64.b64encode(changed).decode()
+        data = json.dumps(bundle).encode()
+        manifest["layers"][0] |= {"digest": put_blob(copied, data), "size": len(data)}
+        made = json.dumps(manifest).encode()
+        digest = put(copied, f"sha256:{hashlib.sha256(made).hexdigest()}", made, manifest["mediaType"])
+        entries[entries.index(entry)] = {**entry, "digest": digest, "size": len(made)}
+        put_list(copied, bad, entries)
+    assert attested(consumer, bad, public, "provenance") == []
+    assert len(attested(consumer, good, public, "provenance")) == 1
+    run = copied.doit("verify", DRIVER)
+    assert run.code == 1 and "its provenance, which the ledger names, is not beside it" in run.text, run.text
+    assert run.text.count("BAD") == 1
+
+
+def test_a_list_that_is_none_stops_the_push_and_the_next_run_attests(copied: Clone) -> None:
+    """The registry took the image, and its statements could not be attached: nothing is published, the rest is."""
+    [bad, *others] = sorted((row["digest"], name) for name, row in copied.status().items() if row["driver"] == DRIVER)
+    config = put_blob(copied, b"{}")
+    image = json.dumps({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": [],
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2}}).encode()
+    in_the_way = put(copied, referrers_tag(bad[0]), image, "application/vnd.oci.image.manifest.v1+json")
+    run = copied.doit(f"publish:{DRIVER}")
+    assert run.code == 1 and "something else than a list of an image's referrers" in run.text, run.text
+    assert {row["digest"] for row in ledger(copied, DRIVER)["cells"]} == {digest for digest, _ in others}
+    delete(copied, in_the_way)
+    run = copied.doit(f"publish:{DRIVER}")
+    assert (run.code, run.compiled, run.imaged) == (0, [], 0), run.text
+    assert len(ledger(copied, DRIVER)["cells"]) == len(others) + 1
+    assert copied.doit("verify", DRIVER).code == 0
