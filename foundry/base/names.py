@@ -27,6 +27,7 @@ _SUFFIXES = {
 
 # Files of a release.
 LEDGER_FILE = "images.json"
+LEDGER_BUNDLE = "images.json.sigstore.json"  # its signature
 TABLES_FILE = "images.md"  # the long tables of notes that would not fit
 CHECKSUMS_FILE = "SHA256SUMS"
 SIGNING_FILE = "module-signing.der"  # the certificate that modules are signed with; in images below /licenses

@@ -190,6 +190,7 @@ class Reason(StrEnum):
     LAYER_FOREIGN = "layer-foreign"
     TAGS_MALFORMED = "tags-malformed"
     ATTESTATION_MISSING = "attestation-missing"
+    LEDGER_UNSIGNED = "ledger-unsigned"
     DOCUMENT_MALFORMED = "document-malformed"
     DOCUMENT_CHANGED = "document-changed"
     PUSH_MISMATCH = "push-mismatch"

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from foundry.base.files import append_to, sha256_bytes
-from foundry.base.names import LEDGER_FILE
+from foundry.base.names import LEDGER_BUNDLE, LEDGER_FILE
 from foundry.plan.ledger import ledger_path
 from foundry.plan.releases import release_repository, release_tag
 from foundry.run.context import Foundry
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from foundry.github.client import GitHub
+    from foundry.registry.document import Document
 
 LOG = "github.log"
 _MAX_LEDGER = 64 << 20  # bytes
+_MAX_BUNDLE = 1 << 20
 _TOKENS = ("GITHUB_TOKEN", "GH_TOKEN")
 
 
@@ -34,15 +36,27 @@ def require_token(what: str = "GitHub releases") -> None:
         raise missing_token(what)
 
 
-def released_ledger(foundry: Foundry, driver: str, *, unless: bytes | None = None) -> bytes | None:
-    """The ledger that the driver's release has; None where there is no release or none with it, or it is `unless`."""
+def released_ledger(foundry: Foundry, driver: str, *, unless: bytes | None = None) -> Document | None:
+    """The ledger that the driver's release has, with its signature; None where there is none, or it is `unless`."""
     if not repository(foundry):
         return None
     from foundry.github.releases import read_asset
+    from foundry.registry.document import Document
 
     tag = release_tag(foundry.states.plan.families[driver].name, driver)
     known = sha256_bytes(unless) if unless is not None else ""
-    return read_asset(driver_client(foundry, driver), tag, LEDGER_FILE, _MAX_LEDGER, unless=known)
+    data = read_asset(driver_client(foundry, driver), tag, LEDGER_FILE, _MAX_LEDGER, unless=known)
+    return Document(data, released_signature(foundry, driver)) if data is not None else None
+
+
+def released_signature(foundry: Foundry, driver: str) -> bytes:
+    """The signature of the ledger that the driver's release has; empty where there is none, or nobody wants it."""
+    if not foundry.settings.image_signing.public_keys:
+        return b""
+    from foundry.github.releases import read_asset
+
+    tag = release_tag(foundry.states.plan.families[driver].name, driver)
+    return read_asset(driver_client(foundry, driver), tag, LEDGER_BUNDLE, _MAX_BUNDLE) or b""
 
 
 def driver_client(foundry: Foundry, driver: str) -> GitHub:

@@ -125,7 +125,7 @@ def _adopted(foundry: Foundry, images: Sequence[Foreign]) -> Iterator[str]:
     if faults:
         yield from faults
         return
-    ours, signer = with_key(content, state.key.key), foundry.image_signer()
+    ours, signer = with_key(content, state.key.key), foundry.publishing_signer()
     registries = []
     for target in foundry.registries.targets(cell.family.name):
         writer = foundry.registries.writer(target)

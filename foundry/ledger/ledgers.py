@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foundry.attest.documents import bundle_of, is_signed, require_signed
 from foundry.base.errors import ConfigError, FoundryError, UsageError
 from foundry.base.filelock import locked
 from foundry.base.files import pretty_json, read_file, read_json, sha256_bytes, write_atomic
-from foundry.base.names import tag_of
+from foundry.base.names import LEDGER_BUNDLE, tag_of
 from foundry.base.plain_text import LONGEST_WORDS
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
@@ -36,6 +37,7 @@ from foundry.registry.targets import Target
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
+    from foundry.registry.document import Document
     from foundry.registry.repository import Repository
 
 MEDIA_TYPE = "application/vnd.kmod-foundry.ledger.v1+json"
@@ -110,16 +112,16 @@ def fetch_missing(foundry: Foundry, drivers: Iterable[str]) -> None:
             continue
         content, ledger = _read_remote(foundry, driver, foundry.registries.repository(targets[0]))
         ledger = adopted(foundry, ledger, f"the ledger of {targets[0].name}")
-        released = released_ledger(foundry, driver, unless=content)
+        released = released_ledger(foundry, driver, unless=content.data if content is not None else None)
         if released is not None:
             ledger = _joined(foundry, ledger, released, known=content is not None)
         data = ledger.to_bytes()
         write_atomic(path, data)
-        if content == data:
+        if content is not None and content.data == data:
             _mark(foundry, driver, targets[0], data)
 
 
-def _joined(foundry: Foundry, ledger: Ledger, released: bytes, *, known: bool) -> Ledger:
+def _joined(foundry: Foundry, ledger: Ledger, released: Document, *, known: bool) -> Ledger:
     """Both ledgers in one: either place may have missed what a run left in the other. The registry's goes first."""
     try:
         theirs = checked(foundry, released, f"the GitHub release of {ledger.driver}", ledger.driver)
@@ -205,8 +207,9 @@ def store(foundry: Foundry, driver: str) -> None:
 
 
 def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> None:
-    from foundry.registry.document import put_document
+    from foundry.registry.document import Document, put_document
 
+    foundry.publishing_signer()  # before anything is merged that could then not be signed
     theirs = {target: _read_remote(foundry, driver, foundry.registries.writer(target)) for target in targets}
     mine = ledger_of(foundry, driver).rows
     others = [adopted(foundry, ledger, f"the ledger of {target.name}", mine) for target, (_, ledger) in theirs.items()]
@@ -217,13 +220,19 @@ def _store_once(foundry: Foundry, driver: str, targets: Sequence[Target]) -> Non
         return ledger.with_revision()
 
     data, started = change(foundry, driver, merge), time.monotonic()
-    written = [target for target, (content, _) in theirs.items() if content != data]
+    bundle = bundle_of(foundry, data, ledger_file(foundry, driver).with_name(LEDGER_BUNDLE))
+    document = Document(data, bundle)
+    written = [target for target, (there, _) in theirs.items()
+               if there is None or there.data != data or not is_signed(foundry, there)]
     for target in written:
-        put_document(foundry.registries.writer(target), ledger_tag(driver), data, MEDIA_TYPE, over=theirs[target][0])
+        there = theirs[target][0]
+        put_document(foundry.registries.writer(target), ledger_tag(driver), document, MEDIA_TYPE,
+                     over=there.data if there is not None else None)
     if written:  # somebody in step with us has looked before our write, and writes about now
         foundry.ending.wait(max(_SETTLE_SECONDS, time.monotonic() - started))
     for target in written:
-        if _read_remote(foundry, driver, foundry.registries.writer(target))[0] != data:
+        there = _read_remote(foundry, driver, foundry.registries.writer(target))[0]
+        if there is None or there.data != data:
             raise FoundryError(f"{target.name}:{ledger_tag(driver)} was changed meanwhile",
                                reason=Reason.DOCUMENT_CHANGED, retry=True,
                                hint="somebody else publishes here: run again")
@@ -289,21 +298,27 @@ def _built_row(foundry: Foundry, cell: Cell) -> Row | None:
     )
 
 
-def _read_remote(foundry: Foundry, driver: str, place: Repository) -> tuple[bytes | None, Ledger]:
-    """A ledger as a registry has it: its bytes, None where there is none, and what they say."""
+def _read_remote(foundry: Foundry, driver: str, place: Repository) -> tuple[Document | None, Ledger]:
+    """A ledger as a registry has it, None where there is none, and what it says."""
     from foundry.registry.document import get_document
 
     family = foundry.states.plan.families[driver].name
-    content = get_document(place, ledger_tag(driver), MEDIA_TYPE)
-    if content is None:
+    document = get_document(place, ledger_tag(driver), MEDIA_TYPE)
+    if document is None:
         return None, Ledger(driver, family)
-    return content, checked(foundry, content, f"{place.name}:{ledger_tag(driver)}", driver)
+    return document, checked(foundry, document, f"{place.name}:{ledger_tag(driver)}", driver)
 
 
-def checked(foundry: Foundry, content: bytes, where: str, driver: str) -> Ledger:
-    """The ledger in a content that `where` has. Raises ConfigError, and FoundryError where it is of another driver or
-    family: it decides where its images are looked for, and the name of the release.
+def checked(foundry: Foundry, document: Document, where: str, driver: str) -> Ledger:
+    """The ledger in a document that `where` has.
+
+    Raises ConfigError, and FoundryError where it is of another driver or family, since it decides where its images are
+    looked for and the name of the release; or where it is not signed by one of the profile's public keys, and is none
+    that this checkout has written there itself.
     """
+    if sha256_bytes(document.data) not in _marks(foundry, driver).values():
+        require_signed(foundry, document, where)
+    content = document.data
     try:
         found = parse_ledger(content, where, foundry.config.validation)
     except ConfigError as error:

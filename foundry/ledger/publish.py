@@ -74,7 +74,7 @@ def push(foundry: Foundry, cell: Cell) -> None:
     if foundry.states.to_prove(cell.arch) and not any(map(foundry.states.is_enough, (known, made))):
         raise FoundryError(f"{cell.name} is not published: its kernel has not loaded it ({state.reason})",
                            reason=Reason.NOT_PROVEN, hint=f"run `doit boot:{cell.name}`")
-    signer = foundry.image_signer()  # before anything is pushed that could then not be signed
+    signer = foundry.publishing_signer()  # before anything is pushed that could then not be signed
     (folder / RECORD).unlink(missing_ok=True)
     with noted(folder, stage="push", key=key.key):
         row = _pushed(foundry, cell, state, key, signer)

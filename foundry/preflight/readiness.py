@@ -75,7 +75,7 @@ def _require_boots(foundry: Foundry, names: Sequence[str]) -> None:
     if any(name.startswith("sign:") for name in names):
         foundry.signer()
     if any(name.startswith("push:") for name in names):
-        foundry.image_signer()
+        foundry.publishing_signer()
 
 
 def _require_targets(foundry: Foundry, cells: set[str]) -> None:

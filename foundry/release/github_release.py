@@ -12,7 +12,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import append_to, read_file, sha256_bytes, sha256_file, write_atomic
 from foundry.base.names import LEDGER_FILE
 from foundry.base.reasons import Reason
-from foundry.github.repository import LOG, driver_client, repository, require_token
+from foundry.github.repository import LOG, driver_client, released_signature, repository, require_token
 from foundry.ledger.ledgers import adopted, change, checked, ledger_file, ledger_of
 from foundry.plan.ledger import Ledger, NewerLedger
 from foundry.plan.releases import release_tag
@@ -105,8 +105,11 @@ def _take_over(foundry: Foundry, driver: str, content: bytes) -> None:
 
     What is no ledger is replaced. Of tarballs of the same inputs those count that this checkout made.
     """
+    from foundry.registry.document import Document
+
     try:
-        theirs = checked(foundry, content, f"the GitHub release of {driver}", driver)
+        document = Document(content, released_signature(foundry, driver))
+        theirs = checked(foundry, document, f"the GitHub release of {driver}", driver)
     except NewerLedger:
         raise
     except FoundryError as error:

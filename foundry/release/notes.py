@@ -9,9 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foundry.attest.documents import bundle_of
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, write_atomic
-from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, SIGNING_FILE, TABLES_FILE
+from foundry.base.names import CHECKSUMS_FILE, LEDGER_BUNDLE, LEDGER_FILE, SIGNING_FILE, TABLES_FILE
 from foundry.base.reasons import INPUT_FAULTS, Reason
 from foundry.base.records import input_facts, output_facts, outputs_changed, read_record, write_record
 from foundry.base.versions import version_key
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from foundry.release.notes_text import Facts, Served, Unbuilt
 
 NOTES_FILE = "notes.md"
-OPTIONAL = frozenset({TABLES_FILE, SIGNING_FILE})  # files that only some releases have
+OPTIONAL = frozenset({TABLES_FILE, SIGNING_FILE, LEDGER_BUNDLE})  # files that only some releases have
 RECORD = "notes.json"
 _UNLOCKED = MainPackage("unknown", "unknown", "", "unknown", 0, "unknown")
 _ROOM = 120_000  # characters: what GitHub takes, less some for what people write around it
@@ -99,8 +100,14 @@ def notes(foundry: Foundry, driver: str) -> None:
 
 
 def released_files(foundry: Foundry, ledger: Ledger, tables: str) -> dict[str, bytes]:
-    """A release's files by name, but the source tarballs: ledger, certificate, long tables, and checksums of all."""
+    """A release's files by name, but the source tarballs: ledger with its signature, certificate, tables, checksums.
+
+    Raises as `certificate_of` and `bundle_of`.
+    """
     files = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {})}
+    bundle = bundle_of(foundry, files[LEDGER_FILE], _folder(foundry, ledger.driver) / LEDGER_BUNDLE)
+    if bundle:
+        files[LEDGER_BUNDLE] = bundle
     if certificate_of(foundry, ledger):
         files[SIGNING_FILE] = der_in(foundry.root / foundry.settings.signing.certificate)
     return {**files, CHECKSUMS_FILE: checksums(ledger, files)}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from foundry.base.environment import take_secrets
 from foundry.base.errors import ConfigError, FoundryError
+from foundry.base.reasons import Reason
 from foundry.config import profile as profiles
 from foundry.config.load import Config, load_config
 from foundry.config.settings import Settings
@@ -121,6 +122,18 @@ class Foundry:
                     self.journal.warn(warning)
                 self._image_signer = signer
             return self._image_signer
+
+    def publishing_signer(self) -> ImageSigner | None:
+        """As `image_signer`; but where public keys say what is believed, nothing is published that nobody would.
+
+        FoundryError ``signing-key-missing`` where there are such and no key to sign with.
+        """
+        signer = self.image_signer()
+        if signer is None and self.settings.image_signing.public_keys:
+            raise FoundryError("images are believed by their signatures here, and `image_signing.key` names no key",
+                               reason=Reason.SIGNING_KEY_MISSING,
+                               hint="name the key, or publish where it is; this checkout can `doit verify`")
+        return signer
 
     def content_sha256(self, cell: Cell) -> str:
         """The hash of the content of the driver's package, as locked."""

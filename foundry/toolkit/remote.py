@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from foundry.attest.documents import bundle_of, require_signed
 from foundry.base.errors import ConfigError, Fault, FoundryError
 from foundry.base.files import write_atomic
 from foundry.base.names import KEY_LABEL, OCI_ARCH, kernel_arch, kernel_tag
@@ -65,11 +66,12 @@ def read_remote(foundry: Foundry, place: Repository) -> tuple[bytes | None, Tool
     """The ledger as the registry has it: its bytes, None where there is none, and what is true of it."""
     from foundry.registry.document import get_document
 
-    content = get_document(place, TAG, MEDIA_TYPE)
-    if content is None:
+    document = get_document(place, TAG, MEDIA_TYPE)
+    if document is None:
         return None, ToolkitLedger()
-    ledger = parse_toolkit_ledger(content, f"{place.name}:{TAG}", foundry.config.validation)
-    return content, _adopted(foundry, place, ledger)
+    require_signed(foundry, document, f"{place.name}:{TAG}")
+    ledger = parse_toolkit_ledger(document.data, f"{place.name}:{TAG}", foundry.config.validation)
+    return document.data, _adopted(foundry, place, ledger)
 
 
 def _adopted(foundry: Foundry, place: Repository, ledger: ToolkitLedger) -> ToolkitLedger:
@@ -109,13 +111,13 @@ def _other_toolkit(foundry: Foundry, row: Mapping[str, Any]) -> str:
 
 def store(foundry: Foundry, writer: Writer) -> bool:
     """Merge what the registry has with what is here, in both places; whether anything was written there."""
-    from foundry.registry.document import put_document
+    from foundry.registry.document import Document, put_document
 
     content, theirs = read_remote(foundry, writer)
     data = change_ledger(foundry, theirs).to_bytes()
     if content == data:
         return False
-    put_document(writer, TAG, data, MEDIA_TYPE)
+    put_document(writer, TAG, Document(data, bundle_of(foundry, data)), MEDIA_TYPE)
     return True
 
 

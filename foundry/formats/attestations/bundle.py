@@ -1,4 +1,4 @@
-"""In-toto statements about images, signed as DSSE envelopes, each in a Sigstore bundle.
+"""Sigstore bundles: in-toto statements about images, signed as DSSE envelopes; and signatures of files.
 
 Formats: in-toto's spec/v1 (statement), secure-systems-lab's DSSE protocol 1.0, sigstore's protobuf-specs (bundle v0.3
 with a public key), cosign's specs/BUNDLE_SPEC.md (how a bundle refers to an image in a registry). A bundle holds no
@@ -22,6 +22,7 @@ _STATEMENT = "https://in-toto.io/Statement/v1"
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _EMPTY_TYPE, _EMPTY = "application/vnd.oci.empty.v1+json", b"{}"
 _CONTENT = "dev.sigstore.bundle.content"
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # of somebody else's bytes
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,26 @@ class Signed:
 
 def make_bundle(payload: bytes, sign: Callable[[bytes], bytes], public_key: str) -> bytes:
     """The bundle of a statement's bytes; `public_key` is the key's SHA-256 (DER, 64 hex digits), a hint for readers."""
-    return canonical_json({
-        "mediaType": BUNDLE_TYPE,
-        "verificationMaterial": {"publicKey": {"hint": base64.b64encode(bytes.fromhex(public_key)).decode()}},
-        "dsseEnvelope": {
-            "payload": base64.b64encode(payload).decode(), "payloadType": _PAYLOAD_TYPE,
-            "signatures": [{"sig": base64.b64encode(sign(_to_sign(payload))).decode(), "keyid": ""}],
-        },
+    return _bundle(public_key, "dsseEnvelope", {
+        "payload": _base64(payload), "payloadType": _PAYLOAD_TYPE,
+        "signatures": [{"sig": _base64(sign(_to_sign(payload))), "keyid": ""}],
     })
+
+
+def make_file_bundle(content: bytes, sign: Callable[[bytes], bytes], public_key: str) -> bytes:
+    """The bundle with the signature of a file, as ``cosign verify-blob`` reads it."""
+    digest = _base64(bytes.fromhex(sha256_bytes(content)))
+    return _bundle(public_key, "messageSignature", {
+        "messageDigest": {"algorithm": "SHA2_256", "digest": digest}, "signature": _base64(sign(content)),
+    })
+
+
+def signature_of_file(bundle: bytes) -> bytes:
+    """The signature (DER) in a file's bundle, not checked yet; empty where it is none."""
+    try:
+        return base64.b64decode(parse_json(bundle)["messageSignature"]["signature"], validate=True)
+    except _MALFORMED:
+        return b""
 
 
 def parse_bundle(data: bytes) -> Signed | None:
@@ -77,7 +90,7 @@ def parse_bundle(data: bytes) -> Signed | None:
             base64.b64decode(envelope["payload"], validate=True),
             tuple(base64.b64decode(one["sig"], validate=True) for one in envelope["signatures"]),
         )
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # somebody else's bytes
+    except _MALFORMED:
         return None
 
 
@@ -90,7 +103,7 @@ def parse_statement(payload: bytes) -> Statement | None:
             return None
         return Statement(f"sha256:{subject['digest']['sha256']}", str(found["predicateType"]), found["predicate"],
                          str(subject.get("name", "")))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except _MALFORMED:
         return None
 
 
@@ -119,3 +132,14 @@ def _to_sign(payload: bytes) -> bytes:
 
 def _digest(data: bytes) -> str:
     return f"sha256:{sha256_bytes(data)}"
+
+
+def _bundle(public_key: str, name: str, content: Mapping[str, Any]) -> bytes:
+    return canonical_json({
+        "mediaType": BUNDLE_TYPE, name: content,
+        "verificationMaterial": {"publicKey": {"hint": _base64(bytes.fromhex(public_key))}},
+    })
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
