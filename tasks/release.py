@@ -54,6 +54,24 @@ def task_ledger() -> Iterator[Task]:
         )
 
 
+def task_attest() -> Iterator[Task]:
+    """Keep what users verify images with."""
+    one = foundry()
+    if not one.settings.image_signing.public_keys:
+        return
+    from foundry.release import attested
+
+    for driver in plan().by_driver:
+        done, known = attested.current(one, driver), one.states.ledger(driver) is not None
+        folder = ledger_path(one.config.build, driver).parent
+        yield stage_task(
+            "attest", driver, attested.attest, [driver], doc=f"keys, policies and statements of {driver}", done=done,
+            state="done" if done else "pending",
+            reason="up to date" if done else "images or keys changed" if known else _NOTHING,
+            file_dep=attested.file_deps(one, driver) if known else (), targets=[str(folder / attested.RECORD)],
+        )
+
+
 def task_notes() -> Iterator[Task]:
     """Write the notes of releases."""
     from foundry.release import notes
@@ -62,12 +80,13 @@ def task_notes() -> Iterator[Task]:
     for driver in plan().by_driver:
         done = notes.current(one, driver)
         pending = "what they say changed" if one.states.ledger(driver) is not None else _NOTHING
-        yield stage_task(
+        task = stage_task(
             "notes", driver, notes.notes, [driver], doc=f"notes of {driver}", done=done,
             state="done" if done else "pending", reason="up to date" if done else pending,
             file_dep=notes.file_deps(one, driver) if one.states.ledger(driver) is not None else (),
             targets=notes.targets(one, driver),
         )
+        yield {**task, "task_dep": [f"attest:{driver}"] if one.settings.image_signing.public_keys else []}
 
 
 def task_github() -> Iterator[Task]:

@@ -9,11 +9,16 @@ from foundry.attest import sbom
 from foundry.attest.statements import KINDS, SIGNATURE_TYPE
 from foundry.base.files import sha256_bytes
 from foundry.base.names import KEY_LABEL
-from foundry.formats.attestations.bundle import parse_statement
+from foundry.formats.attestations.bundle import Signed, parse_statement
 from foundry.formats.images.rootfs import Entry
 from foundry.plan.rows import Row
 
 _KEYS = "`image_signing.public_keys`"
+
+
+def payloads(there: Mapping[str, Sequence[Signed]]) -> dict[str, list[bytes]]:
+    """What was signed, by predicate type."""
+    return {kind: [signed.payload for signed in found] for kind, found in there.items()}
 
 
 def faults_of_ledger(there: Mapping[str, Sequence[bytes]], row: Row, driver: str, family: str) -> Iterator[str]:

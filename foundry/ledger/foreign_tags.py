@@ -132,7 +132,7 @@ def _adopted(foundry: Foundry, images: Sequence[Foreign]) -> Iterator[str]:
         for tag in publish.tags(foundry, cell):
             writer.push(ours, tag)
         if signer is not None:
-            attest(writer, cell, ours, {}, signer, log)
+            attest(writer, cell, ours, {}, signer, foundry.cell_folder(cell))
         registries.append(writer.name)
     size = len(ours.manifest) + sum(len(data) for data in ours.blobs.values())
     ledgers.put_row(foundry, cell, row_of(

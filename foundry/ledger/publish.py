@@ -106,14 +106,15 @@ def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey, signer
         if signer is not None:
             if row is None or row.image_signer != signer.public.fingerprint or not target.is_in(registries):
                 said = said or statements_of(foundry, cell, key, content)
-                attest(writer, cell, content.whole(), said, signer, content.log)
+                made = attest(writer, cell, content.whole(), said, signer, foundry.cell_folder(cell))
+                append_to(log)(f"{writer.name}@{content.digest} is signed: {', '.join(made)}")
             else:
                 sign_image(writer, content.digest, cell.tag, signer)
         registries = [*(name for name in registries if name != writer.name), writer.name]
-    made = _row(foundry, state, key, content, sorted(registries), replaced)
+    result = _row(foundry, state, key, content, sorted(registries), replaced)
     if signer is not None:
-        made = replace(made, image_signer=signer.public.fingerprint)
-    return replace(made, attestations=hashes(said)) if said else made
+        result = replace(result, image_signer=signer.public.fingerprint)
+    return replace(result, attestations=hashes(said)) if said else result
 
 
 def _publish(

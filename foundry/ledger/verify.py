@@ -128,9 +128,9 @@ def _tag_faults(foundry: Foundry, image: Published) -> list[str]:
 
 
 def _image_faults(foundry: Foundry, image: Published) -> Iterator[str]:
-    from foundry.attest.check import faults_of_image, faults_of_ledger
+    from foundry.attest.check import faults_of_image, faults_of_ledger, payloads
     from foundry.registry.push import fetch_content
-    from foundry.registry.referrers import statements
+    from foundry.registry.referrers import attached
     from foundry.registry.signatures import signer_of
 
     where, log = parse_reference(image.repository), _log(foundry)
@@ -147,7 +147,7 @@ def _image_faults(foundry: Foundry, image: Published) -> Iterator[str]:
         place = Repository(registry, where.repository)
         if not signer_of(place, row.digest, keys):
             yield "no key of `image_signing.public_keys` signed it"
-        there = statements(place, row.digest, keys)
+        there = payloads(attached(place, row.digest, keys))
         yield from faults_of_ledger(there, row, image.cell.driver, image.cell.family.name)
         yield from faults_of_image(there, labels, files_of(content), row)
     yield from (f"its label {name} is missing or empty" for name in image.cell.family["labels"]

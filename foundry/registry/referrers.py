@@ -18,7 +18,6 @@ from foundry.formats.attestations.bundle import (
     LARGEST,
     PREDICATE,
     Signed,
-    make_bundle,
     parse_bundle,
     parse_statement,
     referring,
@@ -36,7 +35,7 @@ from foundry.net.transport import NOT_FOUND, OK
 from foundry.registry.client import Fetched, whole
 from foundry.registry.push import Content, Pushable, Writer
 from foundry.registry.repository import NOT_THERE, Repository
-from foundry.signing.image_key import ImageSigner, PublicKey
+from foundry.signing.image_key import PublicKey
 
 if TYPE_CHECKING:
     import requests
@@ -53,32 +52,31 @@ def fallback_tag(digest: str) -> str:
     return digest.replace(":", "-")
 
 
-def statements(place: Repository, digest: str, keys: Sequence[PublicKey]) -> dict[str, list[bytes]]:
-    """The statements about the image that one of these keys signed, as they were signed, by predicate type.
+def attached(place: Repository, digest: str, keys: Sequence[PublicKey]) -> dict[str, list[Signed]]:
+    """The statements about the image that one of these keys signed, by predicate type.
 
     Two requests, and two for each bundle that is there. Raises what `Registry.manifest` raises: an answer that can't be
     had is never "there is none".
     """
-    found: dict[str, list[bytes]] = defaultdict(list)
+    found: dict[str, list[Signed]] = defaultdict(list)
     for signed in _bundles(place, _listed(place, digest)[0]):
         said = parse_statement(signed.payload)
         if said is not None and said.digest == digest and any(signed.is_by(key.verifies) for key in keys):
-            found[said.predicate_type].append(signed.payload)
+            found[said.predicate_type].append(signed)
     return found
 
 
-def attach(writer: Writer, image: Descriptor, payloads: Mapping[str, bytes], signer: ImageSigner) -> list[str]:
-    """Have these statements, by predicate type, beside the image, signed; the digests of the manifests that are new.
+def attach(writer: Writer, image: Descriptor, bundles: Mapping[str, bytes], key: PublicKey) -> list[str]:
+    """Have these bundles of the key's, by predicate type, beside the image; the digests of the manifests that are new.
 
-    What is there already, of this key, is left as it is. Raises what `Writer.push` raises, and FoundryError
+    A statement that is there already, by this key, is left as it is. Raises what `Writer.push` raises, and FoundryError
     ``document-malformed`` where something else than a list of referrers is under the list's tag.
     """
     entries, tagged = _listed(writer, image.digest)
     there, added = {str(entry.get("digest")) for entry in entries}, []
-    for kind, payload in payloads.items():
-        bundle = make_bundle(payload, signer.sign, signer.public.fingerprint)
+    for kind, bundle in bundles.items():
         manifest, blobs, entry = referring(bundle, kind, image)
-        if entry["digest"] in there or _has(writer, entries, kind, payload, signer.public):
+        if entry["digest"] in there or _has(writer, entries, kind, bundle, key):
             continue
         content = Content(manifest, OCI_MANIFEST, entry["digest"], blobs)
         writer.push(content, entry["digest"], small=True)
@@ -101,12 +99,12 @@ def _list(writer: Writer, digest: str, entries: Sequence[Mapping[str, Any]], bef
     writer.push(Pushable(data, OCI_INDEX, f"sha256:{sha256_bytes(data)}", {}), fallback_tag(digest), last_look=look)
 
 
-def _has(
-    writer: Writer, entries: Iterable[Mapping[str, Any]], kind: str, payload: bytes, key: PublicKey
-) -> bool:
+def _has(writer: Writer, entries: Iterable[Mapping[str, Any]], kind: str, bundle: bytes, key: PublicKey) -> bool:
     """Whether the very statement is there by this key; for keys that sign otherwise each time."""
     same = [entry for entry in entries if _kind(entry) == kind]
-    return any(signed.payload == payload and signed.is_by(key.verifies) for signed in _bundles(writer, same))
+    wanted = parse_bundle(bundle)
+    return wanted is not None and any(
+        signed.payload == wanted.payload and signed.is_by(key.verifies) for signed in _bundles(writer, same))
 
 
 def _bundles(place: Repository, entries: Sequence[Mapping[str, Any]]) -> Iterator[Signed]:

@@ -36,6 +36,7 @@ _STAGES = {stage.name: stage for stage in (
     Stage("push", "pushing", "published", group="publish"),
     Stage("assets", "packing", "sources packed", group="release"),
     Stage("ledger", "keeping", "ledger kept", group="release"),
+    Stage("attest", "gathering", "keys and statements gathered", folder="release", group="release"),
     Stage("notes", "writing", "notes written", folder="release", group="release"),
     Stage("github", "releasing", "released", group="release"),
     Stage("archive", "archiving", "archived"),

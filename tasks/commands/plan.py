@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from foundry.plan.cells import Cell
     from foundry.plan.changes import Change
 
-_CELLS, _LATER = ("module:", "sign:", "image:", "boot:", "push:"), ("assets", "ledger", "notes", "github")
+_CELLS, _LATER = ("module:", "sign:", "image:", "boot:", "push:"), ("assets", "ledger", "attest", "notes", "github")
 _ACTIONS = ("fetch", "compile", "sign", "image", "boot", "push")
 _SHOWN = 4  # kernels in a line
 _MINUTE, _HOUR = 60, 3600

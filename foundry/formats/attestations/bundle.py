@@ -45,8 +45,9 @@ class Statement:
 
 @dataclass(frozen=True)
 class Signed:
-    """The content of a bundle: what is signed, and the signatures over it (DER)."""
+    """A bundle, what is signed in it, and the signatures over that (DER)."""
 
+    bundle: bytes
     payload: bytes
     signatures: tuple[bytes, ...]
 
@@ -87,6 +88,7 @@ def parse_bundle(data: bytes) -> Signed | None:
         if envelope["payloadType"] != _PAYLOAD_TYPE:
             return None
         return Signed(
+            data,
             base64.b64decode(envelope["payload"], validate=True),
             tuple(base64.b64decode(one["sig"], validate=True) for one in envelope["signatures"]),
         )
