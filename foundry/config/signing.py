@@ -14,7 +14,9 @@ from foundry.base.errors import Fault
 from foundry.base.files import read_file
 from foundry.formats.modules.certificate import der_of
 
-_ENVIRONMENT, _TOKEN = "env:", "pkcs11:"
+_ENVIRONMENT, _TOKEN, _KMS = "env:", "pkcs11:", "awskms:"
+_KMS_KEY = re.compile(r"///((arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:)?(key/)?[A-Za-z0-9-]{1,64}"
+                      r"|(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:)?alias/[A-Za-z0-9/_-]{1,256})")
 _PUBLIC = re.compile(rb"-----BEGIN PUBLIC KEY-----(.*?)-----END PUBLIC KEY-----", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _OF_TOKEN = ("token", "object", "id", "serial", "manufacturer", "model")
@@ -68,11 +70,12 @@ class TokenKey:
 
 @dataclass(frozen=True)
 class KeyPlace:
-    """Where a private key is: in a file, in an environment variable, or in a token."""
+    """Where a private key is: in a file, in an environment variable, in a token, or in AWS KMS (id, alias or ARN)."""
 
     file: str = ""
     variable: str = ""
     token: TokenKey | None = None
+    kms: str = ""
 
 
 def key_place(key: str) -> KeyPlace:
@@ -81,6 +84,10 @@ def key_place(key: str) -> KeyPlace:
         return KeyPlace(token=_token_key(key.removeprefix(_TOKEN)))
     if key.startswith(_ENVIRONMENT):
         return KeyPlace(variable=_variable(key))
+    if key.startswith(_KMS):
+        if not (found := _KMS_KEY.fullmatch(key.removeprefix(_KMS))):
+            raise ValueError("is no key of AWS KMS: awskms:/// is followed by its id, alias/NAME or ARN")
+        return KeyPlace(kms=found[1])
     if "-----BEGIN" in key:
         raise ValueError("is a private key: name the file or the environment variable that holds it")
     return KeyPlace(file=key)
@@ -128,9 +135,13 @@ def image_signing_faults(
 
 def _key_faults(key: str, use: Use, file: str) -> Iterator[Fault]:
     try:
-        key_place(key)
+        place = key_place(key)
     except ValueError as error:
         yield Fault(file, f"$.{use.setting}.key", str(error))
+    else:
+        if place.kms and use is not IMAGES:
+            yield Fault(file, f"$.{use.setting}.key", "is in AWS KMS, which signs images alone: its RSA signatures of"
+                                                      " modules are not supported")
 
 
 def _file_faults(

@@ -93,7 +93,7 @@ class Registries:
 
 def aws_facts(fields: Iterable[str]) -> dict[str, str]:
     """What of ``aws_region`` and ``aws_account`` the environment does not say."""
-    from foundry.registry.ecr.session import account, region
+    from foundry.aws.session import account, region
 
     place = region()
     return {"aws_region": place, **({"aws_account": account(place)} if "aws_account" in fields else {})}

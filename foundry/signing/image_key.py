@@ -66,13 +66,18 @@ def open_image_signer(key: str, public: PublicKey, secrets: Mapping[str, str], r
     """The signer that the setting `image_signing.key` names; `secrets` has what the environment held, by variable.
 
     FoundryError: ``signing-key-mismatch``, ``signing-key-unreadable``. OutsideError as of
-    `foundry.signing.keys.private_key` and `token_signer`.
+    `foundry.signing.keys.private_key`, `token_signer` and `foundry.signing.kms.kms_signer`.
     """
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.hashes import SHA256
 
     warnings: tuple[str, ...] = ()
-    if token := key_place(key).token:
+    place = key_place(key)
+    if place.kms:
+        from foundry.signing.kms import kms_signer
+
+        name, sign = f"{place.kms} of AWS KMS", kms_signer(place.kms)
+    elif token := place.token:
         name, in_token = "in the token", token_signer(token, IMAGES, secrets)
 
         def sign(content: bytes) -> bytes:

@@ -7,12 +7,14 @@ import json
 import subprocess
 from pathlib import Path
 
+import boto3
 import requests
 
 from foundry.base.names import tag_of
 from foundry.formats.images.simple_signing import signature_tag
 from foundry.signing.new import IMAGE_KEY_FILE, PUBLIC_FILE, write_image_pair
 from tests.harness import witness
+from tests.harness.aws import kms_that_signs_digests, moto_server
 from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.released import images, ledger, manifests
 
@@ -168,3 +170,34 @@ def test_nothing_is_pushed_that_cannot_be_signed(copied: Clone) -> None:
     run = copied.doit(f"publish:{DRIVER}")
     assert run.code != 0 and "is not the private half of" in run.text and "Traceback" not in run.text
     assert images(copied) == {}
+
+
+def test_a_key_in_aws_kms(copied: Clone, access: AccessLogs, tmp_path: Path) -> None:
+    """It signs otherwise each time; what is there already is not signed again."""
+    with moto_server() as url, kms_that_signs_digests():
+        aws = {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "secret",
+               "AWS_REGION": "eu-west-1"}
+        kms = boto3.client("kms", region_name="eu-west-1", endpoint_url=url, aws_access_key_id="AKIDTEST",
+                           aws_secret_access_key="secret")
+        key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+        public = copied.build / "keys/kms.pub"
+        subprocess.run(["openssl", "pkey", "-pubin", "-inform", "DER", "-out", public], check=True,
+                       input=kms.get_public_key(KeyId=key)["PublicKey"])
+        name = f"build/{copied.build.name}/keys"
+        copied.edit("config/profiles/sandbox.yaml",
+                    f"image_signing: {{key: {name}/{IMAGE_KEY_FILE}, public_keys: [{name}/{PUBLIC_FILE}]}}",
+                    f"image_signing: {{key: 'awskms:///{key}', public_keys: [{name}/kms.pub]}}")
+        run = copied.doit(f"publish:{DRIVER}", **aws)
+        assert run.code == 0 and run.compiled == [], run.text
+        consumer, digest = Consumer(copied, tmp_path / "consumer"), min(images(copied).values())
+        assert consumer.cosign(digest, public) and not consumer.cosign(digest, copied.build / "keys" / PUBLIC_FILE)
+        before = manifests(copied)
+        for path in (copied.build / "release" / DRIVER).iterdir():
+            path.unlink()
+        access.new()
+        assert copied.doit(f"publish:{DRIVER}", **aws).code == 0
+        assert not any('"PUT ' in line for line in access.new() if "/manifests/sha256" in line)
+        assert {tag: at for tag, at in manifests(copied).items() if tag.startswith("sha256-")} == {
+            tag: at for tag, at in before.items() if tag.startswith("sha256-")}
+    run = copied.doit(f"publish:{DRIVER}", **aws, FORCE_BUILD="true")
+    assert run.code == 3 and "AWS does not answer" in run.text and run.compiled == [], run.text

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
+from unittest.mock import patch
 
 import botocore.session
 import requests
@@ -49,6 +50,24 @@ def moto_server() -> Iterator[str]:
     finally:
         requests.post(f"{url}/moto-api/reset", timeout=10)
         server.stop()
+
+
+@contextmanager
+def kms_that_signs_digests() -> Iterator[None]:
+    """moto hashes what it signs even where `MessageType` says that it is a digest. AWS does not (API reference)."""
+    from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from moto.kms.utils import ECDSAPrivateKey
+
+    hashing = ECDSAPrivateKey.sign
+
+    def sign(self: Any, message: bytes, signing_algorithm: str) -> bytes:
+        hashing(self, message, signing_algorithm)  # refuses what the key is not for
+        return bytes(self.private_key.sign(message, ECDSA(Prehashed(SHA256()))))
+
+    with patch.object(ECDSAPrivateKey, "sign", sign):
+        yield
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from foundry.aws import session as aws
 from foundry.base.errors import OutsideError
 from foundry.registry.credentials import Credentials
-from foundry.registry.ecr import session as aws
 from foundry.registry.ecr import tokens
 from foundry.registry.ecr.tokens import EcrProvider, EcrPublicProvider
 from tests.harness.aws import ACCOUNT, TOKEN, FakeEcr, Fault

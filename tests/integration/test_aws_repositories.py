@@ -8,8 +8,8 @@ from datetime import datetime
 
 import pytest
 
+from foundry.aws import session as aws
 from foundry.base.errors import OutsideError
-from foundry.registry.ecr import session as aws
 from foundry.registry.ecr.repositories import describe_images, ensure_repository
 from tests.harness.aws import ALIAS, FakeEcr, Fault, ecr_public_fake, image_detail
 from tests.harness.aws_settings import PRIVATE, PUBLIC, Environment, refused

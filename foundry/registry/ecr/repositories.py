@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
+from foundry.aws import session as aws
+from foundry.aws.faults import asked
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.reasons import Reason
 from foundry.base.times import utc
-from foundry.registry.ecr import session as aws
-from foundry.registry.ecr.faults import asked
 from foundry.registry.ecr.places import PUBLIC, Place, place_of
 from foundry.registry.targets import Target
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from foundry.aws import session as aws
+from foundry.aws.faults import asked
 from foundry.base.errors import OutsideError
 from foundry.base.reasons import Reason
 from foundry.registry.credentials import Credential, Provider
-from foundry.registry.ecr import session as aws
-from foundry.registry.ecr.faults import asked
 from foundry.registry.ecr.places import PRIVATE, PUBLIC, PUBLIC_REGION
 
 _MARGIN = 300.0  # seconds before its end at which a token is no longer used

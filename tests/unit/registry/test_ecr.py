@@ -12,10 +12,10 @@ import botocore.exceptions as said
 import pytest
 from botocore.parsers import ResponseParserError
 
+from foundry.aws.faults import asked
+from foundry.aws.session import AwsFacts, account, facts, region
 from foundry.base.errors import FoundryError, OutsideError
-from foundry.registry.ecr.faults import asked
 from foundry.registry.ecr.places import PUBLIC, place_of
-from foundry.registry.ecr.session import AwsFacts, account, facts, region
 from foundry.registry.ecr.tokens import EcrProvider, EcrPublicProvider
 from tests.harness.checkout import ROOT
 

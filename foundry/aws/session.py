@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 from urllib.parse import urlsplit
 
+from foundry.aws.faults import LOG_IN, asked
 from foundry.base.errors import OutsideError
 from foundry.base.reasons import Reason
 from foundry.base.references import LOOPBACK
-from foundry.registry.ecr.faults import LOG_IN, asked
 
 if TYPE_CHECKING:
     from boto3.session import Session
     from botocore.awsrequest import AWSPreparedRequest, AWSResponse
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_ecr_public import ECRPublicClient
+    from mypy_boto3_kms import KMSClient
     from mypy_boto3_sts import STSClient
 
 PLACES = (  # in boto3's order: https://docs.aws.amazon.com/boto3/latest/guide/credentials.html
@@ -112,8 +113,10 @@ def client(service: Literal["ecr"], region: str, session: Session | None = None)
 @overload
 def client(service: Literal["ecr-public"], region: str, session: Session | None = None) -> ECRPublicClient: ...
 @overload
+def client(service: Literal["kms"], region: str, session: Session | None = None) -> KMSClient: ...
+@overload
 def client(service: Literal["sts"], region: str, session: Session | None = None) -> STSClient: ...
-def client(service: Literal["ecr", "ecr-public", "sts"], region: str, session: Session | None = None) -> Any:
+def client(service: Literal["ecr", "ecr-public", "kms", "sts"], region: str, session: Session | None = None) -> Any:
     """A client of one service; its calls go through `asked`.
 
     Raises OutsideError ``aws-credentials`` when there are none, else as `asked` does.
