@@ -190,6 +190,8 @@ class Reason(StrEnum):
     LAYER_FOREIGN = "layer-foreign"
     TAGS_MALFORMED = "tags-malformed"
     ATTESTATION_MISSING = "attestation-missing"
+    OTHER_INPUTS = "other-inputs"
+    NOT_REPRODUCED = "not-reproduced"
     LEDGER_UNSIGNED = "ledger-unsigned"
     DOCUMENT_MALFORMED = "document-malformed"
     DOCUMENT_CHANGED = "document-changed"

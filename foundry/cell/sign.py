@@ -5,6 +5,9 @@ The private key is read here alone (`foundry.signing.keys`). A new certificate s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from foundry.base.errors import FoundryError
 from foundry.base.files import read_file, remove_tree, sha256_bytes, write_atomic
 from foundry.base.reasons import Reason
@@ -13,6 +16,9 @@ from foundry.cell import module
 from foundry.plan.cells import Cell
 from foundry.plan.keys import CellKey, key_of
 from foundry.run.context import Foundry
+
+if TYPE_CHECKING:
+    from foundry.signing.certificate import Certificate
 
 RECORD = "sign.json"
 LOG = "sign.log"
@@ -30,7 +36,7 @@ def sign(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     Raises FoundryError: modules that are not those of the record, a key that can't be had or is another certificate's,
     a certificate that has expired or was replaced meanwhile, and what `foundry.formats.modules.signature.check` raises.
     """
-    from foundry.formats.modules.signature import check, signed
+    from foundry.formats.modules.signature import signed
 
     folder = foundry.cell_folder(cell)
     (folder / RECORD).unlink(missing_ok=True)
@@ -40,22 +46,34 @@ def sign(foundry: Foundry, cell: Cell, key: CellKey) -> None:
     if signer.certificate.fingerprint != key.certificate:  # it is read once in a run, the key's part each time
         raise FoundryError(f"the certificate {signer.certificate.subject!r} was replaced while this run was at work",
                            reason=Reason.CERTIFICATE_MISSING, hint="run again: then all modules are signed anew")
-    (folder / SIGNED).mkdir(parents=True)
-    found = None
+    made = {}
     for name in module.module_names(foundry, cell):
         content = read_file(folder / name)
         if sha256_bytes(content) != record["outputs"][name]["sha256"]:
             raise FoundryError(f"{name} of {cell.name} is not what was built", reason=Reason.MODULE_CHANGED,
                                hint="remove the file and build again")
-        made = signed(content, signer, record["signature_hash"])
-        found = check(made, signer.certificate)
-        write_atomic(folder / SIGNED / name, made)
+        made[name] = signed(content, signer, record["signature_hash"])
+    keep(foundry, cell, key, made, signer.certificate)
+
+
+def keep(foundry: Foundry, cell: Cell, key: CellKey, modules: Mapping[str, bytes], certificate: Certificate) -> None:
+    """Leave signed modules, by file name, and their record; raises what `foundry.formats.modules.signature.check` does.
+
+    FoundryError ``module-missing`` where there are none.
+    """
+    from foundry.formats.modules.signature import check
+
+    folder, found = foundry.cell_folder(cell), None
+    (folder / SIGNED).mkdir(parents=True)
+    for name, content in modules.items():
+        found = check(content, certificate)
+        write_atomic(folder / SIGNED / name, content)
     if found is None:
         raise FoundryError(f"{cell.name} has no modules to sign", reason=Reason.MODULE_MISSING)
     write_record(folder / RECORD, "sign", {
         "driver": cell.driver, "family": cell.family.name, "kernel": cell.kernel, "arch": cell.arch,
         "key": key_of(key.signed_parts), "key_inputs": key.signed_parts,
         "inputs": input_facts(foundry.root, file_deps(foundry, cell)),
-        "outputs": output_facts(folder, [f"{SIGNED}/{name}" for name in module.module_names(foundry, cell)]),
+        "outputs": output_facts(folder, [f"{SIGNED}/{name}" for name in modules]),
         "signer": found.signer, "certificate": found.fingerprint, "hash": found.hash_name,
     })

@@ -50,7 +50,7 @@ class MatrixEntry:
 
 @dataclass(frozen=True)
 class Config:
-    """All that the configuration files say, checked."""
+    """All that the configuration files say, checked. `within`: a folder of ``build/<profile>`` that takes its place."""
 
     root: Path
     profile: Profile
@@ -62,11 +62,12 @@ class Config:
     toolkit_recipes: tuple[ToolkitRecipe, ...]
     kernels: KernelList
     validation: ValidationCache
+    within: str = ""
 
     @cached_property
     def build(self) -> Path:
         """``build/<profile>``, relative to the root."""
-        return Path("build") / self.profile.name
+        return Path("build") / self.profile.name / self.within
 
     @property
     def certificate(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from foundry.attest.statements import KINDS, SIGNATURE_TYPE, hashes, made, signature
 from foundry.base.errors import FoundryError
 from foundry.base.files import read_file, sha256_bytes, write_atomic
+from foundry.base.names import ATTESTATIONS_FILE
 from foundry.base.reasons import Reason
 from foundry.cell.published import Published
 from foundry.formats.attestations.bundle import Signed, make_bundle, parse_bundle, parse_statement
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from foundry.registry.push import Content, Writer
     from foundry.signing.image_key import ImageSigner
 
-BUNDLES = "attestations.sigstore.jsonl"
 
 def attest(
     writer: Writer, cell: Cell, image: Content, said: Mapping[str, bytes], signer: ImageSigner, folder: Path
@@ -41,7 +41,7 @@ def attest(
                 **{KINDS[name]: payload for name, payload in said.items()}}
     bundles = {kind: make_bundle(payload, signer.sign, signer.public.fingerprint) for kind, payload in payloads.items()}
     made += attach(writer, Descriptor(image.media_type, image.digest, len(image.manifest)), bundles, signer.public)
-    write_atomic(folder / BUNDLES, b"".join(bundle + b"\n" for bundle in bundles.values()))
+    write_atomic(folder / ATTESTATIONS_FILE, b"".join(bundle + b"\n" for bundle in bundles.values()))
     return made
 
 
@@ -53,7 +53,7 @@ def bundles_of(foundry: Foundry, cell: Cell, row: Row) -> list[bytes]:
     from foundry.registry.referrers import attached
 
     keys, wanted = foundry.public_keys(), {"signature": "", **row.attestations}
-    kept = foundry.cell_folder(cell) / BUNDLES
+    kept = foundry.cell_folder(cell) / ATTESTATIONS_FILE
     lines = read_file(kept).splitlines() if kept.is_file() else []
     here: dict[str, list[Signed]] = defaultdict(list)
     for signed in filter(None, map(parse_bundle, lines)):

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 
 from foundry.base.files import canonical_json, remove_tree, scratch, sha256_bytes
+from foundry.base.names import ATTESTATIONS_FILE
 from foundry.base.records import input_facts, output_facts, outputs_changed, read_record, write_record
 from foundry.ledger.attest import bundles_of
 from foundry.ledger.ledgers import ledger_file, ledger_of
@@ -39,7 +40,7 @@ def attest(foundry: Foundry, driver: str) -> None:
 
     Raises what `foundry.ledger.attest.bundles_of` raises; what was there stays then.
     """
-    from foundry.release.verification import BUNDLES, files
+    from foundry.release.verification import files
 
     folder, ledger = ledger_file(foundry, driver).parent, ledger_of(foundry, driver)
     family, rows = foundry.config.families[ledger.family], _signed(ledger)
@@ -48,7 +49,7 @@ def attest(foundry: Foundry, driver: str) -> None:
     repositories = sorted({name for row in rows for name in row.registries})
     made = files(f"{family.name}-driver", repositories, foundry.public_keys(), rows[-1].digest) if repositories else {}
     if made:
-        made[BUNDLES] = b"".join(bundle + b"\n" for bundle in bundles)
+        made[ATTESTATIONS_FILE] = b"".join(bundle + b"\n" for bundle in bundles)
     with scratch(folder, "attest") as work:
         for name, data in made.items():
             path = work / FOLDER / name

@@ -14,10 +14,10 @@ import yaml
 
 from foundry.attest.statements import KINDS
 from foundry.base.files import pretty_json
+from foundry.base.names import ATTESTATIONS_FILE
 from foundry.signing.image_key import PublicKey
 
 PUBLIC_KEY = "image.pub"
-BUNDLES = "attestations.sigstore.jsonl"
 _ROOT = {"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}
 _COSIGN_TYPES = {"provenance": "slsaprovenance1", "sbom": "cyclonedx"}
 
@@ -133,7 +133,7 @@ kubectl apply -f kyverno.yaml   # 1.13 and later
 
 ## Without a network
 
-`{BUNDLES}` has the statements of all images of this release, one Sigstore bundle a line.
+`{ATTESTATIONS_FILE}` has the statements of all images of this release, one Sigstore bundle a line.
 """
 
 

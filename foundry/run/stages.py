@@ -39,6 +39,7 @@ _STAGES = {stage.name: stage for stage in (
     Stage("attest", "gathering", "keys and statements gathered", folder="release", group="release"),
     Stage("notes", "writing", "notes written", folder="release", group="release"),
     Stage("github", "releasing", "released", group="release"),
+    Stage("rebuild", "building anew", "built anew"),
     Stage("archive", "archiving", "archived"),
     Stage("archive:verify", "proving", "proven"),
     Stage("dtk", "building toolkit", "toolkit built", folder="dtk"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from doit.cmd_base import Command
@@ -22,6 +23,10 @@ _OPTIONS = (
      "help": "look at the tags alone: a small request each, no toolkit is pulled"},
     {"name": "local", "short": "", "long": "local", "type": bool, "default": False,
      "help": "look at this checkout's records, outputs, sources, ledgers and release files; no network"},
+    {"name": "offline", "short": "", "long": "offline", "type": str, "default": "", "metavar": "DIR",
+     "help": "look at an OCI layout with what lies beside its images, or at a release's files; no network, no account"},
+    {"name": "key", "short": "", "long": "key", "type": list, "default": [], "metavar": "FILE",
+     "help": "with --offline: the public key, in place of the profile's; may be given several times"},
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False, "help": "a JSON list"},
 )
 
@@ -37,6 +42,12 @@ class Verify(Command):  # type: ignore[misc]  # reason: doit has no types
         """Exit code 1 when an image is not what its ledger says, or a file not what its record says."""
         if params["local"] and (args or params["sample"] or params["tags"]):
             raise UsageError("--local looks at all of this checkout: it takes no driver and no other choice")
+        if params["key"] and not params["offline"]:
+            raise UsageError("--key goes with --offline: else the profile's `image_signing.public_keys` count")
+        if params["offline"]:
+            if args or params["sample"] or params["tags"] or params["local"]:
+                raise UsageError("--offline looks at one folder: it takes no driver and no other choice")
+            return _told(_offline(params["offline"], params["key"]), "files", as_json=bool(params["json"]))
         with run_lock():
             found = _here() if params["local"] else _published(
                 args, int(params["sample"]), tags_only=bool(params["tags"]))
@@ -62,6 +73,18 @@ def _here() -> Iterator[tuple[dict[str, str], Sequence[str]]]:
 
     for one in verify_here(session.foundry()):
         yield {"file": one.file}, one.faults
+
+
+def _offline(place: str, files: Sequence[str]) -> Iterator[tuple[dict[str, str], Sequence[str]]]:
+    from foundry.ledger.offline import verify_folder
+    from foundry.signing.image_key import read_public_keys
+
+    one = session.foundry()
+    keys = read_public_keys(files, Path.cwd()) if files else one.public_keys()
+    if not keys:
+        raise UsageError("no public key says what is to be believed", hint="name it: --key=image.pub")
+    for verdict in verify_folder(Path(place), keys, one.config.validation):
+        yield {"image": verdict.image}, verdict.faults
 
 
 def _published(
