@@ -6,17 +6,21 @@ import base64
 import hashlib
 import io
 import json
+import re
+import shlex
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from foundry.signing.new import PUBLIC_FILE, write_image_pair
-from tests.e2e.test_image_signatures import DRIVER, Consumer, delete, put
+from tests.e2e.test_image_signatures import DRIVER, REGISTRY, Consumer, delete, put
 from tests.harness import witness
 from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.released import images, ledger, manifests
@@ -208,3 +212,83 @@ def test_a_list_that_is_none_stops_the_push_and_the_next_run_attests(copied: Clo
     assert (run.code, run.compiled, run.imaged) == (0, [], 0), run.text
     assert len(ledger(copied, DRIVER)["cells"]) == len(others) + 1
     assert copied.doit("verify", DRIVER).code == 0
+
+
+def commands(readme: str) -> list[list[str]]:
+    """The lines of a page's shell blocks that consumers can run here."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.startswith(("cosign ", "skopeo "))]
+
+
+def test_the_commands_for_consumers(copied: Clone, tmp_path: Path) -> None:
+    """Each line of ``verify/README.md`` as it stands there, but for where the sandbox's registry is served."""
+    assert copied.doit(f"release:{DRIVER}").code == 0
+    place, consumer = tmp_path / "verify", Consumer(copied, tmp_path / "consumer")
+    with tarfile.open(copied.build / "release" / DRIVER / "verify.tar.gz") as packed:
+        packed.extractall(tmp_path, filter="data")
+    for name in ("images.json", "images.json.sigstore.json"):
+        shutil.copy(copied.build / "release" / DRIVER / name, place)
+    (place / "registries.conf").write_text(
+        f'[[registry]]\nprefix = "{REGISTRY}"\nlocation = "{consumer.place}"\ninsecure = true\n')
+    shutil.copy(consumer.folder / "registries.d/one.yaml", place / "registries.d")  # also where it is served
+    lines = commands((place / "README.md").read_text())
+    assert [" ".join(line[:2]) for line in lines] == [
+        "cosign verify", *["cosign verify-attestation"] * 3, "cosign verify-blob", "skopeo --policy"]
+
+    def runs(line: list[str]) -> bool:
+        program, *words = line
+        if program == "cosign":
+            words = [word.replace(REGISTRY, consumer.place) for word in words]
+            more = [] if "verify-blob" in words else ["--allow-http-registry"]
+            done = witness.run(program, words[0], *more, *words[1:], cwd=place, DOCKER_CONFIG=str(consumer.folder))
+        else:
+            shutil.rmtree(place / "copied", ignore_errors=True)
+            done = witness.run(program, f"--registries-conf={place / 'registries.conf'}", *words[:words.index("copy")],
+                               "copy", f"--authfile={consumer.folder / 'config.json'}",
+                               *words[words.index("copy") + 1:], cwd=place)
+        return done.returncode == 0
+
+    assert [line for line in lines if not runs(line)] == []
+    # any tag of the repository may be pulled, whichever the signature names
+    tagged = [word.partition("@")[0] + ":" + copied_tag(copied, word) if "docker://" in word else word
+              for word in lines[-1]]
+    assert runs(tagged)
+    write_image_pair(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / PUBLIC_FILE, place / "image.pub")
+    policy = json.loads((place / "policy.json").read_bytes())
+    for rules in policy["transports"]["docker"].values():
+        rules[0]["keyData"] = base64.b64encode((place / "image.pub").read_bytes()).decode()
+    (place / "policy.json").write_text(json.dumps(policy))
+    assert [line for line in lines if runs(line)] == []
+
+
+def copied_tag(clone: Clone, name: str) -> str:
+    """Another tag of the image, which the signature does not name."""
+    digest = name.partition("@")[2]
+    put(clone, "another-name", get(clone, f"manifests/{digest}"), "application/vnd.oci.image.manifest.v1+json")
+    return "another-name"
+
+
+def test_policies_are_what_their_readers_expect(copied: Clone) -> None:
+    """As far as it can be seen without a cluster: kinds, scopes, and the very key."""
+    assert copied.doit(f"release:{DRIVER}").code == 0
+    place = copied.build / "release" / DRIVER / "verify"
+    key, name = (place / "image.pub").read_bytes(), f"{REGISTRY}/{copied.repository}"
+    assert key == (copied.build / "keys" / PUBLIC_FILE).read_bytes()
+    for file, version in (("cluster-image-policy.yaml", "v1"), ("cluster-image-policy-v1alpha1.yaml", "v1alpha1")):
+        document = yaml.safe_load((place / file).read_bytes())
+        assert (document["apiVersion"], document["kind"]) == (f"config.openshift.io/{version}", "ClusterImagePolicy")
+        assert document["spec"]["scopes"] == [name]
+        assert base64.b64decode(document["spec"]["policy"]["rootOfTrust"]["publicKey"]["keyData"]) == key
+    text = (place / "kyverno.yaml").read_text()
+    assert "&id" not in text and "|" in text
+    rules = yaml.safe_load(text)["spec"]["rules"]
+    [classic, bundle] = [rule["verifyImages"][0] for rule in rules]
+    assert classic["imageReferences"] == [f"{name}:*", f"{name}@*"]
+    for entries in (classic["attestors"][0]["entries"], bundle["attestations"][0]["attestors"][0]["entries"]):
+        assert entries[0]["keys"]["publicKeys"].encode() == key
+    # a release that is there is left as it is
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    assert copied.doit(f"release:{DRIVER}").code == 0
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before

@@ -36,11 +36,13 @@ def root() -> Path:
     return _ROOT
 
 
-def run(program: str, *args: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    program: str, *args: object, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """The program with these arguments; its output as text."""
     [libraries] = (root() / "usr/lib").glob(f"{platform.machine()}-linux-gnu")
     [loader] = [*libraries.glob("ld-linux-*.so.*")]
     return subprocess.run(
         [loader, "--library-path", libraries, root() / "usr/bin" / program, *map(str, args)], capture_output=True,
-        text=True, check=False, env={**os.environ, **environment},
+        text=True, check=False, env={**os.environ, **environment}, cwd=cwd,
     )
