@@ -36,8 +36,9 @@ def test_a_pull_request_sees_no_secret() -> None:
 # What each job may do with its own token, and whether it may take an AWS role.
 READS = {"contents": "read", "id-token": "write", "packages": "read"}
 PUSHES = {"contents": "read", "id-token": "write", "packages": "write"}
+ATTESTS = {"attestations": "write", "id-token": "write"}  # the token is for Sigstore, and the push role not for it
 RIGHTS = {
-    BUILD: {"plan": READS, "shard": PUSHES, "release": PUSHES | {"contents": "write"}},
+    BUILD: {"plan": READS, "shard": PUSHES, "attestations": ATTESTS, "release": PUSHES | {"contents": "write"}},
     "build-driver-toolkit.yml": {"plan": READS, "toolkit": PUSHES, "ledger": PUSHES},
     "verify-images.yml": {"verify": READS},
     "update-driver-toolkit.yml": {"toolkit": {"contents": "write", "pull-requests": "write"}},
@@ -60,7 +61,7 @@ def test_the_push_role_is_for_jobs_that_push(name: str) -> None:
                  if step.get("uses", "").startswith("aws-actions/configure-aws-credentials@")}
         pushes = job["permissions"].get("packages") == "write"
         wanted = {"${{ vars.AWS_ROLE_ARN }}" if pushes else "${{ vars.AWS_READ_ROLE_ARN }}"}
-        assert roles == (wanted if "id-token" in job["permissions"] else set())
+        assert roles == (wanted if "id-token" in job["permissions"] and job["permissions"] != ATTESTS else set())
         assert job.get("environment") == ("publish" if pushes else None)
 
 
@@ -69,7 +70,7 @@ def test_no_cache_decides_anything(name: str) -> None:
     """A cache is written by any job, also one that somebody took over, and unpacked over whatever is there."""
     used = [step for job in jobs_of(name).values() for step in job["steps"] if "uses" in step]
     assert {step["uses"].partition("@")[0] for step in used} <= {
-        "actions/checkout", "actions/upload-artifact", "actions/download-artifact",
+        "actions/attest-build-provenance", "actions/checkout", "actions/upload-artifact", "actions/download-artifact",
         "aws-actions/configure-aws-credentials"}
     assert not [step for step in used if any("cache" in option for option in step.get("with", {}))]
 
@@ -86,17 +87,20 @@ def test_single_steps_get_secrets(name: str) -> None:
 
 
 def test_only_the_step_that_signs_gets_the_key() -> None:
-    """Shards compile what others wrote: the keys are in no other step's environment, and in no other job's."""
+    """Shards compile what others wrote: keys are in one step's environment there. The release signs ledgers."""
     steps = {(name, step.get("name", step.get("run"))): str(step) for name in FILES for job in jobs_of(name).values()
              for step in job["steps"]}
-    assert [place for place, text in steps.items() if "SIGNING" in text] == [(BUILD, "build and push")]
+    assert [place for place, text in steps.items() if "SIGNING" in text] == [
+        (BUILD, "build and push"), (BUILD, "release")]
     env = next(step["env"] for step in jobs_of(BUILD)["shard"]["steps"] if step.get("name") == "build and push")
     wanted = set()
     for line, use in zip(SIGNING_LINES.findall(GITHUB.read_text()), (MODULES, IMAGES), strict=True):
         named = key_place(yaml.safe_load(line.removeprefix("# "))[use.setting]["key"])
         wanted |= {named.variable, use.passphrase}
     assert wanted == {name for name in env if "SIGNING" in name}
-    assert all(env[name] == f"${{{{ secrets.{name} }}}}" for name in wanted)
+    released = next(step["env"] for step in jobs_of(BUILD)["release"]["steps"] if step.get("name") == "release")
+    assert {name for name in released if "SIGNING" in name} == {name for name in wanted if "IMAGE" in name}
+    assert all(one[name] == f"${{{{ secrets.{name} }}}}" for one in (env, released) for name in wanted & one.keys())
 
 
 def test_machines_that_build_can_boot() -> None:
