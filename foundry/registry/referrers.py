@@ -78,8 +78,14 @@ def attach(writer: Writer, image: Descriptor, bundles: Mapping[str, bytes], key:
         manifest, blobs, entry = referring(bundle, kind, image)
         if entry["digest"] in there or _has(writer, entries, kind, bundle, key):
             continue
-        content = Content(manifest, OCI_MANIFEST, entry["digest"], blobs)
-        writer.push(content, entry["digest"], small=True)
+        if len(bundle) > LARGEST:
+            raise FoundryError(f"the statement {kind} about {writer.name}@{image.digest} has {len(bundle)} bytes",
+                               reason=Reason.DOCUMENT_TOO_LARGE, hint=f"{LARGEST} bytes are the limit of a bundle")
+        try:
+            writer.push(Content(manifest, OCI_MANIFEST, entry["digest"], blobs), entry["digest"], small=True)
+        except FoundryError as error:
+            error.hint = error.hint or "does the registry take manifests with `subject` (OCI 1.1 referrers)?"
+            raise
         added.append(entry)
     if added and not writer.registry.lists_referrers:
         _list(writer, image.digest, [*entries, *added], tagged)

@@ -18,7 +18,7 @@ from tests.bench.figure import Figure
 # The modules of the figures, the quick ones first; each has `measure(folder)`.
 MODULES = (
     "nothing_to_do", "graph", "library", "shards", "package_read", "archive", "kernel_read", "catalogue", "publish",
-    "mirror", "release", "dtk", "from_nothing", "proof", "image_size", "reproducible", "families",
+    "attest", "mirror", "release", "dtk", "from_nothing", "proof", "image_size", "reproducible", "families",
 )
 
 
