@@ -73,6 +73,8 @@ VARIABLES = (
     Variable(("CONTAINERS_STORAGE_CONF",), PODMAN, "podman's: where and how it keeps images"),
     Variable(("CONTAINERS_CONF",), PODMAN, "podman's: how it starts containers"),
     Variable(("XDG_RUNTIME_DIR", "XDG_CACHE_HOME"), MACHINE, "folder of the lock that all checkouts of a user share"),
+    Variable(("GITHUB_SERVER_URL", "GITHUB_WORKFLOW_REF", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT"), MACHINE,
+             "the run of GitHub Actions, for provenance"),
     Variable(("GITHUB_STEP_SUMMARY",), MACHINE, "file that a job's summary is added to"),
     Variable(("QUAY_USERNAME", "QUAY_PASSWORD"), REGISTRIES, "credentials for quay.io"),
     Variable(("QUAY_AUTH_FILE",), REGISTRIES, "file with a pull secret, for quay.io"),

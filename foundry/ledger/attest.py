@@ -13,7 +13,7 @@ from foundry.base.files import read_file, sha256_bytes, write_atomic
 from foundry.base.names import ATTESTATIONS_FILE
 from foundry.base.reasons import Reason
 from foundry.cell.published import Published
-from foundry.formats.attestations.bundle import Signed, make_bundle, parse_bundle, parse_statement
+from foundry.formats.attestations.bundle import Signed, make_bundle, parse_bundle
 from foundry.formats.images.manifest import Descriptor
 from foundry.plan.cells import Cell
 from foundry.plan.keys import CellKey
@@ -50,16 +50,15 @@ def bundles_of(foundry: Foundry, cell: Cell, row: Row) -> list[bytes]:
 
     Raises what the registry raises, and FoundryError ``attestation-missing``.
     """
-    from foundry.registry.referrers import attached
+    from foundry.registry.referrers import attached, believed
 
     keys, wanted = foundry.public_keys(), {"signature": "", **row.attestations}
     kept = foundry.cell_folder(cell) / ATTESTATIONS_FILE
     lines = read_file(kept).splitlines() if kept.is_file() else []
     here: dict[str, list[Signed]] = defaultdict(list)
     for signed in filter(None, map(parse_bundle, lines)):
-        said = parse_statement(signed.payload)
-        if said is not None and said.digest == row.digest and signed.is_by(keys[0].verifies):
-            here[said.predicate_type].append(signed)
+        if kind := believed(signed, row.digest, keys[:1]):
+            here[kind].append(signed)
     if _chosen(here, wanted).keys() != wanted.keys():
         targets = [one for one in foundry.registries.targets(cell.family.name) if one.is_in(row.registries)]
         here = attached(foundry.registries.repository(targets[0]), row.digest, keys) if targets else {}
@@ -71,12 +70,15 @@ def bundles_of(foundry: Foundry, cell: Cell, row: Row) -> list[bytes]:
 
 
 def statements_of(foundry: Foundry, cell: Cell, key: CellKey, content: Published) -> dict[str, bytes]:
-    """The statements about the image: those that the ledger has, where it has some; else what the records here say."""
+    """The statements about the image: those that the ledger has, where it has some; else what the records here say.
+
+    Of an image that was made here, the tests are those that are known now: a boot may have come later.
+    """
     from foundry.registry.referrers import attached
 
     known = content.row.attestations if content.row is not None else {}
     here = made(foundry, cell, key, content.whole())
-    if here and (not known or hashes(here) == known):
+    if here and {**hashes(here), **known, "test-result": ""} == {**hashes(here), "test-result": ""}:
         return here
     source = content.source()
     there = attached(source, content.digest, foundry.public_keys()) if source is not None else {}

@@ -31,6 +31,7 @@ from foundry.formats.images.simple_signing import PAYLOAD_TYPE, digest_in, signa
 from foundry.ledger.verify import Verdict
 from foundry.plan.ledger import parse_ledger
 from foundry.registry.push import Content
+from foundry.registry.referrers import believed
 from foundry.signing.image_key import PublicKey
 
 _LAYOUT = "oci-layout"
@@ -147,11 +148,8 @@ def _release(place: Path, keys: Sequence[PublicKey], validation: ValidationCache
 def _take(there: Payloads, bundle: bytes, digest: str, keys: Sequence[PublicKey]) -> None:
     """Keep a bundle's statement, if it is about the image and by one of the keys."""
     signed = parse_bundle(bundle)
-    said = parse_statement(signed.payload) if signed is not None else None
-    if signed is not None and said is not None and said.digest == digest and any(
-        signed.is_by(key.verifies) for key in keys
-    ):
-        there.setdefault(said.predicate_type, []).append(signed.payload)
+    if signed is not None and (kind := believed(signed, digest, keys)):
+        there.setdefault(kind, []).append(signed.payload)
 
 
 def _manifests(place: Path) -> Iterator[_Stored]:

@@ -97,6 +97,9 @@ def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey, signer
     log.unlink(missing_ok=True)
     content = Published(foundry, state, row, log)
     said: dict[str, bytes] = {}
+    of = ""  # the digest that they are about
+    as_known = (row is not None and signer is not None and row.image_signer == signer.public.fingerprint
+                and (row.proof is not None or proof_of(foundry, cell, key) is None))
     registries = list(row.registries) if row is not None else []
     replaced: Replaced | None = None
     for target in foundry.registries.targets(cell.family.name):
@@ -104,8 +107,9 @@ def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey, signer
         if row is None or not target.is_in(registries) or not set(tags(foundry, cell)) <= set(row.tags):
             replaced = _publish(foundry, writer, state, key, content) or replaced
         if signer is not None:
-            if row is None or row.image_signer != signer.public.fingerprint or not target.is_in(registries):
-                said = said or statements_of(foundry, cell, key, content)
+            if not as_known or not target.is_in(registries):
+                said = said if of == content.digest else statements_of(foundry, cell, key, content)
+                of = content.digest
                 made = attest(writer, cell, content.whole(), said, signer, foundry.cell_folder(cell))
                 append_to(log)(f"{writer.name}@{content.digest} is signed: {', '.join(made)}")
             else:

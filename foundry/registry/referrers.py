@@ -60,10 +60,16 @@ def attached(place: Repository, digest: str, keys: Sequence[PublicKey]) -> dict[
     """
     found: dict[str, list[Signed]] = defaultdict(list)
     for signed in _bundles(place, _listed(place, digest)[0]):
-        said = parse_statement(signed.payload)
-        if said is not None and said.digest == digest and any(signed.is_by(key.verifies) for key in keys):
-            found[said.predicate_type].append(signed)
+        if kind := believed(signed, digest, keys):
+            found[kind].append(signed)
     return found
+
+
+def believed(signed: Signed, digest: str, keys: Sequence[PublicKey]) -> str:
+    """The predicate type of a statement about the image, where one of the keys signed it; else empty."""
+    said = parse_statement(signed.payload)
+    about = said is not None and said.digest == digest and any(signed.is_by(key.verifies) for key in keys)
+    return said.predicate_type if said is not None and about else ""
 
 
 def attach(writer: Writer, image: Descriptor, bundles: Mapping[str, bytes], key: PublicKey) -> list[str]:

@@ -101,8 +101,8 @@ _ALL = (
          "modules' signatures, the certificate in /licenses and labels; this is proven before anything is written.",
          mixed=True),
 
-    _tasks("rebuild", _LOOK, ":CELL", "build a published image anew from its provenance, and compare",
-           ("doit rebuild:2.22.2.0-6.1.0-56-cloud-amd64",), (*_COMPILES, REGISTRIES),
+    _tasks("rebuild", _LOOK, ":CELL", "build published images anew from provenance; compare",
+           ("doit rebuild:2.22.2.0-6.1.0-56-cloud-amd64", "doit 'rebuild:2.22.2.0-*'"), (*_COMPILES, REGISTRIES),
            f"{_CELL} It works in a folder of its own, takes nothing that was built here, and needs no signing key."),
 
     Page("status", _LOOK, "[DRIVER|FAMILY|KERNEL|CELL|RELEASE ...]",

@@ -99,14 +99,20 @@ def test_published_without_proof(copied: Clone, kernels: list[str]) -> None:
     copied.write("build-matrix.json", [{"driver": DRIVER, "ocp_versions": ["4.16"]}])
     published = copied.doit("publish")
     assert (published.code, published.booted) == (0, 0), published.text
-    assert "proof" not in ledger(copied, DRIVER)["cells"][0]
+    [before] = ledger(copied, DRIVER)["cells"]
+    assert "proof" not in before
     assert not (copied.cell(cell) / "image.oci.tar").exists()
     copied.prove("required")
     assert copied.status()[cell]["reason"] == "in the ledger, but never booted"
     run = copied.doit("publish")
     assert (run.code, run.compiled, run.booted) == (0, [], 1), run.text
-    assert ledger(copied, DRIVER)["cells"][0]["proof"]["outcome"] == "proven"
+    [after] = ledger(copied, DRIVER)["cells"]
+    assert after["proof"]["outcome"] == "proven"
     assert copied.doit("publish").processes == []
+    # the boot is attested, too; what the image was made of stays as it was said
+    assert [kind for kind, digest in before["attestations"].items() if after["attestations"][kind] != digest] == [
+        "test-result"]
+    assert copied.doit("verify", DRIVER).code == 0
 
 
 def test_published_and_found_not_to_load(copied: Clone, kernels: list[str], tmp_path: Path) -> None:

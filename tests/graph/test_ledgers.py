@@ -18,7 +18,7 @@ from foundry.plan.rows import row_of
 from foundry.plan.state import CellState, States
 from foundry.registry.client import Registry
 from foundry.registry.credentials import Credentials
-from foundry.registry.document import put_document
+from foundry.registry.document import Document, put_document
 from foundry.registry.push import Writer
 from tests.harness.checkout import NEW, OLD
 from tests.harness.front import Front, front, says
@@ -80,7 +80,7 @@ def publish_elsewhere(project: Project, registry: Front) -> None:
     document = json.dumps(ledger_document(*rows)).encode()
     direct = Registry("registry.test", Credentials({"HOME": "/nonexistent"}), address=registry.upstream,
                       policy=RetryPolicy(connect=5, read=5, total=60))
-    put_document(Writer(direct, REPOSITORY), ledger_tag(DRIVER), document, MEDIA_TYPE)
+    put_document(Writer(direct, REPOSITORY), ledger_tag(DRIVER), Document(document), MEDIA_TYPE)
     assert registry.requests == []
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.net.transport import RetryPolicy
-from foundry.registry.document import get_document, put_document
+from foundry.registry.document import Document, get_document, put_document
 from foundry.registry.push import Content
 from tests.harness.front import Fault, Front, says
 from tests.integration.pushing import digest_of, image, writer
@@ -24,19 +24,27 @@ EMPTY = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest_of(b
                          ids=["small", "empty", "largest", "large"])
 def test_a_document_comes_back(one: Front, data: bytes, requests: int) -> None:
     ours = writer(one, "documents")
-    digest = put_document(ours, "ledger", data, TYPE)
+    digest = put_document(ours, "ledger", Document(data), TYPE)
     found = ours.tagged("ledger")
     assert found is not None and found.digest == digest
     one.requests.clear()
-    assert get_document(writer(one, "documents"), "ledger", TYPE) == data
+    assert get_document(writer(one, "documents"), "ledger", TYPE) == Document(data)
     assert len(one.requests) == requests
 
 
 def test_a_document_is_replaced(one: Front) -> None:
     ours = writer(one, "documents")
     for data in (SMALL, LARGE, SMALL, b"[]"):
-        put_document(ours, "replaced", data, TYPE)
-        assert get_document(ours, "replaced", TYPE) == data
+        put_document(ours, "replaced", Document(data), TYPE)
+        assert get_document(ours, "replaced", TYPE) == Document(data)
+
+
+@pytest.mark.parametrize("data, requests", [(SMALL, 1), (LARGE, 2)], ids=["small", "large"])
+def test_a_document_comes_back_with_its_signature(one: Front, data: bytes, requests: int) -> None:
+    put_document(writer(one, "signed"), "ledger", Document(data, b'{"a": "bundle"}'), TYPE)
+    one.requests.clear()
+    assert get_document(writer(one, "signed"), "ledger", TYPE) == Document(data, b'{"a": "bundle"}')
+    assert len(one.requests) == requests
 
 
 def test_a_document_that_is_not_there(one: Front) -> None:
@@ -61,7 +69,7 @@ def test_nobody_listens() -> None:
 
 def test_a_large_document_whose_data_is_gone_is_not_missing(one: Front) -> None:
     ours = writer(one, "documents")
-    put_document(ours, "gone", LARGE, TYPE)
+    put_document(ours, "gone", Document(LARGE), TYPE)
     one.always("GET /v2/documents/blobs", says(404))
     with pytest.raises(FoundryError) as caught:
         get_document(ours, "gone", TYPE)
@@ -71,7 +79,7 @@ def test_a_large_document_whose_data_is_gone_is_not_missing(one: Front) -> None:
 def test_something_else_under_the_tag(one: Front) -> None:
     ours = writer(one, "documents")
     ours.push(image([b"layer"]), "other")
-    put_document(ours, "type", SMALL, TYPE + "2")
+    put_document(ours, "type", Document(SMALL), TYPE + "2")
     for tag in ("other", "type"):
         with pytest.raises(FoundryError) as caught:
             get_document(ours, tag, TYPE)

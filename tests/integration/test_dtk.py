@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from foundry.base.names import KEY_LABEL
-from foundry.registry.document import put_document
+from foundry.registry.document import Document, put_document
 from foundry.toolkit.remote import MEDIA_TYPE, TAG
 from tests.harness.clone import Clone, Run
 from tests.harness.dtk import BASE, key_of, ledger, left_behind
@@ -281,7 +281,8 @@ def test_a_forged_ledger_of_toolkits(
         "another tag": ({"tag": NEW}, "its tag is not the kernel's"),
     }[kind]
     document = json.dumps({"schema": 1, "toolkits": [{**row, "published": "2026-11-01T00:00:00Z", **forged}]})
-    put_document(writer(Front("", address=world.registry.upstream), repository), TAG, document.encode(), MEDIA_TYPE)
+    put_document(writer(Front("", address=world.registry.upstream), repository), TAG, Document(document.encode()),
+                 MEDIA_TYPE)
     fresh = filled.checkout(tmp_path / "fresh")
     run = done(fresh, "dtk:matrix", "--json")
     assert [one["state"] for one in json.loads(run.out)["include"] if one["kernel"] == OLD] == ["pending"]

@@ -27,7 +27,7 @@ from foundry.plan.rows import row_from
 from foundry.plan.state import PENDING, PUBLISHED
 from foundry.registry.client import Registry
 from foundry.registry.credentials import Credentials
-from foundry.registry.document import get_document, put_document
+from foundry.registry.document import Document, get_document, put_document
 from foundry.registry.push import Writer
 from foundry.release import source_tarballs
 from foundry.release.github_release import _Changed as Changed
@@ -71,12 +71,12 @@ class World:
 
     def keep(self, *rows: Mapping[str, Any], repository: str = MINE, **more: Any) -> None:
         """Put a ledger beside the images."""
-        put_document(writer(self.mine, repository), ledgers.ledger_tag(DRIVER), document(*rows, **more),
+        put_document(writer(self.mine, repository), ledgers.ledger_tag(DRIVER), Document(document(*rows, **more)),
                      ledgers.MEDIA_TYPE)
 
     def kept(self) -> list[dict[str, Any]]:
-        data = get_document(writer(self.mine, MINE), ledgers.ledger_tag(DRIVER), ledgers.MEDIA_TYPE)
-        return [] if data is None else list(json.loads(data)["cells"])
+        found = get_document(writer(self.mine, MINE), ledgers.ledger_tag(DRIVER), ledgers.MEDIA_TYPE)
+        return [] if found is None else list(json.loads(found.data)["cells"])
 
     def tag(self, digest: str, tag: str) -> None:
         """Put a tag on an image of the profile's own registry, in place of what it was on."""
@@ -304,7 +304,7 @@ def test_a_row_without_end(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     ("", "is not JSON"),
 ])
 def test_a_ledger_that_is_none(world: World, text: str, said: str) -> None:
-    put_document(writer(world.mine, MINE), ledgers.ledger_tag(DRIVER), text.encode(), ledgers.MEDIA_TYPE)
+    put_document(writer(world.mine, MINE), ledgers.ledger_tag(DRIVER), Document(text.encode()), ledgers.MEDIA_TYPE)
     foundry = world.foundry()
     with pytest.raises(FoundryError) as caught:
         ledgers.fetch_missing(foundry, [DRIVER])
@@ -460,7 +460,7 @@ def test_reading_asks_for_no_right_to_push(world: World, tmp_path: Path) -> None
             [b"x"], labels={KEY_LABEL: key_of(world.foundry(), ONE)}, tag=ONE)["digest"])
         world.checkout.publishes(MINE, address=one.address)
         registry = Registry("registry.test", Credentials({"HOME": "/nonexistent"}), address=one.upstream)
-        put_document(Writer(registry, MINE), ledgers.ledger_tag(DRIVER), document(world.row(ONE, digest)),
+        put_document(Writer(registry, MINE), ledgers.ledger_tag(DRIVER), Document(document(world.row(ONE, digest))),
                      ledgers.MEDIA_TYPE)
         issuer.asked.clear()
         issuer.withheld = ("push",)

@@ -14,7 +14,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.names import KEY_LABEL
 from foundry.ledger import ledgers
 from foundry.plan.rows import row_of
-from foundry.registry.document import put_document
+from foundry.registry.document import Document, put_document
 from foundry.run.context import Foundry, open_foundry
 from tests.harness.checkout import NEW, OLD, Checkout
 from tests.harness.front import Asked, Front, forward, hang_up, send
@@ -80,7 +80,7 @@ def overwrite(one: Front, repository: str, theirs: Foundry, kernel: str, second:
     """Somebody puts a ledger of one row in place of what is there, without a look; not through the front."""
     put_row(theirs, kernel, published=f"2026-01-02T03:05:{second:02}Z")
     data = ledgers.ledger_of(theirs, DRIVER).with_revision().to_bytes()
-    put_document(writer(Front("", address=one.upstream), repository), ledgers.ledger_tag(DRIVER), data,
+    put_document(writer(Front("", address=one.upstream), repository), ledgers.ledger_tag(DRIVER), Document(data),
                  ledgers.MEDIA_TYPE)
 
 
