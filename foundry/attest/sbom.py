@@ -106,7 +106,7 @@ def _components(image: Image, driver: Part, busybox: Part | None) -> Iterator[Co
 
 
 def _component(name: str, path: str, digest: str, kind: ComponentType, part: Part | None = None) -> Component:
-    from cyclonedx.factory.license import LicenseFactory
+    from cyclonedx.contrib.license.factories import LicenseFactory
     from cyclonedx.model import HashAlgorithm, HashType, Property
     from cyclonedx.model.component import Component
     from packageurl import PackageURL

@@ -194,6 +194,7 @@ class Reason(StrEnum):
     NOT_REPRODUCED = "not-reproduced"
     LEDGER_UNSIGNED = "ledger-unsigned"
     DOCUMENT_MALFORMED = "document-malformed"
+    REFERRERS_REFUSED = "referrers-refused"
     DOCUMENT_TOO_LARGE = "document-too-large"
     DOCUMENT_CHANGED = "document-changed"
     PUSH_MISMATCH = "push-mismatch"

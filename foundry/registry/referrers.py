@@ -90,8 +90,11 @@ def attach(writer: Writer, image: Descriptor, bundles: Mapping[str, bytes], key:
         try:
             writer.push(Content(manifest, OCI_MANIFEST, entry["digest"], blobs), entry["digest"], small=True)
         except FoundryError as error:
-            error.hint = error.hint or "does the registry take manifests with `subject` (OCI 1.1 referrers)?"
-            raise
+            if error.reason != Reason.HTTP_STATUS or error.retry:
+                raise
+            raise FoundryError(f"{writer.name} takes no statements about its images: {error.message}",
+                               reason=Reason.REFERRERS_REFUSED, hint="it must take manifests with `subject` (OCI 1.1)"
+                               ) from error
         added.append(entry)
     if added and not writer.registry.lists_referrers:
         _list(writer, image.digest, [*entries, *added], tagged)
