@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import tarfile
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,24 @@ def test_policies_are_what_their_readers_expect(copied: Clone) -> None:
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
     assert copied.doit(f"release:{DRIVER}").code == 0
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
+
+
+def test_a_mirror_carries_them(copied: Clone, tmp_path: Path) -> None:
+    """As docs/attest.md says: the signature comes with the image, all referrers with the tag of their list."""
+    assert copied.doit(f"publish:{DRIVER}").code == 0
+    public, consumer = copied.build / "keys" / PUBLIC_FILE, Consumer(copied, tmp_path / "consumer")
+    digest, mirror = min(images(copied).values()), f"mirror/{copied.repository}"
+    (tmp_path / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    for name, tag in ((f"@{digest}", "image"), (f":{referrers_tag(digest)}", referrers_tag(digest))):
+        done = witness.run(
+            "skopeo", f"--policy={tmp_path / 'policy.json'}", f"--registries.d={consumer.folder / 'registries.d'}",
+            "copy", "--all", "--preserve-digests", "--src-tls-verify=false", "--dest-tls-verify=false",
+            f"--authfile={consumer.folder / 'config.json'}", f"docker://{consumer.place}/{copied.repository}{name}",
+            f"docker://{consumer.place}/{mirror}:{tag}")
+        assert done.returncode == 0, done.stderr
+    elsewhere = copy(copied)
+    elsewhere.repository = mirror
+    there = Consumer(elsewhere, tmp_path / "elsewhere")
+    assert there.cosign(digest, public)
+    for kind in TYPES:
+        assert len(attested(there, digest, public, kind)) == 1
