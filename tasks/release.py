@@ -7,7 +7,8 @@ release` tries all cells first, then runs these, whatever failed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from foundry.github.repository import LOG, repository
 from foundry.plan.ledger import ledger_path
@@ -62,14 +63,20 @@ def task_attest() -> Iterator[Task]:
     from foundry.release import attested
 
     for driver in plan().by_driver:
-        done, known = attested.current(one, driver), one.states.ledger(driver) is not None
-        folder = ledger_path(one.config.build, driver).parent
-        yield stage_task(
-            "attest", driver, attested.attest, [driver], doc=f"keys, policies and statements of {driver}", done=done,
-            state="done" if done else "pending",
-            reason="up to date" if done else "images or keys changed" if known else _NOTHING,
-            file_dep=attested.file_deps(one, driver) if known else (), targets=[str(folder / attested.RECORD)],
-        )
+        yield _folder_task(one, driver, attested, attested.attest, f"keys, policies and statements of {driver}",
+                           "images or keys changed")
+
+
+def task_bundle() -> Iterator[Task]:
+    """Write the manifests for clusters."""
+    one = foundry()
+    if not one.settings.publish:
+        return
+    from foundry.release import bundle
+
+    for driver in plan().by_driver:
+        yield _folder_task(one, driver, bundle, bundle.bundle, f"Kubernetes manifests of {driver}",
+                           "images or settings changed")
 
 
 def task_notes() -> Iterator[Task]:
@@ -86,7 +93,9 @@ def task_notes() -> Iterator[Task]:
             file_dep=notes.file_deps(one, driver) if one.states.ledger(driver) is not None else (),
             targets=notes.targets(one, driver),
         )
-        yield {**task, "task_dep": [f"attest:{driver}"] if one.settings.image_signing.public_keys else []}
+        before = ["attest"] if one.settings.image_signing.public_keys else []
+        before += ["bundle"] if one.settings.publish else []
+        yield {**task, "task_dep": [f"{stage}:{driver}" for stage in before]}
 
 
 def task_github() -> Iterator[Task]:
@@ -116,6 +125,16 @@ def task_release() -> Iterator[Task]:
     for driver in drivers:
         yield {"name": driver, "doc": f"{driver} published, with notes and sources", "actions": None,
                "task_dep": [f"{last}:{driver}"]}
+
+
+def _folder_task(one: Foundry, driver: str, stage: Any, work: Callable[..., None], doc: str, changed: str) -> Task:
+    """The task of a stage that leaves a folder beside the ledger."""
+    done, known = stage.current(one, driver), one.states.ledger(driver) is not None
+    return stage_task(
+        stage.FOLDER.stage, driver, work, [driver], doc=doc, done=done, state="done" if done else "pending",
+        reason="up to date" if done else changed if known else _NOTHING,
+        file_dep=stage.file_deps(one, driver) if known else (), targets=[stage.FOLDER.record_path(one, driver)],
+    )
 
 
 def _current(one: Foundry, driver: str) -> tuple[str, str]:

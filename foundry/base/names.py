@@ -31,6 +31,7 @@ LEDGER_BUNDLE = "images.json.sigstore.json"  # its signature
 TABLES_FILE = "images.md"  # the long tables of notes that would not fit
 CHECKSUMS_FILE = "SHA256SUMS"
 ATTESTATIONS_FILE = "attestations.sigstore.jsonl"  # signed statements about images, a bundle a line
+BUNDLE_FILE = "kmm.tar.gz"  # Kubernetes manifests
 VERIFY_FILE = "verify.tar.gz"  # what users verify images with
 SIGNING_FILE = "module-signing.der"  # the certificate that modules are signed with; in images below /licenses
 

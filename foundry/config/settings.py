@@ -55,6 +55,15 @@ class CustomToolkits:
 
 
 @dataclass(frozen=True)
+class Kmm:
+    """What manifests say of the cluster: the Modules' namespace, the pull secret there, a mirror (``host/path``)."""
+
+    namespace: str = ""
+    image_repo_secret: str = ""
+    mirror: str = ""
+
+
+@dataclass(frozen=True)
 class SandboxContent:
     """What the sandbox holds: stand-in versions, kernels, and which kernel (0 is the oldest) a release has.
 
@@ -113,6 +122,7 @@ class Settings:
     families: Mapping[str, Any] = field(default_factory=dict)
     toolkit_recipes: Mapping[str, Any] = field(default_factory=dict)
     services: str = ""
+    kmm: Kmm = field(default_factory=Kmm)
     sandbox: SandboxContent = field(default_factory=SandboxContent)
 
     @staticmethod
@@ -128,6 +138,7 @@ class Settings:
             "toolkits": CustomToolkits(**{**toolkits, "publish": ImagePlace(**toolkits["publish"])}),
             "signing": Signing(**document["signing"]),
             "image_signing": ImageSigning(**_fields(document["image_signing"])),
+            "kmm": Kmm(**document.get("kmm", {})),
             "sandbox": SandboxContent(**_fields(document.get("sandbox", {}))),
         })
 

@@ -7,7 +7,7 @@ FORCE_BUILD.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,9 @@ from foundry.base.errors import FoundryError
 from foundry.base.files import append_to
 from foundry.base.names import KEY_LABEL, depends_of, signature_of, tag_of
 from foundry.base.reasons import Reason
-from foundry.base.records import write_record
+from foundry.base.records import read_record, write_record
 from foundry.base.times import now
-from foundry.cell import image
+from foundry.cell import image, module
 from foundry.cell.boot import proof_of
 from foundry.cell.published import Published
 from foundry.ledger.attest import attest, statements_of
@@ -227,13 +227,22 @@ def _row(
     return row_of(
         state.cell, key, content_sha256=foundry.content_sha256(state.cell), digest=content.digest,
         tags=tags(foundry, state.cell), registries=registries, config_digest=facts.config_digest, size=facts.size,
-        depends=facts.depends, signature=facts.signature,
+        depends=facts.depends, devices=_devices(foundry, state.cell, key, before), signature=facts.signature,
         proof=proof if proof is not None or before is None else before.proof,
         image_signer=before.image_signer if before is not None else "",
         attestations=before.attestations if before is not None else None,
         published=before.published if before is not None else now(),
         replaces=replaced or (before.replaces if before is not None else None),
     )
+
+
+def _devices(foundry: Foundry, cell: Cell, key: CellKey, before: Row | None) -> Sequence[str]:
+    """The PCI devices that the modules bind, where they were compiled here; else as the row has them."""
+    record = read_record(foundry.cell_folder(cell) / module.RECORD, "module")
+    if record is not None and record["key"] == key.module:
+        found: Sequence[str] = record.get("devices", ())
+        return found
+    return before.devices if before is not None else ()
 
 
 def tags(foundry: Foundry, cell: Cell) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ _PLACES = {
     "module": "cells/{driver}-{kernel}/module.json", "image": "cells/{driver}-{kernel}/image.json",
     "sign": "cells/{driver}-{kernel}/sign.json", "boot": "cells/{driver}-{kernel}/boot.json",
     "push": "cells/{driver}-{kernel}/push.json", "attest": "release/{driver}/attest.json",
+    "bundle": "release/{driver}/bundle.json",
     "notes": "release/{driver}/notes.json", "dtk": "dtk/{kernel}/dtk.json",
     "archive": "archive/{family}.json", "payload": "toolkits/payload-{digest}-{arch}.json",
     "node": "toolkits/node-{digest}-{arch}.json", "toolkit": "toolkits/{digest}-{arch}.json",

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from foundry.attest.documents import bundle_of
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, write_atomic
-from foundry.base.names import CHECKSUMS_FILE, LEDGER_BUNDLE, LEDGER_FILE, SIGNING_FILE, TABLES_FILE, VERIFY_FILE
+from foundry.base.names import (
+    BUNDLE_FILE,
+    CHECKSUMS_FILE,
+    LEDGER_BUNDLE,
+    LEDGER_FILE,
+    SIGNING_FILE,
+    TABLES_FILE,
+    VERIFY_FILE,
+)
 from foundry.base.reasons import INPUT_FAULTS, Reason
 from foundry.base.records import input_facts, output_facts, outputs_changed, read_record, write_record
 from foundry.base.versions import version_key
@@ -27,7 +35,7 @@ from foundry.plan.ledger import Ledger, ledger_path
 from foundry.plan.rows import Row
 from foundry.plan.state import FAILED
 from foundry.registry.targets import targets_of
-from foundry.release import attested, source_tarballs
+from foundry.release import attested, bundle, source_tarballs
 from foundry.run.context import Foundry
 from foundry.signing.certificate import der_in
 
@@ -35,7 +43,8 @@ if TYPE_CHECKING:
     from foundry.release.notes_text import Facts, Served, Unbuilt
 
 NOTES_FILE = "notes.md"
-OPTIONAL = frozenset({TABLES_FILE, SIGNING_FILE, LEDGER_BUNDLE, VERIFY_FILE})  # files that only some releases have
+# Files that only some releases have.
+OPTIONAL = frozenset({TABLES_FILE, SIGNING_FILE, LEDGER_BUNDLE, VERIFY_FILE, BUNDLE_FILE})
 RECORD = "notes.json"
 _UNLOCKED = MainPackage("unknown", "unknown", "", "unknown", 0, "unknown")
 _ROOM = 120_000  # characters: what GitHub takes, less some for what people write around it
@@ -52,9 +61,9 @@ _ADDRESS_OR_PATH = re.compile(r"(?P<address>https?://\S+)|(?<![\w.])/(?:[\w.@+-]
 
 def file_deps(foundry: Foundry, driver: str) -> list[str]:
     """The files that the notes depend on, relative to the root."""
-    record = ledger_path(foundry.config.build, driver).with_name(attested.RECORD)
     return [str(ledger_path(foundry.config.build, driver)),
-            *([str(record)] if foundry.settings.image_signing.public_keys else [])]
+            *([attested.FOLDER.record_path(foundry, driver)] if foundry.settings.image_signing.public_keys else []),
+            *([bundle.FOLDER.record_path(foundry, driver)] if foundry.settings.publish else [])]
 
 
 def targets(foundry: Foundry, driver: str) -> list[str]:
@@ -107,12 +116,13 @@ def released_files(foundry: Foundry, ledger: Ledger, tables: str) -> dict[str, b
     Raises as `certificate_of` and `bundle_of`.
     """
     files = {LEDGER_FILE: ledger.to_bytes(), **({TABLES_FILE: tables.encode()} if tables else {})}
-    bundle = bundle_of(foundry, files[LEDGER_FILE], _folder(foundry, ledger.driver) / LEDGER_BUNDLE)
-    if bundle:
-        files[LEDGER_BUNDLE] = bundle
+    signature = bundle_of(foundry, files[LEDGER_FILE], _folder(foundry, ledger.driver) / LEDGER_BUNDLE)
+    if signature:
+        files[LEDGER_BUNDLE] = signature
     package = foundry.config.locks.of(ledger.family).packages.get(ledger.driver, _UNLOCKED)
-    if packed := attested.tarball(foundry, ledger.driver, package.build_time):
-        files[VERIFY_FILE] = packed
+    for name, folder in {VERIFY_FILE: attested.FOLDER, BUNDLE_FILE: bundle.FOLDER}.items():
+        if packed := folder.tarball(foundry, ledger.driver, package.build_time):
+            files[name] = packed
     if certificate_of(foundry, ledger):
         files[SIGNING_FILE] = der_in(foundry.root / foundry.settings.signing.certificate)
     return {**files, CHECKSUMS_FILE: checksums(ledger, files)}

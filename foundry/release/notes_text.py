@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from foundry.base.errors import FoundryError
 from foundry.base.markdown import cell, code, words
-from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, SIGNING_FILE, TABLES_FILE
+from foundry.base.names import BUNDLE_FILE, CHECKSUMS_FILE, LEDGER_FILE, SIGNING_FILE, TABLES_FILE
 from foundry.base.plain_text import plain
 from foundry.base.reasons import Reason
 from foundry.base.versions import version_key
@@ -152,7 +152,8 @@ def _module_resource(ledger: Ledger, facts: Facts, repository: str) -> Iterator[
             "  selector:", "    node-role.kubernetes.io/worker: ''", "```",
         )
     yield ""
-    yield "Narrow `selector` to the nodes that have the device. What the lists below name by digest never changes."
+    yield (f"Narrow `selector` to the nodes that have the device. What the lists below name by digest never changes:"
+           f" `{BUNDLE_FILE}` has such Modules, with each image by digest, for `kubectl apply -k`.")
 
 
 def _available(ledger: Ledger, facts: Facts) -> list[str]:

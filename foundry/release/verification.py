@@ -10,11 +10,10 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from foundry.attest.statements import KINDS
 from foundry.base.files import pretty_json
 from foundry.base.names import ATTESTATIONS_FILE
+from foundry.base.yaml_text import yaml_documents
 from foundry.signing.image_key import PublicKey
 
 PUBLIC_KEY = "image.pub"
@@ -137,23 +136,8 @@ kubectl apply -f kyverno.yaml   # 1.13 and later
 """
 
 
-class _Dumper(yaml.SafeDumper):
-    """Says everything where it stands, and texts of several lines as such."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _text)
-
-
 def _yaml(document: Mapping[str, Any]) -> bytes:
-    text: str = yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=1000)
-    return text.encode()
+    return yaml_documents([document])
 
 
 def _base64(data: bytes) -> str:

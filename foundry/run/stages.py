@@ -37,6 +37,7 @@ _STAGES = {stage.name: stage for stage in (
     Stage("assets", "packing", "sources packed", group="release"),
     Stage("ledger", "keeping", "ledger kept", group="release"),
     Stage("attest", "gathering", "keys and statements gathered", folder="release", group="release"),
+    Stage("bundle", "bundling", "manifests written", folder="release", group="release"),
     Stage("notes", "writing", "notes written", folder="release", group="release"),
     Stage("github", "releasing", "released", group="release"),
     Stage("rebuild", "building anew", "built anew"),

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from foundry.plan.cells import Cell
     from foundry.plan.changes import Change
 
-_CELLS, _LATER = ("module:", "sign:", "image:", "boot:", "push:"), ("assets", "ledger", "attest", "notes", "github")
+_CELLS = ("module:", "sign:", "image:", "boot:", "push:")
+_LATER = ("assets", "ledger", "attest", "bundle", "notes", "github")
 _ACTIONS = ("fetch", "compile", "sign", "image", "boot", "push")
 _SHOWN = 4  # kernels in a line
 _MINUTE, _HOUR = 60, 3600

@@ -1,4 +1,4 @@
-"""Debian 13's cosign and skopeo, which check signatures of images: programs that consumers have, not our own reader.
+"""Debian 13's cosign and skopeo, which check signatures of images, and kubectl: what consumers have, no reader of ours.
 
 They are fetched once into ``build/cache``, by apt, which checks Debian's signatures; nothing is installed, and they run
 with the libraries that come with them. Debian 12's skopeo refuses every policy with sigstore keys.
@@ -19,19 +19,21 @@ from tests.harness.debian_packages import KEYRING
 from tests.harness.github_openapi import CACHE
 
 _ROOT = CACHE / "witness-trixie"
+_PROGRAMS = ("cosign", "kubectl", "skopeo")
 
 
 @cache
 def root() -> Path:
-    """The folder with both programs."""
+    """The folder with the programs."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with locked(CACHE / ".witness.lock"):
-        if not (_ROOT / "usr/bin/cosign").exists():
+        if not all((_ROOT / "usr/bin" / name).exists() for name in _PROGRAMS):
+            remove_tree(_ROOT)
             made = CACHE / "witness-new"
             remove_tree(made)
             source = f"deb [signed-by={KEYRING}] {archive('debian')} trixie main"
-            subprocess.run(["mmdebstrap", "--quiet", "--variant=extract", "--include=cosign,skopeo", "trixie", made,
-                            source], check=True, capture_output=True)
+            subprocess.run(["mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(_PROGRAMS)}", "trixie",
+                            made, source], check=True, capture_output=True)
             os.replace(made, _ROOT)
     return _ROOT
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ _MACHINES = {
     ("EM_PPC64", True): "ppc64le",
     ("EM_S390", False): "s390x",
 }
+_PCI = re.compile(r"pci:v0000([0-9A-F]{4})d0000([0-9A-F]{4})sv")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,12 @@ class ModuleFacts:
     def firmware(self) -> tuple[str, ...]:
         """The firmware files that it asks for, relative to the firmware folder."""
         return self.all("firmware")
+
+    @property
+    def pci_devices(self) -> tuple[str, ...]:
+        """The PCI devices that it binds by vendor and device, as ``1d0f:7164``: of its aliases (file2alias.c)."""
+        found = (_PCI.match(alias) for alias in self.all("alias"))
+        return tuple(sorted({f"{one[1]}:{one[2]}".lower() for one in found if one}))
 
     @property
     def aliases(self) -> int:

@@ -1,0 +1,94 @@
+"""The files of a bundle: a Kustomize base of what a cluster needs, an overlay to copy, and what else may be of use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import dedent
+
+from foundry.base.names import tag_of
+from foundry.base.yaml_text import yaml_documents
+from foundry.kmm.manifests import (
+    Driver,
+    Manifest,
+    Wishes,
+    feature_rule,
+    image_set,
+    managed_cluster_modules,
+    mirror_sets,
+    modules,
+    name_of,
+    preflight,
+)
+
+_MAPPINGS = "spec/moduleLoader/container/kernelMappings"
+_EXAMPLE_MIRROR, _EXAMPLE_NAMESPACE = "mirror.example.com/drivers", "kmm-drivers"
+
+
+def bundle_files(driver: Driver, wishes: Wishes, repositories: Sequence[str], mirror: str) -> dict[str, bytes]:
+    """The bundle's files by name; `repositories` have the images, `mirror` is empty where none is known."""
+    namespace, nodes = wishes.namespace or _EXAMPLE_NAMESPACE, {}
+    if driver.devices:  # apart: a rule is the cluster's, and an overlay would put it into a namespace
+        nodes = {"nodes/kustomization.yaml": _yaml(_kustomization(resources=["node-feature-rule.yaml"])),
+                 "nodes/node-feature-rule.yaml": _yaml(feature_rule(driver))}
+    return {
+        "kustomization.yaml": _yaml(_kustomization(resources=["base", *(["nodes"] if nodes else [])])),
+        "base/module.yaml": yaml_documents(modules(driver, wishes)),
+        "base/kustomization.yaml": _yaml(_kustomization(resources=["module.yaml"], configurations=["images.yaml"])),
+        **nodes,
+        # where images are named in a Module; kustomize reads no such file from above
+        **{f"{place}/images.yaml": _yaml({"images": [{"path": f"{_MAPPINGS}/containerImage", "kind": "Module"}]})
+           for place in ("base", "overlays/example")},
+        "overlays/example/kustomization.yaml": _yaml(_kustomization(
+            resources=["../../base"], namespace=namespace, configurations=["images.yaml"],
+            images=[{"name": one, "newName": _mirrored(one, mirror)} for one in repositories],
+            patches=[{"target": {"kind": "Module"}, "patch": _patch(driver, wishes, mirror)}])),
+        "hub/managed-cluster-module.yaml": yaml_documents(managed_cluster_modules(driver, wishes, namespace)),
+        **{f"preflight/{tag_of(image.kernel)}.yaml": _yaml(preflight(image)) for image in driver.images},
+        "mirror/image-set-configuration.yaml": _yaml(image_set([image.image for image in driver.images])),
+        "mirror/mirror-sets.yaml": yaml_documents(
+            mirror_sets(f"{driver.family}-driver", repositories, mirror or _EXAMPLE_MIRROR)),
+        "README.md": _readme(driver, bool(driver.devices)).encode(),
+    }
+
+
+def _patch(driver: Driver, wishes: Wishes, mirror: str) -> str:
+    """Other nodes; and the mirror in what Kustomize takes for no image, because of the variable."""
+    [first, *_] = modules(driver, wishes)
+    mappings = first["spec"]["moduleLoader"]["container"]["kernelMappings"]
+    steps: list[Manifest] = [
+        {"op": "replace", "path": "/spec/selector", "value": {"node-role.kubernetes.io/worker": ""}}]
+    if "regexp" in mappings[-1]:
+        steps.append({"op": "replace", "path": f"/{_MAPPINGS}/{len(mappings) - 1}/containerImage",
+                      "value": _mirrored(mappings[-1]["containerImage"], mirror)})
+    return dedent(yaml_documents([{"steps": steps}]).decode().partition("\n")[2])
+
+
+def _mirrored(image: str, mirror: str) -> str:
+    return f"{mirror or _EXAMPLE_MIRROR}/{image.partition('/')[2]}"
+
+
+def _kustomization(**fields: object) -> Manifest:
+    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **fields}
+
+
+def _yaml(document: Manifest) -> bytes:
+    return yaml_documents(iter([document]))
+
+
+def _readme(driver: Driver, rule: bool) -> str:
+    names = ", ".join(f"`{name_of(name)}`" for name in driver.loaded)
+    return f"""# {driver.family} {driver.version} for clusters
+
+`kubectl apply -k .` (or `oc apply -k .`) makes KMM load the modules ({names}): each kernel that has an
+image takes it by digest; a kernel to come takes the tag that its image will have.{_RULE if rule else ""}
+
+- `overlays/example`: copy it, for another namespace, a mirror, other nodes.
+- `hub/`: the same as ManagedClusterModule, for the hub of several clusters.
+- `preflight/`: before an upgrade, asks KMM whether everything has an image for the kernel that comes.
+- `mirror/`: oc-mirror's list of the images, and where nodes find them then.
+"""
+
+
+_RULE = """
+NFD (node feature discovery) labels the nodes that have a device which the modules bind: `nodes/node-feature-rule.yaml`,
+made of the modules' own aliases."""

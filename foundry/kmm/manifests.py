@@ -1,0 +1,194 @@
+"""The Kubernetes manifests that make a cluster use a driver's images, each as a value; no file, no network.
+
+Formats: KMM's Module (kmm.sigs.x-k8s.io/v1beta1) and ManagedClusterModule (hub.kmm.sigs.x-k8s.io/v1beta1),
+PreflightValidationOCP (v1beta2), NFD's NodeFeatureRule (nfd.k8s-sigs.io/v1alpha1), the Neuron operator's DeviceConfig
+(k8s.aws/v1beta1), OpenShift's ImageDigestMirrorSet and ImageTagMirrorSet (config.openshift.io/v1), oc-mirror's
+ImageSetConfiguration (mirror.openshift.io/v2alpha1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foundry.base.names import tag_of
+
+Manifest = dict[str, Any]
+LONGEST = 41  # characters of a Module's name and namespace (KMM, internal/webhook/module.go)
+MODULES, FIRMWARE = "/opt", "/opt/lib/firmware"
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9-]+")
+_FEATURE = "feature.node.kubernetes.io/"
+
+
+@dataclass(frozen=True)
+class Image:
+    """A published image: its kernel, where it is (``host/repository@sha256:…``, the one to use first), its tag."""
+
+    kernel: str
+    image: str
+    tag: str
+    releases: tuple[str, ...] = ()
+    toolkit: str = ""
+
+    @property
+    def repository(self) -> str:
+        """``host/repository``."""
+        return self.image.partition("@")[0]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A driver's images, the newest kernel first, and how its modules are loaded.
+
+    `loading_order` begins with the module that is loaded first. `devices` are PCI devices (``1d0f:7164``).
+    """
+
+    family: str
+    version: str
+    modules: tuple[str, ...]
+    images: tuple[Image, ...]
+    loading_order: tuple[str, ...] = ()
+    firmware: bool = False
+    devices: tuple[str, ...] = ()
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """The modules that have a Module of their own: the last of the order, and those that are not in it."""
+        return (*self.loading_order[-1:], *(name for name in self.modules if name not in self.loading_order))
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a cluster is told besides the images; of the family file (`kmm`) and the profile.
+
+    `selector` chooses the nodes; without one, those that have a device (`feature_rule`), or all workers.
+    `fallback`: kernels that are not listed take the tag that they would have. `ordered`: a new version is loaded node
+    by node, when its label says so.
+    """
+
+    namespace: str = ""
+    selector: Mapping[str, str] | None = None
+    tolerations: Sequence[Mapping[str, Any]] = ()
+    remove: Sequence[str] = ()
+    secret: str = ""
+    fallback: bool = True
+    ordered: bool = False
+
+
+def name_of(text: str, longest: int = LONGEST) -> str:
+    """The text as a name that Kubernetes takes (RFC 1123, a label), cut off where it is too long."""
+    return _NOT_IN_NAMES.sub("-", text.lower()).strip("-")[:longest].rstrip("-") or "driver"
+
+
+def device_label(driver: Driver) -> str:
+    """The node's label that `feature_rule` gives."""
+    return f"{_FEATURE}{name_of(driver.family)}"
+
+
+def selector(driver: Driver, wishes: Wishes) -> dict[str, str]:
+    """Which nodes the modules are loaded on."""
+    if wishes.selector is not None:
+        return dict(wishes.selector)
+    return {device_label(driver): "true"} if driver.devices else {"node-role.kubernetes.io/worker": ""}
+
+
+def modules(driver: Driver, wishes: Wishes) -> Iterator[Manifest]:
+    """KMM's Modules of a driver, one for each module that nothing else loads."""
+    for name in driver.loaded:
+        yield {
+            "apiVersion": "kmm.sigs.x-k8s.io/v1beta1", "kind": "Module",
+            "metadata": {"name": name_of(name, LONGEST - len(wishes.namespace)), **_within(wishes)},
+            "spec": spec(driver, wishes, name),
+        }
+
+
+def spec(driver: Driver, wishes: Wishes, name: str) -> Manifest:
+    """The `spec` of the Module that loads a module, which hubs have, too."""
+    ordered = driver.loading_order if driver.loading_order[-1:] == (name,) else ()
+    modprobe: Manifest = {"moduleName": name, "dirName": MODULES}
+    if driver.firmware:
+        modprobe["firmwarePath"] = FIRMWARE
+    if len(ordered) > 1:
+        modprobe["modulesLoadingOrder"] = [*reversed(ordered)]
+    container: Manifest = {
+        "modprobe": modprobe,
+        **({"version": driver.version} if wishes.ordered else {}),
+        **({"inTreeModulesToRemove": [*wishes.remove]} if wishes.remove else {}),
+        "kernelMappings": [*_mappings(driver, wishes)],
+    }
+    return {
+        "moduleLoader": {"container": container},
+        **({"imageRepoSecret": {"name": wishes.secret}} if wishes.secret else {}),
+        **({"tolerations": [dict(one) for one in wishes.tolerations]} if wishes.tolerations else {}),
+        "selector": selector(driver, wishes),
+    }
+
+
+def _mappings(driver: Driver, wishes: Wishes) -> Iterator[Manifest]:
+    """By digest, since a node keeps what it has of a tag; the first that fits counts."""
+    for image in driver.images:
+        yield {"literal": image.kernel, "containerImage": image.image}
+    if wishes.fallback and driver.images:
+        yield {"regexp": "^.+$",
+               "containerImage": f"{driver.images[0].repository}:{tag_of(driver.version)}-${{KERNEL_FULL_VERSION}}"}
+
+
+def managed_cluster_modules(driver: Driver, wishes: Wishes, spoke_namespace: str) -> Iterator[Manifest]:
+    """The same for a hub: KMM makes the Modules on the clusters that the selector chooses."""
+    for name in driver.loaded:
+        yield {
+            "apiVersion": "hub.kmm.sigs.x-k8s.io/v1beta1", "kind": "ManagedClusterModule",
+            "metadata": {"name": name_of(name, LONGEST - len(spoke_namespace))},
+            "spec": {"moduleSpec": spec(driver, wishes, name), "spokeNamespace": spoke_namespace,
+                     "selector": {device_label(driver).removeprefix(_FEATURE): "true"}},
+        }
+
+
+def preflight(image: Image) -> Manifest:
+    """Asks KMM whether all Modules of a cluster have an image for the kernel that an upgrade brings."""
+    return {
+        "apiVersion": "kmm.sigs.x-k8s.io/v1beta2", "kind": "PreflightValidationOCP",
+        "metadata": {"name": name_of(f"kernel-{image.kernel}", 253)},
+        "spec": {"kernelVersion": image.kernel, "pushBuiltImage": False,
+                 **({"dtkImage": image.toolkit} if image.toolkit else {})},
+    }
+
+
+def feature_rule(driver: Driver) -> Manifest:
+    """Labels nodes that have a device which the modules bind: of the modules' own aliases, not of a list."""
+    vendors: dict[str, list[str]] = {}
+    for device in driver.devices:
+        vendor, _, model = device.partition(":")
+        vendors.setdefault(vendor, []).append(model)
+    return {
+        "apiVersion": "nfd.k8s-sigs.io/v1alpha1", "kind": "NodeFeatureRule",
+        "metadata": {"name": name_of(f"{driver.family}-device", 63)},
+        "spec": {"rules": [{
+            "name": f"{driver.family} device", "labels": {device_label(driver): "true"},
+            "matchAny": [{"matchFeatures": [{"feature": "pci.device", "matchExpressions": {
+                "vendor": {"op": "In", "value": [vendor]}, "device": {"op": "In", "value": models},
+            }}]} for vendor, models in sorted(vendors.items())],
+        }]},
+    }
+
+
+def image_set(images: Sequence[str]) -> Manifest:
+    """oc-mirror's list of what to mirror; images by digest, their signatures come along."""
+    return {"apiVersion": "mirror.openshift.io/v2alpha1", "kind": "ImageSetConfiguration",
+            "mirror": {"additionalImages": [{"name": image} for image in images]}}
+
+
+def mirror_sets(name: str, repositories: Sequence[str], mirror: str) -> Iterator[Manifest]:
+    """Where nodes find the images in a mirror (``host/path``): those by digest, and those by tag."""
+    for kind, field in (("ImageDigestMirrorSet", "imageDigestMirrors"), ("ImageTagMirrorSet", "imageTagMirrors")):
+        yield {
+            "apiVersion": "config.openshift.io/v1", "kind": kind, "metadata": {"name": name_of(name, 63)},
+            "spec": {field: [{"source": one, "mirrors": [f"{mirror}/{one.partition('/')[2]}"]}
+                             for one in repositories]},
+        }
+
+
+def _within(wishes: Wishes) -> dict[str, str]:
+    return {"namespace": wishes.namespace} if wishes.namespace else {}

@@ -1,0 +1,72 @@
+"""Manifests for clusters: from the ledger, by digest, as kubectl renders them."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.e2e.test_image_signatures import DRIVER, REGISTRY
+from tests.harness import witness
+from tests.harness.clone import Clone
+from tests.harness.released import ledger
+
+
+def rendered(folder: Path) -> list[dict[str, Any]]:
+    done = witness.run("kubectl", "kustomize", folder)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_a_bundle(copied: Clone, tmp_path: Path) -> None:
+    run = copied.doit(f"release:{DRIVER}")
+    assert run.code == 0 and run.compiled == [], run.text
+    with tarfile.open(copied.build / "release" / DRIVER / "kmm.tar.gz") as packed:
+        packed.extractall(tmp_path, filter="data")
+    rows = {row["kernel"]: row for row in ledger(copied, DRIVER)["cells"]}
+    [module, rule] = sorted(rendered(tmp_path / "kmm"), key=lambda one: str(one["kind"]))
+    place = f"{REGISTRY}/{copied.repository}"
+    *literal, last = module["spec"]["moduleLoader"]["container"]["kernelMappings"]
+    assert {one["literal"]: one["containerImage"] for one in literal} == {
+        kernel: f"{place}@{row['digest']}" for kernel, row in rows.items()}
+    assert literal[0]["literal"].startswith("6.12")
+    assert last["containerImage"] == f"{place}:{DRIVER}-${{KERNEL_FULL_VERSION}}"
+    # the rule names what modinfo of the published module names
+    assert rule["kind"] == "NodeFeatureRule"
+    [entry] = rule["spec"]["rules"][0]["matchAny"]
+    assert entry["matchFeatures"][0]["matchExpressions"]["device"]["value"] == ["7164", "7264", "7364"]
+    label = rule["spec"]["rules"][0]["labels"]
+    assert module["spec"]["selector"] == label
+    # an overlay: another namespace, a mirror, other nodes
+    [module] = rendered(tmp_path / "kmm/overlays/example")
+    assert module["metadata"]["namespace"] == "kmm-drivers"
+    images = [one["containerImage"] for one in module["spec"]["moduleLoader"]["container"]["kernelMappings"]]
+    assert all(one.startswith(f"mirror.example.com/drivers/{copied.repository}") for one in images)
+    assert sum("@sha256:" in one for one in images) == len(rows)
+    assert module["spec"]["selector"] == {"node-role.kubernetes.io/worker": ""}
+
+
+def test_a_bundle_follows_the_ledger(copied: Clone) -> None:
+    assert copied.doit(f"release:{DRIVER}").code == 0
+    place = copied.build / "release" / DRIVER / "kmm"
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*")}
+    assert copied.doit(f"release:{DRIVER}").processes == []
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*")} == before
+    # a setting of the profile
+    copied.edit("config/profiles/sandbox.yaml", "image_repository:",
+                "kmm: {namespace: here, image_repo_secret: pull, mirror: mirror.example.org}\nimage_repository:")
+    run = copied.doit(f"bundle:{DRIVER}")
+    assert run.code == 0 and run.compiled == [], run.text
+    [module] = yaml.safe_load_all((place / "base/module.yaml").read_bytes())
+    assert module["metadata"]["namespace"] == "here" and module["spec"]["imageRepoSecret"] == {"name": "pull"}
+    (place / "base/module.yaml").unlink()
+    assert copied.doit(f"bundle:{DRIVER}").code == 0
+    assert (place / "base/module.yaml").exists()
+
+
+def test_nothing_published_is_said(copied: Clone) -> None:
+    (copied.build / "release" / DRIVER).mkdir(parents=True, exist_ok=True)
+    run = copied.doit(f"bundle:{DRIVER}")
+    assert "Traceback" not in run.text and not (copied.build / "release" / DRIVER / "kmm").exists()

@@ -1,0 +1,197 @@
+"""Manifests for clusters: by digest, newest first, and within the rules of KMM's webhook and of Kubernetes' names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from foundry.kmm.files import bundle_files
+from foundry.kmm.manifests import (
+    Driver,
+    Image,
+    Wishes,
+    feature_rule,
+    image_set,
+    managed_cluster_modules,
+    mirror_sets,
+    modules,
+    name_of,
+    preflight,
+)
+
+REPOSITORY = "registry.example.com/neuron-driver"
+IMAGES = tuple(
+    Image(kernel, f"{REPOSITORY}@sha256:{number}" + "0" * 63, f"2.22.2.0-{kernel}", ("4.18.15",),
+          "a/dtk@sha256:" + "1" * 64)
+    for number, kernel in enumerate(("5.14.0-570.el9.x86_64", "5.14.0-427.el9.x86_64+rt"), 1))
+NEURON = Driver("neuron", "2.22.2.0", ("neuron",), IMAGES, devices=("1d0f:7164", "1d0f:7264", "abcd:0001"))
+HABANA = Driver("habanalabs", "1.2.3", ("habanalabs", "habanalabs_cn", "habanalabs_en", "other"), IMAGES,
+                loading_order=("habanalabs_cn", "habanalabs_en", "habanalabs"), firmware=True)
+ALL = Wishes("kmm-drivers", {"a": "b"}, ({"key": "x", "operator": "Exists"},), ("neuron",), "pull", ordered=True)
+
+
+def mappings(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = manifest["spec"]["moduleLoader"]["container"]["kernelMappings"]
+    return found
+
+
+def webhook_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What KMM's webhook would say of a Module (internal/webhook/module.go)."""
+    meta, container = manifest["metadata"], manifest["spec"]["moduleLoader"]["container"]
+    if len(meta["name"]) + len(meta.get("namespace", "")) > 41:
+        yield "longer than 41"
+    for one in container["kernelMappings"]:
+        if ("literal" in one) == ("regexp" in one):
+            yield "one of literal and regexp"
+        if ":" not in one["containerImage"] and "@" not in one["containerImage"]:
+            yield "no tag or digest"
+    order = container["modprobe"].get("modulesLoadingOrder")
+    if order is not None and (
+        len(order) < 2 or order[0] != container["modprobe"]["moduleName"] or len({*order}) < len(order)
+    ):
+        yield "loading order"
+
+
+def test_a_module_takes_each_kernel_by_digest() -> None:
+    [module] = modules(NEURON, Wishes())
+    assert module["metadata"] == {"name": "neuron"}
+    *literal, last = mappings(module)
+    assert literal == [{"literal": one.kernel, "containerImage": one.image} for one in IMAGES]
+    assert last == {"regexp": "^.+$", "containerImage": f"{REPOSITORY}:2.22.2.0-${{KERNEL_FULL_VERSION}}"}
+    [module] = modules(NEURON, Wishes(fallback=False))
+    assert mappings(module) == literal
+    assert module["spec"]["selector"] == {"feature.node.kubernetes.io/neuron": "true"}
+    [module] = modules(replace(NEURON, devices=()), Wishes())
+    assert module["spec"]["selector"] == {"node-role.kubernetes.io/worker": ""}
+
+
+def test_a_module_has_what_family_and_profile_say() -> None:
+    [module] = modules(NEURON, ALL)
+    spec, container = module["spec"], module["spec"]["moduleLoader"]["container"]
+    assert module["metadata"]["namespace"] == "kmm-drivers"
+    assert (spec["selector"], spec["imageRepoSecret"], spec["tolerations"]) == (
+        {"a": "b"}, {"name": "pull"}, [{"key": "x", "operator": "Exists"}])
+    assert (container["version"], container["inTreeModulesToRemove"]) == ("2.22.2.0", ["neuron"])
+
+
+def test_modules_that_load_others() -> None:
+    first, second = modules(HABANA, Wishes())
+    modprobe = first["spec"]["moduleLoader"]["container"]["modprobe"]
+    assert modprobe == {"moduleName": "habanalabs", "dirName": "/opt", "firmwarePath": "/opt/lib/firmware",
+                        "modulesLoadingOrder": ["habanalabs", "habanalabs_en", "habanalabs_cn"]}
+    assert second["metadata"]["name"] == "other"
+    assert "modulesLoadingOrder" not in second["spec"]["moduleLoader"]["container"]["modprobe"]
+
+
+@pytest.mark.parametrize("text, name", [
+    ("habanalabs_cn", "habanalabs-cn"), ("A.B", "a-b"), ("-x-", "x"), ("___", "driver"), ("a" * 60, "a" * 41),
+    ("a" * 40 + "_b", "a" * 40),
+])
+def test_names(text: str, name: str) -> None:
+    assert name_of(text) == name
+
+
+@pytest.mark.parametrize("driver", [NEURON, HABANA, replace(NEURON, modules=("a" * 60,))], ids=["one", "order", "long"])
+@pytest.mark.parametrize("wishes", [Wishes(), ALL, Wishes("n" * 40)], ids=["none", "all", "long"])
+def test_the_webhook_takes_them(driver: Driver, wishes: Wishes) -> None:
+    for manifest in modules(driver, wishes):
+        assert list(webhook_faults(manifest)) == []
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", manifest["metadata"]["name"])
+
+
+def test_the_rule_has_the_devices_that_modules_bind() -> None:
+    [rule] = feature_rule(NEURON)["spec"]["rules"]
+    found = [{name: one["value"] for name, one in entry["matchFeatures"][0]["matchExpressions"].items()}
+             for entry in rule["matchAny"]]
+    assert found == [{"vendor": ["1d0f"], "device": ["7164", "7264"]}, {"vendor": ["abcd"], "device": ["0001"]}]
+    assert rule["labels"] == {"feature.node.kubernetes.io/neuron": "true"}
+
+
+def test_the_rest() -> None:
+    [hub] = managed_cluster_modules(NEURON, Wishes(), "spoke")
+    [module] = modules(NEURON, Wishes())
+    assert hub["spec"]["moduleSpec"] == module["spec"] and hub["spec"]["spokeNamespace"] == "spoke"
+    assert preflight(IMAGES[1])["spec"] == {"kernelVersion": IMAGES[1].kernel, "pushBuiltImage": False,
+                                            "dtkImage": IMAGES[1].toolkit}
+    assert image_set(["a@b"])["mirror"] == {"additionalImages": [{"name": "a@b"}]}
+    [digests, tags] = mirror_sets("x", [REPOSITORY], "mirror.example.com/d")
+    assert digests["spec"]["imageDigestMirrors"] == tags["spec"]["imageTagMirrors"] == [
+        {"source": REPOSITORY, "mirrors": ["mirror.example.com/d/neuron-driver"]}]
+
+
+def documents() -> list[dict[str, Any]]:
+    files = {**bundle_files(NEURON, ALL, [REPOSITORY], ""), **bundle_files(HABANA, Wishes(), [REPOSITORY], "m/n")}
+    return [document for name, data in files.items() if name.endswith(".yaml")
+            for document in yaml.safe_load_all(data)]
+
+
+def test_the_same_files_each_time() -> None:
+    assert bundle_files(NEURON, ALL, [REPOSITORY], "") == bundle_files(NEURON, ALL, [REPOSITORY], "")
+    assert "nodes/node-feature-rule.yaml" not in bundle_files(HABANA, ALL, [REPOSITORY], "")
+
+
+# Fields of the custom resources that bundles use, as KMM (kubernetes-sigs de3f8c9, downstream 0419e2f), NFD and
+# OpenShift define them; with KMOD_CRDS=FOLDER of their CRDs, each manifest is checked against those.
+FIELDS = {
+    "Module": "moduleLoader.container.modprobe.moduleName moduleLoader.container.modprobe.dirName"
+              " moduleLoader.container.modprobe.firmwarePath moduleLoader.container.modprobe.modulesLoadingOrder"
+              " moduleLoader.container.version moduleLoader.container.inTreeModulesToRemove"
+              " moduleLoader.container.kernelMappings.literal moduleLoader.container.kernelMappings.regexp"
+              " moduleLoader.container.kernelMappings.containerImage imageRepoSecret.name tolerations.key"
+              " tolerations.operator selector",
+    "PreflightValidationOCP": "kernelVersion pushBuiltImage dtkImage",
+    "NodeFeatureRule": "rules.name rules.labels rules.matchAny",
+    "ImageDigestMirrorSet": "imageDigestMirrors.source imageDigestMirrors.mirrors",
+    "ImageTagMirrorSet": "imageTagMirrors.source imageTagMirrors.mirrors",
+}
+
+
+def used(value: Any, below: str = "") -> Iterator[str]:
+    if isinstance(value, dict) and not below.endswith(("selector", "labels")):
+        for name, inside in value.items():
+            yield from used(inside, f"{below}.{name}".lstrip("."))
+    elif isinstance(value, list) and value and isinstance(value[0], dict) and not below.endswith("matchAny"):
+        for inside in value:
+            yield from used(inside, below)
+    else:
+        yield below
+
+
+def test_only_fields_that_there_are() -> None:
+    for document in documents():
+        if document.get("kind") in FIELDS:
+            assert {*used(document["spec"])} <= {*FIELDS[document["kind"]].split()}, document["kind"]
+    folder = os.environ.get("KMOD_CRDS", "")
+    crds = [crd for path in Path(folder).rglob("*.yaml") for crd in yaml.safe_load_all(path.read_bytes())
+            if crd and crd.get("kind") == "CustomResourceDefinition"] if folder else []
+    for crd in crds:
+        for version in crd["spec"]["versions"]:
+            schema = strict(version["schema"]["openAPIV3Schema"])
+            for document in documents():
+                if document.get("kind") == crd["spec"]["names"]["kind"] and document["apiVersion"] == (
+                    f"{crd['spec']['group']}/{version['name']}"
+                ):
+                    jsonschema.Draft202012Validator(schema).validate(document)
+
+
+def strict(schema: Any) -> Any:
+    """As the API server is: no field that is not defined."""
+    if isinstance(schema, dict):
+        if "properties" in schema and "additionalProperties" not in schema and not schema.get(
+            "x-kubernetes-preserve-unknown-fields"
+        ) and "metadata" not in schema["properties"]:
+            schema["additionalProperties"] = False
+        for one in schema.values():
+            strict(one)
+    elif isinstance(schema, list):
+        for one in schema:
+            strict(one)
+    return schema
