@@ -54,6 +54,11 @@ def test_the_smallest_family(project: Project) -> None:
     ({"make": {"arguments": ["SHA={shaa}"]}}, "$.make.arguments[0]", "unknown field {shaa}"),
     ({"labels": {"x": "{shaa}"}}, "$.labels['x']", "unknown field {shaa}"),
     ({"modules": [{"name": "a", "file": "a.ko"}], "loading_order": ["a", "b"]}, "$.loading_order[1]", "no module 'b'"),
+    ({"kmm": {"selector": {}}}, "$.kmm.selector", "{}"),
+    ({"kmm": {"selector": {"a b": "c"}}}, "$.kmm.selector", "'a b'"),
+    ({"kmm": {"selector": {"a": "c d"}}}, "$.kmm.selector.a", "'c d'"),
+    ({"kmm": {"tolerations": [{"operator": "Exists", "value": "x"}]}}, "$.kmm.tolerations[0].value", "'x'"),
+    ({"kmm": {"tolerations": [{"value": "x"}]}}, "$.kmm.tolerations[0]", "'key' is a required property"),
     ({"licenses": ["container/licenses/none.txt"]}, "$.licenses", "container/licenses/none.txt does not exist"),
 ])
 def test_a_fault_is_shown_with_its_place(
