@@ -11,6 +11,7 @@ from foundry.kmm.manifests import (
     Driver,
     Manifest,
     Wishes,
+    device_config,
     feature_rule,
     image_set,
     managed_cluster_modules,
@@ -26,10 +27,11 @@ _EXAMPLE_MIRROR, _EXAMPLE_NAMESPACE = "mirror.example.com/drivers", "kmm-drivers
 
 def bundle_files(driver: Driver, wishes: Wishes, repositories: Sequence[str], mirror: str) -> dict[str, bytes]:
     """The bundle's files by name; `repositories` have the images, `mirror` is empty where none is known."""
-    namespace, nodes = wishes.namespace or _EXAMPLE_NAMESPACE, {}
-    if driver.devices:  # apart: a rule is the cluster's, and an overlay would put it into a namespace
-        nodes = {"nodes/kustomization.yaml": _yaml(_kustomization(resources=["node-feature-rule.yaml"])),
-                 "nodes/node-feature-rule.yaml": _yaml(feature_rule(driver))}
+    namespace, nodes = wishes.namespace or _EXAMPLE_NAMESPACE, dict[str, bytes]()
+    for place, openshift in (("nodes", True), ("nodes-upstream", False)) if driver.devices else ():
+        # apart: a rule lies in NFD's namespace, or in none, and an overlay would move it
+        nodes |= {f"{place}/kustomization.yaml": _yaml(_kustomization(resources=["node-feature-rule.yaml"])),
+                  f"{place}/node-feature-rule.yaml": _yaml(feature_rule(driver, openshift=openshift))}
     return {
         "kustomization.yaml": _yaml(_kustomization(resources=["base", *(["nodes"] if nodes else [])])),
         "base/module.yaml": yaml_documents(modules(driver, wishes)),
@@ -47,7 +49,9 @@ def bundle_files(driver: Driver, wishes: Wishes, repositories: Sequence[str], mi
         "mirror/image-set-configuration.yaml": _yaml(image_set([image.image for image in driver.images])),
         "mirror/mirror-sets.yaml": yaml_documents(
             mirror_sets(f"{driver.family}-driver", repositories, mirror or _EXAMPLE_MIRROR)),
-        "README.md": _readme(driver, bool(driver.devices)).encode(),
+        **({"operator/device-config.yaml": _OF_OPERATOR.encode() + _yaml(device_config(driver, wishes))}
+           if wishes.operator else {}),
+        "README.md": _readme(driver, rule=bool(driver.devices), operator=wishes.operator).encode(),
     }
 
 
@@ -67,6 +71,14 @@ def _mirrored(image: str, mirror: str) -> str:
     return f"{mirror or _EXAMPLE_MIRROR}/{image.partition('/')[2]}"
 
 
+_OF_OPERATOR = """# For the AWS Neuron operator, in place of base/: it makes a Module by itself. What it can't do:
+# - name images by digest: it adds the kernel to driversImage, so a node keeps what it has of a tag that was replaced;
+# - leave out its own build, which takes the package without looking at its signature, and without our patches. Where an
+#   image is missing, that build makes another one.
+# Choose the versions of nodeMetricsImage (it must be there) and of the other images from the operator's documentation.
+"""
+
+
 def _kustomization(**fields: object) -> Manifest:
     return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **fields}
 
@@ -75,7 +87,7 @@ def _yaml(document: Manifest) -> bytes:
     return yaml_documents(iter([document]))
 
 
-def _readme(driver: Driver, rule: bool) -> str:
+def _readme(driver: Driver, *, rule: bool, operator: bool) -> str:
     names = ", ".join(f"`{name_of(name)}`" for name in driver.loaded)
     return f"""# {driver.family} {driver.version} for clusters
 
@@ -85,10 +97,11 @@ image takes it by digest; a kernel to come takes the tag that its image will hav
 - `overlays/example`: copy it, for another namespace, a mirror, other nodes.
 - `hub/`: the same as ManagedClusterModule, for the hub of several clusters.
 - `preflight/`: before an upgrade, asks KMM whether everything has an image for the kernel that comes.
-- `mirror/`: oc-mirror's list of the images, and where nodes find them then.
+{_OPERATOR if operator else ""}- `mirror/`: oc-mirror's list of the images, and where nodes find them then.
 """
 
 
+_OPERATOR = "- `operator/`: for the AWS Neuron operator, in place of `base`; it says what that can't do.\n"
 _RULE = """
 NFD (node feature discovery) labels the nodes that have a device which the modules bind: `nodes/node-feature-rule.yaml`,
-made of the modules' own aliases."""
+made of the modules' own aliases (`nodes-upstream/` on other clusters than OpenShift)."""

@@ -1,8 +1,9 @@
 """The Kubernetes manifests that make a cluster use a driver's images, each as a value; no file, no network.
 
 Formats: KMM's Module (kmm.sigs.x-k8s.io/v1beta1) and ManagedClusterModule (hub.kmm.sigs.x-k8s.io/v1beta1),
-PreflightValidationOCP (v1beta2), NFD's NodeFeatureRule (nfd.k8s-sigs.io/v1alpha1), the Neuron operator's DeviceConfig
-(k8s.aws/v1beta1), OpenShift's ImageDigestMirrorSet and ImageTagMirrorSet (config.openshift.io/v1), oc-mirror's
+PreflightValidationOCP (v1beta2), NFD's NodeFeatureRule (nfd.openshift.io/v1alpha1 on OpenShift, in the namespace of its
+operator; nfd.k8s-sigs.io/v1alpha1 elsewhere, the cluster's own), the Neuron operator's DeviceConfig (k8s.aws/v1beta1),
+OpenShift's ImageDigestMirrorSet and ImageTagMirrorSet (config.openshift.io/v1), oc-mirror's
 ImageSetConfiguration (mirror.openshift.io/v2alpha1).
 """
 
@@ -19,6 +20,7 @@ Manifest = dict[str, Any]
 LONGEST = 41  # characters of a Module's name and namespace (KMM, internal/webhook/module.go)
 MODULES, FIRMWARE = "/opt", "/opt/lib/firmware"
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9-]+")
+_NFD = "openshift-nfd"  # where OpenShift's documentation has its operator installed
 _FEATURE = "feature.node.kubernetes.io/"
 
 
@@ -65,7 +67,7 @@ class Wishes:
 
     `selector` chooses the nodes; without one, those that have a device (`feature_rule`), or all workers.
     `fallback`: kernels that are not listed take the tag that they would have. `ordered`: a new version is loaded node
-    by node, when its label says so.
+    by node, when its label says so. `operator`: the Neuron operator may make the Module.
     """
 
     namespace: str = ""
@@ -75,6 +77,7 @@ class Wishes:
     secret: str = ""
     fallback: bool = True
     ordered: bool = False
+    operator: bool = False
 
 
 def name_of(text: str, longest: int = LONGEST) -> str:
@@ -156,21 +159,36 @@ def preflight(image: Image) -> Manifest:
     }
 
 
-def feature_rule(driver: Driver) -> Manifest:
+def feature_rule(driver: Driver, *, openshift: bool = True) -> Manifest:
     """Labels nodes that have a device which the modules bind: of the modules' own aliases, not of a list."""
+    group, place = ("nfd.openshift.io", {"namespace": _NFD}) if openshift else ("nfd.k8s-sigs.io", {})
     vendors: dict[str, list[str]] = {}
     for device in driver.devices:
         vendor, _, model = device.partition(":")
         vendors.setdefault(vendor, []).append(model)
     return {
-        "apiVersion": "nfd.k8s-sigs.io/v1alpha1", "kind": "NodeFeatureRule",
-        "metadata": {"name": name_of(f"{driver.family}-device", 63)},
+        "apiVersion": f"{group}/v1alpha1", "kind": "NodeFeatureRule",
+        "metadata": {"name": name_of(f"{driver.family}-device", 63), **place},
         "spec": {"rules": [{
             "name": f"{driver.family} device", "labels": {device_label(driver): "true"},
             "matchAny": [{"matchFeatures": [{"feature": "pci.device", "matchExpressions": {
                 "vendor": {"op": "In", "value": [vendor]}, "device": {"op": "In", "value": models},
             }}]} for vendor, models in sorted(vendors.items())],
         }]},
+    }
+
+
+def device_config(driver: Driver, wishes: Wishes) -> Manifest:
+    """The Neuron operator's own resource, which makes a Module by itself: by tag, as it knows no digests."""
+    return {
+        "apiVersion": "k8s.aws/v1beta1", "kind": "DeviceConfig",
+        "metadata": {"name": name_of(driver.family), **_within(wishes)},
+        "spec": {
+            "driversImage": f"{driver.images[0].repository}:{tag_of(driver.version)}", "driverVersion": driver.version,
+            "nodeMetricsImage": "public.ecr.aws/neuron/neuron-monitor:VERSION",
+            **({"imageRepoSecret": {"name": wishes.secret}} if wishes.secret else {}),
+            "selector": selector(driver, wishes),
+        },
     }
 
 

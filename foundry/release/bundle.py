@@ -61,7 +61,7 @@ def wishes_of(foundry: Foundry, family: str) -> Wishes:
     return Wishes(
         profile.namespace, said.get("selector"), tuple(said.get("tolerations", ())),
         tuple(said.get("in_tree_modules_to_remove", ())), profile.image_repo_secret,
-        ordered=said.get("ordered_upgrades", False),
+        ordered=said.get("ordered_upgrades", False), operator=said.get("operator") == "neuron",
     )
 
 

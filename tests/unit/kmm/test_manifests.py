@@ -18,6 +18,7 @@ from foundry.kmm.manifests import (
     Driver,
     Image,
     Wishes,
+    device_config,
     feature_rule,
     image_set,
     managed_cluster_modules,
@@ -35,7 +36,8 @@ IMAGES = tuple(
 NEURON = Driver("neuron", "2.22.2.0", ("neuron",), IMAGES, devices=("1d0f:7164", "1d0f:7264", "abcd:0001"))
 HABANA = Driver("habanalabs", "1.2.3", ("habanalabs", "habanalabs_cn", "habanalabs_en", "other"), IMAGES,
                 loading_order=("habanalabs_cn", "habanalabs_en", "habanalabs"), firmware=True)
-ALL = Wishes("kmm-drivers", {"a": "b"}, ({"key": "x", "operator": "Exists"},), ("neuron",), "pull", ordered=True)
+ALL = Wishes("kmm-drivers", {"a": "b"}, ({"key": "x", "operator": "Exists"},), ("neuron",), "pull", ordered=True,
+             operator=True)
 
 
 def mappings(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -115,6 +117,22 @@ def test_the_rule_has_the_devices_that_modules_bind() -> None:
     assert rule["labels"] == {"feature.node.kubernetes.io/neuron": "true"}
 
 
+def test_the_rule_lies_where_nfd_looks() -> None:
+    ours, upstream = feature_rule(NEURON), feature_rule(NEURON, openshift=False)
+    assert (ours["apiVersion"], ours["metadata"]["namespace"]) == ("nfd.openshift.io/v1alpha1", "openshift-nfd")
+    assert upstream["apiVersion"] == "nfd.k8s-sigs.io/v1alpha1" and "namespace" not in upstream["metadata"]
+    assert ours["spec"] == upstream["spec"]
+
+
+def test_the_neuron_operator_gets_what_it_takes() -> None:
+    made = device_config(NEURON, Wishes(secret="pull"))
+    assert f"{made['spec']['driversImage']}-{IMAGES[0].kernel}" == f"{REPOSITORY}:{IMAGES[0].tag}"
+    text = bundle_files(NEURON, Wishes(operator=True), [REPOSITORY], "")["operator/device-config.yaml"].decode()
+    assert text.startswith("# For the AWS Neuron operator") and "by digest" in text
+    assert yaml.safe_load(text)["spec"]["driverVersion"] == "2.22.2.0"
+    assert "operator/device-config.yaml" not in bundle_files(NEURON, Wishes(), [REPOSITORY], "")
+
+
 def test_the_rest() -> None:
     [hub] = managed_cluster_modules(NEURON, Wishes(), "spoke")
     [module] = modules(NEURON, Wishes())
@@ -147,6 +165,7 @@ FIELDS = {
               " moduleLoader.container.kernelMappings.literal moduleLoader.container.kernelMappings.regexp"
               " moduleLoader.container.kernelMappings.containerImage imageRepoSecret.name tolerations.key"
               " tolerations.operator selector",
+    "DeviceConfig": "driversImage driverVersion nodeMetricsImage imageRepoSecret.name selector",
     "PreflightValidationOCP": "kernelVersion pushBuiltImage dtkImage",
     "NodeFeatureRule": "rules.name rules.labels rules.matchAny",
     "ImageDigestMirrorSet": "imageDigestMirrors.source imageDigestMirrors.mirrors",
