@@ -177,7 +177,8 @@ def _remove_files(folder: int) -> list[str]:
             if entry.is_dir(follow_symlinks=False):
                 inner.append(entry.name)
             else:
-                os.unlink(entry.name, dir_fd=folder)
+                with suppress(FileNotFoundError):  # sockets go with the program that listens
+                    os.unlink(entry.name, dir_fd=folder)
     return inner
 
 

@@ -70,6 +70,14 @@ def ledger_of(foundry: Foundry, driver: str) -> Ledger:
     return found if found is not None else Ledger(driver, foundry.states.plan.families[driver].name)
 
 
+def kept_ledger(foundry: Foundry, driver: str) -> Ledger:
+    """As `ledger_of`; FoundryError ``ledger-missing`` where this checkout has none."""
+    if not ledger_file(foundry, driver).exists():
+        raise FoundryError(f"there is no ledger of {driver} yet", reason=Reason.LEDGER_MISSING,
+                           hint=f"run `doit release:{driver}`")
+    return ledger_of(foundry, driver)
+
+
 def put_row(foundry: Foundry, cell: Cell, row: Row) -> None:
     """Put a published cell's row into the ledger, beside what others wrote meanwhile."""
     put_rows(foundry, cell.driver, [(cell, row)])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from foundry.base.files import canonical_json, sha256_bytes
 from foundry.base.names import ATTESTATIONS_FILE
 from foundry.ledger.attest import bundles_of
-from foundry.ledger.ledgers import ledger_of
+from foundry.ledger.ledgers import kept_ledger
 from foundry.plan.cells import Cell
 from foundry.plan.ledger import Ledger, ledger_path
 from foundry.plan.rows import Row
@@ -36,7 +36,7 @@ def attest(foundry: Foundry, driver: str) -> None:
     """
     from foundry.release.verification import files
 
-    ledger = ledger_of(foundry, driver)
+    ledger = kept_ledger(foundry, driver)
     family, rows = foundry.config.families[ledger.family], _signed(ledger)
     bundles = [bundle for row in rows for bundle in bundles_of(
         foundry, Cell(driver, family, row.kernel, row.arch, row.releases, row.toolkit), row)]

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from foundry.base.files import canonical_json, sha256_bytes
 from foundry.kmm.files import bundle_files
 from foundry.kmm.manifests import Driver, Image, Wishes
-from foundry.ledger.ledgers import ledger_of
+from foundry.ledger.ledgers import kept_ledger
 from foundry.plan.ledger import Ledger, ledger_path
 from foundry.plan.rows import Row
 from foundry.registry.targets import targets_of
@@ -31,7 +31,7 @@ def current(foundry: Foundry, driver: str) -> bool:
 
 def bundle(foundry: Foundry, driver: str) -> None:
     """Write ``kmm/``; nothing, and a warning, where no image of the driver is in a registry."""
-    ledger = ledger_of(foundry, driver)
+    ledger = kept_ledger(foundry, driver)
     found = driver_of(foundry, ledger)
     files: dict[str, bytes] = {}
     if found.images:

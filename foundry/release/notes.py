@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foundry.attest.documents import bundle_of
-from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, sha256_bytes, write_atomic
 from foundry.base.names import (
     BUNDLE_FILE,
@@ -27,7 +26,7 @@ from foundry.base.versions import version_key
 from foundry.cell.kit import NO_PROOF
 from foundry.config.family import Family
 from foundry.config.locks import Base, MainPackage
-from foundry.ledger.ledgers import ledger_of
+from foundry.ledger.ledgers import kept_ledger
 from foundry.packages.signing import pinned_fingerprint
 from foundry.plan.cells import Cell
 from foundry.plan.failures import read_failure
@@ -91,10 +90,7 @@ def notes(foundry: Foundry, driver: str) -> None:
     from foundry.release.notes_text import make_notes
 
     folder = _folder(foundry, driver)
-    if not (foundry.root / ledger_path(foundry.config.build, driver)).exists():
-        raise FoundryError(f"there is no ledger of {driver} yet", reason=Reason.LEDGER_MISSING,
-                           hint=f"run `doit release:{driver}`")
-    ledger = ledger_of(foundry, driver)
+    ledger = kept_ledger(foundry, driver)
     facts = facts_of(foundry, ledger)
     made = make_notes(ledger, facts, _ROOM)
     files = released_files(foundry, ledger, made.tables)

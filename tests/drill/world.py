@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foundry.base.names import BUNDLE_FILE, VERIFY_FILE
 from tests.drill import litter
 from tests.harness.clone import Clone
 from tests.harness.released import files_of, images, ledger
@@ -216,8 +217,8 @@ def _rows(clone: Clone) -> list[tuple[str, str, str]]:
 
 def _tarballs(clone: Clone) -> Mapping[str, Any]:
     """The files of the release: of those with times or names of repositories in them, that they are there."""
-    return {name: hashlib.sha256(data).hexdigest() if ".tar." in name else "" for name, data
-            in files_of(clone, DRIVER).items()}
+    return {name: hashlib.sha256(data).hexdigest() if ".tar." in name and name not in (BUNDLE_FILE, VERIFY_FILE) else ""
+            for name, data in files_of(clone, DRIVER).items()}
 
 
 def below(process: int) -> list[int]:

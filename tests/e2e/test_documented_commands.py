@@ -25,6 +25,7 @@ ELSEWHERE = {
     r"doit sandbox:down": ("harness/sandbox.py", '("up", "down")'),
     r".*doit toolkit:pr": ("e2e/test_toolkit_pr.py", "toolkit:pr"),
     r"doit toolkit.*": ("e2e/test_kernels.py", '"toolkit"'),
+    r"doit verify --offline.*": ("e2e/test_anew_and_offline.py", "--offline="),
     r"FORCE_BUILD=true .*": ("e2e/test_incremental.py", "FORCE_BUILD"),
 }
 NOT_HERE = {

@@ -16,14 +16,13 @@ from typing import Any
 import requests
 
 from foundry.base.names import KEY_LABEL, tag_of
-from foundry.formats.images.simple_signing import signature_tag
 from foundry.formats.modules.signature import signed, split
 from foundry.signing.certificate import read_certificate
 from foundry.signing.keys import open_signer
 from foundry.signing.new import CERTIFICATE_FILE, KEY_FILE, write_pair
 from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
 from tests.harness.registry import LAYER, OCI_MANIFEST, Pusher, tar_of
-from tests.harness.released import images, ledger, manifests
+from tests.harness.released import beside, images, ledger, manifests
 
 DRIVER = "2.22.2.0"
 
@@ -73,7 +72,7 @@ def test_a_push_leaves_its_row_here_and_another_checkout_collects_it(copied: Clo
     run = copied.doit(f"push:{cell}")
     assert run.code == 0, run.text
     [digest] = images(copied).values()
-    assert sorted(manifests(copied)) == sorted([tag_of(cell), signature_tag(digest)]), "no ledger"
+    assert sorted(manifests(copied)) == sorted([tag_of(cell), *beside(digest)]), "no ledger"
     assert copied.record(cell, "push")["row"] == ledger(copied, DRIVER)["cells"][0]
     fresh = copied.checkout(tmp_path / "fresh")
     run = fresh.doit("collect", str(copied.build), str(tmp_path / "lost"))
@@ -98,9 +97,9 @@ def test_blobs_that_images_share_are_sent_once(copied: Clone, access: AccessLogs
     assert copied.doit("publish").code == 0
     puts = [line for line in access.new() if '"PUT ' in line and "/blobs/uploads/" in line]
     ledgers = len({row["driver"] for row in copied.status().values()})
-    # each image has a config and a layer of its own, and a signature; base and licences are common; ledgers and
-    # signatures share an empty config
-    assert len(puts) <= 3 * cells + 3 + ledgers + 1, puts
+    # each image has a config and a layer of its own, a signature and four bundles; base and licences are common;
+    # ledgers are signed, and all share an empty config
+    assert len(puts) <= (3 + 4) * cells + 3 + 2 * ledgers + 1, puts
 
 
 def test_a_changed_cell_replaces_its_tag_and_says_why(copied: Clone) -> None:
@@ -223,8 +222,8 @@ def test_killed_between_push_and_ledger(copied: Clone, tmp_path: Path) -> None:
     assert run.compiled == []
     assert images(copied) == cells
     assert {row["state"] for row in copied.status().values()} == {"published"}
-    beside = {f"ledger-{row['driver']}" for row in copied.status().values()}
-    assert set(manifests(copied)) - set(cells) == beside | {signature_tag(digest) for digest in cells.values()}
+    ledgers = {f"ledger-{row['driver']}" for row in copied.status().values()}
+    assert set(manifests(copied)) - set(cells) == ledgers.union(*map(beside, cells.values()))
 
 
 def test_one_bad_cell_hides_nothing(copied: Clone) -> None:

@@ -70,7 +70,8 @@ def test_habanalabs(clone: Clone, families: Clone, kernels: list[str]) -> None:
     ):
         assert line in notes
     assert "BusyBox" not in notes
-    assert sorted(path.name for path in folder.glob("*.tar.*")) == [f"habanalabs-{HABANA}-modified-source.tar.gz"]
+    assert sorted(path.name for path in folder.glob("*.tar.*")) == [
+        f"habanalabs-{HABANA}-modified-source.tar.gz", "kmm.tar.gz", "verify.tar.gz"]
 
 
 def test_packages_of_debian(clone: Clone, kernels: list[str]) -> None:

@@ -15,7 +15,7 @@ DRIVERS = ("2.16.7.0", "2.22.2.0")  # of tests.conftest.MATRIX
 def files_of(clone: Clone, driver: str) -> dict[str, bytes]:
     """A driver's release as files: what users are given, by name."""
     folder = clone.build / "release" / driver
-    ours = (".log", "notes.json", "stored.json")
+    ours = (".log", "attest.json", "bundle.json", "notes.json", "stored.json")
     return {path.name: path.read_bytes() for path in folder.iterdir()
             if path.is_file() and not path.name.startswith(".") and not path.name.endswith(ours)}
 
@@ -32,6 +32,11 @@ def written(clone: Clone) -> dict[str, int]:
         str(path.relative_to(clone.root)): path.stat().st_mtime_ns for path in clone.root.rglob("*")
         if path.is_file() and path.name not in (".audit", ".run.lock")
     }
+
+
+def beside(digest: str) -> set[str]:
+    """The tags of what lies beside an image: of its signature, and of the list of its statements."""
+    return {f"{digest.replace(':', '-')}.sig", digest.replace(":", "-")}
 
 
 def manifests(clone: Clone) -> dict[str, str]:

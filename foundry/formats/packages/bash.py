@@ -17,15 +17,16 @@ from dataclasses import dataclass, field, replace
 
 from foundry.formats.packages.shellcode import BACKTICKS, closing, reach, word_end
 
-_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(?:\[(0|[1-9]\d{0,2})\])?(\+?)=")
-_EXPORT = re.compile(r"export[ \t]+(?=[A-Za-z_]\w*\+?=)")
-_ELEMENT = re.compile(r"\[(0|[1-9]\d{0,2})\]=")
+# Names of variables are ASCII, whatever the locale: in `$arché` bash reads $arch.
+_ASSIGNMENT = re.compile(r"(?a)([A-Za-z_]\w*)(?:\[(0|[1-9]\d{0,2})\])?(\+?)=")
+_EXPORT = re.compile(r"(?a)export[ \t]+(?=[A-Za-z_]\w*\+?=)")
+_ELEMENT = re.compile(r"(?a)\[(0|[1-9]\d{0,2})\]=")
 # Names in a piece of code, but those that are only looked at.
-_NAMES = re.compile(r"(\$\{?)?([A-Za-z_]\w*)(:?=)?")
-_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:\[(0|[1-9]\d{0,2})\])?(?:(:?)([-=+])|\}))")
+_NAMES = re.compile(r"(?a)(\$\{?)?([A-Za-z_]\w*)(:?=)?")
+_VARIABLE = re.compile(r"(?a)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:\[(0|[1-9]\d{0,2})\])?(?:(:?)([-=+])|\}))")
 _SPECIAL = re.compile(r"\$[({0-9?@*#!$_-]")
 _PLAIN = re.compile(r"""[^\s\\'"`$|&;()<>~*?\[\]{}#=:]+""")
-_INDIRECT = re.compile(r"\$\{(?:!|\w+(?:\[[^\]]*\])?:?\?)")  # which variable is meant; or an end of the script
+_INDIRECT = re.compile(r"(?a)\$\{(?:!|\w+(?:\[[^\]]*\])?:?\?)")  # which variable is meant; or an end of the script
 _LOADS = re.compile(r"(?:^|\s)(?:\.|source)\s")
 _SPLIT = re.compile(r"[\s*?\[\\]")
 # Of the shell itself and its surroundings: nobody knows them before it runs.

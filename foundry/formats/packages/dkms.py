@@ -268,7 +268,8 @@ class _Reader:
         if command is None or not (value := self._checked(command, _LONGEST_COMMAND)):
             return ("make", "KERNELRELEASE={kernel}", "-C", "{kernel_build}", f"M={WORK}")
         words = self._words(value, command.line)
-        place = next((place for place, word in enumerate(words) if not re.match(r"[A-Za-z_]\w*=", word)), len(words))
+        assigned = [re.match(r"(?a)[A-Za-z_]\w*=", word) is not None for word in words]
+        place = assigned.index(False) if False in assigned else len(words)
         if words[place:place + 1] != ["make"]:
             raise _not_plain(command.line, value)
         # DKMS looks whether the text begins with the word, nothing more.

@@ -13,7 +13,7 @@ BACKTICKS = re.compile(r"`(?:[^`\\]|\\.)*`", re.DOTALL)
 _PIECE = re.compile(r"""[^\s\\'"`$|&;()<>]+""")
 _NESTED = re.compile(r"""\\.|\$\(|\$\{|<<|[()'"`}#;&|<>]|\bcase\b""", re.DOTALL)
 _OPERATOR = re.compile(r";;&|;&|;;|&&|\|\||\|&|&>>|&>|<<<|<<|>>|<&|>&|<>|>\||[<>]\(|[;&|()<>]")
-_ASSIGNED = re.compile(r"[A-Za-z_]\w*(?:\[[^\]]*\])?\+?=")
+_ASSIGNED = re.compile(r"(?a)[A-Za-z_]\w*(?:\[[^\]]*\])?\+?=")
 _FOLLOWED = ("&&", "||", "|", "|&")  # the command goes on in the next line
 _PROGRAM = re.compile(r"[a-z0-9./][a-z0-9./-]*|\[|:|\r")
 _PLAIN = re.compile(r"[\w=+.,:/@%-]+")

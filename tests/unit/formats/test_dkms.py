@@ -400,3 +400,10 @@ def test_whatever_it_says_only_our_errors_come_out(text: str) -> None:
         parse((ONE + text).encode())
     except FoundryError as error:
         assert error.reason.startswith("dkms-")
+
+
+def test_names_of_variables_are_ascii() -> None:
+    """As in bash, whatever the locale: what follows is text."""
+    with pytest.raises(FoundryError) as raised:
+        parse(f"{HEAD}BUILT_MODULE_NAME=one\nDEST_MODULE_LOCATION=/extra\nBUILT_MODULE_LOCATION=\"$arché/x\"\n".encode())
+    assert "{arch}é/x/one.ko" in raised.value.message
