@@ -18,7 +18,9 @@ import requests
 import yaml
 
 from foundry.base.versions import kernel_version
+from foundry.signing.new import IMAGE_KEY_FILE, PUBLIC_FILE, write_image_pair
 from tests.harness import github_exchange as exchange
+from tests.harness import witness
 from tests.harness.aws import ALIAS, FakeEcr, ecr_fake
 from tests.harness.clone import Clone, Run
 from tests.harness.front import Front, front, says
@@ -300,7 +302,7 @@ def test_an_old_ledger_and_damaged_assets(world: World, tmp_path: Path) -> None:
     held = world.right(DRIVER, fresh)
     assert json.loads(held["images.json"])["cells"][0]["revision"]["number"] == 1
     release = world.release(DRIVER)
-    source, busybox = sorted(set(held) - {"SHA256SUMS", "images.json"})
+    source, busybox = sorted(set(held) - {"SHA256SUMS", "images.json", "kmm.tar.gz"})
     hub.tamper(release.asset(source), b"evil")
     hub.tamper(release.asset("images.json"), b"evil")
     hub.tamper(release.asset("SHA256SUMS"), b"evil", digest=f"sha256:{hashlib.sha256(held['SHA256SUMS']).hexdigest()}")
@@ -517,3 +519,60 @@ def break_it(profile: Path, kernel: str) -> None:
         "edits": [edit],
     })
     profile.write_text(yaml.safe_dump(document))
+
+
+def signs(world: World) -> None:
+    """As docs/attest.md tells: the public key is committed, the private one is a secret, the profile names both."""
+    clone = world.clone
+    write_image_pair(clone.root / "config/signing")
+    profile = clone.root / "config/profiles/github.yaml"
+    profile.write_text(profile.read_text() + yaml.safe_dump({"image_signing": {
+        "key": "env:KMOD_IMAGE_SIGNING_KEY", "public_keys": [f"config/signing/{PUBLIC_FILE}"]}}))
+    key = clone.root / "config/signing" / IMAGE_KEY_FILE
+    clone.extra["KMOD_IMAGE_SIGNING_KEY"] = key.read_text()
+    key.unlink()
+
+
+def lose_ledger(world: World) -> None:
+    """The registry has the driver's ledger no more."""
+    base = f"http://{world.registry.upstream}/v2/{ALIAS}/{PLACE}/manifests"
+    found = requests.get(f"{base}/ledger-{DRIVER}", headers={"Accept": OCI_MANIFEST}, auth=(USER, PASSWORD), timeout=30)
+    digest = found.headers["Docker-Content-Digest"]
+    assert requests.delete(f"{base}/{digest}", auth=(USER, PASSWORD), timeout=30).status_code == 202
+
+
+def test_signed(world: World, tmp_path: Path) -> None:
+    """Images, statements and ledgers in both places are signed; a ledger that somebody changed is not believed."""
+    one_cell(world)
+    signs(world)
+    clone, hub = world.clone, world.github
+    run = clone.doit("release")
+    assert (run.code, run.compiled) == (0, []), run.text
+    held = world.right(DRIVER)
+    assert {"images.json.sigstore.json", "verify.tar.gz", "kmm.tar.gz"} <= set(held)
+    for name in ("images.json", "images.json.sigstore.json"):
+        (tmp_path / name).write_bytes(held[name])
+    (tmp_path / "root.json").write_text('{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')
+    done = witness.run(
+        "cosign", "verify-blob", "--new-bundle-format", "--insecure-ignore-tlog=true", "--trusted-root=root.json",
+        "--key", clone.root / "config/signing" / PUBLIC_FILE, "--bundle=images.json.sigstore.json", "images.json",
+        cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert clone.doit("verify").code == 0
+    hub.requests.clear()
+    assert clone.doit("release").code == 0 and hub.writes() == []
+    # the registry lost its ledger: that of the release is believed, signed as it is
+    lose_ledger(world)
+    fresh = clone.checkout(tmp_path / "fresh")
+    run = fresh.doit("release")
+    assert (run.code, run.compiled) == (0, []), run.text
+    assert hub.writes() == []
+    # and when its own was changed, it is not
+    lose_ledger(world)
+    document = json.loads(held["images.json"])
+    document["cells"][0]["published"] = "2026-01-02T03:04:05Z"
+    hub.tamper(world.release(DRIVER).asset("images.json"), json.dumps(document).encode())
+    other = clone.checkout(tmp_path / "other")
+    run = other.doit("release")
+    assert run.code == 1 and f"the GitHub release of {DRIVER} is not signed by a key of" in run.text, run.text
+    assert run.compiled == []
