@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import dedent
+from typing import Any
 
 from foundry.base.names import tag_of
 from foundry.base.yaml_text import yaml_documents
@@ -11,13 +12,13 @@ from foundry.kmm.manifests import (
     Driver,
     Manifest,
     Wishes,
-    device_config,
     feature_rule,
     image_set,
     managed_cluster_modules,
     mirror_sets,
     modules,
     name_of,
+    operator_resource,
     preflight,
 )
 
@@ -49,9 +50,8 @@ def bundle_files(driver: Driver, wishes: Wishes, repositories: Sequence[str], mi
         "mirror/image-set-configuration.yaml": _yaml(image_set([image.image for image in driver.images])),
         "mirror/mirror-sets.yaml": yaml_documents(
             mirror_sets(f"{driver.family}-driver", repositories, mirror or _EXAMPLE_MIRROR)),
-        **({"operator/device-config.yaml": _OF_OPERATOR.encode() + _yaml(device_config(driver, wishes))}
-           if wishes.operator else {}),
-        "README.md": _readme(driver, rule=bool(driver.devices), operator=wishes.operator).encode(),
+        **({"operator/resource.yaml": _of_operator(driver, wishes, wishes.operator)} if wishes.operator else {}),
+        "README.md": _readme(driver, rule=bool(driver.devices), operator=bool(wishes.operator)).encode(),
     }
 
 
@@ -71,12 +71,10 @@ def _mirrored(image: str, mirror: str) -> str:
     return f"{mirror or _EXAMPLE_MIRROR}/{image.partition('/')[2]}"
 
 
-_OF_OPERATOR = """# For the AWS Neuron operator, in place of base/: it makes a Module by itself. What it can't do:
-# - name images by digest: it adds the kernel to driversImage, so a node keeps what it has of a tag that was replaced;
-# - leave out its own build, which takes the package without looking at its signature, and without our patches. Where an
-#   image is missing, that build makes another one.
-# Choose the versions of nodeMetricsImage (it must be there) and of the other images from the operator's documentation.
-"""
+def _of_operator(driver: Driver, wishes: Wishes, operator: Mapping[str, Any]) -> bytes:
+    """The resource, below what is to be known of it."""
+    remark = "".join(f"# {line}".rstrip() + "\n" for line in str(operator.get("remark", "")).splitlines())
+    return remark.encode() + _yaml(operator_resource(driver, wishes, operator["resource"]))
 
 
 def _kustomization(**fields: object) -> Manifest:
@@ -101,7 +99,7 @@ image takes it by digest; a kernel to come takes the tag that its image will hav
 """
 
 
-_OPERATOR = "- `operator/`: for the AWS Neuron operator, in place of `base`; it says what that can't do.\n"
+_OPERATOR = "- `operator/`: for the vendor's operator, in place of `base`; it says what that can't do.\n"
 _RULE = """
 NFD (node feature discovery) labels the nodes that have a device which the modules bind: `nodes/node-feature-rule.yaml`,
 made of the modules' own aliases (`nodes-upstream/` on other clusters than OpenShift)."""

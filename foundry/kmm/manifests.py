@@ -1,10 +1,9 @@
 """The Kubernetes manifests that make a cluster use a driver's images, each as a value; no file, no network.
 
-Formats: KMM's Module (kmm.sigs.x-k8s.io/v1beta1) and ManagedClusterModule (hub.kmm.sigs.x-k8s.io/v1beta1),
-PreflightValidationOCP (v1beta2), NFD's NodeFeatureRule (nfd.openshift.io/v1alpha1 on OpenShift, in the namespace of its
-operator; nfd.k8s-sigs.io/v1alpha1 elsewhere, the cluster's own), the Neuron operator's DeviceConfig (k8s.aws/v1beta1),
-OpenShift's ImageDigestMirrorSet and ImageTagMirrorSet (config.openshift.io/v1), oc-mirror's
-ImageSetConfiguration (mirror.openshift.io/v2alpha1).
+Formats: KMM's Module (kmm.sigs.x-k8s.io/v1beta1), ManagedClusterModule (hub.kmm.sigs.x-k8s.io/v1beta1) and
+PreflightValidationOCP (v1beta2); NFD's NodeFeatureRule (nfd.openshift.io/v1alpha1 on OpenShift, in the namespace of its
+operator; nfd.k8s-sigs.io/v1alpha1 elsewhere, the cluster's own); OpenShift's ImageDigestMirrorSet and ImageTagMirrorSet
+(config.openshift.io/v1); oc-mirror's ImageSetConfiguration (mirror.openshift.io/v2alpha1).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foundry.base.names import tag_of
+from foundry.base.templates import fill_known
 
 Manifest = dict[str, Any]
 LONGEST = 41  # characters of a Module's name and namespace (KMM, internal/webhook/module.go)
@@ -67,7 +67,8 @@ class Wishes:
 
     `selector` chooses the nodes; without one, those that have a device (`feature_rule`), or all workers.
     `fallback`: kernels that are not listed take the tag that they would have. `ordered`: a new version is loaded node
-    by node, when its label says so. `operator`: the Neuron operator may make the Module.
+    by node, when its label says so. `operator`: of a vendor's operator, which makes the Module by itself, a `resource`
+    with fields in braces, and a `remark` on it.
     """
 
     namespace: str = ""
@@ -77,7 +78,7 @@ class Wishes:
     secret: str = ""
     fallback: bool = True
     ordered: bool = False
-    operator: bool = False
+    operator: Mapping[str, Any] | None = None
 
 
 def name_of(text: str, longest: int = LONGEST) -> str:
@@ -178,14 +179,15 @@ def feature_rule(driver: Driver, *, openshift: bool = True) -> Manifest:
     }
 
 
-def device_config(driver: Driver, wishes: Wishes) -> Manifest:
-    """The Neuron operator's own resource, which makes a Module by itself: by tag, as it knows no digests."""
+def operator_resource(driver: Driver, wishes: Wishes, resource: Mapping[str, Any]) -> Manifest:
+    """The resource of a vendor's operator, filled: ``{repository}``, ``{driver}``; with selector and pull secret."""
+    facts = {"repository": driver.images[0].repository, "driver": tag_of(driver.version)}
     return {
-        "apiVersion": "k8s.aws/v1beta1", "kind": "DeviceConfig",
+        "apiVersion": resource["apiVersion"], "kind": resource["kind"],
         "metadata": {"name": name_of(driver.family), **_within(wishes)},
         "spec": {
-            "driversImage": f"{driver.images[0].repository}:{tag_of(driver.version)}", "driverVersion": driver.version,
-            "nodeMetricsImage": "public.ecr.aws/neuron/neuron-monitor:VERSION",
+            **{name: fill_known(value, facts) if isinstance(value, str) else value
+               for name, value in resource["spec"].items()},
             **({"imageRepoSecret": {"name": wishes.secret}} if wishes.secret else {}),
             "selector": selector(driver, wishes),
         },

@@ -12,6 +12,7 @@ from foundry.plan.ledger import Ledger, ledger_path
 from foundry.plan.rows import Row
 from foundry.registry.targets import targets_of
 from foundry.release.folders import Folder
+from foundry.release.unbuilt import withdrawn
 from foundry.run.context import Foundry
 
 FOLDER = Folder("bundle", "kmm")
@@ -43,10 +44,11 @@ def bundle(foundry: Foundry, driver: str) -> None:
 
 
 def driver_of(foundry: Foundry, ledger: Ledger) -> Driver:
-    """The driver as manifests know it: its published images, the newest kernel first."""
+    """The driver as manifests know it: its published images that no boot refused, the newest first."""
     family = foundry.config.families[ledger.family]
     recipe = foundry.config.recipe(family, ledger.driver)
-    rows = [row for row in reversed(ledger.sorted_rows()) if row.registries]
+    refused = withdrawn(foundry, ledger)
+    rows = [row for row in reversed(ledger.sorted_rows()) if row.registries and row.digest not in refused]
     return Driver(
         family.name, ledger.driver, tuple(one.name for one in recipe.modules),
         tuple(Image(row.kernel, _first(foundry, family.name, row), row.tags[0], row.releases, row.toolkit)
@@ -61,7 +63,7 @@ def wishes_of(foundry: Foundry, family: str) -> Wishes:
     return Wishes(
         profile.namespace, said.get("selector"), tuple(said.get("tolerations", ())),
         tuple(said.get("in_tree_modules_to_remove", ())), profile.image_repo_secret,
-        ordered=said.get("ordered_upgrades", False), operator=said.get("operator") == "neuron",
+        ordered=said.get("ordered_upgrades", False), operator=said.get("operator"),
     )
 
 

@@ -50,6 +50,7 @@ def github(foundry: Foundry, driver: str) -> None:
             done = reconcile(client, _wanted(foundry, _with_sources(foundry, driver)))
             break
         except _Changed:  # ends: what is to be taken over or made anew is found once
+            notes.renew_folders(foundry, driver)
             continue
         except FoundryError as error:
             error.log = error.log or log

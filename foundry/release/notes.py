@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -20,26 +19,22 @@ from foundry.base.names import (
     TABLES_FILE,
     VERIFY_FILE,
 )
-from foundry.base.reasons import INPUT_FAULTS, Reason
 from foundry.base.records import input_facts, output_facts, outputs_changed, read_record, write_record
 from foundry.base.versions import version_key
-from foundry.cell.kit import NO_PROOF
 from foundry.config.family import Family
 from foundry.config.locks import Base, MainPackage
 from foundry.ledger.ledgers import kept_ledger
 from foundry.packages.signing import pinned_fingerprint
-from foundry.plan.cells import Cell
-from foundry.plan.failures import read_failure
 from foundry.plan.ledger import Ledger, ledger_path
 from foundry.plan.rows import Row
-from foundry.plan.state import FAILED
 from foundry.registry.targets import targets_of
 from foundry.release import attested, bundle, source_tarballs
+from foundry.release.unbuilt import unbuilt_of
 from foundry.run.context import Foundry
 from foundry.signing.certificate import der_in
 
 if TYPE_CHECKING:
-    from foundry.release.notes_text import Facts, Served, Unbuilt
+    from foundry.release.notes_text import Facts, Served
 
 NOTES_FILE = "notes.md"
 # Files that only some releases have.
@@ -47,15 +42,6 @@ OPTIONAL = frozenset({TABLES_FILE, SIGNING_FILE, LEDGER_BUNDLE, VERIFY_FILE, BUN
 RECORD = "notes.json"
 _UNLOCKED = MainPackage("unknown", "unknown", "", "unknown", 0, "unknown")
 _ROOM = 120_000  # characters: what GitHub takes, less some for what people write around it
-# Faults of the moment say nothing about whether a driver builds for a kernel.
-_BUILD_FAULTS = INPUT_FAULTS | {
-    Reason.MODULE_MISSING, Reason.MODULE_CHANGED, Reason.SOURCE_MISSING, Reason.SOURCE_CHANGED,
-}
-# What a boot fails of that will not be otherwise the next time.
-_BOOT_FAULTS = frozenset({
-    Reason.DOES_NOT_LOAD, Reason.DOES_NOT_UNLOAD, Reason.SIGNATURES_NOT_ENFORCED, *NO_PROOF,
-})
-_ADDRESS_OR_PATH = re.compile(r"(?P<address>https?://\S+)|(?<![\w.])/(?:[\w.@+-]+/)+")
 
 
 def file_deps(foundry: Foundry, driver: str) -> list[str]:
@@ -124,6 +110,14 @@ def released_files(foundry: Foundry, ledger: Ledger, tables: str) -> dict[str, b
     return {**files, CHECKSUMS_FILE: checksums(ledger, files)}
 
 
+def renew_folders(foundry: Foundry, driver: str) -> None:
+    """Make what lies beside the ledger anew, where that has changed since; raises what the stages do."""
+    if foundry.settings.image_signing.public_keys:
+        attested.attest(foundry, driver)
+    if foundry.settings.publish:
+        bundle.bundle(foundry, driver)
+
+
 def checksums(ledger: Ledger, files: Mapping[str, bytes]) -> bytes:
     """``SHA256SUMS`` of every source tarball that the ledger knows, and of these files."""
     sums = {name: str(entry["sha256"]) for name, entry in ledger.sources.items()}
@@ -156,7 +150,7 @@ def facts_of(foundry: Foundry, ledger: Ledger) -> Facts:
     base = lock.base or Base("unknown", "", "")
     recipe = foundry.config.recipe(family, ledger.driver)
     busybox = base.busybox.version if base.busybox is not None else "unknown"
-    unbuilt = list(_unbuilt(foundry, ledger))
+    unbuilt = list(unbuilt_of(foundry, ledger))
     return Facts(
         title=family["title"], modules=tuple(module.name for module in recipe.modules),
         registries=_registries(foundry, family, ledger), package=package.href,
@@ -195,31 +189,6 @@ def _served(foundry: Foundry, ledger: Ledger) -> Iterable[Served]:
         mine = wanted.get(place, ())
         also = ({*row.releases} | catalogue[place]) - {*mine}
         yield Served(*place, mine, tuple(sorted(also, key=version_key)))
-
-
-def _unbuilt(foundry: Foundry, ledger: Ledger) -> Iterable[tuple[Unbuilt, str]]:
-    """The cells that failed, each with the stage that it failed of."""
-    from foundry.release.notes_text import Unbuilt
-
-    for cell in foundry.states.plan.by_driver.get(ledger.driver, ()):
-        state = foundry.states.of(cell)
-        failure, withdrawn = state.failure if state.state == FAILED else None, ""
-        if state.adopted and not state.proven and state.key is not None and state.row is not None:
-            # Published before proofs were wanted; a boot said no since.
-            failure = read_failure(foundry.cell_folder(cell), state.key.key)
-            withdrawn = state.row.digest
-        if failure is None or failure.get("retry"):
-            continue
-        stage = str(failure.get("stage", ""))
-        if Reason(failure["reason"]) in (_BOOT_FAULTS if stage == "boot" else () if withdrawn else _BUILD_FAULTS):
-            why = _why(cell, str(failure.get("message", "")))
-            yield Unbuilt(cell.kernel, cell.releases, why, (cell.kernel, cell.arch) in ledger.rows, withdrawn), stage
-
-
-def _why(cell: Cell, message: str) -> str:
-    """The first line of a failure, without the cell's name and without paths of this machine."""
-    line = next(iter(message.splitlines()), "").removeprefix(f"{cell.name} ")
-    return _ADDRESS_OR_PATH.sub(lambda match: match["address"] or "", line)
 
 
 def _fingerprint(foundry: Foundry, family: Family) -> str:

@@ -18,15 +18,16 @@ from foundry.kmm.manifests import (
     Driver,
     Image,
     Wishes,
-    device_config,
     feature_rule,
     image_set,
     managed_cluster_modules,
     mirror_sets,
     modules,
     name_of,
+    operator_resource,
     preflight,
 )
+from tests.harness.checkout import ROOT
 
 REPOSITORY = "registry.example.com/neuron-driver"
 IMAGES = tuple(
@@ -36,8 +37,9 @@ IMAGES = tuple(
 NEURON = Driver("neuron", "2.22.2.0", ("neuron",), IMAGES, devices=("1d0f:7164", "1d0f:7264", "abcd:0001"))
 HABANA = Driver("habanalabs", "1.2.3", ("habanalabs", "habanalabs_cn", "habanalabs_en", "other"), IMAGES,
                 loading_order=("habanalabs_cn", "habanalabs_en", "habanalabs"), firmware=True)
+OPERATOR = yaml.safe_load((ROOT / "config/drivers/neuron.yaml").read_bytes())["kmm"]["operator"]
 ALL = Wishes("kmm-drivers", {"a": "b"}, ({"key": "x", "operator": "Exists"},), ("neuron",), "pull", ordered=True,
-             operator=True)
+             operator=OPERATOR)
 
 
 def mappings(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -124,13 +126,13 @@ def test_the_rule_lies_where_nfd_looks() -> None:
     assert ours["spec"] == upstream["spec"]
 
 
-def test_the_neuron_operator_gets_what_it_takes() -> None:
-    made = device_config(NEURON, Wishes(secret="pull"))
+def test_the_vendors_operator_gets_what_it_takes() -> None:
+    made = operator_resource(NEURON, Wishes(secret="pull"), OPERATOR["resource"])
     assert f"{made['spec']['driversImage']}-{IMAGES[0].kernel}" == f"{REPOSITORY}:{IMAGES[0].tag}"
-    text = bundle_files(NEURON, Wishes(operator=True), [REPOSITORY], "")["operator/device-config.yaml"].decode()
+    text = bundle_files(NEURON, Wishes(operator=OPERATOR), [REPOSITORY], "")["operator/resource.yaml"].decode()
     assert text.startswith("# For the AWS Neuron operator") and "by digest" in text
     assert yaml.safe_load(text)["spec"]["driverVersion"] == "2.22.2.0"
-    assert "operator/device-config.yaml" not in bundle_files(NEURON, Wishes(), [REPOSITORY], "")
+    assert "operator/resource.yaml" not in bundle_files(NEURON, Wishes(), [REPOSITORY], "")
 
 
 def test_the_rest() -> None:

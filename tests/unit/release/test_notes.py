@@ -12,6 +12,7 @@ import pytest
 from foundry.plan.keys import key_of as plan_key_of
 from foundry.plan.ledger import Ledger
 from foundry.plan.rows import row_from
+from foundry.release.bundle import bundle
 from foundry.release.notes import checksums, current, facts_of, notes
 from foundry.run.context import Foundry, open_foundry
 from foundry.signing.new import CERTIFICATE_FILE, DER_FILE, KEY_FILE, write_pair
@@ -113,6 +114,8 @@ def test_an_image_whose_kernel_refuses_it_now_is_told_and_not_listed(project: Ch
     foundry = failed(project, f"{ONE} does not load: no", "does-not-load", stage="boot")
     [one] = facts_of(foundry, ledger).unproven
     assert (one.why, one.withdrawn) == ("does not load: no", ledger.rows[OLD, "x86_64"].digest)
+    bundle(foundry, DRIVER)
+    assert not (project.root / f"build/local/release/{DRIVER}/kmm").exists(), "no cluster shall load it"
     notes(foundry, DRIVER)
     text = (project.root / f"build/local/release/{DRIVER}/notes.md").read_text(encoding="utf-8")
     assert "None yet." in text and "`does not load: no`; the image `sha256:" in text
