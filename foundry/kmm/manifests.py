@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from foundry.base.names import tag_of
@@ -94,7 +95,7 @@ def device_label(driver: Driver) -> str:
 def selector(driver: Driver, wishes: Wishes) -> dict[str, str]:
     """Which nodes the modules are loaded on."""
     if wishes.selector is not None:
-        return dict(wishes.selector)
+        return dict(sorted(wishes.selector.items()))
     return {device_label(driver): "true"} if driver.devices else {"node-role.kubernetes.io/worker": ""}
 
 
@@ -125,7 +126,7 @@ def spec(driver: Driver, wishes: Wishes, name: str) -> Manifest:
     return {
         "moduleLoader": {"container": container},
         **({"imageRepoSecret": {"name": wishes.secret}} if wishes.secret else {}),
-        **({"tolerations": [dict(one) for one in wishes.tolerations]} if wishes.tolerations else {}),
+        **({"tolerations": [_in_order(one) for one in wishes.tolerations]} if wishes.tolerations else {}),
         "selector": selector(driver, wishes),
     }
 
@@ -186,8 +187,7 @@ def operator_resource(driver: Driver, wishes: Wishes, resource: Mapping[str, Any
         "apiVersion": resource["apiVersion"], "kind": resource["kind"],
         "metadata": {"name": name_of(driver.family), **_within(wishes)},
         "spec": {
-            **{name: fill_known(value, facts) if isinstance(value, str) else value
-               for name, value in resource["spec"].items()},
+            **_in_order(resource["spec"], facts),
             **({"imageRepoSecret": {"name": wishes.secret}} if wishes.secret else {}),
             "selector": selector(driver, wishes),
         },
@@ -208,6 +208,15 @@ def mirror_sets(name: str, repositories: Sequence[str], mirror: str) -> Iterator
             "spec": {field: [{"source": one, "mirrors": [f"{mirror}/{one.partition('/')[2]}"]}
                              for one in repositories]},
         }
+
+
+def _in_order(value: Any, facts: Mapping[str, str] = MappingProxyType({})) -> Any:
+    """What a family file says, keys sorted: one that was kept as JSON has lost their order; with fields filled in."""
+    if isinstance(value, Mapping):
+        return {name: _in_order(value[name], facts) for name in sorted(value)}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_in_order(one, facts) for one in value]
+    return fill_known(value, facts) if isinstance(value, str) else value
 
 
 def _within(wishes: Wishes) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ NEURON = Driver("neuron", "2.22.2.0", ("neuron",), IMAGES, devices=("1d0f:7164",
 HABANA = Driver("habanalabs", "1.2.3", ("habanalabs", "habanalabs_cn", "habanalabs_en", "other"), IMAGES,
                 loading_order=("habanalabs_cn", "habanalabs_en", "habanalabs"), firmware=True)
 OPERATOR = yaml.safe_load((ROOT / "config/drivers/neuron.yaml").read_bytes())["kmm"]["operator"]
-ALL = Wishes("kmm-drivers", {"a": "b"}, ({"key": "x", "operator": "Exists"},), ("neuron",), "pull", ordered=True,
-             operator=OPERATOR)
+ALL = Wishes("kmm-drivers", {"z": "b", "a": "b"}, ({"key": "x", "operator": "Exists"},), ("neuron",), "pull",
+             ordered=True, operator=OPERATOR)
 
 
 def mappings(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -82,7 +83,7 @@ def test_a_module_has_what_family_and_profile_say() -> None:
     spec, container = module["spec"], module["spec"]["moduleLoader"]["container"]
     assert module["metadata"]["namespace"] == "kmm-drivers"
     assert (spec["selector"], spec["imageRepoSecret"], spec["tolerations"]) == (
-        {"a": "b"}, {"name": "pull"}, [{"key": "x", "operator": "Exists"}])
+        {"a": "b", "z": "b"}, {"name": "pull"}, [{"key": "x", "operator": "Exists"}])
     assert (container["version"], container["inTreeModulesToRemove"]) == ("2.22.2.0", ["neuron"])
 
 
@@ -154,7 +155,8 @@ def documents() -> list[dict[str, Any]]:
 
 
 def test_the_same_files_each_time() -> None:
-    assert bundle_files(NEURON, ALL, [REPOSITORY], "") == bundle_files(NEURON, ALL, [REPOSITORY], "")
+    again = json.loads(json.dumps(asdict(ALL), sort_keys=True))  # as what is kept of configuration has it
+    assert bundle_files(NEURON, ALL, [REPOSITORY], "") == bundle_files(NEURON, Wishes(**again), [REPOSITORY], "")
     assert "nodes/node-feature-rule.yaml" not in bundle_files(HABANA, ALL, [REPOSITORY], "")
 
 
