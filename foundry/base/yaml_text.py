@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import yaml
 
@@ -23,7 +22,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def yaml_documents(documents: Iterable[Mapping[str, Any]]) -> bytes:
+def yaml_documents(documents: Iterable[object]) -> bytes:
     """The documents in their order, each with its keys as they are."""
     text: str = yaml.dump_all(list(documents), Dumper=_Dumper, sort_keys=False, width=1000, explicit_start=False)
     return text.encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import dedent
 from typing import Any
 
 from foundry.base.names import tag_of
@@ -64,7 +63,7 @@ def _patch(driver: Driver, wishes: Wishes, mirror: str) -> str:
     if "regexp" in mappings[-1]:
         steps.append({"op": "replace", "path": f"/{_MAPPINGS}/{len(mappings) - 1}/containerImage",
                       "value": _mirrored(mappings[-1]["containerImage"], mirror)})
-    return dedent(yaml_documents([{"steps": steps}]).decode().partition("\n")[2])
+    return yaml_documents([steps]).decode()
 
 
 def _mirrored(image: str, mirror: str) -> str:
@@ -82,7 +81,7 @@ def _kustomization(**fields: object) -> Manifest:
 
 
 def _yaml(document: Manifest) -> bytes:
-    return yaml_documents(iter([document]))
+    return yaml_documents([document])
 
 
 def _readme(driver: Driver, *, rule: bool, operator: bool) -> str:

@@ -27,13 +27,11 @@ _FEATURE = "feature.node.kubernetes.io/"
 
 @dataclass(frozen=True)
 class Image:
-    """A published image: its kernel, where it is (``host/repository@sha256:…``, the one to use first), its tag."""
+    """A published image: its kernel, where it is (``host/repository@sha256:…``), the toolkit that compiled it."""
 
     kernel: str
     image: str
-    tag: str
-    releases: tuple[str, ...] = ()
-    toolkit: str = ""
+    toolkit: str
 
     @property
     def repository(self) -> str:
@@ -64,7 +62,7 @@ class Driver:
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a cluster is told besides the images; of the family file (`kmm`) and the profile.
+    """What manifests say besides the images, from the family file and the profile (`kmm` in both).
 
     `selector` chooses the nodes; without one, those that have a device (`feature_rule`), or all workers.
     `fallback`: kernels that are not listed take the tag that they would have. `ordered`: a new version is loaded node
@@ -157,7 +155,7 @@ def preflight(image: Image) -> Manifest:
         "apiVersion": "kmm.sigs.x-k8s.io/v1beta2", "kind": "PreflightValidationOCP",
         "metadata": {"name": name_of(f"kernel-{image.kernel}", 253)},
         "spec": {"kernelVersion": image.kernel, "pushBuiltImage": False,
-                 **({"dtkImage": image.toolkit} if image.toolkit else {})},
+                 "dtkImage": image.toolkit},
     }
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from foundry.attest.statements import hashes
 from foundry.base.errors import FoundryError
 from foundry.base.files import append_to
 from foundry.base.names import KEY_LABEL, depends_of, signature_of, tag_of
@@ -21,7 +20,6 @@ from foundry.base.times import now
 from foundry.cell import image, module
 from foundry.cell.boot import proof_of
 from foundry.cell.published import Published
-from foundry.ledger.attest import attest, statements_of
 from foundry.ledger.ledgers import put_row
 from foundry.plan.cells import Cell
 from foundry.plan.changes import changed_parts, part_words
@@ -89,6 +87,8 @@ def push(foundry: Foundry, cell: Cell) -> None:
 
 def _pushed(foundry: Foundry, cell: Cell, state: CellState, key: CellKey, signer: ImageSigner | None) -> Row:
     """Have the image, with its signatures and what is attested of it, in every target; the cell's row."""
+    from foundry.attest.statements import hashes
+    from foundry.ledger.attest import attest, statements_of
     from foundry.registry.signatures import sign_image
 
     current = state.row is not None and state.row.key == key.key and not foundry.states.force

@@ -1,8 +1,8 @@
 """Building a published image anew, in an empty folder, from what its provenance names; and comparing the two.
 
-What is built here alone is not looked at, so whoever has this repository at the same commit, the inputs and podman can
-do it. The private key that signed the modules is nobody else's: the signatures are taken from the published image,
-after its modules turned out to be the same without them.
+Nothing that was built before is used: anyone with this repository at the same commit, the inputs and podman can do it.
+The private key that signed the modules is not needed: the signatures are taken from the published image, after its
+modules turned out to be the same without them.
 """
 
 from __future__ import annotations

@@ -51,8 +51,7 @@ def driver_of(foundry: Foundry, ledger: Ledger) -> Driver:
     rows = [row for row in reversed(ledger.sorted_rows()) if row.registries and row.digest not in refused]
     return Driver(
         family.name, ledger.driver, tuple(one.name for one in recipe.modules),
-        tuple(Image(row.kernel, _first(foundry, family.name, row), row.tags[0], row.releases, row.toolkit)
-              for row in rows),
+        tuple(Image(row.kernel, _first(foundry, family.name, row), row.toolkit) for row in rows),
         recipe.loading_order, "firmware" in family.data, tuple(sorted({one for row in rows for one in row.devices})),
     )
 

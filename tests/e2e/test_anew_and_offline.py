@@ -34,6 +34,7 @@ def test_a_fresh_checkout_without_the_keys_builds_the_same(copied: Clone, tmp_pa
     assert run.code == 0 and f"{row['digest']}, as published, byte for byte" in run.text, run.text
     assert len(run.compiled) == 1
     assert not list((fresh.build / "rebuild").iterdir())
+    assert not (fresh.build / "keys" / KEY_FILE).exists()
 
 
 def test_a_checkout_that_would_build_another_image_says_so(copied: Clone) -> None:

@@ -32,8 +32,7 @@ from tests.harness.checkout import ROOT
 
 REPOSITORY = "registry.example.com/neuron-driver"
 IMAGES = tuple(
-    Image(kernel, f"{REPOSITORY}@sha256:{number}" + "0" * 63, f"2.22.2.0-{kernel}", ("4.18.15",),
-          "a/dtk@sha256:" + "1" * 64)
+    Image(kernel, f"{REPOSITORY}@sha256:{number}" + "0" * 63, "a/dtk@sha256:" + "1" * 64)
     for number, kernel in enumerate(("5.14.0-570.el9.x86_64", "5.14.0-427.el9.x86_64+rt"), 1))
 NEURON = Driver("neuron", "2.22.2.0", ("neuron",), IMAGES, devices=("1d0f:7164", "1d0f:7264", "abcd:0001"))
 HABANA = Driver("habanalabs", "1.2.3", ("habanalabs", "habanalabs_cn", "habanalabs_en", "other"), IMAGES,
@@ -129,7 +128,7 @@ def test_the_rule_lies_where_nfd_looks() -> None:
 
 def test_the_vendors_operator_gets_what_it_takes() -> None:
     made = operator_resource(NEURON, Wishes(secret="pull"), OPERATOR["resource"])
-    assert f"{made['spec']['driversImage']}-{IMAGES[0].kernel}" == f"{REPOSITORY}:{IMAGES[0].tag}"
+    assert f"{made['spec']['driversImage']}-{IMAGES[0].kernel}" == f"{REPOSITORY}:2.22.2.0-{IMAGES[0].kernel}"
     text = bundle_files(NEURON, Wishes(operator=OPERATOR), [REPOSITORY], "")["operator/resource.yaml"].decode()
     assert text.startswith("# For the AWS Neuron operator") and "by digest" in text
     assert yaml.safe_load(text)["spec"]["driverVersion"] == "2.22.2.0"
