@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from foundry.base.errors import FoundryError, OutsideError
 from foundry.base.files import pretty_json, read_json, write_atomic
 from foundry.base.reasons import Reason
+from foundry.base.records import write_record
 from foundry.cell import boot, image, module, sign
 from foundry.plan.cells import Cell
 from foundry.plan.failures import known_failure
@@ -44,6 +45,9 @@ def _done_meanwhile(foundry: Foundry, state: CellState, stage: str) -> bool:
     if state.adopted and stage != "boot":
         if stage == "image":
             image.adopt(foundry, state)
+        else:  # doit has the later stages depend on this record
+            write_record(foundry.cell_folder(state.cell) / f"{stage}.json", stage,
+                         {"key": "", "key_inputs": {}, "inputs": {}, "outputs": {}, "adopted": True})
         return True
     done = {"module": state.module_done, "sign": state.signed, "image": state.image_done, "boot": state.proven}
     return all(done[name] for name in list(done)[:list(done).index(stage) + 1])

@@ -42,11 +42,8 @@ def test_all_files_touched(copied: Clone, access: AccessLogs) -> None:
     nothing(copied.doit("build"), access)
 
 
-def test_a_fresh_clone_with_the_ledger_alone(
-    built: Clone, new_clone: Callable[[], Clone], kernels: list[str], access: AccessLogs
-) -> None:
-    clone = new_clone()
-    clone.copy_state(built, "locks")
+def with_ledgers(clone: Clone, built: Clone) -> None:
+    """As if all that was built had been published, by a checkout that had the keys of `built`."""
     for driver in (OLD, NEW):
         rows = [
             ledger_row(row["kernel"], key_inputs=key_inputs(built.root, f"{driver}-{row['kernel']}", "sandbox"),
@@ -55,11 +52,33 @@ def test_a_fresh_clone_with_the_ledger_alone(
             for row in built.status().values() if row["driver"] == driver
         ]
         clone.write(f"build/sandbox/release/{driver}/images.json", ledger_document(*rows, driver=driver))
+
+
+def test_a_fresh_clone_with_the_ledger_alone(
+    built: Clone, new_clone: Callable[[], Clone], kernels: list[str], access: AccessLogs
+) -> None:
+    clone = new_clone()
+    clone.copy_state(built, "locks")
+    with_ledgers(clone, built)
     nothing(clone.doit("build"), access)
     assert {row["state"] for row in clone.status().values()} == {"published"}
     record = clone.record(f"{NEW}-{kernels[0]}", "image")
     assert record["adopted"] is True
     assert record["outputs"] == {}
+
+
+def test_a_fresh_clone_with_the_ledger_and_no_lock(
+    built: Clone, new_clone: Callable[[], Clone], kernels: list[str]
+) -> None:
+    """Only when the package is fetched are the keys known; then nothing is left to do."""
+    clone = new_clone()
+    with_ledgers(clone, built)
+    run = clone.doit("build")
+    assert run.code == 0, run.text
+    assert (run.compiled, run.imaged) == ([], 0)
+    assert {row["state"] for row in clone.status().values()} == {"published"}
+    for kernel in kernels:
+        assert clone.record(f"{NEW}-{kernel}", "image")["adopted"] is True
 
 
 def test_a_release_that_shares_a_kernel(copied: Clone, kernels: list[str], access: AccessLogs) -> None:
