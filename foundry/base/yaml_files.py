@@ -29,7 +29,7 @@ def parse_yaml(content: bytes) -> Any:
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it is built
     try:
-        _check_depth(yaml.parse(content, Loader=loader))
+        check_depth(yaml.parse(content, Loader=loader))
         document = yaml.load(content, Loader=loader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -41,7 +41,7 @@ def parse_yaml(content: bytes) -> Any:
     return document
 
 
-def _check_depth(events: Iterable[Any]) -> None:
+def check_depth(events: Iterable[Any]) -> None:
     """PyYAML builds the document by recursion in C and crashes the process where a text is nested too deep."""
     import yaml
 

@@ -266,9 +266,13 @@ def all_ledgers(foundry: Foundry) -> dict[str, Ledger]:
     Raises what `fetch_missing` raises.
     """
     fetch_missing(foundry, foundry.states.plan.by_driver)
+    return {driver: ledger_of(foundry, driver) for driver in ledgers_here(foundry)}
+
+
+def ledgers_here(foundry: Foundry) -> list[str]:
+    """The drivers that have a ledger in this checkout."""
     folder = foundry.root / foundry.config.build / "release"
-    drivers = {path.parent.name for path in folder.glob("*/images.json")}
-    return {driver: ledger_of(foundry, driver) for driver in sorted(drivers, key=version_key)}
+    return sorted({path.parent.name for path in folder.glob("*/images.json")}, key=version_key)
 
 
 def ledgers_of(foundry: Foundry, drivers: Sequence[str]) -> dict[str, Ledger]:

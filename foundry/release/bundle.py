@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 from foundry.base.files import canonical_json, sha256_bytes
 from foundry.kmm.files import bundle_files
+from foundry.kmm.known import Known
 from foundry.kmm.manifests import Driver, Image, Wishes
-from foundry.ledger.ledgers import kept_ledger
+from foundry.ledger.ledgers import kept_ledger, ledger_of, ledgers_here
 from foundry.plan.ledger import Ledger, ledger_path
 from foundry.plan.rows import Row
 from foundry.registry.targets import targets_of
@@ -64,6 +65,24 @@ def wishes_of(foundry: Foundry, family: str) -> Wishes:
         tuple(said.get("in_tree_modules_to_remove", ())), profile.image_repo_secret,
         ordered=said.get("ordered_upgrades", False), operator=said.get("operator"),
     )
+
+
+def known(foundry: Foundry) -> Known:
+    """What the ledgers and the catalogue of this checkout know of images and kernels; no network request."""
+    rows: dict[str, list[Row]] = {}
+    refused: set[str] = set()
+    for driver in ledgers_here(foundry):
+        ledger = ledger_of(foundry, driver)
+        refused |= withdrawn(foundry, ledger)
+        for row in ledger.sorted_rows():
+            for name in row.registries:
+                rows.setdefault(name, []).append(row)
+    releases: dict[str, list[str]] = {}
+    for entry in foundry.config.catalogue:
+        if entry.arch in foundry.settings.arch:
+            releases.setdefault(entry.version, []).append(entry.node_kernel or entry.kernel)
+    return Known(rows, frozenset(refused), releases, bool(foundry.settings.kmm.image_repo_secret),
+                 foundry.settings.proof != "off")
 
 
 def _first(foundry: Foundry, family: str, row: Row) -> str:

@@ -126,6 +126,12 @@ _ALL = (
          ("doit verify --sample=3", "doit verify --local"), _RELEASES,
          "an image is not what its ledger says, or a file not what its record says",
          "Images are fetched by digest, from every registry."),
+    Page("check", _LOOK, "FILE [FILE ...]", "find what is wrong in manifests for clusters",
+         ("doit check module.yaml", "oc get module,node -o yaml | doit check --release=4.20.5 -"), (CELLS,),
+         "something was found",
+         "Files are YAML or JSON of Module, ManagedClusterModule, BootModuleConfig, PreflightValidation, DeviceConfig, "
+         "ImageSetConfiguration; `-` is standard input. Nodes and ClusterVersion in them say which kernels must be "
+         "served. It makes no network request.", mixed=True),
     _tasks("archive:verify", _LOOK, "[:FAMILY]", "prove archives from their content and the pinned key",
            ("doit archive:verify", "doit 'archive:verify:*'"), (), "It makes no network request."),
     Page("dtk:matrix", _LOOK, "", "the kernels of custom toolkits, with their states",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,29 @@ def test_a_bundle(copied: Clone, tmp_path: Path) -> None:
     assert all(one.startswith(f"mirror.example.com/drivers/{copied.repository}") for one in images)
     assert sum("@sha256:" in one for one in images) == len(rows)
     assert module["spec"]["selector"] == {"node-role.kubernetes.io/worker": ""}
+
+
+def test_what_users_have_is_checked(copied: Clone, kernels: list[str]) -> None:
+    assert copied.doit(f"release:{DRIVER}").code == 0
+    place = copied.build / "release" / DRIVER / "kmm"
+    written = [str(path) for path in sorted(place.rglob("*.yaml"))]
+    run = copied.doit("check", *written, f"--kernel={kernels[0]}")
+    assert (run.code, run.processes, run.connections) == (0, [], []), run.text
+    assert "nothing found" in run.out
+    # an image that there is not, of one kernel; the cluster goes to a release with another one
+    module, row = place / "base/module.yaml", ledger(copied, DRIVER)["cells"][0]
+    mine = copied.root / "mine.yaml"
+    mine.write_text(module.read_text().replace(row["digest"], "sha256:" + "0" * 64))
+    run = copied.doit("check", "mine.yaml", "--json")
+    [told] = json.loads(run.out)
+    assert (run.code, told["rule"], told["file"]) == (1, "not-published", "mine.yaml")
+    assert row["kernel"] in mine.read_text().splitlines()[told["line"] - 2]
+    run = copied.doit("check", "--kernel=6.99.1-1.x86_64", *written)
+    assert run.code == 1 and f"no image {DRIVER}-6.99.1-1.x86_64" in run.out, run.text
+    mine.write_bytes(b"a: [")
+    for bad in ("mine.yaml", "nowhere.yaml", "config"):
+        run = copied.doit("check", bad)
+        assert run.code == 2 and "Traceback" not in run.text, run.text
 
 
 def test_a_bundle_follows_the_ledger(copied: Clone) -> None:

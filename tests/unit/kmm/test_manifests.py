@@ -14,7 +14,9 @@ import jsonschema
 import pytest
 import yaml
 
+from foundry.kmm.check import check
 from foundry.kmm.files import bundle_files
+from foundry.kmm.known import Known
 from foundry.kmm.manifests import (
     Driver,
     Image,
@@ -28,6 +30,7 @@ from foundry.kmm.manifests import (
     operator_resource,
     preflight,
 )
+from foundry.kmm.rules import At, findings
 from tests.harness.checkout import ROOT
 
 REPOSITORY = "registry.example.com/neuron-driver"
@@ -45,23 +48,6 @@ ALL = Wishes("kmm-drivers", {"z": "b", "a": "b"}, ({"key": "x", "operator": "Exi
 def mappings(manifest: Mapping[str, Any]) -> list[dict[str, str]]:
     found: list[dict[str, str]] = manifest["spec"]["moduleLoader"]["container"]["kernelMappings"]
     return found
-
-
-def webhook_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What KMM's webhook would say of a Module (internal/webhook/module.go)."""
-    meta, container = manifest["metadata"], manifest["spec"]["moduleLoader"]["container"]
-    if len(meta["name"]) + len(meta.get("namespace", "")) > 41:
-        yield "longer than 41"
-    for one in container["kernelMappings"]:
-        if ("literal" in one) == ("regexp" in one):
-            yield "one of literal and regexp"
-        if ":" not in one["containerImage"] and "@" not in one["containerImage"]:
-            yield "no tag or digest"
-    order = container["modprobe"].get("modulesLoadingOrder")
-    if order is not None and (
-        len(order) < 2 or order[0] != container["modprobe"]["moduleName"] or len({*order}) < len(order)
-    ):
-        yield "loading order"
 
 
 def test_a_module_takes_each_kernel_by_digest() -> None:
@@ -106,8 +92,8 @@ def test_names(text: str, name: str) -> None:
 @pytest.mark.parametrize("driver", [NEURON, HABANA, replace(NEURON, modules=("a" * 60,))], ids=["one", "order", "long"])
 @pytest.mark.parametrize("wishes", [Wishes(), ALL, Wishes("n" * 40)], ids=["none", "all", "long"])
 def test_the_webhook_takes_them(driver: Driver, wishes: Wishes) -> None:
-    for manifest in modules(driver, wishes):
-        assert list(webhook_faults(manifest)) == []
+    for manifest in (*modules(driver, wishes), *managed_cluster_modules(driver, wishes, "spoke")):
+        assert list(findings(At(manifest))) == []
         assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", manifest["metadata"]["name"])
 
 
@@ -151,6 +137,13 @@ def documents() -> list[dict[str, Any]]:
     files = {**bundle_files(NEURON, ALL, [REPOSITORY], ""), **bundle_files(HABANA, Wishes(), [REPOSITORY], "m/n")}
     return [document for name, data in files.items() if name.endswith(".yaml")
             for document in yaml.safe_load_all(data)]
+
+
+@pytest.mark.parametrize("driver, wishes", [(NEURON, ALL), (NEURON, Wishes()), (HABANA, ALL)])
+def test_nothing_is_wrong_with_them(driver: Driver, wishes: Wishes) -> None:
+    files = {name: data for name, data in bundle_files(driver, wishes, [REPOSITORY], "m.example.com/n").items()
+             if name.endswith(".yaml")}
+    assert check(files, Known()) == []
 
 
 def test_the_same_files_each_time() -> None:
