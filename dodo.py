@@ -8,6 +8,7 @@ from tasks.commands.reporter import FoundryReporter
 from tasks.dtk import task_dtk, task_dtk_kernels, task_dtk_ledger, task_dtk_publish
 from tasks.fetch import task_fetch
 from tasks.image import task_image
+from tasks.kit import task_kit
 from tasks.module import task_module
 from tasks.publish import task_publish, task_push
 from tasks.rebuild import task_rebuild
@@ -29,7 +30,7 @@ DOIT_CONFIG = {
 __all__ = [
     "DOIT_CONFIG", "task_archive", "task_archive_verify", "task_assets", "task_attest", "task_boot", "task_build",
     "task_bundle", "task_dtk", "task_dtk_kernels", "task_dtk_ledger", "task_dtk_publish", "task_fetch",
-    "task_github", "task_image", "task_ledger", "task_module", "task_notes", "task_publish", "task_push",
+    "task_github", "task_image", "task_kit", "task_ledger", "task_module", "task_notes", "task_publish", "task_push",
     "task_rebuild", "task_release", "task_sandbox", "task_sign", "task_source", "task_sync", "task_toolkit",
     "task_toolkit_pr",
 ]

@@ -30,6 +30,7 @@ LEDGER_FILE = "images.json"
 LEDGER_BUNDLE = "images.json.sigstore.json"  # its signature
 TABLES_FILE = "images.md"  # the long tables of notes that would not fit
 CHECKSUMS_FILE = "SHA256SUMS"
+CHECKSUMS_BUNDLE = "SHA256SUMS.sigstore.json"  # its signature
 ATTESTATIONS_FILE = "attestations.sigstore.jsonl"  # signed statements about images, a bundle a line
 BUNDLE_FILE = "kmm.tar.gz"  # Kubernetes manifests
 VERIFY_FILE = "verify.tar.gz"  # what users verify images with

@@ -6,15 +6,16 @@ Format: OCI image layout specification, version 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from foundry.attest.check import faults_of_image, faults_of_ledger
 from foundry.attest.statements import KINDS, SIGNATURE_TYPE
 from foundry.base.errors import FoundryError, UsageError
-from foundry.base.files import parse_json, read_file, sha256_bytes
-from foundry.base.names import ATTESTATIONS_FILE, LEDGER_BUNDLE, LEDGER_FILE
+from foundry.base.files import parse_json, read_file, sha256_bytes, sha256_file
+from foundry.base.names import ATTESTATIONS_FILE, CHECKSUMS_BUNDLE, CHECKSUMS_FILE, LEDGER_BUNDLE, LEDGER_FILE
+from foundry.base.plain_text import line
 from foundry.base.reasons import Reason
 from foundry.base.references import SHA256_DIGEST
 from foundry.base.schema import ValidationCache
@@ -27,7 +28,7 @@ from foundry.formats.attestations.bundle import (
 )
 from foundry.formats.images.layout import blob_file
 from foundry.formats.images.manifest import Index, Manifest, parse_config, parse_manifest
-from foundry.formats.images.simple_signing import PAYLOAD_TYPE, digest_in, signature_in
+from foundry.formats.images.simple_signing import PAYLOAD_TYPE, Signature, digest_in, signature_in
 from foundry.ledger.verify import Verdict
 from foundry.plan.ledger import parse_ledger
 from foundry.registry.push import Content
@@ -53,7 +54,7 @@ def verify_folder(place: Path, keys: Sequence[PublicKey], validation: Validation
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _Part:
     """A manifest of a layout."""
 
     digest: str
@@ -67,42 +68,86 @@ class _Stored:
         return str(subject.get("digest", "")) if isinstance(subject, dict) else ""
 
 
-def _layout(place: Path, keys: Sequence[PublicKey]) -> Iterator[Verdict]:
-    stored = list(_manifests(place))
-    images = [one for one in stored if _is_image(one)]
+@dataclass(frozen=True)
+class Stored:
+    """An image of a layout, with the signatures and statements (bundles, by predicate type) of it that are by a key.
+
+    `content` is None where it is damaged. `unsigned` says what it lacks of signatures and statements, `faults` what
+    else is wrong.
+    """
+
+    digest: str
+    content: Content | None = None
+    signatures: Sequence[Signature] = ()
+    bundles: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
+    unsigned: Sequence[str] = ()
+    faults: Sequence[str] = ()
+
+
+def images_of(place: Path, keys: Sequence[PublicKey]) -> Iterator[Stored]:
+    """The images of a layout. Raises UsageError where it has none, FoundryError ``oci-damaged``."""
+    parts = list(_manifests(place))
+    images = [one for one in parts if _is_image(one)]
     if not images:
         raise UsageError(f"{place} has no image")
     for image in images:
-        faults: list[str] = []
         try:
-            faults += _image_faults(place, image, stored, keys)
+            yield _stored(place, image, parts, keys)
         except FoundryError as error:
-            faults.append(error.message)
-        yield Verdict(image.digest, tuple(faults))
+            yield Stored(image.digest, faults=(error.message,))
 
 
-def _is_image(one: _Stored) -> bool:
+def _layout(place: Path, keys: Sequence[PublicKey]) -> Iterator[Verdict]:
+    yield from (Verdict(one.digest, (*one.unsigned, *one.faults)) for one in images_of(place, keys))
+    if (place / CHECKSUMS_FILE).is_file():
+        unsigned = _unsigned(place, CHECKSUMS_FILE, CHECKSUMS_BUNDLE, keys)
+        yield Verdict(CHECKSUMS_FILE, (*unsigned, *damage(place)))
+    if (place / LEDGER_FILE).is_file():
+        yield Verdict(LEDGER_FILE, _unsigned(place, LEDGER_FILE, LEDGER_BUNDLE, keys))
+
+
+def damage(place: Path) -> Iterator[str]:
+    """How the files of a kit differ from its list of checksums."""
+    listed = read_file(place / CHECKSUMS_FILE).decode("utf-8", "replace").splitlines()
+    named = {name: checksum for checksum, _, name in (entry.partition("  ") for entry in listed)}
+    there = {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if not path.is_dir()}
+    for name, path in there.items():
+        if name in named:
+            if path.is_symlink() or sha256_file(path) != named[name]:
+                yield f"{line(name)} is not what it says"
+        elif name not in (CHECKSUMS_FILE, CHECKSUMS_BUNDLE):
+            yield f"it does not have {line(name)}"
+    yield from (f"{line(name)} is missing" for name in named if name not in there)
+
+
+def _unsigned(place: Path, file: str, bundle: str, keys: Sequence[PublicKey]) -> tuple[str, ...]:
+    signature = signature_of_file(read_file(place / bundle)) if (place / bundle).is_file() else b""
+    content = read_file(place / file)
+    return () if any(key.verifies(signature, content) for key in keys) else ("none of the keys signed it",)
+
+
+def _is_image(one: _Part) -> bool:
     parsed = one.parsed
     return isinstance(parsed, Manifest) and parsed.config.media_type in _IMAGE_CONFIGS and not one.subject and not any(
         layer.media_type == PAYLOAD_TYPE for layer in parsed.layers)
 
 
-def _image_faults(
-    place: Path, image: _Stored, stored: Sequence[_Stored], keys: Sequence[PublicKey]
-) -> Iterator[str]:
+def _stored(place: Path, image: _Part, parts: Sequence[_Part], keys: Sequence[PublicKey]) -> Stored:
     assert isinstance(image.parsed, Manifest)  # noqa: S101 - as was looked
     blobs = {part.digest: _blob(place, part.digest) for part in (image.parsed.config, *image.parsed.layers)}
     content = Content(image.data, image.parsed.media_type, image.digest, blobs)
-    if not any(_classic(place, one, image.digest, keys) for one in stored):
-        yield "none of the keys signed it (cosign's classic form)"
+    signatures = [one for part in parts for one in _classic(place, part, image.digest, keys)]
+    bundles: dict[str, list[bytes]] = {}
     there: Payloads = {}
-    for one in stored:
-        for layer in one.parsed.layers if isinstance(one.parsed, Manifest) and one.subject == image.digest else ():
-            if layer.media_type == BUNDLE_TYPE:
-                _take(there, _blob(place, layer.digest), image.digest, keys)
-    yield from _lacking(there)
+    for part in parts:
+        for layer in part.parsed.layers if isinstance(part.parsed, Manifest) and part.subject == image.digest else ():
+            data = _blob(place, layer.digest) if layer.media_type == BUNDLE_TYPE else b""
+            if kind := _take(there, data, image.digest, keys):
+                bundles.setdefault(kind, []).append(data)
+    unsigned = [] if signatures else ["none of the keys signed it (cosign's classic form)"]
     labels = parse_config(blobs[image.parsed.config.digest]).labels
-    yield from faults_of_image(there, labels, files_of(content))
+    return Stored(image.digest, content, signatures, bundles, (*unsigned, *_lacking(there)),
+                  tuple(faults_of_image(there, labels, files_of(content))))
 
 
 def _lacking(there: Payloads) -> Iterator[str]:
@@ -111,48 +156,45 @@ def _lacking(there: Payloads) -> Iterator[str]:
     yield from (f"it has no {name} by one of the keys" for name, kind in KINDS.items() if kind not in there)
 
 
-def _classic(place: Path, one: _Stored, digest: str, keys: Sequence[PublicKey]) -> bool:
-    layers = one.parsed.layers if isinstance(one.parsed, Manifest) else ()
-    for layer in layers:
+def _classic(place: Path, one: _Part, digest: str, keys: Sequence[PublicKey]) -> Iterator[Signature]:
+    for layer in one.parsed.layers if isinstance(one.parsed, Manifest) else ():
         if layer.media_type == PAYLOAD_TYPE:
             found = signature_in(layer, _blob(place, layer.digest))
             if digest_in(found.payload) == digest and any(
                 key.verifies(found.signature, found.payload) for key in keys
             ):
-                return True
-    return False
+                yield found
 
 
 def _release(place: Path, keys: Sequence[PublicKey], validation: ValidationCache) -> Iterator[Verdict]:
     """The ledger's signature, and of each of its signed images the statements."""
-    data, bundle = read_file(place / LEDGER_FILE), place / LEDGER_BUNDLE
-    signature = signature_of_file(read_file(bundle)) if bundle.is_file() else b""
-    signed = any(key.verifies(signature, data) for key in keys)
-    yield Verdict(LEDGER_FILE, () if signed else ("none of the keys signed it",))
-    ledger = parse_ledger(data, LEDGER_FILE, validation)
+    yield Verdict(LEDGER_FILE, _unsigned(place, LEDGER_FILE, LEDGER_BUNDLE, keys))
+    ledger = parse_ledger(read_file(place / LEDGER_FILE), LEDGER_FILE, validation)
     files = [path for path in (place / ATTESTATIONS_FILE, place / "verify" / ATTESTATIONS_FILE) if path.is_file()]
     if not files:
         raise UsageError(f"{place} has no {ATTESTATIONS_FILE}", hint="it is in verify.tar.gz: unpack that there")
     there: dict[str, Payloads] = {row.digest: {} for row in ledger.rows.values()}
-    for line in read_file(files[0]).splitlines():
-        found = parse_bundle(line)
+    for one in read_file(files[0]).splitlines():
+        found = parse_bundle(one)
         said = parse_statement(found.payload) if found is not None else None
         if said is not None and said.digest in there:
-            _take(there[said.digest], line, said.digest, keys)
+            _take(there[said.digest], one, said.digest, keys)
     for row in ledger.sorted_rows():
         if row.image_signer:
             faults = faults_of_ledger(there[row.digest], row, ledger.driver, ledger.family)
             yield Verdict(f"{row.tags[0]}@{row.digest}", tuple(faults))
 
 
-def _take(there: Payloads, bundle: bytes, digest: str, keys: Sequence[PublicKey]) -> None:
-    """Keep a bundle's statement, if it is about the image and by one of the keys."""
+def _take(there: Payloads, bundle: bytes, digest: str, keys: Sequence[PublicKey]) -> str:
+    """Keep a bundle's statement, if it is about the image and by one of the keys; its predicate type, else empty."""
     signed = parse_bundle(bundle)
-    if signed is not None and (kind := believed(signed, digest, keys)):
+    kind = believed(signed, digest, keys) if signed is not None else ""
+    if signed is not None and kind:
         there.setdefault(kind, []).append(signed.payload)
+    return kind
 
 
-def _manifests(place: Path) -> Iterator[_Stored]:
+def _manifests(place: Path) -> Iterator[_Part]:
     """All manifests and indexes that the layout's index leads to, each once."""
     try:
         waiting = [str(entry["digest"]) for entry in parse_json(read_file(place / "index.json"))["manifests"]]
@@ -169,7 +211,7 @@ def _manifests(place: Path) -> Iterator[_Stored]:
         parsed = parse_manifest(data)
         if isinstance(parsed, Index):
             waiting += [entry.digest for entry in parsed.entries if (place / blob_file(entry.digest)).is_file()]
-        yield _Stored(digest, data, parsed)
+        yield _Part(digest, data, parsed)
 
 
 def _blob(place: Path, digest: str) -> bytes:

@@ -20,6 +20,7 @@ _SHOWN = "`doit list` shows all"
 _OF_DRIVERS, _OF_CELLS = ("build", "publish", "release"), ("module", "sign", "image", "boot", "push")
 _NEEDS_KERNELS = ("build", "release", "publish", "push", "module", "sign", "image", "boot")
 _ABOUT_DRIVERS = (*_NEEDS_KERNELS, "fetch", "source")
+OF_LEDGERS = ("assets", "attest", "bundle", "notes", "kit")  # they are made from what is published
 
 
 def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:
@@ -128,9 +129,9 @@ def mismatches_of(names: Sequence[str], plan: Plan) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def drivers_of(names: Sequence[str], plan: Plan) -> list[str]:
-    """The drivers that tasks of these names are about."""
-    wanted = _rests(names, _ABOUT_DRIVERS)
+def drivers_of(names: Sequence[str], plan: Plan, stages: Sequence[str] = _ABOUT_DRIVERS) -> list[str]:
+    """The drivers that tasks of these names are about, of these stages alone."""
+    wanted = _rests(names, stages)
     return [driver for driver in plan.by_driver if any(_of_driver(rest, driver) for rest in wanted)]
 
 

@@ -56,7 +56,20 @@ def sign_image(writer: Writer, digest: str, tag: str, signer: ImageSigner) -> st
     if there is not None and any(_is_by(one, digest, signer.public) for one in others):
         return there.digest
     said = payload(digest, f"{writer.name}:{tag}")
-    manifest, blobs = signatures_manifest([*others, Signature(said, signer.sign(said))])
+    return _put(writer, digest, [*others, Signature(said, signer.sign(said))], there)
+
+
+def take_over(writer: Writer, digest: str, signatures: Sequence[Signature]) -> None:
+    """Have signatures from elsewhere beside the image, and those that are there. Raises as `sign_image` does."""
+    there = writer.tagged(signature_tag(digest))
+    others = _signatures(writer, there) if there is not None else []
+    if new := [one for one in signatures if one not in others]:
+        _put(writer, digest, [*others, *new], there)
+
+
+def _put(writer: Writer, digest: str, signatures: Sequence[Signature], there: Fetched | None) -> str:
+    """Write the signatures in place of what is there; the digest of their manifest."""
+    manifest, blobs = signatures_manifest(signatures)
 
     def look() -> None:
         now = writer.tagged(signature_tag(digest))

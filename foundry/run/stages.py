@@ -40,6 +40,7 @@ _STAGES = {stage.name: stage for stage in (
     Stage("bundle", "bundling", "manifests written", folder="release", group="release"),
     Stage("notes", "writing", "notes written", folder="release", group="release"),
     Stage("github", "releasing", "released", group="release"),
+    Stage("kit", "gathering", "kit gathered", folder="release"),
     Stage("rebuild", "building anew", "built anew"),
     Stage("archive", "archiving", "archived"),
     Stage("archive:verify", "proving", "proven"),

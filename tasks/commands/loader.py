@@ -15,7 +15,15 @@ from foundry.base.errors import ConfigError, Fault, FoundryError, UsageError
 from foundry.github.repository import repository, require_token
 from foundry.plan.catalogue import unread_toolkits
 from foundry.plan.gaps import gap_faults
-from foundry.plan.selection import drivers_of, faults_in_the_way, gaps_of, mismatches_of, reach, refuse_unknown
+from foundry.plan.selection import (
+    OF_LEDGERS,
+    drivers_of,
+    faults_in_the_way,
+    gaps_of,
+    mismatches_of,
+    reach,
+    refuse_unknown,
+)
 from foundry.run.context import has_ledger
 from foundry.run.stages import of_groups
 from tasks import session
@@ -173,9 +181,10 @@ def _have_ledgers(names: list[str]) -> None:
     if not one.settings.publish:
         return
     pushes = any(publishes(name) or is_release(name) for name in names)
+    reading = drivers_of(names, one.states.plan, OF_LEDGERS)
     drivers = [
-        driver for driver in drivers_of(names, one.states.plan)
-        if not has_ledger(one, driver) and (pushes or one.states.unbuilt(driver))
+        driver for driver in dict.fromkeys([*drivers_of(names, one.states.plan), *reading])
+        if not has_ledger(one, driver) and (pushes or driver in reading or one.states.unbuilt(driver))
     ]
     if drivers:
         from foundry.ledger.ledgers import fetch_missing

@@ -104,6 +104,17 @@ _ALL = (
          "modules' signatures, the certificate in /licenses and labels; this is proven before anything is written.",
          mixed=True),
 
+    _tasks("kit", _PUBLISH, "[:DRIVER]", "all that a site without a network needs, in one tar",
+           ("doit kit:2.22.2.0", "doit kit"), _PUSHES,
+           f"{_DRIVER} Images of all its kernels with signatures and statements, manifests, keys, sources. The same "
+           "bytes each time."),
+    Page("kit:load", _PUBLISH, "KIT PLACE", "load a kit into a registry, proven before and after",
+         ("doit kit:load --key=image.pub neuron-2.22.2.0-kit.tar mirror.example.com/drivers",
+          "doit kit:load --unsigned neuron-2.22.2.0-kit.tar localhost:5000"), (REGISTRIES, SIGNING),
+         "the kit is not what a key signed: nothing is pushed; or something has not arrived",
+         "A PLACE is a registry, perhaps with a path. Images lie below it as in the registry that they come from.",
+         mixed=True),
+
     _tasks("rebuild", _LOOK, ":CELL", "build published images anew from provenance; compare",
            ("doit rebuild:2.22.2.0-6.1.0-56-cloud-amd64", "doit 'rebuild:2.22.2.0-*'"), (*_COMPILES, REGISTRIES),
            f"{_CELL} It works in a folder of its own, takes nothing that was built here, and needs no signing key."),

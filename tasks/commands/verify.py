@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
@@ -15,6 +15,9 @@ from tasks import session
 from tasks.commands.arguments import number
 from tasks.commands.run_lock import run_lock
 from tasks.commands.told import told
+
+if TYPE_CHECKING:
+    from foundry.signing.image_key import PublicKey
 
 _OPTIONS = (
     {"name": "sample", "short": "", "long": "sample", "type": number(1, 1_000_000), "default": 0,
@@ -47,14 +50,14 @@ class Verify(Command):  # type: ignore[misc]  # reason: doit has no types
         if params["offline"]:
             if args or params["sample"] or params["tags"] or params["local"]:
                 raise UsageError("--offline looks at one folder: it takes no driver and no other choice")
-            return _told(_offline(params["offline"], params["key"]), "files", as_json=bool(params["json"]))
+            return show(_offline(params["offline"], params["key"]), "files", as_json=bool(params["json"]))
         with run_lock():
             found = _here() if params["local"] else _published(
                 args, int(params["sample"]), tags_only=bool(params["tags"]))
-            return _told(found, "files" if params["local"] else "images", as_json=bool(params["json"]))
+            return show(found, "files" if params["local"] else "images", as_json=bool(params["json"]))
 
 
-def _told(found: Iterable[tuple[dict[str, str], Sequence[str]]], what: str, *, as_json: bool) -> int:
+def show(found: Iterable[tuple[dict[str, str], Sequence[str]]], what: str, *, as_json: bool) -> int:
     """Say what was found as it is found, each thing by its names with its faults; as JSON at the end."""
     shown, bad = [], 0
     for names, faults in found:
@@ -77,14 +80,20 @@ def _here() -> Iterator[tuple[dict[str, str], Sequence[str]]]:
 
 def _offline(place: str, files: Sequence[str]) -> Iterator[tuple[dict[str, str], Sequence[str]]]:
     from foundry.ledger.offline import verify_folder
+
+    for verdict in verify_folder(Path(place), public_keys(files), session.foundry().config.validation):
+        yield {"image": verdict.image}, verdict.faults
+
+
+def public_keys(files: Sequence[str], otherwise: str = "") -> Sequence[PublicKey]:
+    """Those that the command line names, or the profile's; UsageError where there are none."""
     from foundry.signing.image_key import read_public_keys
 
-    one = session.foundry()
-    keys = read_public_keys(files, Path.cwd()) if files else one.public_keys()
+    keys = read_public_keys(files, Path.cwd()) if files else session.foundry().public_keys()
     if not keys:
-        raise UsageError("no public key says what is to be believed", hint="name it: --key=image.pub")
-    for verdict in verify_folder(Path(place), keys, one.config.validation):
-        yield {"image": verdict.image}, verdict.faults
+        raise UsageError("no public key says what is to be believed",
+                         hint=f"name it: --key=image.pub{otherwise and ', '}{otherwise}")
+    return keys
 
 
 def _published(

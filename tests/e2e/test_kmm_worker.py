@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ static int __init start(void) {
 static void __exit stop(void) { symbol_put(%(needs)s); }
 """ + _END
 _ASKS = ('const struct firmware *found; int code = request_firmware(&found, "hello/hello.bin", NULL);'
-         " if (!code) release_firmware(found); return code;")
+         " if (code) return -EIO; release_firmware(found); return 0;")
 SOURCES = {
     "hello_base.c": HEAD + """\
 void upper(void);
@@ -63,14 +64,14 @@ kmm: {in_tree_modules_to_remove: [hello_top, not_on_this_node]}
 
 @dataclass(frozen=True)
 class Play:
-    """A clone that has published two drivers and written their manifests, and nodes by kernel."""
+    """The releases of a clone that has published two drivers, and nodes by kernel."""
 
-    clone: Clone
+    releases: Path
     engine: Engine
     nodes: dict[str, Node]
 
     def manifest(self, driver: str) -> Path:
-        return self.clone.build / "release" / driver / "kmm/base/module.yaml"
+        return self.releases / driver / "kmm/base/module.yaml"
 
     def config(self, driver: str, kernel: str) -> ModuleConfig:
         """Of the driver's one Module."""
@@ -120,7 +121,7 @@ def play(new_clone: Callable[[], Clone], kernels: list[str], tmp_path_factory: p
     for task in ("publish", "bundle"):
         run = clone.doit(task)
         assert run.code == 0, run.text
-    play = Play(clone, engine, {})
+    play = Play(clone.build / "release", engine, {})
     for kernel in ends:
         image = play.config(NEURON, kernel).image
         play.nodes[kernel] = node(engine, toolkits[kernel], kernel, image, folder / f"node-{len(play.nodes)}")
@@ -160,24 +161,56 @@ def test_kernels_to_come(play: Play, kernels: list[str], tmp_path: Path) -> None
     config = replace(play.config(NEURON, kernels[-1]), image=image_for(mappings[-1:], kernels[-1]))
     assert config.image.endswith(f":{NEURON}-{kernels[-1].replace('+', '_')}")
     assert play.extracted(config, tmp_path).joinpath(f"opt/lib/modules/{kernels[-1]}/neuron.ko").is_file()
+    assert play.engine.remove_image(config.image)
 
 
 def test_modules_in_order_with_firmware_and_the_kernels_own(play: Play, kernels: list[str], tmp_path: Path) -> None:
+    """All that the Module and the image say is needed: pods that lack one thing fail, or leave the kernel's own."""
     kernel = kernels[-1]
     config = play.config(HELLO, kernel)
     assert config.order == ("hello_top", "hello_mid", "hello_base") and config.firmware == "/opt/lib/firmware"
-    volume = play.extracted(config, tmp_path / "volume")
-    modules = volume / "opt/lib/modules" / kernel
-    assert (modules / "host").readlink() == Path("/lib/modules") / kernel
-    unlinked = tmp_path / "unlinked"
-    shutil.copytree(volume, unlinked, symlinks=True)
-    (unlinked / "opt/lib/modules" / kernel / "host").unlink()
+    volume, modules = play.extracted(config, tmp_path / "hello"), f"opt/lib/modules/{kernel}"
+    assert (volume / modules / "host").readlink() == Path("/lib/modules") / kernel
+    no_list, no_host = (without(volume, f"{modules}/{name}") for name in ("modules.softdep", "host"))
     pods = [
-        Pod("hello", config, volume), Pod("keeping", replace(config, remove=()), volume),
-        Pod("bare", replace(config, firmware=""), volume), Pod("unlinked", config, unlinked),
+        Pod("hello", config, volume), Pod("no-host", config, no_host),
+        Pod("no-firmware", replace(config, firmware=""), volume), Pod("no-removal", replace(config, remove=()), volume),
+        Pod("manifest-order", config, no_list), Pod("image-order", replace(config, order=()), volume),
+        Pod("no-order", replace(config, order=()), no_list),
     ]
-    own, kept, bare, unlinked_step, cleared, loaded, again, gone = play.nodes[kernel].play(
-        pods, "modprobe hello_top", "load keeping", "load bare", "unload bare", "load unlinked", "load hello",
-        "load hello", "unload hello")
-    for step in (own, kept, bare, unlinked_step, cleared, loaded, again, gone):
-        print(step)
+    steps = ["modprobe hello_top", "load no-firmware", "unload no-firmware", "load no-host", "load no-order",
+             "modprobe hello_top", "load no-removal", "load hello", "unload hello", "load manifest-order",
+             "unload manifest-order", "load image-order"]
+    took = dict(zip(steps, play.nodes[kernel].play(pods, *steps), strict=True))
+    failed = took["load no-firmware"]
+    assert failed.text.startswith("rmmod hello_top\n"), "the kernel's own was removed"
+    assert failed.code != 0 and "could not insert 'hello_top': Input/output error" in failed.text
+    assert set(failed.modules) == {*HELLOS, *OWN} - {"hello_top"} and failed.firmware == ()
+    assert inserted(failed) == ["own_lower", "own-upper", "hello_base", "hello_mid", "hello_top"]
+    assert f"insmod /tmp/{modules}/host/kernel/drivers/own/own-upper.ko.xz" in failed.text
+    assert took["load no-host"].code != 0 and "host/kernel/drivers/own/own-upper.ko.xz" in took["load no-host"].text
+    assert took["load no-order"].code != 0 and inserted(took["load no-order"]) == ["hello_top"]
+    for name in ("no-firmware", "no-host", "no-order"):
+        assert "hello_top" not in took[f"load {name}"].modules
+    # modprobe takes the kernel's own for the driver's, as long as it lives
+    assert live(took["load no-removal"])["hello_top"] == live(took["modprobe hello_top"])["hello_top"] == "0.1"
+    for name in ("hello", "manifest-order", "image-order"):
+        loaded = took[f"load {name}"]
+        assert {one: live(loaded)[one] for one in HELLOS} == dict.fromkeys(HELLOS, "1.0"), loaded
+        assert loaded.firmware == ("hello/hello.bin",) and set(loaded.modules) == {*HELLOS, *OWN}
+        assert inserted(loaded)[-3:] == ["hello_base", "hello_mid", "hello_top"]
+    for name in ("no-firmware", "hello", "manifest-order"):
+        assert not HELLOS & set(live(took[f"unload {name}"])) and took[f"unload {name}"].firmware == ()
+
+
+def without(volume: Path, name: str) -> Path:
+    """A copy of a volume that lacks a file."""
+    copy = volume.with_name(f"no-{Path(name).name}")
+    shutil.copytree(volume, copy, symlinks=True)
+    (copy / name).unlink()
+    return copy
+
+
+def inserted(step: Step) -> list[str]:
+    """The modules that modprobe gave the kernel, in their order."""
+    return re.findall(r"insmod /\S+/([^/]+)\.ko", step.text)

@@ -8,9 +8,8 @@ OpenShift's, rh-ecosystem-edge/kernel-module-management 0419e2f, internal/config
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -57,9 +56,8 @@ class ModuleConfig:
     @property
     def settings(self) -> str:
         """What `kmm_worker.sh` reads."""
-        values = {"DIRECTORY": self.directory, "MODULE": self.module, "ORDER": " ".join(self.order),
-                  "FIRMWARE": self.firmware, "REMOVE": " ".join(self.remove)}
-        return "".join(f"KMM_{name}={shlex.quote(value)}\n" for name, value in values.items())
+        return (f"KMM_DIRECTORY='{self.directory}'\nKMM_MODULE='{self.module}'\nKMM_ORDER='{' '.join(self.order)}'\n"
+                f"KMM_FIRMWARE='{self.firmware}'\nKMM_REMOVE='{' '.join(self.remove)}'\n")
 
 
 def module_configs(manifest: Path, kernel: str) -> dict[str, ModuleConfig]:
@@ -117,10 +115,10 @@ class Step:
     """A step of a play: its exit code, what was said, the modules that live then (name → version), firmware's files."""
 
     said: str
-    code: int = -1
-    text: str = ""
-    modules: Mapping[str, str] = field(default_factory=dict)
-    firmware: tuple[str, ...] = ()
+    code: int
+    text: str
+    modules: Mapping[str, str]
+    firmware: tuple[str, ...]
 
 
 class Node:
@@ -133,7 +131,7 @@ class Node:
         self.place = place
         self.base = [
             console(), *(folder(f"{root}{name}") for root in ("", "worker/") for name in _PLACES),
-            link("bin/sh", "busybox"),
+            *(link(f"bin/{name}", "busybox") for name in ("sh", "mount", "umount", "chroot", "find")),
             *(file(f"{root}bin/busybox", busybox, executable=True) for root in ("", "worker/")),
             *(link(f"worker/busybox/{name}", "/bin/busybox") for name in ("cp", "find", "rm")),
             file("init", read_file(_SCRIPTS / "kmm_node.sh"), executable=True),
@@ -156,8 +154,8 @@ class Node:
         return found
 
 
-def _steps(console_text: str) -> Iterator[Step]:
-    for part in re.split(r"(?m)^.*?kmm: step ", console_text)[1:]:
+def _steps(log: str) -> Iterator[Step]:
+    for part in re.split(r"(?m)^.*?kmm: step ", log)[1:]:
         lines = re.findall(r"(?m)kmm: (code|text|module|firmware) (.*?)\r?$", part)
         told = {kind: [value for one, value in lines if one == kind] for kind, _ in lines}
         words = [value.split() for value in told.get("module", ())]

@@ -10,7 +10,7 @@ load() {
     [ -z "$KMM_FIRMWARE" ] || printf %s "$host" > /sys/module/firmware_class/parameters/path
     remove=
     for name in $KMM_REMOVE; do
-        [ -z "$(find /lib/modules -type f -name "$name.ko*")" ] || remove="$remove $name"
+        [ -z "$(find /lib/modules ! -type d -name "$name.ko*")" ] || remove="$remove $name"
     done
     # shellcheck disable=SC2086 # a list of words
     [ -z "$remove" ] || modprobe -rv $remove

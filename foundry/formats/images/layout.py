@@ -6,15 +6,16 @@ Format: OCI image layout specification, version 1.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, open_file, parse_json, read_file, sha256_bytes, write_atomic
 from foundry.base.reasons import Reason
-from foundry.formats.images.manifest import ImageConfig, Manifest, parse_config, parse_manifest
+from foundry.formats.images.manifest import OCI_INDEX, ImageConfig, Manifest, parse_config, parse_manifest
 
+REF_NAME = "org.opencontainers.image.ref.name"  # an entry's tag
 _PIECE = 1 << 20  # bytes
 _AGAIN = "remove the image's folder and build again"
 
@@ -70,6 +71,32 @@ class BlobFile:
             raise FoundryError(f"{self.path} differs from its digest", reason=Reason.OCI_DAMAGED,
                                hint=_AGAIN)
         yield last
+
+
+class Gathered:
+    """A layout with many images that is being written: what is in it is the same, in whatever order it came."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._entries: dict[tuple[str, str], Mapping[str, object]] = {}
+
+    def add(self, manifest: bytes, media_type: str, blobs: Mapping[str, bytes], tags: Iterable[str] = ()) -> None:
+        """Keep a manifest or index and its blobs; without a tag something else in the layout leads to it."""
+        digest = f"sha256:{sha256_bytes(manifest)}"
+        for name, data in {**blobs, digest: manifest}.items():
+            path = self.folder / blob_file(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        for tag in tags:
+            self._entries[tag, digest] = {
+                "mediaType": media_type, "digest": digest, "size": len(manifest), "annotations": {REF_NAME: tag}}
+
+    def close(self) -> None:
+        """Write the index."""
+        entries = [self._entries[name] for name in sorted(self._entries)]
+        (self.folder / "index.json").write_bytes(canonical_json(
+            {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}))
+        (self.folder / "oci-layout").write_bytes(canonical_json({"imageLayoutVersion": "1.0.0"}))
 
 
 def blob_file(digest: str) -> str:
