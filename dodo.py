@@ -12,7 +12,16 @@ from tasks.kit import task_kit
 from tasks.module import task_module
 from tasks.publish import task_publish, task_push
 from tasks.rebuild import task_rebuild
-from tasks.release import task_assets, task_attest, task_bundle, task_github, task_ledger, task_notes, task_release
+from tasks.release import (
+    task_assets,
+    task_attest,
+    task_bundle,
+    task_day1,
+    task_github,
+    task_ledger,
+    task_notes,
+    task_release,
+)
 from tasks.sandbox import task_sandbox
 from tasks.sign import task_sign
 from tasks.source import task_source
@@ -29,8 +38,8 @@ DOIT_CONFIG = {
 
 __all__ = [
     "DOIT_CONFIG", "task_archive", "task_archive_verify", "task_assets", "task_attest", "task_boot", "task_build",
-    "task_bundle", "task_dtk", "task_dtk_kernels", "task_dtk_ledger", "task_dtk_publish", "task_fetch",
-    "task_github", "task_image", "task_kit", "task_ledger", "task_module", "task_notes", "task_publish", "task_push",
-    "task_rebuild", "task_release", "task_sandbox", "task_sign", "task_source", "task_sync", "task_toolkit",
-    "task_toolkit_pr",
+    "task_bundle", "task_day1", "task_dtk", "task_dtk_kernels", "task_dtk_ledger", "task_dtk_publish", "task_fetch",
+    "task_github", "task_image", "task_kit", "task_ledger", "task_module", "task_notes", "task_publish",
+    "task_push", "task_rebuild", "task_release", "task_sandbox", "task_sign", "task_source", "task_sync",
+    "task_toolkit", "task_toolkit_pr",
 ]

@@ -7,14 +7,20 @@ release` tries all cells first, then runs these, whatever failed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from doit.exceptions import TaskFailed
 
 from foundry.github.repository import LOG, repository
 from foundry.plan.ledger import ledger_path
 from foundry.run.context import Foundry
-from tasks.actions import Task, stage_task
+from tasks.actions import Task, perform, stage_task
+from tasks.commands.pages import TASK_OPTIONS
 from tasks.session import foundry, plan
+
+if TYPE_CHECKING:
+    from foundry.release.bundle import Asked
 
 _NOTHING = "there is no ledger yet: run `doit release`"
 
@@ -75,8 +81,50 @@ def task_bundle() -> Iterator[Task]:
     from foundry.release import bundle
 
     for driver in plan().by_driver:
-        yield _folder_task(one, driver, bundle, bundle.bundle, f"Kubernetes manifests of {driver}",
-                           "images or settings changed")
+        task = _folder_task(one, driver, bundle, bundle.bundle, f"Kubernetes manifests of {driver}",
+                            "images or settings changed")
+        yield {**task, "params": list(TASK_OPTIONS["bundle"]), "actions": [(write_bundle, [driver])],
+               "uptodate": [(_has_bundle, [driver])]}
+
+
+def task_day1() -> Iterator[Task]:
+    """Have images under their kernels' names alone."""
+    one = foundry()
+    if not one.settings.publish or not one.settings.kmm.boot_repository:
+        return
+    from foundry.release import day1
+
+    for driver in plan().by_driver:
+        done, known = day1.current(one, driver), one.states.ledger(driver) is not None
+        yield stage_task(
+            "day1", driver, day1.tag_kernels, [driver], doc=f"images of {driver} by kernel alone",
+            done=done, state="done" if done else "pending",
+            reason="up to date" if done else "images changed" if known else _NOTHING,
+            file_dep=day1.file_deps(one, driver) if known else (),
+        )
+
+
+def write_bundle(driver: str, **options: Any) -> TaskFailed | None:
+    """The task's action."""
+    from foundry.release.bundle import bundle
+
+    return perform(f"bundle:{driver}", bundle, [driver, _asked(options)], None)
+
+
+def _has_bundle(task: Any, values: object, driver: str) -> bool:
+    from foundry.release.bundle import current
+
+    return current(foundry(), driver, _asked(task.options or {}))
+
+
+def _asked(options: Mapping[str, Any]) -> Asked:
+    from foundry.release.bundle import Asked
+
+    def parts(name: str) -> tuple[str, ...]:
+        return tuple(part.strip() for text in options.get(name, ()) for part in text.split(",") if part.strip())
+
+    return Asked(parts("kernels"), parts("releases"), parts("minor"), bool(options.get("no_fallback")),
+                 str(options.get("kmm", "")))
 
 
 def task_notes() -> Iterator[Task]:
@@ -123,8 +171,9 @@ def task_release() -> Iterator[Task]:
     yield {"name": None, "doc": "everything published, with notes and sources, on GitHub where the profile says so",
            "task_dep": [f"release:{driver}" for driver in drivers]}
     for driver in drivers:
+        tags = [f"day1:{driver}"] if one.settings.publish and one.settings.kmm.boot_repository else []
         yield {"name": driver, "doc": f"{driver} published, with notes and sources", "actions": None,
-               "task_dep": [f"{last}:{driver}"]}
+               "task_dep": [*tags, f"{last}:{driver}"]}
 
 
 def _folder_task(one: Foundry, driver: str, stage: Any, work: Callable[..., None], doc: str, changed: str) -> Task:

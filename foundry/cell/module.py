@@ -81,6 +81,7 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
     from foundry.cell.compile import CONFIG, EXPORTS, Compile, kernel_file
     from foundry.cell.output_checks import require_allowed, sibling_exports
     from foundry.formats.modules.elf import read_module
+    from foundry.formats.modules.symvers import module_name
 
     folder = foundry.cell_folder(cell)
     log = folder / LOG
@@ -111,8 +112,10 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         compiler = read_file(out / "compiler").decode(errors="replace").strip()[:200]
         hash_name = read_file(out / "signature_hash").decode(errors="replace").strip()[:20] or "sha256"
         outputs = _move_out(foundry, cell, recipe, out, folder)
-        devices = sorted({
-            one for name in module_names(foundry, cell) for one in read_module(folder / name).pci_devices})
+        made = {name: read_module(folder / name) for name in module_names(foundry, cell)}
+        devices = sorted({device for facts in made.values() for device in facts.pci_devices})
+        needed = {module_name(one) for facts in made.values() for one in facts.first("depends").split(",")}
+        loads = sorted({module_name(name.removesuffix(".ko")) for name in made} - needed)
     except FoundryError as error:
         if error.reason in (Reason.NO_SPACE, Reason.OUTPUT_UNSAFE, Reason.MODULE_EXCLUDED):
             remove_tree(work)
@@ -126,7 +129,8 @@ def module(foundry: Foundry, cell: Cell, key: CellKey) -> float:
         "inputs": input_facts(foundry.root, file_deps(foundry, cell)), "outputs": outputs,
         "toolkit": cell.toolkit, "patches": applied, "patches_inert": inert_patches(cell), "gate": gate,
         "compiler": compiler, "signature_hash": hash_name, "symvers_sha256": sha256_bytes(exports),
-        **({"in_tree": in_tree} if in_tree else {}), "devices": devices, "materials": _materials(foundry, cell),
+        **({"in_tree": in_tree} if in_tree else {}), "devices": devices, "loads": loads,
+        "materials": _materials(foundry, cell),
         "builder": builder(),
     })
     remove_tree(work)

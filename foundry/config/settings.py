@@ -56,11 +56,18 @@ class CustomToolkits:
 
 @dataclass(frozen=True)
 class Kmm:
-    """What manifests say of the cluster: the Modules' namespace, the pull secret there, a mirror (``host/path``)."""
+    """What manifests say of the cluster: the Modules' namespace, the pull secret there, a mirror (``host/path``).
+
+    `version` is the cluster's KMM (``2.4``); `fallback`: kernels that are not listed take the tag that they would have.
+    `boot_repository` (``host/path``, with ``{driver}`` and perhaps ``{family}``) has images under kernels' names alone.
+    """
 
     namespace: str = ""
     image_repo_secret: str = ""
     mirror: str = ""
+    version: str = ""
+    fallback: bool = True
+    boot_repository: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,11 @@ from foundry.kmm.manifests import (
     Driver,
     Manifest,
     Wishes,
+    boot_configs,
     feature_rule,
     image_set,
+    image_sync,
+    left_out,
     managed_cluster_modules,
     mirror_sets,
     modules,
@@ -45,12 +48,15 @@ def bundle_files(driver: Driver, wishes: Wishes, repositories: Sequence[str], mi
             images=[{"name": one, "newName": _mirrored(one, mirror)} for one in repositories],
             patches=[{"target": {"kind": "Module"}, "patch": _patch(driver, wishes, mirror)}])),
         "hub/managed-cluster-module.yaml": yaml_documents(managed_cluster_modules(driver, wishes, namespace)),
-        **{f"preflight/{tag_of(image.kernel)}.yaml": _yaml(preflight(image)) for image in driver.images},
+        **({"boot/boot-module-config.yaml": yaml_documents(boot_configs(driver, wishes))}
+           if wishes.boot_repository and wishes.knows("BootModuleConfig") else {}),
+        **{f"preflight/{tag_of(image.kernel)}.yaml": _yaml(preflight(image, wishes)) for image in driver.images},
         "mirror/image-set-configuration.yaml": _yaml(image_set([image.image for image in driver.images])),
+        "mirror/skopeo-sync.yaml": _yaml(image_sync([image.image for image in driver.images])),
         "mirror/mirror-sets.yaml": yaml_documents(
             mirror_sets(f"{driver.family}-driver", repositories, mirror or _EXAMPLE_MIRROR)),
         **({"operator/resource.yaml": _of_operator(driver, wishes, wishes.operator)} if wishes.operator else {}),
-        "README.md": _readme(driver, rule=bool(driver.devices), operator=bool(wishes.operator)).encode(),
+        "README.md": _readme(driver, wishes, rule=bool(driver.devices)).encode(),
     }
 
 
@@ -84,20 +90,27 @@ def _yaml(document: Manifest) -> bytes:
     return yaml_documents([document])
 
 
-def _readme(driver: Driver, *, rule: bool, operator: bool) -> str:
+def _readme(driver: Driver, wishes: Wishes, *, rule: bool) -> str:
+    notes = [*left_out(driver, wishes)]
+    told = "".join(f"- {one}.\n" for one in notes)
+    boot = wishes.boot_repository and wishes.knows("BootModuleConfig")
     names = ", ".join(f"`{name_of(name)}`" for name in driver.loaded)
     return f"""# {driver.family} {driver.version} for clusters
 
 `kubectl apply -k .` (or `oc apply -k .`) makes KMM load the modules ({names}): each kernel that has an
-image takes it by digest; a kernel to come takes the tag that its image will have.{_RULE if rule else ""}
+image takes it by digest{_TO_COME if wishes.fallback else ""}.{_RULE if rule else ""}
 
 - `overlays/example`: copy it, for another namespace, a mirror, other nodes.
 - `hub/`: the same as ManagedClusterModule, for the hub of several clusters.
 - `preflight/`: before an upgrade, asks KMM whether everything has an image for the kernel that comes.
-{_OPERATOR if operator else ""}- `mirror/`: oc-mirror's list of the images, and where nodes find them then.
-"""
+{_BOOT if boot else ""}{_OPERATOR if wishes.operator else ""}- `mirror/`: lists of the images for oc-mirror and for
+  `skopeo sync --src yaml`, and where nodes find them then.
+{_TOLD if told else ""}{told}"""
 
 
+_TO_COME = "; a kernel to come takes the tag that its image will have"
+_TOLD = "\nWhat to know of these:\n\n"
+_BOOT = "- `boot/`: has nodes load the modules while they boot (KMM's Day 1), in place of `base`; name your own pool.\n"
 _OPERATOR = "- `operator/`: for the vendor's operator, in place of `base`; it says what that can't do.\n"
 _RULE = """
 NFD (node feature discovery) labels the nodes that have a device which the modules bind: `nodes/node-feature-rule.yaml`,

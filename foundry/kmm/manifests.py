@@ -16,9 +16,14 @@ from typing import Any
 
 from foundry.base.names import tag_of
 from foundry.base.templates import fill_known
+from foundry.base.versions import version_key
+from foundry.formats.modules.symvers import module_name
 
 Manifest = dict[str, Any]
 LONGEST = 41  # characters of a Module's name and namespace (KMM, internal/webhook/module.go)
+# The first downstream release of KMM with a field or kind.
+SINCE = {
+    "inTreeModulesToRemove": "2.2", "tolerations": "2.3", "BootModuleConfig": "2.5", "PreflightValidationOCP": "2.5"}
 MODULES, FIRMWARE = "/opt", "/opt/lib/firmware"
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9-]+")
 _NFD = "openshift-nfd"  # where OpenShift's documentation has its operator installed
@@ -43,7 +48,8 @@ class Image:
 class Driver:
     """A driver's images, the newest kernel first, and how its modules are loaded.
 
-    `loading_order` begins with the module that is loaded first. `devices` are PCI devices (``1d0f:7164``).
+    `loading_order` begins with the module that is loaded first. `devices` are PCI devices (``1d0f:7164``). `loads` are
+    the modules that no other one needs; empty where that is not known.
     """
 
     family: str
@@ -53,11 +59,30 @@ class Driver:
     loading_order: tuple[str, ...] = ()
     firmware: bool = False
     devices: tuple[str, ...] = ()
+    loads: tuple[str, ...] = ()
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """The modules that have a Module of their own: the last of the order, and those that are not in it."""
-        return (*self.loading_order[-1:], *(name for name in self.modules if name not in self.loading_order))
+        """The modules that have a Module of their own: the last of the order, and others that none of them needs.
+
+        KMM's worker unloads by name, and what is still needed can't be: such a Module would never come to its end.
+        """
+        return (*self.loading_order[-1:], *(
+            name for name in self.modules
+            if name not in self.loading_order and (not self.loads or module_name(name) in self.loads)))
+
+    def removed(self, name: str, in_tree: Sequence[str]) -> list[str]:
+        """The in-tree modules to remove before that one is loaded; one that has a name of ours once, by its own Module.
+
+        Another Module would remove ours.
+        """
+        loaded, ours = self.loaded, {module_name(one): one for one in self.modules}
+
+        def owner(one: str) -> str:
+            mine = ours[module_name(one)]
+            return mine if mine in loaded else loaded[0]
+
+        return [one for one in in_tree if module_name(one) not in ours or owner(one) == name]
 
 
 @dataclass(frozen=True)
@@ -67,7 +92,8 @@ class Wishes:
     `selector` chooses the nodes; without one, those that have a device (`feature_rule`), or all workers.
     `fallback`: kernels that are not listed take the tag that they would have. `ordered`: a new version is loaded node
     by node, when its label says so. `operator`: of a vendor's operator, which makes the Module by itself, a `resource`
-    with fields in braces, and a `remark` on it.
+    with fields in braces, and a `remark` on it. `kmm` is the cluster's release of KMM (``2.4``); empty: the newest.
+    `boot_repository` has the images under their kernels' names alone.
     """
 
     namespace: str = ""
@@ -78,6 +104,12 @@ class Wishes:
     fallback: bool = True
     ordered: bool = False
     operator: Mapping[str, Any] | None = None
+    kmm: str = ""
+    boot_repository: str = ""
+
+    def knows(self, field: str) -> bool:
+        """Whether the cluster's KMM has a field or kind."""
+        return not self.kmm or version_key(self.kmm) >= version_key(SINCE[field])
 
 
 def name_of(text: str, longest: int = LONGEST) -> str:
@@ -118,15 +150,54 @@ def spec(driver: Driver, wishes: Wishes, name: str) -> Manifest:
     container: Manifest = {
         "modprobe": modprobe,
         **({"version": driver.version} if wishes.ordered else {}),
-        **({"inTreeModulesToRemove": [*wishes.remove]} if wishes.remove else {}),
+        **_removed(driver.removed(name, wishes.remove), wishes),
         "kernelMappings": [*_mappings(driver, wishes)],
     }
     return {
         "moduleLoader": {"container": container},
         **({"imageRepoSecret": {"name": wishes.secret}} if wishes.secret else {}),
-        **({"tolerations": [_in_order(one) for one in wishes.tolerations]} if wishes.tolerations else {}),
+        **({"tolerations": [_in_order(one) for one in wishes.tolerations]}
+           if wishes.tolerations and wishes.knows("tolerations") else {}),
         "selector": selector(driver, wishes),
     }
+
+
+def _removed(names: Sequence[str], wishes: Wishes) -> Manifest:
+    if names and not wishes.knows("inTreeModulesToRemove"):
+        return {"inTreeModuleToRemove": names[0]}
+    return {"inTreeModulesToRemove": [*names]} if names else {}
+
+
+def left_out(driver: Driver, wishes: Wishes) -> Iterator[str]:
+    """What the manifests can't say, a sentence each: KMM of that release has no field for it, or a name can't be."""
+    if wishes.tolerations and not wishes.knows("tolerations"):
+        yield f"KMM {wishes.kmm} has no `tolerations`: its pods do not run on nodes with such taints"
+    if len(wishes.remove) > 1 and not wishes.knows("inTreeModulesToRemove"):
+        yield f"KMM {wishes.kmm} removes one in-tree module: {wishes.remove[0]}, not {', '.join(wishes.remove[1:])}"
+    if wishes.boot_repository:
+        if not wishes.knows("BootModuleConfig"):
+            yield f"KMM {wishes.kmm} has no BootModuleConfig"
+        for image in driver.images:
+            if tag_of(image.kernel) != image.kernel:
+                yield f"{image.kernel} can be no tag: a BootModuleConfig has no image for it"
+    for name in driver.loaded:
+        if (called := name_of(name, LONGEST - len(wishes.namespace))) != name:
+            yield f"the Module of {name} is called {called}: Kubernetes takes no other name"
+
+
+def boot_configs(driver: Driver, wishes: Wishes) -> Iterator[Manifest]:
+    """Has nodes load the modules while they boot, before their network: they pull the image of their kernel's name."""
+    for name in driver.loaded:
+        yield {
+            "apiVersion": "kmm.sigs.x-k8s.io/v1beta1", "kind": "BootModuleConfig",
+            "metadata": {"name": name_of(name, 63), **_within(wishes)},
+            "spec": {
+                "kernelModuleImage": wishes.boot_repository, "kernelModuleName": name,
+                "machineConfigName": f"99-{name_of(name, 60)}", "machineConfigPoolName": "worker",
+                **({"firmwareFilesPath": FIRMWARE} if driver.firmware else {}),
+                **_removed(driver.removed(name, wishes.remove), wishes),
+            },
+        }
 
 
 def _mappings(driver: Driver, wishes: Wishes) -> Iterator[Manifest]:
@@ -149,13 +220,16 @@ def managed_cluster_modules(driver: Driver, wishes: Wishes, spoke_namespace: str
         }
 
 
-def preflight(image: Image) -> Manifest:
+def preflight(image: Image, wishes: Wishes) -> Manifest:
     """Asks KMM whether all Modules of a cluster have an image for the kernel that an upgrade brings."""
+    openshift = wishes.knows("PreflightValidationOCP")
+    version = "v1beta2" if wishes.knows("inTreeModulesToRemove") else "v1beta1"
     return {
-        "apiVersion": "kmm.sigs.x-k8s.io/v1beta2", "kind": "PreflightValidationOCP",
+        "apiVersion": f"kmm.sigs.x-k8s.io/{version}",
+        "kind": "PreflightValidationOCP" if openshift else "PreflightValidation",
         "metadata": {"name": name_of(f"kernel-{image.kernel}", 253)},
         "spec": {"kernelVersion": image.kernel, "pushBuiltImage": False,
-                 "dtkImage": image.toolkit},
+                 **({"dtkImage": image.toolkit} if openshift else {})},
     }
 
 
@@ -196,6 +270,16 @@ def image_set(images: Sequence[str]) -> Manifest:
     """oc-mirror's list of what to mirror; images by digest, their signatures come along."""
     return {"apiVersion": "mirror.openshift.io/v2alpha1", "kind": "ImageSetConfiguration",
             "mirror": {"additionalImages": [{"name": image} for image in images]}}
+
+
+def image_sync(images: Sequence[str]) -> Manifest:
+    """What ``skopeo sync --src yaml`` takes: by registry, the digests of each repository (skopeo-sync(1))."""
+    found: Manifest = {}
+    for image in images:
+        host, _, rest = image.partition("/")
+        repository, _, digest = rest.partition("@")
+        found.setdefault(host, {"images": {}})["images"].setdefault(repository, []).append(digest)
+    return found
 
 
 def mirror_sets(name: str, repositories: Sequence[str], mirror: str) -> Iterator[Manifest]:

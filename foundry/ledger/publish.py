@@ -227,7 +227,8 @@ def _row(
     return row_of(
         state.cell, key, content_sha256=foundry.content_sha256(state.cell), digest=content.digest,
         tags=tags(foundry, state.cell), registries=registries, config_digest=facts.config_digest, size=facts.size,
-        depends=facts.depends, devices=_devices(foundry, state.cell, key, before), signature=facts.signature,
+        depends=facts.depends, devices=_compiled(foundry, state.cell, key, before, "devices"),
+        loads=_compiled(foundry, state.cell, key, before, "loads"), signature=facts.signature,
         proof=proof if proof is not None or before is None else before.proof,
         image_signer=before.image_signer if before is not None else "",
         attestations=before.attestations if before is not None else None,
@@ -236,13 +237,13 @@ def _row(
     )
 
 
-def _devices(foundry: Foundry, cell: Cell, key: CellKey, before: Row | None) -> Sequence[str]:
-    """The PCI devices that the modules bind, where they were compiled here; else as the row has them."""
+def _compiled(foundry: Foundry, cell: Cell, key: CellKey, before: Row | None, name: str) -> Sequence[str]:
+    """A fact on the modules (`devices`, `loads`) where they were compiled here; else as the row has it."""
     record = read_record(foundry.cell_folder(cell) / module.RECORD, "module")
     if record is not None and record["key"] == key.module:
-        found: Sequence[str] = record.get("devices", ())
+        found: Sequence[str] = record.get(name, ())
         return found
-    return before.devices if before is not None else ()
+    return getattr(before, name, ())
 
 
 def tags(foundry: Foundry, cell: Cell) -> tuple[str, ...]:

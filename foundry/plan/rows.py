@@ -43,9 +43,9 @@ class Row:
     `published` (``2025-01-02T03:04:05Z``), `config_digest` and `size` (bytes of manifest, config and layers as
     stored) are empty where they are not known. `registries` are ``host/repository``; none where a profile publishes
     nowhere. `depends` are the kernel's own modules that it needs, `devices` the PCI devices (``1d0f:7164``) that its
-    modules bind. `signature` says who signed its modules, `proof` what
-    a boot showed; `image_signer` is the SHA-256 of the public key (DER) whose signature lies beside the image, and
-    `attestations` are those of the statements that lie there, by their kind.
+    modules bind, `loads` those of its modules that no other of them needs. `signature` says who signed its modules,
+    `proof` what a boot showed; `image_signer` is the SHA-256 of the public key (DER) whose signature lies beside the
+    image, and `attestations` are those of the statements that lie there, by their kind.
     """
 
     kernel: str
@@ -63,6 +63,7 @@ class Row:
     size: int = 0
     depends: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    loads: tuple[str, ...] = ()
     signature: Mapping[str, str] | None = None
     proof: Mapping[str, Any] | None = None
     image_signer: str = ""
@@ -86,7 +87,7 @@ class Row:
                  if (value := getattr(self, name))}
         if self.attestations:
             data["attestations"] = dict(self.attestations)
-        data |= {name: list(value) for name in ("depends", "devices") if (value := getattr(self, name))}
+        data |= {name: list(value) for name in ("depends", "devices", "loads") if (value := getattr(self, name))}
         data |= {name: dict(value) for name in ("signature", "proof") if (value := getattr(self, name)) is not None}
         if self.replaces is not None:
             data["replaces"] = {
@@ -112,15 +113,15 @@ def row_from(data: Mapping[str, Any]) -> Row:
 def row_of(
     cell: Cell, key: CellKey, *, content_sha256: str, digest: str, tags: Iterable[str], registries: Iterable[str],
     config_digest: str = "", size: int = 0, depends: Iterable[str] = (), devices: Iterable[str] = (),
-    published: str = "",
-    signature: Mapping[str, str] | None = None, proof: Mapping[str, Any] | None = None, image_signer: str = "",
-    attestations: Mapping[str, str] | None = None, replaces: Replaced | None = None,
+    loads: Iterable[str] = (), published: str = "", signature: Mapping[str, str] | None = None,
+    proof: Mapping[str, Any] | None = None, image_signer: str = "", attestations: Mapping[str, str] | None = None,
+    replaces: Replaced | None = None,
 ) -> Row:
     """The row of a cell as it is today."""
     return Row(
         cell.kernel, cell.arch, key.key, dict(key.parts), digest, tuple(tags), tuple(registries), cell.releases,
-        cell.toolkit, content_sha256, published, config_digest, size, tuple(depends), tuple(devices), signature,
-        proof, image_signer, attestations or {}, replaces,
+        cell.toolkit, content_sha256, published, config_digest, size, tuple(depends), tuple(devices), tuple(loads),
+        signature, proof, image_signer, attestations or {}, replaces,
     )
 
 

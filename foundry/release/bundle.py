@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import re
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 
+from foundry.base.errors import UsageError
 from foundry.base.files import canonical_json, sha256_bytes
+from foundry.base.templates import fill_known
+from foundry.base.versions import minor_of
 from foundry.kmm.files import bundle_files
 from foundry.kmm.known import Known
-from foundry.kmm.manifests import Driver, Image, Wishes
+from foundry.kmm.manifests import Driver, Image, Wishes, left_out
 from foundry.ledger.ledgers import kept_ledger, ledger_of, ledgers_here
 from foundry.plan.ledger import Ledger, ledger_path
 from foundry.plan.rows import Row
@@ -17,7 +22,8 @@ from foundry.release.unbuilt import withdrawn
 from foundry.run.context import Foundry
 
 FOLDER = Folder("bundle", "kmm")
-_FORM = 1  # of what is written; another number writes it anew
+_KMM = re.compile(r"2\.[0-9]{1,3}")
+_FORM = 2  # of what is written; another number writes it anew
 
 
 def file_deps(foundry: Foundry, driver: str) -> list[str]:
@@ -25,26 +31,58 @@ def file_deps(foundry: Foundry, driver: str) -> list[str]:
     return [str(ledger_path(foundry.config.build, driver))]
 
 
-def current(foundry: Foundry, driver: str) -> bool:
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks of one bundle: kernels, releases (patterns) and minors alone, another KMM."""
+
+    kernels: tuple[str, ...] = ()
+    releases: tuple[str, ...] = ()
+    minors: tuple[str, ...] = ()
+    no_fallback: bool = False
+    kmm: str = ""
+
+    def takes(self, row: Row) -> bool:
+        """Whether the bundle has the image."""
+        return (
+            (not self.kernels or any(fnmatchcase(row.kernel, one) for one in self.kernels))
+            and (not self.releases or any(fnmatchcase(name, one) for name in row.releases for one in self.releases))
+            and (not self.minors or any(minor_of(name) in self.minors for name in row.releases)))
+
+
+ALL = Asked()
+
+
+def current(foundry: Foundry, driver: str, asked: Asked = ALL) -> bool:
     """Whether what is here is of today's ledger and settings; no network request."""
     ledger = foundry.states.ledger(driver)
-    return ledger is not None and FOLDER.current(foundry, driver, _key(foundry, ledger))
+    return ledger is not None and FOLDER.current(foundry, driver, _key(foundry, ledger, asked))
 
 
-def bundle(foundry: Foundry, driver: str) -> None:
-    """Write ``kmm/``; nothing, and a warning, where no image of the driver is in a registry."""
+def bundle(foundry: Foundry, driver: str, asked: Asked = ALL) -> None:
+    """Write ``kmm/``; nothing, and a warning, where no image of the driver is in a registry.
+
+    Raises UsageError where what is asked for fits none, and for another KMM than 2.*.
+    """
+    if asked.kmm and not _KMM.fullmatch(asked.kmm):
+        raise UsageError(f"--kmm={asked.kmm}: no release of KMM is called so", hint="as in --kmm=2.4")
     ledger = kept_ledger(foundry, driver)
-    found = driver_of(foundry, ledger)
+    found = driver_of(foundry, ledger, asked)
     files: dict[str, bytes] = {}
     if found.images:
+        wishes = wishes_of(foundry, ledger, asked)
+        for sentence in left_out(found, wishes):
+            foundry.journal.warn(f"manifests of {driver}: {sentence}")
         repositories = list(dict.fromkeys(image.repository for image in found.images))
-        files = bundle_files(found, wishes_of(foundry, ledger.family), repositories, foundry.settings.kmm.mirror)
+        files = bundle_files(found, wishes, repositories, foundry.settings.kmm.mirror)
+    elif driver_of(foundry, ledger).images:
+        raise UsageError(f"no image of {driver} is of these kernels, releases and minors",
+                         hint=f"`doit status {driver}` shows those that there are")
     else:
         foundry.journal.warn(f"{driver} has no image in a registry that a cluster could use: there are no manifests")
-    FOLDER.write(foundry, driver, ledger.family, _key(foundry, ledger), file_deps(foundry, driver), files)
+    FOLDER.write(foundry, driver, ledger.family, _key(foundry, ledger, asked), file_deps(foundry, driver), files)
 
 
-def driver_of(foundry: Foundry, ledger: Ledger) -> Driver:
+def driver_of(foundry: Foundry, ledger: Ledger, asked: Asked = ALL) -> Driver:
     """The driver as manifests know it: its published images that no boot refused, the newest first."""
     family = foundry.config.families[ledger.family]
     recipe = foundry.config.recipe(family, ledger.driver)
@@ -52,18 +90,21 @@ def driver_of(foundry: Foundry, ledger: Ledger) -> Driver:
     rows = [row for row in reversed(ledger.sorted_rows()) if row.registries and row.digest not in refused]
     return Driver(
         family.name, ledger.driver, tuple(one.name for one in recipe.modules),
-        tuple(Image(row.kernel, _first(foundry, family.name, row), row.toolkit) for row in rows),
+        tuple(Image(row.kernel, _first(foundry, family.name, row), row.toolkit) for row in rows if asked.takes(row)),
         recipe.loading_order, "firmware" in family.data, tuple(sorted({one for row in rows for one in row.devices})),
+        tuple(sorted({one for row in rows for one in row.loads})),
     )
 
 
-def wishes_of(foundry: Foundry, family: str) -> Wishes:
-    """What the family file and the profile say of clusters."""
-    said, profile = foundry.config.families[family].data.get("kmm", {}), foundry.settings.kmm
+def wishes_of(foundry: Foundry, ledger: Ledger, asked: Asked = ALL) -> Wishes:
+    """What family file, profile and command line say of clusters."""
+    said, profile = foundry.config.families[ledger.family].data.get("kmm", {}), foundry.settings.kmm
+    boot = fill_known(profile.boot_repository, {"family": ledger.family, "driver": ledger.driver})
     return Wishes(
         profile.namespace, said.get("selector"), tuple(said.get("tolerations", ())),
         tuple(said.get("in_tree_modules_to_remove", ())), profile.image_repo_secret,
-        ordered=said.get("ordered_upgrades", False), operator=said.get("operator"),
+        profile.fallback and not asked.no_fallback, said.get("ordered_upgrades", False), said.get("operator"),
+        asked.kmm or profile.version, boot,
     )
 
 
@@ -92,6 +133,7 @@ def _first(foundry: Foundry, family: str, row: Row) -> str:
     return f"{(named or list(row.registries))[0]}@{row.digest}"
 
 
-def _key(foundry: Foundry, ledger: Ledger) -> str:
-    said = [asdict(driver_of(foundry, ledger)), asdict(wishes_of(foundry, ledger.family)), foundry.settings.kmm.mirror]
+def _key(foundry: Foundry, ledger: Ledger, asked: Asked) -> str:
+    said = [asdict(driver_of(foundry, ledger, asked)), asdict(wishes_of(foundry, ledger, asked)),
+            foundry.settings.kmm.mirror]
     return sha256_bytes(canonical_json([_FORM, said]))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from foundry.base.errors import FoundryError, UsageError
-from foundry.base.files import read_file, scratch
+from foundry.base.files import open_file, read_file, scratch
 from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE
 from foundry.base.reasons import Reason
 from foundry.base.references import parse_reference
@@ -64,7 +64,7 @@ def _unpacked(foundry: Foundry, kit: Path) -> Iterator[Path]:
         return
     with scratch(foundry.root / foundry.config.build, "kit") as work:
         try:
-            with kit.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            with open_file(kit) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 data = memoryview(mapped)
                 try:
                     unpack_tar(data, work / "kit", what=str(kit), limit=_LARGEST)

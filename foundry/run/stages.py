@@ -38,6 +38,7 @@ _STAGES = {stage.name: stage for stage in (
     Stage("ledger", "keeping", "ledger kept", group="release"),
     Stage("attest", "gathering", "keys and statements gathered", folder="release", group="release"),
     Stage("bundle", "bundling", "manifests written", folder="release", group="release"),
+    Stage("day1", "tagging", "tagged by kernel", folder="release", group="release"),
     Stage("notes", "writing", "notes written", folder="release", group="release"),
     Stage("github", "releasing", "released", group="release"),
     Stage("kit", "gathering", "kit gathered", folder="release"),

@@ -101,7 +101,20 @@ def options_of(place: str) -> list[CmdOption]:
 
 def task_options(name: str) -> list[CmdOption]:
     """The options that a task of this name takes after its name."""
-    return [CmdOption(option) for option in TASK_OPTIONS.get(name, ())]
+    page = page_of(name)
+    return [CmdOption(option) for option in TASK_OPTIONS.get(page.name if page is not None else name, ())]
+
+
+def names_in(words: Sequence[str]) -> list[str]:
+    """The names of tasks in what was typed, without the options that stand behind them; those are fit (`look_at`)."""
+    names, rest = list[str](), list(words)
+    while rest:
+        name, *rest = rest
+        names.append(name)
+        if rest and rest[0][:1] == "-" != rest[0]:
+            parser = CmdParse(task_options(name))
+            _, rest = getopt(rest, parser.get_short(), parser.get_long())
+    return names
 
 
 def commands() -> Mapping[str, str]:
@@ -160,11 +173,14 @@ def _look_at_tasks(names: list[str], options: Sequence[Any], line: Sequence[str]
         if name in known:
             raise UsageError(f"{name} is a command, no task: it comes first", hint=_usage(name))
         if rest and rest[0].startswith("-"):
+            first = rest[0]
             try:
                 rest = _without_options(rest, task_options(name), name)
             except UsageError as error:
                 late = (_misplaced(word, options, _RUN, line, name) for word in rest if word.startswith("-"))
                 raise next(filter(None, late), error) from None
+            if name in TASK_OPTIONS and PAGES[name].usage:
+                raise UsageError(f"options of {name} go with one driver", hint=f"`doit {name}:DRIVER {first}`")
 
 
 def _look_at_arguments(rest: Sequence[str], options: Sequence[Any], owner: str, line: Sequence[str]) -> None:

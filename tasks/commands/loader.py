@@ -28,7 +28,7 @@ from foundry.run.context import has_ledger
 from foundry.run.stages import of_groups
 from tasks import session
 from tasks.commands import workflow
-from tasks.commands.arguments import VERSION, look_at
+from tasks.commands.arguments import VERSION, look_at, names_in
 from tasks.commands.pages import PAGES
 from tasks.commands.passes import is_release, publishes, pushes_toolkits
 from tasks.commands.told import heed_signals, tell, tell_interrupted
@@ -80,7 +80,7 @@ class Loader(NamespaceTaskLoader):  # type: ignore[misc]  # reason: doit has no 
         return self._declared(_OF_RELEASES)
 
     def _load(self, cmd: Any, pos_args: list[str]) -> list[Any]:
-        named = [word for word in pos_args if word == "-" or word[0] != "-"]  # else an option of the task before it
+        named = names_in(pos_args)
         session.request(named)
         names = named or list(cmd.sel_tasks or ())
         stages = {name.partition(":")[0] for name in names}

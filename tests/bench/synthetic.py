@@ -130,7 +130,7 @@ def _fill_cell(one: Foundry, cell: Cell, key: CellKey) -> None:
         "inputs": input_facts(one.root, module.file_deps(one, cell)), "outputs": output_facts(folder, names),
         "toolkit": cell.toolkit, "patches": [], "patches_inert": module.inert_patches(cell),
         "gate": {"neuron.ko": {"vermagic": cell.kernel}}, "compiler": "gcc", "signature_hash": "sha256",
-        "symvers_sha256": "0" * 64, "devices": [], "materials": {"packages": [], "patches": {}},
+        "symvers_sha256": "0" * 64, "devices": [], "loads": [], "materials": {"packages": [], "patches": {}},
         "builder": {"id": "urn:bench"},
     })
     _record(one, folder, "image", {

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tarfile
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
 
 from tests.e2e.test_image_signatures import DRIVER, REGISTRY
 from tests.harness import witness
-from tests.harness.clone import Clone
+from tests.harness.clone import Clone, registry_login, registry_port
 from tests.harness.released import ledger
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+def tags_in(clone: Clone, repository: str) -> set[str]:
+    answer = requests.get(f"{base(clone, repository)}/tags/list", auth=registry_login(clone.services), timeout=30)
+    return set(answer.json()["tags"] if answer.status_code == 200 else ())
+
+
+def digest_of(clone: Clone, repository: str, name: str) -> str:
+    answer = requests.get(f"{base(clone, repository)}/manifests/{name}", headers={"Accept": MANIFEST},
+                          auth=registry_login(clone.services), timeout=30)
+    return f"sha256:{hashlib.sha256(answer.content).hexdigest()}"
+
+
+def point_at(clone: Clone, repository: str, tag: str, digest: str) -> None:
+    """Have another image under the tag."""
+    login, place = registry_login(clone.services), f"{base(clone, repository)}/manifests"
+    there = requests.get(f"{place}/{digest}", headers={"Accept": MANIFEST}, auth=login, timeout=30).content
+    assert requests.put(f"{place}/{tag}", data=there, headers={"Content-Type": MANIFEST}, auth=login, timeout=30).ok
+
+
+def base(clone: Clone, repository: str) -> str:
+    return f"http://127.0.0.1:{registry_port(clone.services)}/v2/{repository}"
 
 
 def rendered(folder: Path) -> list[dict[str, Any]]:
@@ -90,7 +116,63 @@ def test_a_bundle_follows_the_ledger(copied: Clone) -> None:
     assert (place / "base/module.yaml").exists()
 
 
+def mapped(clone: Clone) -> dict[str, str]:
+    [module] = yaml.safe_load_all((clone.build / "release" / DRIVER / "kmm/base/module.yaml").read_bytes())
+    return {one.get("literal", ""): one["containerImage"]
+            for one in module["spec"]["moduleLoader"]["container"]["kernelMappings"]}
+
+
+def test_a_part_of_a_bundle(copied: Clone, kernels: list[str]) -> None:
+    assert copied.doit(f"release:{DRIVER}").code == 0
+    rows = {row["kernel"]: row for row in ledger(copied, DRIVER)["cells"]}
+    whole = mapped(copied)
+    for options, wanted in {
+        (f"--kernels={kernels[0]}",): {kernels[0], ""}, ("--kernels", "6.1.*", "--no-fallback"): {*kernels[:2]},
+        (f"--releases={rows[kernels[2]]['releases'][0]}", "--no-fallback"): {kernels[2]},
+        ("--minor", rows[kernels[0]]["releases"][0].rpartition(".")[0], "--kernels", kernels[0]): {kernels[0], ""},
+    }.items():
+        run = copied.doit(f"bundle:{DRIVER}", *options)
+        assert run.code == 0 and set(mapped(copied)) == wanted, run.text
+        assert "1 up to date" in copied.doit(f"bundle:{DRIVER}", *options).text
+    place = copied.build / "release" / DRIVER / "kmm/preflight"
+    assert copied.doit(f"bundle:{DRIVER}", "--kmm=2.4").code == 0
+    assert {yaml.safe_load(path.read_bytes())["kind"] for path in place.iterdir()} == {"PreflightValidation"}
+    for options, said in {
+        ("--kernels=7.*",): "no image of", ("--kmm=1",): "no release of KMM", ("--kmm=2.4x",): "no release of KMM",
+    }.items():
+        run = copied.doit(f"bundle:{DRIVER}", *options)
+        assert run.code != 0 and said in run.text and "Traceback" not in run.text, run.text
+    run = copied.doit("bundle", "--minor=4.20")
+    assert run.code == 2 and "go with one driver" in run.text, run.text
+    assert copied.doit(f"release:{DRIVER}").code == 0  # the release has all of it
+    assert mapped(copied) == whole
+
+
+def test_images_by_kernel_alone(copied: Clone, kernels: list[str]) -> None:
+    copied.edit("config/profiles/sandbox.yaml", "image_repository:",
+                f"kmm: {{boot_repository: '{REGISTRY}/{copied.repository}-boot/{{driver}}'}}\nimage_repository:")
+    run = copied.doit(f"release:{DRIVER}")
+    assert run.code == 0 and run.compiled == [], run.text
+    rows = {row["kernel"]: row for row in ledger(copied, DRIVER)["cells"]}
+    there = f"{copied.repository}-boot/{DRIVER}"
+    taken = [kernel for kernel in kernels if "+" not in kernel]
+    assert {name for name in tags_in(copied, there) if not name.startswith("sha256-")} == set(taken)
+    assert len(taken) < len(kernels) and "can be no tag" in run.text
+    config = yaml.safe_load((copied.build / "release" / DRIVER / "kmm/boot/boot-module-config.yaml").read_bytes())
+    image = config["spec"]["kernelModuleImage"]
+    assert image == f"{REGISTRY}/{there}"
+    for kernel in taken:  # as the node asks for it
+        assert digest_of(copied, there, kernel) == rows[kernel]["digest"]
+    assert copied.doit(f"release:{DRIVER}").processes == []
+    # somebody else's image under such a tag is left alone
+    record = copied.build / "release" / DRIVER / "day1.json"
+    record.unlink()
+    point_at(copied, there, taken[0], rows[taken[1]]["digest"])
+    run = copied.doit(f"day1:{DRIVER}")
+    assert run.code == 1 and "which the ledger does not know" in run.text, run.text
+
+
 def test_nothing_published_is_said(copied: Clone) -> None:
     run = copied.doit(f"bundle:{DRIVER}")
-    assert run.code == 1 and f"there is no ledger of {DRIVER} yet" in run.text, run.text
+    assert run.code == 0 and f"{DRIVER} has no image in a registry" in run.text, run.text
     assert not (copied.build / "release" / DRIVER / "kmm").exists()

@@ -10,11 +10,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-import requests
 import yaml
 
 from foundry.signing.new import PUBLIC_FILE, write_image_pair
 from tests.e2e.test_attestations import TYPES, attested
+from tests.e2e.test_bundles import tags_in
 from tests.e2e.test_image_signatures import DRIVER, REGISTRY, Consumer
 from tests.harness import witness
 from tests.harness.clone import AccessLogs, Clone, registry_login, registry_port
@@ -41,12 +41,6 @@ def unpacked(kit: Path, folder: Path) -> Path:
 
 def key_of(clone: Clone, folder: Path) -> Path:
     return Path(shutil.copy(clone.build / "keys" / PUBLIC_FILE, folder / "image.pub"))
-
-
-def tags_in(clone: Clone, repository: str) -> set[str]:
-    answer = requests.get(f"http://127.0.0.1:{registry_port(clone.services)}/v2/{repository}/tags/list",
-                          auth=registry_login(clone.services), timeout=30)
-    return set(answer.json()["tags"] if answer.status_code == 200 else ())
 
 
 def test_the_same_bytes_each_time(kit: Path, copied: Clone, access: AccessLogs, tmp_path: Path) -> None:

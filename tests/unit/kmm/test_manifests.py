@@ -21,8 +21,11 @@ from foundry.kmm.manifests import (
     Driver,
     Image,
     Wishes,
+    boot_configs,
     feature_rule,
     image_set,
+    image_sync,
+    left_out,
     managed_cluster_modules,
     mirror_sets,
     modules,
@@ -41,6 +44,7 @@ NEURON = Driver("neuron", "2.22.2.0", ("neuron",), IMAGES, devices=("1d0f:7164",
 HABANA = Driver("habanalabs", "1.2.3", ("habanalabs", "habanalabs_cn", "habanalabs_en", "other"), IMAGES,
                 loading_order=("habanalabs_cn", "habanalabs_en", "habanalabs"), firmware=True)
 OPERATOR = yaml.safe_load((ROOT / "config/drivers/neuron.yaml").read_bytes())["kmm"]["operator"]
+RT_LEFT_OUT = f"{IMAGES[1].kernel} can be no tag: a BootModuleConfig has no image for it"
 ALL = Wishes("kmm-drivers", {"z": "b", "a": "b"}, ({"key": "x", "operator": "Exists"},), ("neuron",), "pull",
              ordered=True, operator=OPERATOR)
 
@@ -97,6 +101,62 @@ def test_the_webhook_takes_them(driver: Driver, wishes: Wishes) -> None:
         assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", manifest["metadata"]["name"])
 
 
+def test_what_another_module_needs_has_no_module_of_its_own() -> None:
+    """KMM's worker could never unload it while the other one lives."""
+    driver = replace(HABANA, modules=(*HABANA.modules, "base-one"), loads=("habanalabs", "other"))
+    assert driver.loaded == ("habanalabs", "other")
+    assert replace(driver, loading_order=(), loads=("base_one",)).loaded == ("base-one",)
+
+
+def test_in_tree_modules_of_our_own_names_are_removed_once() -> None:
+    """A second Module would remove ours, which the first one has loaded."""
+    wishes = Wishes(remove=("habanalabs_en", "other", "foreign"))
+    first, second = (one["spec"]["moduleLoader"]["container"]["inTreeModulesToRemove"]
+                     for one in modules(HABANA, wishes))
+    assert (first, second) == (["habanalabs_en", "foreign"], ["other", "foreign"])
+
+
+def test_what_the_clusters_kmm_does_not_know_is_left_out_and_said() -> None:
+    wishes = replace(ALL, remove=("neuron", "b"), boot_repository="r.example.com/boot/2.22.2.0")
+    fields = {version: next(modules(NEURON, replace(wishes, kmm=version)))["spec"]
+              for version in ("", "2.10", "2.5", "2.4", "2.3", "2.2", "2.1")}
+    assert [version for version, spec in fields.items() if "tolerations" not in spec] == ["2.2", "2.1"]
+    containers = {version: spec["moduleLoader"]["container"] for version, spec in fields.items()}
+    assert [version for version, one in containers.items() if "inTreeModulesToRemove" not in one] == ["2.1"]
+    assert containers["2.1"]["inTreeModuleToRemove"] == "neuron"
+    assert all(list(findings(At({"apiVersion": "kmm.sigs.x-k8s.io/v1beta1", "kind": "Module", "spec": spec}))) == []
+               for spec in fields.values())
+    assert [list(left_out(NEURON, replace(wishes, kmm=version))) != [RT_LEFT_OUT] for version in fields] == [
+        False, False, False, True, True, True, True]
+    assert list(left_out(NEURON, replace(wishes, kmm="2.1"))) == [
+        "KMM 2.1 has no `tolerations`: its pods do not run on nodes with such taints",
+        "KMM 2.1 removes one in-tree module: neuron, not b", "KMM 2.1 has no BootModuleConfig", RT_LEFT_OUT]
+    kinds = [preflight(IMAGES[0], replace(wishes, kmm=version)) for version in ("", "2.5", "2.4", "2.1")]
+    assert [(one["kind"], one["apiVersion"][-7:]) for one in kinds] == [
+        ("PreflightValidationOCP", "v1beta2"), ("PreflightValidationOCP", "v1beta2"),
+        ("PreflightValidation", "v1beta2"), ("PreflightValidation", "v1beta1")]
+    assert "boot/boot-module-config.yaml" not in bundle_files(NEURON, replace(wishes, kmm="2.4"), [REPOSITORY], "")
+    readme = bundle_files(NEURON, replace(wishes, kmm="2.1"), [REPOSITORY], "")["README.md"].decode()
+    assert "removes one in-tree module" in readme and RT_LEFT_OUT in readme
+
+
+def test_loading_while_the_node_boots() -> None:
+    wishes = Wishes("here", remove=("habanalabs",), boot_repository="r.example.com/boot/1.2.3")
+    first, second = boot_configs(HABANA, wishes)
+    assert first["spec"] == {
+        "kernelModuleImage": "r.example.com/boot/1.2.3", "kernelModuleName": "habanalabs",
+        "machineConfigName": "99-habanalabs", "machineConfigPoolName": "worker",
+        "firmwareFilesPath": "/opt/lib/firmware", "inTreeModulesToRemove": ["habanalabs"]}
+    assert second["spec"]["kernelModuleName"] == "other" and "inTreeModulesToRemove" not in second["spec"]
+
+
+def test_names_that_kubernetes_refuses_are_said() -> None:
+    driver = replace(NEURON, modules=("Some_Module",), images=IMAGES[:1])
+    assert list(left_out(driver, Wishes())) == [
+        "the Module of Some_Module is called some-module: Kubernetes takes no other name"]
+    assert list(left_out(replace(NEURON, images=IMAGES[:1]), ALL)) == []
+
+
 def test_the_rule_has_the_devices_that_modules_bind() -> None:
     [rule] = feature_rule(NEURON)["spec"]["rules"]
     found = [{name: one["value"] for name, one in entry["matchFeatures"][0]["matchExpressions"].items()}
@@ -125,16 +185,19 @@ def test_the_rest() -> None:
     [hub] = managed_cluster_modules(NEURON, Wishes(), "spoke")
     [module] = modules(NEURON, Wishes())
     assert hub["spec"]["moduleSpec"] == module["spec"] and hub["spec"]["spokeNamespace"] == "spoke"
-    assert preflight(IMAGES[1])["spec"] == {"kernelVersion": IMAGES[1].kernel, "pushBuiltImage": False,
+    assert preflight(IMAGES[1], Wishes())["spec"] == {"kernelVersion": IMAGES[1].kernel, "pushBuiltImage": False,
                                             "dtkImage": IMAGES[1].toolkit}
     assert image_set(["a@b"])["mirror"] == {"additionalImages": [{"name": "a@b"}]}
+    assert image_sync(["h:1/a/b@sha256:1", "h:1/a/b@sha256:2", "i/c@sha256:3"]) == {
+        "h:1": {"images": {"a/b": ["sha256:1", "sha256:2"]}}, "i": {"images": {"c": ["sha256:3"]}}}
     [digests, tags] = mirror_sets("x", [REPOSITORY], "mirror.example.com/d")
     assert digests["spec"]["imageDigestMirrors"] == tags["spec"]["imageTagMirrors"] == [
         {"source": REPOSITORY, "mirrors": ["mirror.example.com/d/neuron-driver"]}]
 
 
 def documents() -> list[dict[str, Any]]:
-    files = {**bundle_files(NEURON, ALL, [REPOSITORY], ""), **bundle_files(HABANA, Wishes(), [REPOSITORY], "m/n")}
+    booting = replace(ALL, boot_repository="r.example.com/boot/2.22.2.0")
+    files = {**bundle_files(NEURON, booting, [REPOSITORY], ""), **bundle_files(HABANA, Wishes(), [REPOSITORY], "m/n")}
     return [document for name, data in files.items() if name.endswith(".yaml")
             for document in yaml.safe_load_all(data)]
 
@@ -161,6 +224,8 @@ FIELDS = {
               " moduleLoader.container.kernelMappings.literal moduleLoader.container.kernelMappings.regexp"
               " moduleLoader.container.kernelMappings.containerImage imageRepoSecret.name tolerations.key"
               " tolerations.operator selector",
+    "BootModuleConfig": "kernelModuleImage kernelModuleName machineConfigName machineConfigPoolName firmwareFilesPath"
+                        " inTreeModulesToRemove",
     "DeviceConfig": "driversImage driverVersion nodeMetricsImage imageRepoSecret.name selector",
     "PreflightValidationOCP": "kernelVersion pushBuiltImage dtkImage",
     "NodeFeatureRule": "rules.name rules.labels rules.matchAny",
