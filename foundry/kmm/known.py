@@ -96,7 +96,7 @@ def _image(one: Wanted, image: str, known: Known) -> Iterator[Finding]:
             yield one.at.says("replaced", f"it was replaced since ({now.replaces.reason})",
                               f"{reference.name}@{now.digest}")
         else:
-            yield one.at.says("not-published", f"the ledgers have no image {reference.tag or reference.digest}",
+            yield one.at.says("unpublished", f"the ledgers have no image {reference.tag or reference.digest}",
                               "`doit bundle` writes the images that there are")
         return
     if one.kernel and row.kernel != one.kernel:
@@ -122,7 +122,7 @@ def _covered(at: At, wanted: Sequence[Wanted], known: Known, kernels: Sequence[s
             continue
         found = _rows(filled(fits.image, kernel), known)
         if found is not None and varies(fits.image) and _of(*found) is None:
-            yield fits.at.says("not-published", f"for {kernel} there is no image {found[0].tag}",
+            yield fits.at.says("unpublished", f"for {kernel} there is no image {found[0].tag}",
                                "KMM waits until there is: publish it before nodes get that kernel")
 
 

@@ -113,8 +113,8 @@ _ALL = (
            f"{_DRIVER} Images of all its kernels with signatures and statements, manifests, keys, sources. The same "
            "bytes each time."),
     Page("kit:load", _PUBLISH, "KIT PLACE", "load a kit into a registry, proven before and after",
-         ("doit kit:load --key=image.pub neuron-kit.tar mirror.example.com/drivers",
-          "doit kit:load --unsigned neuron-kit.tar localhost:5000"), (REGISTRIES, SIGNING),
+         ("doit kit:load --key=image.pub 2.22.2.0-kit.tar mirror.example.com/drivers",
+          "doit kit:load --unsigned 2.22.2.0-kit.tar localhost:5000"), (REGISTRIES, SIGNING),
          "the kit is not what a key signed: nothing is pushed; or something has not arrived",
          "A PLACE is a registry, perhaps with a path. Images lie below it as in the registry that they come from.",
          mixed=True),

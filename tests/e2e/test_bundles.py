@@ -88,7 +88,7 @@ def test_what_users_have_is_checked(copied: Clone, kernels: list[str]) -> None:
     mine.write_text(module.read_text().replace(row["digest"], "sha256:" + "0" * 64))
     run = copied.doit("check", "mine.yaml", "--json")
     [told] = json.loads(run.out)
-    assert (run.code, told["rule"], told["file"]) == (1, "not-published", "mine.yaml")
+    assert (run.code, told["rule"], told["file"]) == (1, "unpublished", "mine.yaml")
     assert row["kernel"] in mine.read_text().splitlines()[told["line"] - 2]
     run = copied.doit("check", "--kernel=6.99.1-1.x86_64", *written)
     assert run.code == 1 and f"no image {DRIVER}-6.99.1-1.x86_64" in run.out, run.text

@@ -227,7 +227,7 @@ BAD: dict[str, tuple[str, Any]] = {
     "mirror, no name": ("required", image_set("")),
     "mirror, tag": ("tag", image_set(f"{PLACE}:2.22.2.0-{EL9}")),
     "preflight": ("kernel", preflight("4.20")),
-    "not published": ("not-published", image_set(f"{PLACE}@{OLD}")),
+    "not published": ("unpublished", image_set(f"{PLACE}@{OLD}")),
     "other kernel": ("other-kernel", mappings({"literal": EL9, "containerImage": f"{PLACE}@{DIGESTS[EL10]}"})),
     "key twice": ("twice", yaml.safe_dump(module()).encode() + b"kind: Module\n"),
 }
@@ -277,8 +277,8 @@ def test_kernels_that_nothing_serves() -> None:
     assert rules(alone, kernels=[EL10]) == {"not-covered"}
     assert rules(alone, releases=["4.21.1"]) == {"not-covered"}
     assert rules(module(), releases=["4.21.1", "4.20.5"]) == set()
-    assert rules(module(), kernels=["6.13.1-1.x86_64"]) == {"not-published"}
-    assert rules(device_config(), kernels=["6.13.1-1.x86_64"]) == {"not-published"}
+    assert rules(module(), kernels=["6.13.1-1.x86_64"]) == {"unpublished"}
+    assert rules(device_config(), kernels=["6.13.1-1.x86_64"]) == {"unpublished"}
     assert rules(device_config(), kernels=[RT]) == set()
     assert rules(boot(), kernels=[RT]) == {"not-covered"}
     with pytest.raises(UsageError, match=r"4\.99\.1"):
