@@ -9,6 +9,7 @@ from foundry.base.names import tag_of
 from foundry.base.yaml_text import yaml_documents
 from foundry.kmm.manifests import (
     Driver,
+    Image,
     Manifest,
     Wishes,
     boot_configs,
@@ -50,14 +51,19 @@ def bundle_files(driver: Driver, wishes: Wishes, repositories: Sequence[str], mi
         "hub/managed-cluster-module.yaml": yaml_documents(managed_cluster_modules(driver, wishes, namespace)),
         **({"boot/boot-module-config.yaml": yaml_documents(boot_configs(driver, wishes))}
            if wishes.boot_repository and wishes.knows("BootModuleConfig") else {}),
-        **{f"preflight/{tag_of(image.kernel)}.yaml": _yaml(preflight(image, wishes)) for image in driver.images},
+        **{f"preflight/{tag_of(image.kernel)}.yaml": _preflight(image, wishes) for image in driver.images},
         "mirror/image-set-configuration.yaml": _yaml(image_set([image.image for image in driver.images])),
-        "mirror/skopeo-sync.yaml": _yaml(image_sync([image.image for image in driver.images])),
+        "mirror/skopeo-sync.yaml": _yaml(image_sync(driver.images)),
         "mirror/mirror-sets.yaml": yaml_documents(
             mirror_sets(f"{driver.family}-driver", repositories, mirror or _EXAMPLE_MIRROR)),
         **({"operator/resource.yaml": _of_operator(driver, wishes, wishes.operator)} if wishes.operator else {}),
         "README.md": _readme(driver, wishes, rule=bool(driver.devices)).encode(),
     }
+
+
+def _preflight(image: Image, wishes: Wishes) -> bytes:
+    releases = f"# of {', '.join(image.releases)}\n" if image.releases else ""
+    return releases.encode() + _yaml(preflight(image, wishes))
 
 
 def _patch(driver: Driver, wishes: Wishes, mirror: str) -> str:

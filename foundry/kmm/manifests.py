@@ -17,6 +17,7 @@ from typing import Any
 from foundry.base.names import tag_of
 from foundry.base.templates import fill_known
 from foundry.base.versions import version_key
+from foundry.formats.images.simple_signing import signature_tag
 from foundry.formats.modules.symvers import module_name
 
 Manifest = dict[str, Any]
@@ -32,11 +33,16 @@ _FEATURE = "feature.node.kubernetes.io/"
 
 @dataclass(frozen=True)
 class Image:
-    """A published image: its kernel, where it is (``host/repository@sha256:…``), the toolkit that compiled it."""
+    """A published image: its kernel, where it is (``host/repository@sha256:…``), the toolkit that compiled it.
+
+    `releases` have the kernel. `signed`: a signature in cosign's classic form lies beside it.
+    """
 
     kernel: str
     image: str
     toolkit: str
+    releases: tuple[str, ...] = ()
+    signed: bool = False
 
     @property
     def repository(self) -> str:
@@ -272,13 +278,14 @@ def image_set(images: Sequence[str]) -> Manifest:
             "mirror": {"additionalImages": [{"name": image} for image in images]}}
 
 
-def image_sync(images: Sequence[str]) -> Manifest:
-    """What ``skopeo sync --src yaml`` takes: by registry, the digests of each repository (skopeo-sync(1))."""
+def image_sync(images: Sequence[Image]) -> Manifest:
+    """What ``skopeo sync --src yaml`` takes (skopeo-sync(1)): by registry, each repository's digests and signatures."""
     found: Manifest = {}
-    for image in images:
-        host, _, rest = image.partition("/")
+    for one in images:
+        host, _, rest = one.image.partition("/")
         repository, _, digest = rest.partition("@")
-        found.setdefault(host, {"images": {}})["images"].setdefault(repository, []).append(digest)
+        found.setdefault(host, {"images": {}})["images"].setdefault(repository, []).extend(
+            [digest, *([signature_tag(digest)] if one.signed else [])])
     return found
 
 

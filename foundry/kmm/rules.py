@@ -31,6 +31,7 @@ _FEWEST_PARTS = 3  # of a kernel's version, as KMM counts them
 _HOST_PATHS = ("/dev", "/sys", "/var", "/opt", "/run")
 _LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 # The fields of KMM's Module, where users mistype them (config/crd/bases/kmm.sigs.x-k8s.io_modules.yaml).
 _FIELDS = {
@@ -203,6 +204,7 @@ def _module_spec(spec: At) -> Iterator[Finding]:
         yield spec["selector"].says("required", "there is no selector", "name the nodes by a label of theirs")
     if "dra" in spec and "devicePlugin" in spec:
         yield spec["dra"].says("dra", "`dra` and `devicePlugin` exclude each other", "leave one of them out")
+    yield from _dra(spec["dra"])
     for toleration in spec["tolerations"]:
         yield from _toleration(toleration)
     for plugin in ("dra", "devicePlugin"):
@@ -225,6 +227,20 @@ def _fields(at: At, known: Iterable[str]) -> Iterator[Finding]:
         if name not in known:
             yield at[name].says("unknown-field", f"there is no field {name!r}{near(name, known)}",
                                 "the cluster leaves such a field out without a word")
+
+
+def _dra(at: At) -> Iterator[Finding]:
+    """Dynamic resource allocation, since KMM 2.7."""
+    if at.value is None:
+        return
+    names = [at["driverName"], *(one["name"] for one in at["deviceClasses"])]
+    for name in names:
+        if not _SUBDOMAIN.fullmatch(name.text):
+            wrong = f"{name.text!r} is no name of a domain" if name.text else f"{name.path[-1]} is missing"
+            yield name.says("dra", wrong, "KMM's webhook refuses the Module; as in `gpu.example.com`")
+    for place, name in enumerate(names[1:], 1):
+        if name.text and name.text in [one.text for one in names[1:place]]:
+            yield name.says("dra", f"the device class {name.text} is there twice", "leave one out")
 
 
 def _toleration(at: At) -> Iterator[Finding]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 
 from foundry.base.errors import UsageError
 from foundry.base.files import canonical_json, sha256_bytes
 from foundry.base.templates import fill_known
 from foundry.base.versions import minor_of
+from foundry.base.yaml_text import yaml_documents
 from foundry.kmm.files import bundle_files
 from foundry.kmm.known import Known
-from foundry.kmm.manifests import Driver, Image, Wishes, left_out
+from foundry.kmm.manifests import Driver, Image, Wishes, left_out, modules
 from foundry.ledger.ledgers import kept_ledger, ledger_of, ledgers_here
 from foundry.plan.ledger import Ledger, ledger_path
 from foundry.plan.rows import Row
@@ -90,10 +91,18 @@ def driver_of(foundry: Foundry, ledger: Ledger, asked: Asked = ALL) -> Driver:
     rows = [row for row in reversed(ledger.sorted_rows()) if row.registries and row.digest not in refused]
     return Driver(
         family.name, ledger.driver, tuple(one.name for one in recipe.modules),
-        tuple(Image(row.kernel, _first(foundry, family.name, row), row.toolkit) for row in rows if asked.takes(row)),
+        tuple(Image(row.kernel, _first(foundry, family.name, row), row.toolkit, row.releases, bool(row.image_signer))
+              for row in rows if asked.takes(row)),
         recipe.loading_order, "firmware" in family.data, tuple(sorted({one for row in rows for one in row.devices})),
         tuple(sorted({one for row in rows for one in row.loads})),
     )
+
+
+def example(foundry: Foundry, ledger: Ledger) -> str:
+    """The driver's Modules with the newest image alone, as YAML; empty where no image is in a registry."""
+    driver = driver_of(foundry, ledger)
+    shown = replace(driver, images=driver.images[:1])
+    return yaml_documents(modules(shown, wishes_of(foundry, ledger))).decode() if shown.images else ""
 
 
 def wishes_of(foundry: Foundry, ledger: Ledger, asked: Asked = ALL) -> Wishes:

@@ -63,8 +63,7 @@ class Facts:
     unbuilt: tuple[Unbuilt, ...] = ()
     unproven: tuple[Unbuilt, ...] = ()  # built, but their kernels did not load them
     certificate: str = ""  # SHA-256 of the one beside the release; empty: there is none
-    loading_order: tuple[str, ...] = ()  # names of modules, the one that is loaded first comes first
-    firmware: bool = False
+    manifest: str = ""  # KMM's Modules for the newest image, as YAML; empty where none is in a registry
     further: tuple[tuple[str, str], ...] = ()  # further packages: file name and content's SHA-256
     left_out: tuple[HostSideEffect, ...] = ()
     remarks: tuple[str, ...] = ()
@@ -128,32 +127,15 @@ def _head(ledger: Ledger, facts: Facts) -> list[str]:
         f" nodes, to be loaded by the Kernel Module Management operator (KMM):"
         f" {_count(len(rows), 'image')} for {_count(len(kernels), 'kernel')} of {_count(len(releases), 'release')}.",
     ]
-    repository = next(iter(facts.registries), "")
-    if repository and rows:
-        lines += ["", "## How to use them", "", *_module_resource(ledger, facts, repository)]
+    if facts.manifest:
+        lines += ["", "## How to use them", "", *_usage(facts)]
     return lines
 
 
-def _module_resource(ledger: Ledger, facts: Facts, repository: str) -> Iterator[str]:
-    """KMM's Module resource (kmm.sigs.x-k8s.io/v1beta1): the operator fills in the node's kernel."""
-    yield "Let KMM choose the image by the node's kernel, with a `Module` such as:"
-    ordered = facts.loading_order
-    for name in [*ordered[-1:], *(name for name in facts.modules if name not in ordered)]:
-        yield from (
-            "", "```yaml", "apiVersion: kmm.sigs.x-k8s.io/v1beta1", "kind: Module", "metadata:",
-            f"  name: {name.replace('_', '-')}", "spec:", "  moduleLoader:",
-            "    container:", "      modprobe:", f"        moduleName: {name}", "        dirName: /opt",
-            *(["        firmwarePath: /opt/lib/firmware"] if facts.firmware else []),
-            *(["        modulesLoadingOrder:", *(f"          - {one}" for one in reversed(ordered))]
-              if ordered and name == ordered[-1] else []),
-            "      kernelMappings:",
-            "        - regexp: '^.+$'",
-            f"          containerImage: {repository}:{ledger.driver}-${{KERNEL_FULL_VERSION}}",
-            "  selector:", "    node-role.kubernetes.io/worker: ''", "```",
-        )
-    yield ""
-    yield (f"Narrow `selector` to the nodes that have the device. What the lists below name by digest never changes:"
-           f" `{BUNDLE_FILE}` has such Modules, with each image by digest, for `kubectl apply -k`.")
+def _usage(facts: Facts) -> Iterator[str]:
+    yield "Let KMM choose the image by the node's kernel, with a `Module` such as (here with the newest image alone):"
+    yield from ("", "```yaml", *facts.manifest.splitlines(), "```", "")
+    yield f"`{BUNDLE_FILE}` has it with all images, by digest, for `kubectl apply -k`."
 
 
 def _available(ledger: Ledger, facts: Facts) -> list[str]:

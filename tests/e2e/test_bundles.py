@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,21 @@ def test_a_bundle(copied: Clone, tmp_path: Path) -> None:
     assert all(one.startswith(f"mirror.example.com/drivers/{copied.repository}") for one in images)
     assert sum("@sha256:" in one for one in images) == len(rows)
     assert module["spec"]["selector"] == {"node-role.kubernetes.io/worker": ""}
+
+
+def test_skopeo_mirrors_by_the_list(copied: Clone, tmp_path: Path) -> None:
+    """Images by digest, and their signatures; the registry is given by its address, which its name has not here."""
+    assert copied.doit(f"release:{DRIVER}").code == 0
+    text = (copied.build / "release" / DRIVER / "kmm/mirror/skopeo-sync.yaml").read_text()
+    address, login = f"127.0.0.1:{registry_port(copied.services)}", ":".join(registry_login(copied.services))
+    (tmp_path / "sync.yaml").write_text(text.replace(f"{REGISTRY}:\n", f'"{address}":\n  tls-verify: false\n'))
+    subprocess.run(["skopeo", "sync", "--src=yaml", "--dest=docker", f"--src-creds={login}", f"--dest-creds={login}",
+                    "--src-tls-verify=false", "--dest-tls-verify=false", "--preserve-digests",
+                    str(tmp_path / "sync.yaml"), f"{address}/synced"], check=True)
+    there = f"synced/{copied.repository.rpartition('/')[2]}"
+    for row in ledger(copied, DRIVER)["cells"]:
+        assert digest_of(copied, there, row["digest"]) == row["digest"]
+        assert row["digest"].replace(":", "-") + ".sig" in tags_in(copied, there)
 
 
 def test_what_users_have_is_checked(copied: Clone, kernels: list[str]) -> None:

@@ -315,6 +315,7 @@ def test_a_loading_order(clone: Clone, kernels: list[str], tmp_path: Path) -> No
     notes = (clone.build / "release" / DRIVER / "notes.md").read_text()
     assert "        moduleName: hello_top\n" in notes
     assert "        modulesLoadingOrder:\n          - hello_top\n          - hello_base\n" in notes
+    assert record["loads"] == ["hello_top"], "hello_base is loaded by what needs it"
 
 
 def test_a_loading_order_of_modules_that_there_are_not(clone: Clone, tmp_path: Path) -> None:

@@ -182,7 +182,12 @@ BAD: dict[str, tuple[str, Any]] = {
     "a file": ("module-name", modprobe(moduleName="neuron.ko")),
     "raw and name": ("module-name", modprobe(rawArgs={"load": ["a"], "unload": ["b"]})),
     "mistyped": ("unknown-field", modprobe(moduleLoadingOrder=["neuron", "a"])),
-    "dra": ("dra", module(spec={"dra": {}, "devicePlugin": {}})),
+    "dra": ("dra", module(spec={"dra": {"driverName": "a.b"}, "devicePlugin": {}})),
+    "dra without a driver": ("dra", module(spec={"dra": {}})),
+    "dra, driver": ("dra", module(spec={"dra": {"driverName": "No_Domain"}})),
+    "dra, class": ("dra", module(spec={"dra": {"driverName": "a.b", "deviceClasses": [{}]}})),
+    "dra, class twice": ("dra", module(spec={"dra": {"driverName": "a.b", "deviceClasses": [
+        {"name": "c"}, {"name": "c"}]}})),
     "host path": ("host-path", module(spec={"devicePlugin": {"volumes": [{"hostPath": {"path": "/etc/x"}}]}})),
     "toleration, key": ("toleration", module(spec={"tolerations": [{"key": "-", "operator": "Exists"}]})),
     "toleration, no key": ("toleration", module(spec={"tolerations": [{"effect": "NoSchedule"}]})),

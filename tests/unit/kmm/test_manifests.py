@@ -188,8 +188,13 @@ def test_the_rest() -> None:
     assert preflight(IMAGES[1], Wishes())["spec"] == {"kernelVersion": IMAGES[1].kernel, "pushBuiltImage": False,
                                             "dtkImage": IMAGES[1].toolkit}
     assert image_set(["a@b"])["mirror"] == {"additionalImages": [{"name": "a@b"}]}
-    assert image_sync(["h:1/a/b@sha256:1", "h:1/a/b@sha256:2", "i/c@sha256:3"]) == {
-        "h:1": {"images": {"a/b": ["sha256:1", "sha256:2"]}}, "i": {"images": {"c": ["sha256:3"]}}}
+    synced = [Image("k", name, "", signed=name[0] == "i") for name in
+              ("h:1/a/b@sha256:1", "h:1/a/b@sha256:2", "i/c@sha256:3")]
+    assert image_sync(synced) == {"h:1": {"images": {"a/b": ["sha256:1", "sha256:2"]}},
+                                  "i": {"images": {"c": ["sha256:3", "sha256-3.sig"]}}}
+    text = bundle_files(replace(NEURON, images=(replace(IMAGES[0], releases=("4.20.5", "4.20.6")),)), Wishes(),
+                        [REPOSITORY], "")[f"preflight/{IMAGES[0].kernel}.yaml"]
+    assert text.startswith(b"# of 4.20.5, 4.20.6\n")
     [digests, tags] = mirror_sets("x", [REPOSITORY], "mirror.example.com/d")
     assert digests["spec"]["imageDigestMirrors"] == tags["spec"]["imageTagMirrors"] == [
         {"source": REPOSITORY, "mirrors": ["mirror.example.com/d/neuron-driver"]}]

@@ -83,7 +83,7 @@ FACTS = Facts(
     unbuilt=(Unbuilt("6.17.0-1.el10_1.x86_64", ("4.21.0", "4.21.1"), EVIL[0], False),
              Unbuilt(EL10, ("4.20.1",), EVIL[2], True)),
     unproven=(Unbuilt("6.17.0-2.el10_1.x86_64", ("4.21.2",), "does not load: neuron: Unknown symbol x", False),),
-    certificate="a" * 64,
+    certificate="a" * 64, manifest="kind: Module\nspec:\n  moduleLoader: {}\n",
 )
 
 
@@ -107,7 +107,7 @@ def test_long_notes_are_as_they_were() -> None:
 def test_a_profile_without_registries() -> None:
     """What was built here and pushed nowhere is named by its image file."""
     rows = [replace(row(EL94, 1, "4.16.30"), registries=())]
-    text = make_notes(ledger_of(rows).with_revision(), replace(FACTS, registries=()), LONGEST_BODY).text
+    text = make_notes(ledger_of(rows).with_revision(), replace(FACTS, registries=(), manifest=""), LONGEST_BODY).text
     assert "How to use" not in text
     assert f"- `image.oci.tar@sha256:{1:064x}`" in text
 
