@@ -16,6 +16,7 @@ from foundry.config.load import Config
 from foundry.config.locks import Base, Lock
 from foundry.plan.catalogue import by_place
 from foundry.plan.cells import Cell, make_plan
+from foundry.plan.upgrades import Upgrade
 
 _DIGITS = 12  # of a digest
 _LONGEST = 120  # characters of a fact that is free text
@@ -34,6 +35,7 @@ class Content:
     entries: Sequence[CatalogueEntry] = ()
     locks: Mapping[str, Lock] = field(default_factory=dict)
     faulty: Sequence[str] = ()
+    upgrades: frozenset[Upgrade] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class News:
     mismatches: tuple[CatalogueEntry, ...]
     locks: tuple[tuple[str, str], ...]  # family, what
     faulty: tuple[str, ...] = ()
+    upgrades: int = 0  # that are new, gone or have other risks
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def make_news(config: Config, old: Content, new: Content) -> News:
         _sorted(entry for entry in new.entries if entry.mismatch and _mismatch(entry) not in known),
         tuple((PurePosixPath(file).stem, line) for file, lock in sorted(new.locks.items())
               for line in _lock_changes(old.locks.get(file, Lock()), lock)),
-        tuple(old.faulty),
+        tuple(old.faulty), len({one[:3] for one in old.upgrades ^ new.upgrades}),
     )
 
 
@@ -98,7 +101,8 @@ def title(news: News) -> str:
     if families:
         names = f"Update locks: {', '.join(_plain(family) for family in families)}"
         return names if len(names) <= _SUBJECT else f"Update {_count(len(families), 'lock')}"
-    return "Update driver toolkits: the same in another form"
+    return "Update the upgrades between releases" if news.upgrades else (
+        "Update driver toolkits: the same in another form")
 
 
 def message(news: News) -> str:
@@ -142,6 +146,7 @@ def _numbers(news: News) -> list[str]:
         (len({entry.place for entry in news.gone}), "release gone", "releases gone"),
         (len(news.mismatches), "new mismatch", "new mismatches"),
         (len(news.locks), "change of locks", "changes of locks"),
+        (news.upgrades, "change of the upgrades between releases", "changes of the upgrades between releases"),
     )
     found = [_count(count, one, many) for count, one, many in counts if count]
     return found or ["the same facts in another form"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from foundry.base.errors import ConfigError, Fault, FoundryError, OutsideError
@@ -10,9 +11,10 @@ from foundry.base.parallel import in_parallel
 from foundry.base.reasons import Reason
 from foundry.base.references import parse_reference
 from foundry.base.versions import minor_of, version_key
-from foundry.catalogue.release_lists import Lists
+from foundry.catalogue.release_lists import Listed, Lists
 from foundry.config.catalogue import CatalogueEntry, Place
 from foundry.config.settings import Releases
+from foundry.formats.openshift.release_lists import Edge
 from foundry.plan.catalogue import Release, missing, wanted_minors, without_release
 from foundry.run.context import Foundry
 
@@ -21,8 +23,8 @@ _SHOWN = 10
 
 def find_releases(
     foundry: Foundry, lists: Lists, minors: Mapping[str, Fault], stopping: threading.Event
-) -> list[Release]:
-    """All generally available releases of these minors, for the architectures that are built.
+) -> Listed:
+    """All generally available releases of these minors, for the architectures that are built, and all upgrades.
 
     A minor that the matrix does not name may have none for an architecture.
 
@@ -32,6 +34,7 @@ def find_releases(
     wanted = wanted_minors(foundry.config.wants)
     questions = _questions(settings, list(minors), arches, lists)
     found: dict[Place, Release] = {}
+    edges: dict[str, list[Edge]] = defaultdict(list)
     for outcome in in_parallel(
         list(questions), lambda name: questions[name](), threads=settings.parallel, stopping=stopping,
     ):
@@ -39,13 +42,16 @@ def find_releases(
             if outcome.error.reason == Reason.RELEASES_EMPTY and _minor_of(outcome.job, minors) not in wanted:
                 continue
             raise _wanted_by(outcome.error, outcome.job, minors)
-        for release in outcome.value or ():
+        listed = outcome.value or Listed(())
+        for arch, more in listed.edges.items():
+            edges[arch] += more
+        for release in listed.releases:
             if found.setdefault(release.place, release) != release:
                 raise OutsideError(f"{release} has two payloads, {found[release.place].payload} and {release.payload}",
                                    reason=Reason.RELEASES_MALFORMED,
                                    hint="the lists contradict each other; try again later")
     releases = [one for one in found.values() if minor_of(one.version) in minors]
-    return sorted(releases, key=lambda one: (version_key(one.version), one.place))
+    return Listed(sorted(releases, key=lambda one: (version_key(one.version), one.place)), edges)
 
 
 def require_wanted(foundry: Foundry, found: Sequence[Release]) -> None:
@@ -74,7 +80,7 @@ def lost(
 
 def _questions(
     settings: Releases, minors: Sequence[str], arches: Sequence[str], lists: Lists
-) -> dict[tuple[str, str], Callable[[], list[Release]]]:
+) -> dict[tuple[str, str], Callable[[], Listed]]:
     """What to ask, by channel or minor, and architecture."""
     if settings.source == "tags":
         url, repository = settings.tags, parse_reference(settings.repository)

@@ -13,6 +13,7 @@ from foundry.config.catalogue import CatalogueEntry
 from foundry.config.locks import Lock, parse_lock
 from foundry.github.repository import client, repository, require_token
 from foundry.plan.catalogue import PR_LOG, log_path, parse_entries
+from foundry.plan.upgrades import Upgrade, flat, parse_upgrades
 from foundry.run.context import Foundry
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def propose(foundry: Foundry) -> None:
 
 def _files(foundry: Foundry) -> dict[str, bytes]:
     """The catalogue and the locks that there are."""
-    names = [foundry.settings.catalogue, *(
+    names = [foundry.settings.catalogue, foundry.settings.upgrades, *(
         foundry.config.locks.path(family).as_posix() for family in sorted(foundry.config.families))]
     return {name: read_file(foundry.root / name) for name in names if (foundry.root / name).is_file()}
 
@@ -72,10 +73,13 @@ def _content(foundry: Foundry, files: Mapping[str, bytes | None], *, lenient: bo
     config, name = foundry.config, foundry.settings.catalogue
     entries: tuple[CatalogueEntry, ...] = ()
     locks: dict[str, Lock] = {}
+    upgrades: frozenset[Upgrade] = frozenset()
     faulty: list[str] = []
     for file, data in files.items():
         try:
-            if data is not None and file == name:
+            if data is not None and file == foundry.settings.upgrades:
+                upgrades = flat(parse_upgrades(data, file, config.validation))
+            elif data is not None and file == name:
                 entries = parse_entries(data, file, config.validation)
             elif data is not None:
                 locks[file] = parse_lock(data, file, config.validation)
@@ -83,4 +87,4 @@ def _content(foundry: Foundry, files: Mapping[str, bytes | None], *, lenient: bo
             if not lenient:
                 raise
             faulty.append(file)
-    return Content(entries, locks, tuple(faulty))
+    return Content(entries, locks, tuple(faulty), upgrades)

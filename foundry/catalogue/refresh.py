@@ -38,6 +38,7 @@ from foundry.plan.catalogue import (
 )
 from foundry.plan.catalogue import read_entries as read_catalogue
 from foundry.plan.locks import pending_bases
+from foundry.plan.upgrades import upgrades_bytes, upgrades_of
 from foundry.run.context import Foundry
 
 _SHOWN = 20  # releases, by name
@@ -68,7 +69,8 @@ class _Run(RefreshRun):
         entries = self._entries()
         lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.addresses.resolve, append_to(log))
         minors = wanted_minors(foundry.config.wants)
-        found = find_releases(foundry, lists, minors, foundry.ending)
+        listed = find_releases(foundry, lists, minors, foundry.ending)
+        found = listed.releases
         gone = lost(foundry, entries, found, minors, allow=allow_shrink, file=foundry.settings.catalogue)
         require_wanted(foundry, found)
         known = by_place(entries)
@@ -92,6 +94,9 @@ class _Run(RefreshRun):
         for family in bases:
             write_base(foundry, family, self.results[family])
         self._write(change)
+        if listed.edges:
+            known_upgrades = {arch: upgrades_of(edges) for arch, edges in listed.edges.items()}
+            self._write_file(foundry.settings.upgrades, upgrades_bytes(known_upgrades, minors))
         self._tell(change, len(found))
         self.warn_of_left_out()
 
@@ -102,7 +107,6 @@ class _Run(RefreshRun):
     def _write(self, change: Change) -> None:
         """Into the catalogue, beside whatever an editor changed meanwhile."""
         foundry, name = self.foundry, self.foundry.settings.catalogue
-        path = foundry.root / name
         with locked(foundry.root / foundry.config.build / ".lock-catalogue"):
             before = self._entries()
             after = changed(before, change)
@@ -110,10 +114,13 @@ class _Run(RefreshRun):
             if faults:
                 raise OutsideError(f"what was found does not fit into a catalogue: {faults[0].render()}",
                                    reason=Reason.RELEASES_MALFORMED, hint="nothing was changed")
-            data = catalogue_bytes(after)
-            if not path.exists() or data != read_file(path):
-                write_atomic(path, data)
+            self._write_file(name, catalogue_bytes(after))
         self._warn(by_place(before), change)
+
+    def _write_file(self, name: str, data: bytes) -> None:
+        path = self.foundry.root / name
+        if not path.exists() or data != read_file(path):
+            write_atomic(path, data)
 
     def _warn(self, before: Mapping[Place, Sequence[CatalogueEntry]], change: Change) -> None:
         warn = self.foundry.journal.warn

@@ -6,8 +6,8 @@ the next time only "still so" is sent, where a server can say that. Nothing is f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,7 +20,7 @@ from foundry.base.parallel import Pen
 from foundry.base.reasons import Reason
 from foundry.base.references import Reference
 from foundry.base.versions import minor_of
-from foundry.formats.openshift.release_lists import error_text, parse_graph, parse_tags
+from foundry.formats.openshift.release_lists import Edge, error_text, parse_edges, parse_graph, parse_tags
 from foundry.net.redirects import followed, origin
 from foundry.net.transport import OK, Attempt, RetryableError, RetryPolicy, new_session, refuse, shown, with_retries
 from foundry.plan.catalogue import Release
@@ -39,6 +39,14 @@ _VALIDATORS = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Releases of a list, and where it is a graph, by architecture the upgrades between them."""
+
+    releases: Sequence[Release]
+    edges: Mapping[str, Sequence[Edge]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Lists:
     """Lists of releases. `kept` is the folder of answers; `resolve` gives the address that serves a URL."""
 
@@ -48,14 +56,18 @@ class Lists:
     resolve: Callable[[str], str] = str
     note: Callable[[str], None] = lambda _: None
 
-    def channel(self, url: str, channel: str, arch: str) -> list[Release]:
-        """The generally available releases of a channel of the graph; errors as of `ask` and `parse_graph`."""
+    def channel(self, url: str, channel: str, arch: str) -> Listed:
+        """The generally available releases of a channel of the graph, and its upgrades.
+
+        Errors as of `ask`, `parse_graph` and `parse_edges`.
+        """
         asked = f"{url}{_joint(url)}{urlencode({'channel': channel, 'arch': OCI_ARCH[arch]})}"
         where = f"the channel {channel} ({OCI_ARCH[arch]}) of {shown(url)}"
-        found = self.ask(asked, where, lambda data: parse_graph(data, where))
-        return [Release(version, arch, str(payload.at(payload.digest))) for version, payload in found.items()]
+        found, edges = self.ask(asked, where, lambda data: (parse_graph(data, where), parse_edges(data, where)))
+        return Listed([Release(version, arch, str(payload.at(payload.digest))) for version, payload in found.items()],
+                      {arch: edges})
 
-    def tags(self, url: str, repository: Reference, minor: str, arches: Iterable[str]) -> list[Release]:
+    def tags(self, url: str, repository: Reference, minor: str, arches: Iterable[str]) -> Listed:
         """The generally available releases of a minor among the tags of a repository at Quay, page by page.
 
         Raises OutsideError ``releases-repeat`` for pages that never end.
@@ -77,7 +89,7 @@ class Lists:
                                            reason=Reason.RELEASES_MALFORMED, hint="try again later")
             any_page = next(iter(pages.values()))
             if not any_page.more:
-                return list(found.values())
+                return Listed(list(found.values()))
             if any_page.names <= seen:
                 raise OutsideError(f"{where} has nothing new, and says that more follows",
                                    reason=Reason.RELEASES_REPEAT,

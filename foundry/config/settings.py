@@ -95,6 +95,7 @@ class Settings:
     matrix: tuple[str, ...]
     drivers: tuple[str, ...]
     catalogue: str
+    upgrades: str
     locks: str
     source: str
     default_family: str

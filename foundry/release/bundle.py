@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -13,7 +14,7 @@ from foundry.base.versions import minor_of
 from foundry.base.yaml_text import yaml_documents
 from foundry.kmm.files import bundle_files
 from foundry.kmm.known import Known
-from foundry.kmm.manifests import Driver, Image, Wishes, left_out, modules
+from foundry.kmm.manifests import Driver, Image, Wishes, left_out, modules, preflight
 from foundry.ledger.ledgers import kept_ledger, ledger_of, ledgers_here
 from foundry.plan.ledger import Ledger, ledger_path
 from foundry.plan.rows import Row
@@ -103,6 +104,15 @@ def example(foundry: Foundry, ledger: Ledger) -> str:
     driver = driver_of(foundry, ledger)
     shown = replace(driver, images=driver.images[:1])
     return yaml_documents(modules(shown, wishes_of(foundry, ledger))).decode() if shown.images else ""
+
+
+def on_the_way(foundry: Foundry, ledger: Ledger, kernels: Sequence[str], last: Sequence[str]) -> str:
+    """The driver's Modules for these kernels, and preflights for the `last` ones, as YAML; empty where no image is."""
+    driver, wishes = driver_of(foundry, ledger, Asked(tuple(kernels) or ("",))), wishes_of(foundry, ledger)
+    if not driver.images:
+        return ""
+    return yaml_documents([*modules(driver, wishes), *(
+        preflight(image, wishes) for image in driver.images if image.kernel in last)]).decode()
 
 
 def wishes_of(foundry: Foundry, ledger: Ledger, asked: Asked = ALL) -> Wishes:

@@ -57,7 +57,13 @@ def graph(releases: Sequence[dict[str, Any]], query: str) -> tuple[HTTPStatus, d
         for one in found
     ]
     edges = [[number, number + 1] for number in range(len(nodes) - 1)]
-    return HTTPStatus.OK, {"version": 1, "nodes": nodes, "edges": edges, "conditionalEdges": []}
+    names = [str(node["version"]) for node in nodes]
+    skipping = [{"from": first, "to": last} for first, last in zip(names, names[2:], strict=False)
+                if _numbers(last)[1] - _numbers(first)[1] <= 1]
+    risks = [{"url": "https://example.com/risk", "name": "SkipsARelease", "matchingRules": [{"type": "Always"}],
+              "message": "This made-up risk is of upgrades that skip a release."}]
+    return HTTPStatus.OK, {"version": 1, "nodes": nodes, "edges": edges,
+                           "conditionalEdges": [{"edges": skipping, "risks": risks}] if skipping else []}
 
 
 def tags(releases: Sequence[dict[str, Any]], query: str) -> tuple[HTTPStatus, dict[str, Any]]:

@@ -44,7 +44,7 @@ class _Run(RefreshRun):
         kernels = read_kernels(foundry)
         lists = Lists(log.parent / "answers", self.policy, self.pen, foundry.addresses.resolve, append_to(log))
         minors = library_minors(foundry.config.wants, foundry.settings.toolkits.since)
-        found = find_releases(foundry, lists, minors, foundry.ending)
+        found = find_releases(foundry, lists, minors, foundry.ending).releases
         gone = set(lost(foundry, kernels.releases, found, minors, allow=allow_shrink, file=file))
         require_wanted(foundry, found)
         known = by_place(kernels.releases)

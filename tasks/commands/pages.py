@@ -141,6 +141,11 @@ _ALL = (
          ("doit verify --sample=3", "doit verify --local"), _RELEASES,
          "an image is not what its ledger says, or a file not what its record says",
          "Images are fetched by digest, from every registry."),
+    Page("advise", _LOOK, "DRIVER FROM TO", "may a cluster be upgraded with this driver, and how",
+         ("doit advise 2.22.2.0 4.16.30 4.18.15", "doit advise --manifest 2.22.2.0 4.16.30 4.18.15"),
+         (CELLS,), "some release of every way lacks the driver, or no way is known",
+         "FROM and TO are releases. It goes by the release graph that `doit toolkit` keeps, the catalogue and the "
+         "ledger that are here, and makes no network request.", mixed=True),
     Page("check", _LOOK, "FILE [FILE ...]", "find what is wrong in manifests for clusters",
          ("doit check module.yaml", "oc get module,node -o yaml | doit check --release=4.20.5 -"), (CELLS,),
          "something was found",

@@ -8,6 +8,7 @@ docs/design/openshift.md): ``nodes`` of version and payload. The tags are Quay's
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -18,6 +19,8 @@ from foundry.base.reasons import Reason
 from foundry.base.references import Reference, parse_reference
 
 _MOST = 100_000  # nodes or tags
+_MOST_EDGES, _ENDS = 1_000_000, 2
+_LONGEST_RISK = 1000  # characters
 _SHOWN = 120  # characters of what a server says
 # Releases for everybody have numbers alone; OKD's, which are built of CentOS Stream, say so.
 _general = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,6}(-okd-scos\.[0-9]{1,6})?")
@@ -65,6 +68,67 @@ def parse_graph(data: bytes, where: str) -> dict[str, Reference]:
             _malformed(where, f"{version} has no payload by digest")
         if found.setdefault(version, reference) != reference:
             _malformed(where, f"{version} has two payloads")
+    return found
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Why an upgrade is not recommended to every cluster."""
+
+    name: str
+    url: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An upgrade from a release to another one; with `risks` it is not recommended to clusters that they apply to."""
+
+    source: str
+    target: str
+    risks: tuple[Risk, ...] = ()
+
+
+def parse_edges(data: bytes, where: str) -> list[Edge]:
+    """The upgrades of a channel between generally available releases (openshift/cincinnati, docs/design/openshift.md).
+
+    ``edges`` are pairs of places in ``nodes``; ``conditionalEdges`` name versions, and what speaks against them. Raises
+    OutsideError ``releases-malformed``.
+    """
+    document = _object(data, where)
+    nodes = document.get("nodes", ())
+    versions = [node.get("version") if isinstance(node, dict) else None for node in nodes]
+    found = []
+    for number, edge in enumerate(_list(document, "edges", where)):
+        if not isinstance(edge, list) or len(edge) != _ENDS or not all(
+            isinstance(end, int) and not isinstance(end, bool) and 0 <= end < len(versions) for end in edge
+        ):
+            _malformed(where, f"edge {number} leads to no node")
+        source, target = (versions[end] for end in edge)
+        found.append(Edge(str(source), str(target)))
+    for number, group in enumerate(_list(document, "conditionalEdges", where)):
+        if not isinstance(group, dict):
+            _malformed(where, f"conditional edge {number} is no object")
+        risks = tuple(_risk(one) for one in _list(group, "risks", where) if isinstance(one, dict))
+        for edge in _list(group, "edges", where):
+            ends = [edge.get(name) if isinstance(edge, dict) else None for name in ("from", "to")]
+            if not all(isinstance(end, str) for end in ends):
+                _malformed(where, f"conditional edge {number} has no ends")
+            found.append(Edge(str(ends[0]), str(ends[1]), risks or (Risk("unknown"),)))
+    return [edge for edge in found if is_general(edge.source) and is_general(edge.target)]
+
+
+def _risk(said: Mapping[str, Any]) -> Risk:
+    texts = {name: line(value, _LONGEST_RISK) for name in ("name", "url", "message")
+             if isinstance(value := said.get(name), str)}
+    url = texts.get("url", "")
+    return Risk(texts.get("name") or "unknown", url if url.startswith("https://") else "", texts.get("message", ""))
+
+
+def _list(document: Mapping[str, Any], name: str, where: str) -> list[Any]:
+    found = document.get(name, [])
+    if not isinstance(found, list) or len(found) > _MOST_EDGES:
+        _malformed(where, f"its {name} are no list")
     return found
 
 
