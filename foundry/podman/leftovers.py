@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ _WORKING = re.compile(r"(^|-)working-container(-[0-9]+)?$")  # so end the names 
 _STORE = "CONTAINERS_STORAGE_CONF"
 _WRITERS = ("podman", "buildah", "skopeo", "crio")  # the programs that write into such a store
 _SECONDS = 60.0
+_VANISHED = re.compile(r"(container|image|layer) not known|no such (container|image)|does not exist in", re.IGNORECASE)
+_PAUSES = (0.1, 0.3, 1.0, 3.0)  # seconds
 
 
 def remove_leftovers(engine: Engine) -> None:
@@ -40,8 +43,8 @@ def remove_leftovers(engine: Engine) -> None:
     _end_monitors(engine)
     for image in _unfinished_images(store):
         engine.remove_image(image)
-    listed = engine.call("images", "--format={{.Repository}}:{{.Tag}}", f"--filter=reference={engine.own_images}")
-    for name in listed.stdout.split():
+    for name in _listed(engine, "images", "--format={{.Repository}}:{{.Tag}}",
+                        f"--filter=reference={engine.own_images}").split():
         engine.remove_image(name)
     for folder in (engine.temporary, *engine.state.parent.glob(f"{AUTH_PREFIX}*")):
         remove_tree(folder)
@@ -49,10 +52,22 @@ def remove_leftovers(engine: Engine) -> None:
 
 def _containers(engine: Engine, store: str) -> list[str]:
     """The ids of ours, podman's and buildah's, also half-made ones that only the store knows."""
-    listed = json.loads(engine.call("ps", "--all", "--external", "--no-trunc", "--format=json").stdout or "[]")
+    listed = json.loads(_listed(engine, "ps", "--all", "--external", "--no-trunc", "--format=json") or "[]")
     external = {one["Id"]: " ".join(one["Names"] or ()) for one in listed if one["State"] == "storage"}
     marked = set(_working(engine, external, Path(f"{store}-containers")))
     return [one["Id"] for one in listed if one["Id"] in marked or _has_mark(engine, one)]
+
+
+def _listed(engine: Engine, *words: str) -> str:
+    """What podman lists; anew where something vanished while it looked, as others of this store make and remove."""
+    for pause in _PAUSES:
+        try:
+            return engine.call(*words).stdout
+        except FoundryError as error:
+            if not _VANISHED.search(error.message):
+                raise
+            time.sleep(pause)
+    return engine.call(*words).stdout
 
 
 def _has_mark(engine: Engine, one: dict[str, Any]) -> bool:
