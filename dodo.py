@@ -24,6 +24,7 @@ from tasks.release import (
 )
 from tasks.sandbox import task_sandbox
 from tasks.sign import task_sign
+from tasks.site import task_site
 from tasks.source import task_source
 from tasks.sync import task_sync
 from tasks.toolkit import task_toolkit, task_toolkit_pr
@@ -40,6 +41,6 @@ __all__ = [
     "DOIT_CONFIG", "task_archive", "task_archive_verify", "task_assets", "task_attest", "task_boot", "task_build",
     "task_bundle", "task_day1", "task_dtk", "task_dtk_kernels", "task_dtk_ledger", "task_dtk_publish", "task_fetch",
     "task_github", "task_image", "task_kit", "task_ledger", "task_module", "task_notes", "task_publish",
-    "task_push", "task_rebuild", "task_release", "task_sandbox", "task_sign", "task_source", "task_sync",
+    "task_push", "task_rebuild", "task_release", "task_sandbox", "task_sign", "task_site", "task_source", "task_sync",
     "task_toolkit", "task_toolkit_pr",
 ]

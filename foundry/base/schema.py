@@ -62,6 +62,11 @@ class ValidationCache:
         except RecursionError:
             return [Fault(file, "", "is nested too deep")]
 
+    def errors(self, schema: str, document: Any) -> Iterator[Any]:
+        """The faults as jsonschema has them (`jsonschema.ValidationError`), for documents of others."""
+        with suppress(RecursionError):
+            yield from _validator(closure(self.schemas, schema)).iter_errors(document)
+
     def parsed(self, schema: str, data: bytes, file: str) -> Any:
         """The checked document in a JSON file's content; ConfigError when it is none."""
         try:

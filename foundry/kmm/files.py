@@ -25,6 +25,7 @@ from foundry.kmm.manifests import (
     preflight,
 )
 
+BOOT_FILE = "boot/boot-module-config.yaml"
 _MAPPINGS = "spec/moduleLoader/container/kernelMappings"
 _EXAMPLE_MIRROR, _EXAMPLE_NAMESPACE = "mirror.example.com/drivers", "kmm-drivers"
 
@@ -49,13 +50,14 @@ def bundle_files(driver: Driver, wishes: Wishes, repositories: Sequence[str], mi
             images=[{"name": one, "newName": _mirrored(one, mirror)} for one in repositories],
             patches=[{"target": {"kind": "Module"}, "patch": _patch(driver, wishes, mirror)}])),
         "hub/managed-cluster-module.yaml": yaml_documents(managed_cluster_modules(driver, wishes, namespace)),
-        **({"boot/boot-module-config.yaml": yaml_documents(boot_configs(driver, wishes))}
+        **({BOOT_FILE: yaml_documents(boot_configs(driver, wishes))}
            if wishes.boot_repository and wishes.knows("BootModuleConfig") else {}),
         **{f"preflight/{tag_of(image.kernel)}.yaml": _preflight(image, wishes) for image in driver.images},
         "mirror/image-set-configuration.yaml": _yaml(image_set([image.image for image in driver.images])),
         "mirror/skopeo-sync.yaml": _yaml(image_sync(driver.images)),
         "mirror/mirror-sets.yaml": yaml_documents(
-            mirror_sets(f"{driver.family}-driver", repositories, mirror or _EXAMPLE_MIRROR)),
+            mirror_sets(f"{driver.family}-driver", [*repositories, *filter(None, [wishes.boot_repository])],
+                        mirror or _EXAMPLE_MIRROR)),
         **({"operator/resource.yaml": _of_operator(driver, wishes, wishes.operator)} if wishes.operator else {}),
         "README.md": _readme(driver, wishes, rule=bool(driver.devices)).encode(),
     }

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from foundry.base.errors import FoundryError
 from foundry.base.references import Reference, parse_reference
-from foundry.kmm.rules import ANY_KERNEL, At, Finding, Wanted, filled, flavours, images, module_specs, varies
+from foundry.kmm.objects import At, Finding
+from foundry.kmm.rules import ANY_KERNEL, Wanted, filled, flavours, images, module_specs, varies
 from foundry.plan.rows import Row
 
 
@@ -58,9 +59,14 @@ def findings(at: At, known: Known, kernels: Sequence[str]) -> Iterator[Finding]:
         for mapping in spec["moduleLoader"]["container"]["kernelMappings"]:
             yield from flavours(mapping, sample)
     wanted = list(images(at))
+    always = spec is not None and spec["moduleLoader"]["container"]["imagePullPolicy"].text == "Always"
     for one in wanted:
         if one.kernel or not varies(one.image):
-            yield from _image(one, filled(one.image, one.kernel) if one.kernel else one.image, known)
+            yield from (finding for finding in _image(
+                one, filled(one.image, one.kernel) if one.kernel else one.image, known)
+                if not (always and finding.rule == "tag"))
+    if at["kind"].text == "DeviceConfig":
+        yield from _version(at["spec"]["driversImage"], known)
     if at["kind"].text in ("Module", "ManagedClusterModule", "DeviceConfig", "BootModuleConfig"):
         yield from _covered(at, wanted, known, kernels)
         yield from _login(at, wanted, known)
@@ -104,11 +110,22 @@ def _image(one: Wanted, image: str, known: Known) -> Iterator[Finding]:
                           "KMM copies the folder of the node's kernel, which this image has not")
     if not reference.digest:
         since = f", which was replaced since ({row.replaces.reason})" if row.replaces is not None else ""
-        yield one.at.says("tag", f"a node keeps what it has under a tag{since}", f"{reference.name}@{row.digest}")
+        yield one.at.says("tag", f"a node keeps what it has under a tag{since}", f"{reference.name}@{row.digest}",
+                          warning=row.replaces is None)
     if row.digest in known.refused:
         yield one.at.says("refused", "its kernel did not load it", "`doit status` says why")
     elif known.proofs and (row.proof is None or row.proof.get("outcome") != "proven"):
-        yield one.at.says("unproven", "no boot has shown that its kernel loads it", "`doit boot` does")
+        yield one.at.says("unproven", "no boot has shown that its kernel loads it", "`doit boot` does", warning=True)
+
+
+def _version(image: At, known: Known) -> Iterator[Finding]:
+    """A driversImage of which no kernel has an image."""
+    found = _rows(image.text, known) if image.text else None
+    if found is not None and found[0].tag and not any(
+        tag == found[0].tag or tag.startswith(f"{found[0].tag}-") for row in found[1] for tag in row.tags
+    ):
+        yield image.says("unpublished", f"the ledgers have no image of {found[0].tag} for any kernel",
+                         "`doit status` shows what is published")
 
 
 def _covered(at: At, wanted: Sequence[Wanted], known: Known, kernels: Sequence[str]) -> Iterator[Finding]:

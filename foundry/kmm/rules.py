@@ -9,23 +9,30 @@ from __future__ import annotations
 
 import base64
 import binascii
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import re2
+
 from foundry.base.errors import FoundryError
 from foundry.base.names import is_kernel, near, tag_of
-from foundry.base.yaml_lines import Path as Place
+from foundry.base.references import parse_reference
+from foundry.formats.modules.certificate import der_of
 from foundry.kmm.manifests import LONGEST
+from foundry.kmm.objects import At, Finding
 
 Rule = Callable[["At"], Iterator["Finding"]]
 ANY_KERNEL = ("5.14.0-570.12.1.el9_6.x86_64", "6.12.0-55.9.1.el10_0.x86_64")
-_VARIABLE = re.compile(r"\$(?:\{)?(KERNEL_FULL_VERSION|KERNEL_VERSION|KERNEL_XYZ|KERNEL_[XYZ])\b\}?")
-_WHOLE_KERNEL = re.compile(r"\$(?:\{)?KERNEL_(?:FULL_)?VERSION\b\}?")
-_NOT_IN_GO = re.compile(r"\(\?(?:=|!|<=|<!|>|#|\()|\\[1-9]|(?<!\\)[*+?}]\+")  # RE2 has no lookaround, no references
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
+_WHOLE = ("KERNEL_FULL_VERSION", "KERNEL_VERSION")
+_VARIABLES = (*_WHOLE, "KERNEL_XYZ", "KERNEL_X", "KERNEL_Y", "KERNEL_Z", "MOD_NAME", "MOD_NAMESPACE")
 _PRIVATE = re.compile(r"[0-9]+\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?|registry\.redhat\.io|nvcr\.io")
+_RELEASE = re.compile(r"[45]\.[0-9]{1,3}(\.[0-9]{1,4})?(-(rc|ec)\.[0-9]+)?")
 _KERNEL_PARTS = re.compile(r"[.,-]")
 _FEWEST_PARTS = 3  # of a kernel's version, as KMM counts them
 _HOST_PATHS = ("/dev", "/sys", "/var", "/opt", "/run")
@@ -33,64 +40,6 @@ _LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-# The fields of KMM's Module, where users mistype them (config/crd/bases/kmm.sigs.x-k8s.io_modules.yaml).
-_FIELDS = {
-    "spec": "devicePlugin dra imageRepoSecret moduleLoader selector tolerations imageRebuildTriggerGeneration",
-    "moduleLoader": "container serviceAccountName",
-    "container": "build containerImage imagePullPolicy inTreeModuleToRemove inTreeModulesToRemove kernelMappings"
-                 " modprobe registryTLS sign version",
-    "modprobe": "args dirName firmwarePath moduleName modulesLoadingOrder parameters rawArgs",
-    "mapping": "build containerImage inTreeModuleToRemove inTreeModulesToRemove literal regexp registryTLS sign",
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A mistake: the rule's name, where it is in the object, what is wrong, and how it is mended."""
-
-    rule: str
-    path: Place
-    message: str
-    mend: str
-
-
-@dataclass(frozen=True)
-class At:
-    """A value of an object, and where it is."""
-
-    value: Any
-    path: Place = ()
-
-    def __getitem__(self, name: str | int) -> At:
-        """What it has of that name; of what it has not, the value is None."""
-        value = self.value
-        if isinstance(name, int):
-            found = value[name] if isinstance(value, list) and name < len(value) else None
-        else:
-            found = value.get(name) if isinstance(value, dict) else None
-        return At(found, (*self.path, name))
-
-    def __contains__(self, name: str) -> bool:
-        return isinstance(self.value, dict) and self.value.get(name) is not None
-
-    def __iter__(self) -> Iterator[At]:
-        for place, _ in enumerate(self.value if isinstance(self.value, list) else ()):
-            yield self[place]
-
-    @property
-    def text(self) -> str:
-        """The value where it is a text; else empty."""
-        return self.value if isinstance(self.value, str) else ""
-
-    @property
-    def texts(self) -> list[str]:
-        """The texts in the list that it is."""
-        return [one.text for one in self if one.text]
-
-    def says(self, rule: str, message: str, mend: str) -> Finding:
-        """A finding at this place."""
-        return Finding(rule, self.path, message, mend)
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -104,8 +53,6 @@ class Wanted:
 
 def findings(at: At) -> Iterator[Finding]:
     """The mistakes of an object; nothing of a kind that is not known."""
-    if not is_known(at):
-        return
     versions, look = KINDS[at["kind"].text]
     if at["apiVersion"].text not in versions:
         yield at["apiVersion"].says(
@@ -117,7 +64,8 @@ def findings(at: At) -> Iterator[Finding]:
 def is_known(at: At) -> bool:
     """Whether there are rules for objects of this kind; others use some of the names, too."""
     kind = at["kind"].text
-    return kind in KINDS and (kind not in _OF_OTHERS or at["apiVersion"].text in KINDS[kind][0])
+    group = at["apiVersion"].text.partition("/")[0]
+    return kind in KINDS and (kind not in _OF_OTHERS or group == KINDS[kind][0][0].partition("/")[0])
 
 
 def module_specs(at: At) -> At | None:
@@ -157,18 +105,26 @@ def filled(image: str, kernel: str) -> str:
     tag = tag_of(kernel)
     parts = dict(zip(("KERNEL_X", "KERNEL_Y", "KERNEL_Z"), _KERNEL_PARTS.split(tag), strict=False))
     facts = {"KERNEL_FULL_VERSION": tag, "KERNEL_VERSION": tag, "KERNEL_XYZ": ".".join(parts.values()), **parts}
-    return _VARIABLE.sub(lambda match: facts.get(match[1], match[0]), image)
+    return _VARIABLE.sub(lambda match: facts.get(match[1] or match[2], match[0]), image)
 
 
 def varies(image: str) -> bool:
-    """Whether its name depends on the kernel."""
-    return _VARIABLE.search(image) is not None
+    """Whether each kernel has another name of it."""
+    return any(name in _WHOLE for name in _variables(image))
 
 
-def _compiled(pattern: str) -> re.Pattern[str] | None:
+def _variables(text: str) -> list[str]:
+    return [match[1] or match[2] for match in _VARIABLE.finditer(text)]
+
+
+@lru_cache(maxsize=1000)
+def _compiled(pattern: str) -> Any:
+    """As Go's regexp reads it (both are RE2); None where it can't. It takes no longer than the text is long."""
+    options = re2.Options()
+    options.log_errors = False
     try:
-        return re.compile(pattern) if pattern else None
-    except (re.error, OverflowError, RecursionError):
+        return re2.compile(pattern, options) if pattern else None
+    except re2.error:
         return None
 
 
@@ -180,8 +136,6 @@ def _module(at: At) -> Iterator[Finding]:
 
 def _managed(at: At) -> Iterator[Finding]:
     spec = at["spec"]
-    if not spec["spokeNamespace"].text:
-        yield spec["spokeNamespace"].says("required", "spokeNamespace is missing", "name the clusters' namespace")
     yield from _length(at["metadata"]["name"], spec["spokeNamespace"].text)
     yield from _module_spec(spec["moduleSpec"])
 
@@ -196,12 +150,6 @@ def _length(name: At, namespace: str) -> Iterator[Finding]:
 def _module_spec(spec: At) -> Iterator[Finding]:
     loader = spec["moduleLoader"]
     container = loader["container"]
-    for place, kind in ((spec, "spec"), (loader, "moduleLoader"), (container, "container"),
-                        (container["modprobe"], "modprobe"),
-                        *((mapping, "mapping") for mapping in container["kernelMappings"])):
-        yield from _fields(place, _FIELDS[kind].split())
-    if not isinstance(spec["selector"].value, dict):
-        yield spec["selector"].says("required", "there is no selector", "name the nodes by a label of theirs")
     if "dra" in spec and "devicePlugin" in spec:
         yield spec["dra"].says("dra", "`dra` and `devicePlugin` exclude each other", "leave one of them out")
     yield from _dra(spec["dra"])
@@ -210,7 +158,8 @@ def _module_spec(spec: At) -> Iterator[Finding]:
     for plugin in ("dra", "devicePlugin"):
         for volume in spec[plugin]["volumes"]:
             path = volume["hostPath"]["path"]
-            if path.text and not any(path.text == one or path.text.startswith(f"{one}/") for one in _HOST_PATHS):
+            clean = posixpath.normpath(path.text)
+            if path.text and not any(clean == one or clean.startswith(f"{one}/") for one in _HOST_PATHS):
                 yield path.says("host-path", f"{path.text} is no path that KMM mounts",
                                 f"take one below {', '.join(_HOST_PATHS)}")
     if loader.value is None:
@@ -222,19 +171,12 @@ def _module_spec(spec: At) -> Iterator[Finding]:
     yield from _secret(spec)
 
 
-def _fields(at: At, known: Iterable[str]) -> Iterator[Finding]:
-    for name in at.value if isinstance(at.value, dict) else ():
-        if name not in known:
-            yield at[name].says("unknown-field", f"there is no field {name!r}{near(name, known)}",
-                                "the cluster leaves such a field out without a word")
-
-
 def _dra(at: At) -> Iterator[Finding]:
     """Dynamic resource allocation, since KMM 2.7."""
     if at.value is None:
         return
     names = [at["driverName"], *(one["name"] for one in at["deviceClasses"])]
-    for name in names:
+    for name in names if "driverName" in at else names[1:]:
         if not _SUBDOMAIN.fullmatch(name.text):
             wrong = f"{name.text!r} is no name of a domain" if name.text else f"{name.path[-1]} is missing"
             yield name.says("dra", wrong, "KMM's webhook refuses the Module; as in `gpu.example.com`")
@@ -276,34 +218,72 @@ def _mappings(container: At) -> Iterator[Finding]:
             yield from _name(named)
         if pattern:
             yield from _regexp(mapping, named.text)
+        if literal:
+            yield from _literal(mapping["literal"])
         if literal and (other := next((one for one in before if chosen_by(one)(literal)), None)) is not None:
             yield mapping["literal"].says("shadowed", f"`{other['regexp'].text or literal}` above fits {literal} first",
                                           "put literal mappings before regular expressions, each kernel once")
+        if pattern and any(chosen_by(one)("anything at all") for one in before):
+            yield mapping["regexp"].says("shadowed", "a regular expression above fits every kernel first",
+                                         "put the one that fits all kernels last")
         before.append(mapping)
     if "containerImage" in container:
         yield from _name(container["containerImage"])
 
 
 def _name(image: At) -> Iterator[Finding]:
-    last = image.text.rpartition("/")[2]
-    if ":" not in last and "@" not in last:
-        yield image.says("no-tag", f"{image.text} has neither tag nor digest", "name it by digest: `…@sha256:…`")
-    elif "@" in last and varies(last):
+    last, named = image.text.rpartition("/")[2], _variables(image.text)
+    unknown = [name for name in named if name not in _VARIABLES]
+    plain = _VARIABLE.sub("x", image.text)
+    if unknown or "$" in plain:
+        wrong = f"KMM knows no variable {unknown[0]!r}{near(unknown[0], _VARIABLES)}" if unknown else (
+            "a variable is written ${NAME}, and this is none")
+        yield image.says("variable", wrong, f"it knows {', '.join(_VARIABLES)}")
+    elif "@" in last and named:
         yield image.says("digest-varies", "a digest is of one image: no kernel can be filled into its name",
                          "name a literal mapping's image by digest, or a tag with ${KERNEL_FULL_VERSION}")
+    elif ":" not in last and "@" not in last:
+        yield image.says("no-tag", f"{image.text} has neither tag nor digest", "name it by digest: `…@sha256:…`")
+    else:
+        yield from _reference(image, plain)
+
+
+def _reference(image: At, name: str) -> Iterator[Finding]:
+    try:
+        parse_reference(name)
+    except FoundryError as error:
+        mend = "leave the scheme out" if "://" in name else (
+            "in a tag, `+` is written `_`" if "+" in name.rpartition(":")[2] else error.hint)
+        yield image.says("image-name", f"{image.text} is no image name", mend)
+
+
+def _literal(at: At) -> Iterator[Finding]:
+    if "*" in at.text:
+        yield at.says("literal", "a literal has no wildcards", "take `regexp`, or write the kernel out")
+    elif _RELEASE.fullmatch(at.text):
+        yield at.says("literal", f"{at.text} is a release, no kernel", "as `uname -r` on the node says it")
+    elif re.search(r"\.el[0-9]+(_[0-9]+)?$", at.text):
+        yield at.says("literal", f"{at.text} lacks the architecture", "as `uname -r` on the node says it")
 
 
 def _regexp(mapping: At, image: str) -> Iterator[Finding]:
     at = mapping["regexp"]
-    compiled = _compiled(at.text)
-    if compiled is None or _NOT_IN_GO.search(at.text):
+    if _compiled(at.text) is None:
         yield at.says("regexp", f"`{at.text}` is no regular expression that Go reads",
-                      "Go has neither lookarounds nor references to groups")
+                      "`.*` fits anything, `*` alone is a shell's" if at.text.startswith("*")
+                      else "Go has neither lookarounds nor references to groups")
         return
-    if image and not varies(image) and not is_kernel(at.text.strip("^$").replace("\\", "")):
+    if image and not varies(image) and "$" not in _VARIABLE.sub("", image) and not _one_kernel(at.text):
         yield mapping["containerImage"].says(
             "one-image", "every kernel that the regular expression fits gets this one image",
-            "an image has the modules of one kernel: take `literal`, or ${KERNEL_FULL_VERSION} in the tag")
+            "take `literal`, or ${KERNEL_FULL_VERSION} in the tag, unless the image has the modules of all of them",
+            warning=True)
+
+
+def _one_kernel(pattern: str) -> str:
+    """The kernel, where a regular expression is one with its dots escaped; else empty."""
+    text = pattern.strip("^$").replace("\\", "")
+    return text if is_kernel(text) else ""
 
 
 def flavours(mapping: At, kernels: Iterable[str]) -> Iterator[Finding]:
@@ -312,12 +292,12 @@ def flavours(mapping: At, kernels: Iterable[str]) -> Iterator[Finding]:
     compiled = _compiled(at.text)
     if compiled is None or compiled.fullmatch("anything at all"):
         return
-    for kernel in kernels:
+    for kernel in filter(None, (*kernels, _one_kernel(at.text))):
         other = next((f"{kernel}{end}" for end in ("+rt", "+64k", "+debug") if compiled.fullmatch(kernel)
                       and compiled.search(f"{kernel}{end}") and not compiled.fullmatch(f"{kernel}{end}")), "")
         if other or (compiled.search(kernel) and not compiled.fullmatch(kernel)):
             yield at.says("unanchored", f"it also fits {other or kernel}, of which it has only a part",
-                          "begin it with ^ and end it with $")
+                          "begin it with ^ and end it with $", warning=True)
             return
 
 
@@ -343,7 +323,9 @@ def _modprobe(at: At) -> Iterator[Finding]:
 def _in_tree(container: At) -> Iterator[Finding]:
     mappings = list(container["kernelMappings"])
     for place in (container, *mappings):
-        if "inTreeModuleToRemove" in place and any("inTreeModulesToRemove" in one for one in (place, container)):
+        if "inTreeModuleToRemove" in place and any("inTreeModulesToRemove" in one for one in (
+            (container, *mappings) if place is container else (place, container))
+        ):
             yield place["inTreeModuleToRemove"].says(
                 "in-tree", "inTreeModuleToRemove can't stand beside inTreeModulesToRemove", "take the list alone")
         one_by_one = [*place["inTreeModulesToRemove"], *([place["inTreeModuleToRemove"]] if (
@@ -365,6 +347,10 @@ def _removed(names: Iterable[At]) -> Iterator[Finding]:
 
 def _signing(container: At) -> Iterator[Finding]:
     folder = container["modprobe"]["dirName"].text or "/opt"
+    if folder.endswith("/") or not folder.startswith("/"):
+        yield container["modprobe"]["dirName"].says("dir-name", f"{folder!r} is no folder as KMM compares it",
+                                                    "begin it with a slash and end it without one")
+        return
     for place in (container, *container["kernelMappings"]):
         if "sign" not in place:
             continue
@@ -375,13 +361,14 @@ def _signing(container: At) -> Iterator[Finding]:
             if not file.text.startswith(f"{folder}/"):
                 yield file.says("files-to-sign", f"{file.text} is not below dirName, {folder}",
                                 f"begin it with {folder}/")
-            if _WHOLE_KERNEL.search(file.text) and any(
+            if varies(file.text) and any(
                 chosen_by(one)(kernel) for one in ([place] if place is not container else container["kernelMappings"])
                 for kernel in (*(f"{kernel}+rt" for kernel in ANY_KERNEL), one["literal"].text) if "+" in kernel
             ):
                 yield file.says(
                     "files-to-sign", "of a kernel with `+` (+rt, +64k) the variable has `_`, and the folder has not",
-                    "take a literal mapping for such kernels, with the folder written out")
+                    "take a literal mapping for such kernels, with the folder written out",
+                    warning=not any("+" in one["literal"].text for one in container["kernelMappings"]))
 
 
 def _secret(spec: At) -> Iterator[Finding]:
@@ -404,7 +391,7 @@ def _device_config(at: At) -> Iterator[Finding]:
     if "@" in last:
         yield image.says("digest", "the operator puts -$KERNEL_VERSION behind driversImage: it can't take a digest",
                          "name the tag without its kernel: `…:2.22.2.0`; a Module of your own takes digests")
-    elif varies(last) or re.search(r":.*-[0-9]+\.[0-9]+\.[0-9]+", last):
+    elif _variables(last) or re.search(r":.*-[0-9]+\.[0-9]+\.[0-9]+", last):
         yield image.says("kernel-twice", "the operator puts -$KERNEL_VERSION behind driversImage, which has a kernel",
                          "end the tag with the driver's version")
     elif image.text and ":" not in last:
@@ -418,8 +405,8 @@ def _device_config(at: At) -> Iterator[Finding]:
     elif whole and not in_tree and last.rpartition(":")[2] != tag_of(version.text):
         yield version.says("other-version", f"driverVersion is {version.text}, and the image is"
                            f" {last.rpartition(':')[2]}", "name the same version in both")
-    if not spec["nodeMetricsImage"].text:
-        yield spec["nodeMetricsImage"].says("required", "nodeMetricsImage is missing", "the operator's CRD asks for it")
+    if in_tree and image.text:
+        yield image.says("in-tree", "with useInTreeDrivers no image is used", "leave one of the two out", warning=True)
     parts = [name for name in ("devicePluginImage", "customSchedulerImage", "schedulerExtensionImage")
              if spec[name].text]
     if parts and "draDriverImage" in spec:
@@ -435,11 +422,8 @@ def _device_config(at: At) -> Iterator[Finding]:
 def _boot(at: At) -> Iterator[Finding]:
     spec = at["spec"]
     image, name = spec["kernelModuleImage"], spec["kernelModuleName"]
-    for field in ("kernelModuleImage", "kernelModuleName", "machineConfigName", "machineConfigPoolName"):
-        if not spec[field].text:
-            yield spec[field].says("required", f"{field} is missing", "the CRD asks for it")
     if ":" in image.text.rpartition("/")[2] or "@" in image.text:
-        yield image.says("kernel-tag", "the node pulls kernelModuleImage:$(uname -r): it has neither tag nor digest",
+        yield image.says("kernel-tag", "the node pulls kernelModuleImage:$(uname -r): no tag or digest may stand in it",
                          "name a repository in which each tag is a kernel")
     if "/" in name.text or name.text.endswith(".ko"):
         yield name.says("module-name", f"modprobe takes names, and {name.text!r} is a file", "leave path and .ko out")
@@ -451,39 +435,55 @@ def _image_set(at: At) -> Iterator[Finding]:
     for one in listed:
         last = one["name"].text.rpartition("/")[2]
         if not last:
-            yield one.says("required", "an image has no name", "`name: host/repository@sha256:…`")
-        elif "@" not in last and ":" not in last:
+            continue
+        if "@" not in last and ":" not in last:
             yield one["name"].says("no-tag", f"{one['name'].text} has neither tag nor digest", "name it by digest")
-        elif varies(last):
+        elif "$" in last:
             yield one["name"].says("variable", "oc-mirror fills no variable in", "name each kernel's image, by digest")
+        else:
+            yield from _reference(one["name"], one["name"].text)
 
 
 def _preflight(at: At) -> Iterator[Finding]:
     kernel = at["spec"]["kernelVersion"]
-    if len(_KERNEL_PARTS.split(kernel.text)) < _FEWEST_PARTS:
+    if kernel.text and (len(_KERNEL_PARTS.split(kernel.text)) < _FEWEST_PARTS or _RELEASE.fullmatch(kernel.text)):
         yield kernel.says("kernel", f"{kernel.text!r} is no kernel's version", "as `uname -r` on the node says it")
 
 
+def signing_secrets(at: At) -> Iterator[str]:
+    """The names of the secrets with certificates that a Module signs with."""
+    spec = module_specs(at)
+    if spec is not None:
+        container = spec["moduleLoader"]["container"]
+        yield from (place["sign"]["certSecret"]["name"].text for place in (container, *container["kernelMappings"])
+                    if place["sign"]["certSecret"]["name"].text)
+
+
 def _secret_object(at: At) -> Iterator[Finding]:
-    """A certificate that KMM would sign modules with (`certSecret`)."""
+    """A certificate that KMM would sign modules with (`certSecret`), PEM or DER."""
     from foundry.signing.certificate import parse_certificate
 
-    data = at["data"]["cert"]
+    data = at["data"]["cert"] if at["data"]["cert"].text else at["stringData"]["cert"]
     if not data.text:
+        yield at.says("certificate", "there is no certificate in the key `cert`", "KMM signs with what is in `cert`")
         return
+    content = data.text.encode()
+    if data.path[-2:-1] == ("data",):
+        try:
+            content = base64.b64decode("".join(data.text.split()), validate=True)
+        except (ValueError, binascii.Error):
+            yield data.says("certificate", "the certificate is not base64",
+                            "`oc create secret generic NAME --from-file=cert=FILE` encodes it")
+            return
     try:
-        content = base64.b64decode("".join(data.text.split()), validate=True)
-    except (ValueError, binascii.Error):
-        yield data.says("certificate", "the certificate is not base64",
-                        "`oc create secret generic NAME --from-file=cert=FILE` encodes it")
+        warnings = parse_certificate(der_of(content), Path("cert")).warnings
+    except (ValueError, FoundryError) as error:
+        said = error.sentence if isinstance(error, FoundryError) else "it is no certificate"
+        yield data.says("certificate", f"modules can't be signed with this: {said}", "`doit signing:new` makes one")
         return
-    try:
-        warnings: tuple[str, ...] = parse_certificate(content, Path("cert")).warnings
-    except FoundryError as error:
-        warnings = (f"{error.sentence} (it has to be DER)",)
     for warning in warnings:
         yield data.says("certificate", f"RHEL does not take this certificate for modules: {warning}",
-                        "`doit signing:new` makes one that it takes; docs/signing.md says why")
+                        "`doit signing:new` makes one that it takes; docs/signing.md says why", warning=True)
 
 
 _OF_OTHERS = ("DeviceConfig", "Secret")

@@ -116,7 +116,7 @@ def damage(place: Path) -> Iterator[str]:
             if path.is_symlink() or sha256_file(path) != named[name]:
                 yield f"{line(name)} is not what it says"
         elif name not in (CHECKSUMS_FILE, CHECKSUMS_BUNDLE):
-            yield f"it does not have {line(name)}"
+            yield f"{line(name)} is not in it"
     yield from (f"{line(name)} is missing" for name in named if name not in there)
 
 

@@ -57,7 +57,8 @@ ALL = Asked()
 def current(foundry: Foundry, driver: str, asked: Asked = ALL) -> bool:
     """Whether what is here is of today's ledger and settings; no network request."""
     ledger = foundry.states.ledger(driver)
-    return ledger is not None and FOLDER.current(foundry, driver, _key(foundry, ledger, asked))
+    return (ledger is not None and FOLDER.current(foundry, driver, _key(foundry, ledger, asked))
+            and bool(driver_of(foundry, ledger, asked).images))
 
 
 def bundle(foundry: Foundry, driver: str, asked: Asked = ALL) -> None:
@@ -80,7 +81,8 @@ def bundle(foundry: Foundry, driver: str, asked: Asked = ALL) -> None:
         raise UsageError(f"no image of {driver} is of these kernels, releases and minors",
                          hint=f"`doit status {driver}` shows those that there are")
     else:
-        foundry.journal.warn(f"{driver} has no image in a registry that a cluster could use: there are no manifests")
+        foundry.journal.warn(f"{driver} has no image in a registry that a cluster could use: there are no manifests"
+                             f" (`doit publish:{driver}` publishes)")
     FOLDER.write(foundry, driver, ledger.family, _key(foundry, ledger, asked), file_deps(foundry, driver), files)
 
 
@@ -92,7 +94,7 @@ def driver_of(foundry: Foundry, ledger: Ledger, asked: Asked = ALL) -> Driver:
     rows = [row for row in reversed(ledger.sorted_rows()) if row.registries and row.digest not in refused]
     return Driver(
         family.name, ledger.driver, tuple(one.name for one in recipe.modules),
-        tuple(Image(row.kernel, _first(foundry, family.name, row), row.toolkit, row.releases, bool(row.image_signer))
+        tuple(Image(row.kernel, places(foundry, family.name, row)[0], row.toolkit, row.releases, bool(row.image_signer))
               for row in rows if asked.takes(row)),
         recipe.loading_order, "firmware" in family.data, tuple(sorted({one for row in rows for one in row.devices})),
         tuple(sorted({one for row in rows for one in row.loads})),
@@ -145,11 +147,11 @@ def known(foundry: Foundry) -> Known:
                  foundry.settings.proof != "off")
 
 
-def _first(foundry: Foundry, family: str, row: Row) -> str:
-    """The image by digest, in the first of the profile's registries that has it."""
+def places(foundry: Foundry, family: str, row: Row) -> list[str]:
+    """The image by digest, in each registry that has it; the profile's, in their order, come first."""
     named = [name for target in targets_of(foundry.settings.publish, family) for name in row.registries
              if target.is_in([name])]
-    return f"{(named or list(row.registries))[0]}@{row.digest}"
+    return [f"{name}@{row.digest}" for name in dict.fromkeys([*named, *row.registries])]
 
 
 def _key(foundry: Foundry, ledger: Ledger, asked: Asked) -> str:

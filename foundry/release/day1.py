@@ -52,6 +52,9 @@ def tag_kernels(foundry: Foundry, driver: str) -> None:
     if is_ecr(target.registry):
         require_repository(target)
     writer = foundry.registries.writer(target)
+    for row in ledger.sorted_rows():
+        if tag_of(row.kernel) != row.kernel:
+            foundry.journal.warn(f"{row.kernel} can be no tag: {writer.name} has no image for it")
     for row in _rows(foundry, ledger):
         there = writer.tagged(row.kernel)
         if there is not None and there.digest not in (row.digest, row.replaces.digest if row.replaces else ""):

@@ -7,21 +7,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from foundry.base.errors import FoundryError, UsageError
+from foundry.base.errors import FoundryError, OutsideError, UsageError
 from foundry.base.files import open_file, read_file, scratch
-from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE
+from foundry.base.names import CHECKSUMS_FILE, LEDGER_FILE, tag_of
 from foundry.base.reasons import Reason
 from foundry.base.references import parse_reference
+from foundry.base.yaml_lines import located
 from foundry.formats.images.manifest import Descriptor
+from foundry.kmm.files import BOOT_FILE
 from foundry.ledger.offline import Stored, damage, images_of, verify_folder
 from foundry.ledger.verify import Verdict
 from foundry.plan.ledger import parse_ledger
 from foundry.plan.rows import Row
 from foundry.registry.push import Writer
 from foundry.registry.targets import Target
+from foundry.release.bundle import FOLDER as BUNDLE
 from foundry.run.context import Foundry
 from foundry.signing.image_key import PublicKey
 
+_MADE = "`doit kit:DRIVER` makes one"
 _LARGEST = 64 << 30  # bytes of a kit
 
 
@@ -33,7 +37,7 @@ def load(foundry: Foundry, kit: Path, place: str, keys: Sequence[PublicKey]) -> 
     signatures, and none are loaded. Raises UsageError for what is no kit or no place, and what registries raise;
     FoundryError ``tag-taken`` for a tag that is another image than the ledger knows of.
     """
-    with _unpacked(foundry, kit) as folder:
+    with unpacked(foundry, kit) as folder:
         if keys:
             before = list(verify_folder(folder, keys, foundry.config.validation))
         else:
@@ -44,17 +48,18 @@ def load(foundry: Foundry, kit: Path, place: str, keys: Sequence[PublicKey]) -> 
             return
         ledger = parse_ledger(read_file(folder / LEDGER_FILE), LEDGER_FILE, foundry.config.validation)
         rows = {row.digest: row for row in ledger.rows.values()}
-        images = [(one, rows[one.digest], writer) for one in images_of(folder, keys) if one.digest in rows
-                  for writer in _writers(foundry, rows[one.digest], place)]
-        for one, row, writer in images:
-            _require_free(one, row, writer)  # before anything is pushed
-        for one, row, writer in images:
-            _push(one, row, writer, keys)
+        boot = _boot_repository(folder)
+        images = [(one, rows[one.digest], writer, tags) for one in images_of(folder, keys) if one.digest in rows
+                  for writer, tags in _places(foundry, rows[one.digest], place, boot)]
+        for one, row, writer, tags in images:
+            _require_free(one, row, writer, tags)  # before anything is pushed
+        for one, _, writer, tags in images:
+            _push(one, writer, tags, keys)
             yield Verdict(f"{writer.name}@{one.digest}", tuple(_proof(one, writer, keys)))
 
 
 @contextmanager
-def _unpacked(foundry: Foundry, kit: Path) -> Iterator[Path]:
+def unpacked(foundry: Foundry, kit: Path) -> Iterator[Path]:
     """The kit's folder; a tar is unpacked into one that is gone at the end."""
     from foundry.formats.trees.sourcetree import unpack_tar
 
@@ -71,7 +76,12 @@ def _unpacked(foundry: Foundry, kit: Path) -> Iterator[Path]:
                 finally:
                     data.release()
         except (OSError, ValueError) as error:  # ValueError: an empty file
-            raise UsageError(f"{kit} can't be read: {error}") from error
+            why = error.strerror if isinstance(error, OSError) else "it is empty"
+            raise UsageError(f"{kit} is no kit: {why}", hint=_MADE) from error
+        except FoundryError as error:
+            if isinstance(error, OutsideError):
+                raise
+            raise UsageError(f"{kit} is no kit: {error.message}", hint=f"copy it again; {_MADE}") from error
         [top, *more] = sorted((work / "kit").iterdir()) or [work]
         folder = work / "kit" if more else top
         _require_kit(folder)
@@ -81,22 +91,38 @@ def _unpacked(foundry: Foundry, kit: Path) -> Iterator[Path]:
 def _require_kit(folder: Path) -> None:
     for name in ("oci-layout", CHECKSUMS_FILE, LEDGER_FILE):
         if not (folder / name).is_file():
-            raise UsageError(f"{folder.name} is no kit: it has no {name}", hint="`doit kit:DRIVER` makes one")
+            raise UsageError(f"{folder.name} is no kit: it has no {name}", hint=_MADE)
 
 
-def _writers(foundry: Foundry, row: Row, place: str) -> list[Writer]:
-    """The repositories that an image goes to: of each that it was published in, its path below the place."""
-    found = dict.fromkeys(f"{place.rstrip('/')}/{name.partition('/')[2]}" for name in row.registries)
+def _boot_repository(folder: Path) -> str:
+    """``host/path`` of the images by kernel alone that the kit's BootModuleConfig names; empty where it has none."""
+    file = folder / BUNDLE.name / BOOT_FILE
+    if not file.is_file():
+        return ""
+    [config, *_] = located(read_file(file))
+    return str(config.value["spec"]["kernelModuleImage"])
+
+
+def _places(foundry: Foundry, row: Row, place: str, boot: str) -> list[tuple[Writer, tuple[str, ...]]]:
+    """The repositories that an image goes to, with its tags: each that it was published in, below the place.
+
+    And that of images by kernel alone, where there is one and the kernel can be a tag.
+    """
+    tags = dict.fromkeys(row.registries, row.tags)
+    if boot and tag_of(row.kernel) == row.kernel:
+        tags[boot] = (row.kernel,)
+    found = {f"{place.rstrip('/')}/{name.partition('/')[2]}": named for name, named in tags.items()}
     try:
         names = [parse_reference(one) for one in found]
     except FoundryError as error:
         raise UsageError(f"{place} is no registry, nor a path in one: {error.message}",
                          hint="as in mirror.example.com:5000/drivers") from error
-    return [foundry.registries.writer(Target(one.host, one.repository, create_repository=False)) for one in names]
+    writers = [foundry.registries.writer(Target(one.host, one.repository, create_repository=False)) for one in names]
+    return list(zip(writers, found.values(), strict=True))
 
 
-def _require_free(one: Stored, row: Row, writer: Writer) -> None:
-    for tag in row.tags:
+def _require_free(one: Stored, row: Row, writer: Writer, tags: Sequence[str]) -> None:
+    for tag in tags:
         there = writer.tagged(tag)
         known = (one.digest, row.replaces.digest if row.replaces is not None else "")
         if there is not None and there.digest not in known:
@@ -104,14 +130,14 @@ def _require_free(one: Stored, row: Row, writer: Writer) -> None:
                                reason=Reason.TAG_TAKEN, hint="whose is it? remove the tag there, or load elsewhere")
 
 
-def _push(one: Stored, row: Row, writer: Writer, keys: Sequence[PublicKey]) -> None:
+def _push(one: Stored, writer: Writer, tags: Sequence[str], keys: Sequence[PublicKey]) -> None:
     from foundry.formats.attestations.bundle import parse_bundle
     from foundry.registry.referrers import attach
     from foundry.registry.signatures import take_over
 
     image = one.content
     assert image is not None  # noqa: S101 - a damaged one is told of before
-    for tag in row.tags:
+    for tag in tags:
         writer.push(image, tag)
     if one.signatures:
         take_over(writer, one.digest, one.signatures)

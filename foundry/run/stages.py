@@ -42,6 +42,7 @@ _STAGES = {stage.name: stage for stage in (
     Stage("notes", "writing", "notes written", folder="release", group="release"),
     Stage("github", "releasing", "released", group="release"),
     Stage("kit", "gathering", "kit gathered", folder="release"),
+    Stage("site", "writing", "site written", whole="the site"),
     Stage("rebuild", "building anew", "built anew"),
     Stage("archive", "archiving", "archived"),
     Stage("archive:verify", "proving", "proven"),

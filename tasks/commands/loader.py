@@ -205,6 +205,12 @@ def _require_places(names: Sequence[str]) -> None:
     if any(publishes(name) for name in names) and not one.settings.publish:
         raise ConfigError([Fault(file, "$.publish", "names no registry to push to")],
                           hint="name one, or choose another profile: `doit profile ecr`")
+    if "day1" in stages and not one.settings.kmm.boot_repository:
+        raise ConfigError([Fault(file, "$.kmm.boot_repository", "names no repository for images by kernel alone")],
+                          hint="docs/kmm.md says what it is for")
+    if stages & {"bundle", "kit"} and not one.settings.publish:
+        raise ConfigError([Fault(file, "$.publish", "names no registry, so no cluster could use the images")],
+                          hint="name one, or choose another profile: `doit profile ecr`")
     if "sign" in stages and not one.settings.signing.key:
         raise ConfigError([Fault(file, "$.signing.key", "names no key to sign modules with")],
                           hint="`doit signing:new` makes one and says how to name it")

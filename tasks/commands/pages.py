@@ -119,6 +119,9 @@ _ALL = (
          "A PLACE is a registry, perhaps with a path. Images lie below it as in the registry that they come from.",
          mixed=True),
 
+    _tasks("site", _LOOK, "", "pages on what is published: coverage, upgrades, news, data",
+           ("doit site", "KMOD_PROFILE=ecr doit site"), _RELEASES,
+           "In build/PROFILE/site, to be put anywhere: no server, no tracker. It asks for ledgers that are not here."),
     _tasks("rebuild", _LOOK, ":CELL", "build published images anew from provenance; compare",
            ("doit rebuild:2.22.2.0-6.1.0-56-cloud-amd64", "doit 'rebuild:2.22.2.0-*'"), (*_COMPILES, REGISTRIES),
            f"{_CELL} It works in a folder of its own, takes nothing that was built here, and needs no signing key."),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doit.cmd_base import Command
 
-from foundry.base.errors import EXIT_TASK_FAILED, UsageError
+from foundry.base.errors import EXIT_TASK_FAILED, FoundryError, UsageError
 from tasks import session
 from tasks.commands.arguments import number
 from tasks.commands.run_lock import run_lock
@@ -27,7 +28,7 @@ _OPTIONS = (
     {"name": "local", "short": "", "long": "local", "type": bool, "default": False,
      "help": "look at this checkout's records, outputs, sources, ledgers and release files; no network"},
     {"name": "offline", "short": "", "long": "offline", "type": str, "default": "", "metavar": "DIR",
-     "help": "look at an OCI layout with what lies beside its images, or at a release's files; no network, no account"},
+     "help": "look at a kit, an OCI layout with what lies beside its images, or a release's files; no network"},
     {"name": "key", "short": "", "long": "key", "type": list, "default": [], "metavar": "FILE",
      "help": "with --offline: the public key, in place of the profile's; may be given several times"},
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False, "help": "a JSON list"},
@@ -80,16 +81,22 @@ def _here() -> Iterator[tuple[dict[str, str], Sequence[str]]]:
 
 def _offline(place: str, files: Sequence[str]) -> Iterator[tuple[dict[str, str], Sequence[str]]]:
     from foundry.ledger.offline import verify_folder
+    from foundry.release.kit_load import unpacked
 
-    for verdict in verify_folder(Path(place), public_keys(files), session.foundry().config.validation):
-        yield {"image": verdict.image}, verdict.faults
+    one, keys = session.foundry(), public_keys(files)
+    with unpacked(one, Path(place)) if Path(place).is_file() else nullcontext(Path(place)) as folder:
+        for verdict in verify_folder(folder, keys, one.config.validation):
+            yield {"image": verdict.image}, verdict.faults
 
 
 def public_keys(files: Sequence[str], otherwise: str = "") -> Sequence[PublicKey]:
     """Those that the command line names, or the profile's; UsageError where there are none."""
     from foundry.signing.image_key import read_public_keys
 
-    keys = read_public_keys(files, Path.cwd()) if files else session.foundry().public_keys()
+    try:
+        keys = read_public_keys(files, Path.cwd()) if files else session.foundry().public_keys()
+    except FoundryError as error:
+        raise UsageError(error.message, hint="--key names the public key of those who made it") from error
     if not keys:
         raise UsageError("no public key says what is to be believed",
                          hint=f"name it: --key=image.pub{otherwise and ', '}{otherwise}")

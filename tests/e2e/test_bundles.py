@@ -109,6 +109,11 @@ def test_what_users_have_is_checked(copied: Clone, kernels: list[str]) -> None:
     run = copied.doit("check", "--kernel=6.99.1-1.x86_64", *written)
     assert run.code == 1 and f"no image {DRIVER}-6.99.1-1.x86_64" in run.out, run.text
     mine.write_bytes(b"a: [")
+    # a pipe, to its end, however slowly it comes
+    done = subprocess.run(["bash", "-c", f"{copied.command('check')[0]} {' '.join(copied.command('check')[1:])}"
+                           f" <(sleep 1; cat {module}; sleep 1; echo ---; sed s/sha256:/sha256:x/ {module})"],
+                          cwd=copied.root, env=copied.environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "image-name" in done.stdout, done.stdout + done.stderr
     for bad in ("mine.yaml", "nowhere.yaml", "config"):
         run = copied.doit("check", bad)
         assert run.code == 2 and "Traceback" not in run.text, run.text

@@ -71,6 +71,7 @@ def test_a_site_needs_nothing_else(kit: Path, copied: Clone, tmp_path: Path) -> 
     assert (folder / "kmm/base/module.yaml").is_file() and (folder / "verify/policy.json").is_file()
     sources = sorted(path.name for path in (folder / "sources").iterdir())
     assert f"aws-neuronx-dkms-{DRIVER}-modified-source.tar.gz" in sources and len(sources) == 2
+    assert copied.doit("verify", f"--offline={kit}", f"--key={public}").code == 0
     run = copied.doit("verify", f"--offline={folder}", f"--key={public}")
     assert run.code == 0 and f"{len(rows) + 2} files: {len(rows) + 2} ok" in run.out, run.text
     # an image by skopeo alone, into a registry
@@ -131,7 +132,7 @@ def test_what_was_changed_on_its_way_is_not_loaded(kit: Path, copied: Clone, tmp
         refused(folder, change)
     folder = unpacked(kit, tmp_path / "more")
     (folder / "kmm/base/more.yaml").write_text("a: b\n")
-    refused(folder, "it does not have kmm/base/more.yaml")
+    refused(folder, "kmm/base/more.yaml is not in it")
     folder = unpacked(kit, tmp_path / "less")
     largest = max((folder / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-1])
@@ -139,7 +140,26 @@ def test_what_was_changed_on_its_way_is_not_loaded(kit: Path, copied: Clone, tmp
     for content in (b"", b"no tar", kit.read_bytes()[:100_000]):
         (tmp_path / "bad.tar").write_bytes(content)
         run = copied.doit("kit:load", f"--key={public}", str(tmp_path / "bad.tar"), PLACE)
-        assert run.code in (1, 2) and "Traceback" not in run.text, run.text
+        assert run.code == 2 and "is no kit" in run.text and "Traceback" not in run.text, run.text
+    run = copied.doit("kit:load", "--key=nowhere.pub", str(kit), PLACE)
+    assert run.code == 2 and "--key names" in run.text, run.text
+
+
+def test_images_for_nodes_that_boot_come_along(copied: Clone, tmp_path: Path) -> None:
+    copied.edit("config/profiles/sandbox.yaml", "image_repository:",
+                f"kmm: {{boot_repository: '{REGISTRY}/{copied.repository}-boot/{{driver}}'}}\nimage_repository:")
+    assert copied.doit(f"release:{DRIVER}").code == 0
+    assert copied.doit(f"kit:{DRIVER}").code == 0
+    kit = copied.build / "release" / DRIVER / f"{NAME}.tar"
+    run = copied.doit("kit:load", str(kit), f"{REGISTRY}/site")
+    assert run.code == 0, run.text
+    rows = ledger(copied, DRIVER)["cells"]
+    there = tags_in(copied, f"site/{copied.repository}-boot/{DRIVER}")
+    assert {tag for tag in there if not tag.startswith("sha256-")} == {
+        row["kernel"] for row in rows if "+" not in row["kernel"]}
+    sets = list(yaml.safe_load_all((unpacked(kit, tmp_path) / "kmm/mirror/mirror-sets.yaml").read_text()))
+    assert f"{REGISTRY}/{copied.repository}-boot/{DRIVER}" in [
+        one["source"] for one in sets[1]["spec"]["imageTagMirrors"]]
 
 
 def test_a_kit_without_signatures(copied: Clone, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,10 +17,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from foundry.base.errors import ConfigError, UsageError
+from foundry.base.errors import UsageError
+from foundry.base.schema import ValidationCache
 from foundry.kmm.check import Told, check
 from foundry.kmm.known import Known
 from foundry.plan.rows import Replaced, Row
+from tests.harness.checkout import ROOT
 
 EL9, EL10, RT = "5.14.0-570.12.1.el9_6.x86_64", "6.12.0-55.9.1.el10_0.x86_64", "5.14.0-570.12.1.el9_6.x86_64+rt"
 PLACE = "registry.example.com/team/neuron-driver"
@@ -44,6 +48,7 @@ CONTAINER: dict[str, Any] = {
         {"regexp": "^.+$", "containerImage": f"{PLACE}:2.22.2.0-${{KERNEL_FULL_VERSION}}"},
     ],
 }
+POD = {"container": {"image": "a.b/c:1"}}
 PRIVATE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/x"
 
 
@@ -111,13 +116,17 @@ def certificate(*, authority: bool) -> bytes:
 
 def signs(path: str, **mapping: str) -> dict[str, Any]:
     named = {"literal": EL9, "containerImage": f"{PLACE}@{DIGESTS[EL9]}", **mapping}
-    return mappings({name: value for name, value in named.items() if value} | {"sign": {"filesToSign": [path]}})
+    return mappings({name: value for name, value in named.items() if value} | {
+        "sign": {"filesToSign": [path], "keySecret": {"name": "key"}, "certSecret": {"name": "cert"}}})
+
+
+VALIDATION = ValidationCache(ROOT, ROOT / "nowhere", writes=False)
 
 
 def checked(document: Any, known: Known = LIBRARY, **more: Any) -> list[Told]:
     content = document if isinstance(document, bytes) else yaml.safe_dump_all(
         document if isinstance(document, list) else [document]).encode()
-    return check({"file.yaml": content}, known, **more)
+    return list(check({"file.yaml": content}, known, VALIDATION, **more).found)
 
 
 def rules(document: Any, known: Known = LIBRARY, **more: Any) -> set[str]:
@@ -137,7 +146,17 @@ GOOD: dict[str, Any] = {
     "signed by hand": signs(f"/opt/lib/modules/{RT}/neuron.ko", literal=RT, containerImage=f"{PLACE}@{DIGESTS[RT]}"),
     "a variable": signs("/opt/lib/modules/$KERNEL_FULL_VERSION/neuron.ko"),
     "a certificate": secret(certificate(authority=True)),
-    "device config with in-tree": device_config(useInTreeDrivers=True, driverVersion=""),
+    "device config with in-tree": device_config(useInTreeDrivers=True, driverVersion="", driversImage=""),
+    "pulled each time": module({"imagePullPolicy": "Always", "kernelMappings": [
+        {"literal": EL9, "containerImage": f"{PLACE}:2.22.2.0-{EL9}"}]}),
+    "Go's own": mappings({"regexp": r"^\Q5.14.0-\E(?<rest>[[:digit:].]+)\.el9_6\.x86_64\z",
+                          "containerImage": "a.b/c:$KERNEL_VERSION"}),
+    "a certificate in PEM": secret(ssl.DER_cert_to_PEM_cert(certificate(authority=True)).encode()),
+    "a certificate as it is": {**secret(b""), "data": {}, "stringData": {
+        "cert": ssl.DER_cert_to_PEM_cert(certificate(authority=True))}},
+    "another Secret": [module(), {**secret(b"nothing at all"), "metadata": {"name": "other"}}],
+    "Kubernetes' own": module(spec={"devicePlugin": {**POD, "container": {"image": "a.b/c:1", "env": [
+        {"name": "a", "valueFrom": {}}], "volumeMounts": [{"name": "x", "mountPath": "/dev"}]}}}),
     "secret": module({"containerImage": f"{PRIVATE}:1"}, {"imageRepoSecret": {"name": "pull"}}),
     "a mirror": mappings({"literal": EL9, "containerImage":
                           f"mirror.example.com/here/team/neuron-driver@{DIGESTS[EL9]}"}),
@@ -182,13 +201,13 @@ BAD: dict[str, tuple[str, Any]] = {
     "a file": ("module-name", modprobe(moduleName="neuron.ko")),
     "raw and name": ("module-name", modprobe(rawArgs={"load": ["a"], "unload": ["b"]})),
     "mistyped": ("unknown-field", modprobe(moduleLoadingOrder=["neuron", "a"])),
-    "dra": ("dra", module(spec={"dra": {"driverName": "a.b"}, "devicePlugin": {}})),
-    "dra without a driver": ("dra", module(spec={"dra": {}})),
-    "dra, driver": ("dra", module(spec={"dra": {"driverName": "No_Domain"}})),
-    "dra, class": ("dra", module(spec={"dra": {"driverName": "a.b", "deviceClasses": [{}]}})),
-    "dra, class twice": ("dra", module(spec={"dra": {"driverName": "a.b", "deviceClasses": [
+    "dra": ("dra", module(spec={"dra": {**POD, "driverName": "a.b"}, "devicePlugin": POD})),
+    "dra without a driver": ("required", module(spec={"dra": POD})),
+    "dra, driver": ("dra", module(spec={"dra": {**POD, "driverName": "No_Domain"}})),
+    "dra, class": ("dra", module(spec={"dra": {**POD, "driverName": "a.b", "deviceClasses": [{}]}})),
+    "dra, class twice": ("dra", module(spec={"dra": {**POD, "driverName": "a.b", "deviceClasses": [
         {"name": "c"}, {"name": "c"}]}})),
-    "host path": ("host-path", module(spec={"devicePlugin": {"volumes": [{"hostPath": {"path": "/etc/x"}}]}})),
+    "host path": ("host-path", module(spec={"devicePlugin": {**POD, "volumes": [{"hostPath": {"path": "/etc/x"}}]}})),
     "toleration, key": ("toleration", module(spec={"tolerations": [{"key": "-", "operator": "Exists"}]})),
     "toleration, no key": ("toleration", module(spec={"tolerations": [{"effect": "NoSchedule"}]})),
     "toleration, operator": ("toleration", module(spec={"tolerations": [{"key": "a", "operator": "In"}]})),
@@ -206,7 +225,7 @@ BAD: dict[str, tuple[str, Any]] = {
     "rt by regexp": ("files-to-sign", signs("/opt/lib/modules/$KERNEL_VERSION/neuron.ko", literal="", regexp="^.+$",
                                             containerImage="a.b/c:$KERNEL_VERSION")),
     "not below dirName": ("files-to-sign", signs("/lib/modules/a/neuron.ko")),
-    "nothing to sign": ("files-to-sign", module({"sign": {}})),
+    "nothing to sign": ("files-to-sign", module({"sign": {"keySecret": {}, "certSecret": {}}})),
     "certificate": ("certificate", secret(certificate(authority=False))),
     "no certificate": ("certificate", secret(b"nothing")),
     "not base64": ("certificate", secret("!!")),
@@ -234,6 +253,53 @@ BAD: dict[str, tuple[str, Any]] = {
     "preflight": ("kernel", preflight("4.20")),
     "not published": ("unpublished", image_set(f"{PLACE}@{OLD}")),
     "other kernel": ("other-kernel", mappings({"literal": EL9, "containerImage": f"{PLACE}@{DIGESTS[EL10]}"})),
+    "a path that leads out": ("host-path", module(spec={"devicePlugin": {**POD, "volumes": [
+        {"hostPath": {"path": "/dev/../etc"}}]}})),
+    "in-tree, list in a mapping": ("in-tree", module({"inTreeModuleToRemove": "b", "kernelMappings": [
+        {"literal": EL9, "containerImage": "a.b/c:1", "inTreeModulesToRemove": ["a"]}]})),
+    "a number for a kernel": ("type", mappings({"literal": 5.14, "containerImage": "a.b/c:1"})),
+    "a number for a version": ("type", device_config(driversImage="a.b/c:2.22", driverVersion=2.22)),
+    "true as a label": ("type", module(spec={"selector": {"x": True}})),
+    "a label without a value": ("type", module(spec={"selector": {"x": None}})),
+    "matchLabels": ("type", module(spec={"selector": {"matchLabels": {"a": "b"}}})),
+    "a text for a list": ("type", module({"inTreeModulesToRemove": "neuron"})),
+    "a text for parameters": ("type", modprobe(parameters="a=1 b=2")),
+    "a text for a secret": ("type", module(spec={"imageRepoSecret": "pull"})),
+    "a list for a spec": ("type", {**module(), "spec": []}),
+    "mistyped, top": ("unknown-field", {**module(), "foo": 1}),
+    "mistyped, build": ("unknown-field", module({"build": {"dockerfileConfigMap": {}, "dockerfile": "FROM x"}})),
+    "mistyped, plugin": ("unknown-field", module(spec={"devicePlugin": {**POD, "volums": []}})),
+    "mistyped, boot": ("unknown-field", boot(firmwarePath="/x")),
+    "mistyped, operator": ("unknown-field", device_config(driverImage="a.b/c:1")),
+    "preflight of an older form": ("unknown-field", {**preflight(EL9), "spec": {
+        "kernelVersion": EL9, "releaseImage": "a.b/c:1"}}),
+    "build without a file": ("required", module({"build": {}})),
+    "sign without a certificate": ("required", module({"sign": {"keySecret": {}, "filesToSign": ["/opt/a"]}})),
+    "pull policy": ("value", module({"imagePullPolicy": "ifnotpresent"})),
+    "name": ("name", module(name="My_Module")),
+    "a + in a tag": ("image-name", mappings({"literal": RT, "containerImage": f"a.b/c:1-{RT}"})),
+    "a scheme": ("image-name", mappings({"literal": EL9, "containerImage": "docker://a.b/c:1"})),
+    "capitals": ("image-name", mappings({"literal": EL9, "containerImage": "quay.io/A/b:1"})),
+    "a short digest": ("image-name", mappings({"literal": EL9, "containerImage": "a.b/c@sha256:abc"})),
+    "an open brace": ("variable", mappings({"regexp": "^.+$", "containerImage": "a.b/c:${KERNEL_FULL_VERSION"})),
+    "parentheses": ("variable", mappings({"literal": EL9, "containerImage": "a.b/c:$(KERNEL_FULL_VERSION)"})),
+    "no such variable": ("variable", mappings({"literal": EL9, "containerImage": "a.b/c:${DRIVER_VERSION}"})),
+    "too little of a kernel": ("one-image", mappings({"regexp": "^.+$", "containerImage": "a.b/c:${KERNEL_XYZ}"})),
+    "a shell's pattern": ("regexp", mappings({"regexp": "*.x86_64", "containerImage": "a.b/c:$KERNEL_VERSION"})),
+    "too much repeated": ("regexp", mappings({"regexp": "^.{1,1001}$", "containerImage": "a.b/c:$KERNEL_VERSION"})),
+    "a wildcard": ("literal", mappings({"literal": "5.14.0-*.x86_64", "containerImage": "a.b/c:1"})),
+    "a release as a kernel": ("literal", mappings({"literal": "4.16.30", "containerImage": "a.b/c:1"})),
+    "no architecture": ("literal", mappings({"literal": "5.14.0-427.13.1.el9_4", "containerImage": "a.b/c:1"})),
+    "behind all": ("shadowed", mappings({"regexp": "^.+$", "containerImage": "a.b/c:$KERNEL_VERSION"},
+                                        {"regexp": "^6.+$", "containerImage": "a.b/d:$KERNEL_VERSION"})),
+    "one kernel without an end": ("unanchored", mappings({"regexp": r"^5\.14\.0-427\.1\.el9_4\.x86_64",
+                                                          "containerImage": "a.b/c:1"})),
+    "folder with a slash": ("dir-name", module({"modprobe": {"moduleName": "a", "dirName": "/opt/"}, "sign": {
+        "keySecret": {}, "certSecret": {}, "filesToSign": ["/opt/lib/a.ko"]}})),
+    "in-tree drivers and an image": ("in-tree", device_config(useInTreeDrivers=True)),
+    "a version that nobody published": ("unpublished", device_config(
+        driversImage=f"{PLACE}:2.99", driverVersion="2.99")),
+    "preflight for a release": ("kernel", preflight("4.20.5")),
     "key twice": ("twice", yaml.safe_dump(module()).encode() + b"kind: Module\n"),
 }
 
@@ -317,7 +383,7 @@ def test_a_profile_with_a_pull_secret() -> None:
         b"%c: &%c [%s]\n" % (97 + n, 97 + n, b",".join([b"*%c" % (96 + n)] * 9)) for n in range(1, 9)), "too many"),
 ], ids=["open", "itself", "deep", "bytes", "unfolds"])
 def test_what_can_not_be_read(content: bytes, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(UsageError, match=said):
         checked(content)
 
 
@@ -325,6 +391,45 @@ def test_what_can_not_be_read(content: bytes, said: str) -> None:
 def test_nothing_to_check(content: bytes) -> None:
     with pytest.raises(UsageError, match="nothing to check"):
         checked(content)
+
+
+def test_only_certificates_that_a_module_signs_with() -> None:
+    named = signs(f"/opt/lib/modules/{EL9}/neuron.ko")
+    bad = {**secret(b"nothing"), "metadata": {"name": "cert"}}
+    assert rules([named, bad, {**bad, "metadata": {"name": "other"}}]) == {"certificate"}
+    assert len(checked([named, bad, {**bad, "metadata": {"name": "other"}}])) == 1
+    assert rules([named, {**bad, "data": {"tls.crt": "eA=="}}]) == {"certificate"}
+
+
+def test_levels() -> None:
+    levels = {told.rule: told.level for told in [
+        *checked(BAD["another flavour"][1]), *checked(BAD["mirror, tag"][1]), *checked(BAD["regexp"][1]),
+        *checked(BAD["rt in filesToSign"][1])]}
+    assert levels == {"unanchored": "warning", "tag": "warning", "regexp": "error", "files-to-sign": "error"}
+    assert [told.level for told in checked(BAD["rt by regexp"][1])] == ["warning"]
+
+
+def test_no_expression_takes_for_ever() -> None:
+    started = time.monotonic()
+    rules(mappings({"regexp": "^(([0-9.a-z_-])+)+Y$", "containerImage": "a.b/c:$KERNEL_VERSION"},
+                   {"literal": "5.14.0-" + "a" * 80, "containerImage": "a.b/c:1"}), kernels=["5.14.0-" + "1" * 80])
+    assert time.monotonic() - started < 10
+
+
+def test_what_was_not_looked_at_is_said() -> None:
+    content = yaml.safe_dump_all([module(), {"kind": "Pod", "apiVersion": "v1"}, {"apiVersion": "amd.com/v1alpha1",
+                                                                                  "kind": "DeviceConfig"}]).encode()
+    done = check({"x": content}, LIBRARY, VALIDATION)
+    assert (done.objects, done.others) == (1, ["DeviceConfig (amd.com/v1alpha1)", "Pod (v1)"])
+    with pytest.raises(UsageError, match=r"DeviceConfig \(amd.com/v1alpha1\)"):
+        checked({"apiVersion": "amd.com/v1alpha1", "kind": "DeviceConfig"})
+
+
+def test_a_cluster_of_a_release_that_nobody_knows() -> None:
+    cluster = {"apiVersion": "config.openshift.io/v1", "kind": "ClusterVersion", "metadata": {"name": "version"},
+               "status": {"desired": {"version": "4.99.1"}}}
+    [told] = checked([module(), cluster])
+    assert (told.rule, told.level) == ("unknown-release", "warning")
 
 
 @pytest.mark.parametrize("value", [None, 1, "x", [], [1], {"a": 1}, True])
