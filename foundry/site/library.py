@@ -36,23 +36,21 @@ Data = dict[str, Any]
 def library(foundry: Foundry) -> tuple[Data, list[str]]:
     """All of it, and a sentence on each ledger, and on the file of upgrades, that can't be read."""
     trouble: list[str] = []
-    ledgers: dict[str, Ledger] = {}
-    for name in dict.fromkeys([*foundry.states.plan.by_driver, *ledgers_here(foundry)]):
+    drivers: dict[tuple[str, str], Data] = {}
+    for name in sorted({*foundry.states.plan.by_driver, *ledgers_here(foundry)}, key=version_key, reverse=True):
         try:
             ledger = ledger_of(foundry, name)
+            if ledger.family in foundry.config.families:
+                drivers[ledger.family, name] = _driver(foundry, ledger)
         except FoundryError as error:
             trouble.append(f"the ledger of {name} can't be read, so its images are not shown: {error.sentence}")
-            continue
-        if ledger.family in foundry.config.families:
-            ledgers[name] = ledger
-    ordered = sorted(ledgers.values(), key=lambda one: version_key(one.driver), reverse=True)
     try:
         upgrades = _upgrades(foundry)
     except FoundryError as error:
         trouble.append(f"the upgrades between releases can't be read: {error.sentence}")
         upgrades = {"edges": {}, "risks": {}}
     return {
-        "schema": SCHEMA, "drivers": [_driver(foundry, one) for one in sorted(ordered, key=lambda one: one.family)],
+        "schema": SCHEMA, "drivers": [drivers[place] for place in sorted(drivers, key=lambda place: place[0])],
         "releases": list(_releases(foundry)), "upgrades": upgrades,
     }, trouble
 

@@ -114,7 +114,8 @@ def _index(library: Data, drivers: Sequence[Context]) -> Context:
     } for release in library["releases"] for flavour, kernels in sorted(release["kernels"].items())
         for kernel in kernels]
     return {
-        "drivers": drivers, "rows": rows, "images": sum(len(one["images"]) for one in drivers),
+        "drivers": drivers, "rows": rows, "releases": len({row["version"] for row in rows}),
+        "images": sum(len(one["images"]) for one in drivers),
         "minors": sorted({row["minor"] for row in rows}, key=version_key, reverse=True),
         "arches": sorted({row["arch"] for row in rows}), "flavours": [name for name in FLAVOURS if any(
             row["flavour"] == name for row in rows)],

@@ -7,7 +7,8 @@ from pathlib import Path
 from foundry.base.errors import FoundryError
 from foundry.base.files import canonical_json, read_file, remove_tree, scratch, sha256_bytes
 from foundry.base.records import output_facts, outputs_changed, read_record, write_record
-from foundry.run.context import Foundry
+from foundry.ledger.ledgers import fetch_missing
+from foundry.run.context import Foundry, has_ledger
 from foundry.site.library import Data, library
 from foundry.site.pages import STATIC, TEMPLATES, files
 
@@ -18,7 +19,9 @@ def current(foundry: Foundry) -> bool:
     """Whether the pages that are here are of today's ledgers, catalogue, upgrades and templates; no network request."""
     folder = _folder(foundry)
     record = read_record(folder / RECORD, "site")
-    if record is None or outputs_changed(record, folder):
+    if record is None or outputs_changed(record, folder) or not all(
+        has_ledger(foundry, driver) for driver in (foundry.states.plan.by_driver if foundry.settings.publish else ())
+    ):
         return False
     try:
         return bool(record["key"] == _key(foundry, *_known(foundry)))
@@ -27,7 +30,13 @@ def current(foundry: Foundry) -> bool:
 
 
 def site(foundry: Foundry) -> None:
-    """Write the pages anew, all or none. What can't be read is said on the first page, and fails the stage after it."""
+    """Write the pages anew, all or none; ledgers that are not here are asked for.
+
+    What can't be read is said on the first page. Raises what registries and GitHub raise.
+    """
+    if foundry.settings.publish:
+        fetch_missing(foundry, foundry.states.plan.by_driver)
+        foundry.states.forget(foundry.states.plan.by_driver)
     known, trouble = _known(foundry)
     folder = _folder(foundry)
     with scratch(folder, FOLDER) as work:

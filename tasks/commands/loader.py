@@ -36,6 +36,7 @@ from tasks.commands.told import heed_signals, tell, tell_interrupted
 _NAMES_TASKS = {"run", "info", "list", "clean", "plan"}
 _OF_CELLS = of_groups("build", "publish")
 _OF_RELEASES = of_groups("release")
+_OF_PEOPLE = frozenset({"site"})  # it says itself what can't be read
 _SHOWS_STATES = {"status"}  # these commands need no tasks
 
 
@@ -101,7 +102,8 @@ class Loader(NamespaceTaskLoader):  # type: ignore[misc]  # reason: doit has no 
                 one = session.foundry()
                 one.states.of_all(one.states.plan.cells)
                 return []
-            tasks = self._declared(_OF_CELLS if cmd.get_name() == "run" and _OF_CELLS.issuperset(stages) else None)
+            alone = next((some for some in (_OF_CELLS, _OF_PEOPLE) if stages and some.issuperset(stages)), None)
+            tasks = self._declared(alone if cmd.get_name() == "run" else None)
         except ConfigError as error:
             raise _with_hint(error, names) from error
         if cmd.get_name() not in _NAMES_TASKS:
