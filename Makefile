@@ -16,7 +16,7 @@ MEMORY = $(shell [ "$$(id -u)" = 0 ] && \
   [ "$$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 12000000 ] 2>/dev/null && \
   awk '/MemAvailable/ && $$2 > 16000000 { print "/dev/shm" }' /proc/meminfo)
 
-.PHONY: demo test quick lint fuzz drill bench setup runtime boots system requirements release clean
+.PHONY: demo test quick lint fuzz drill bench setup runtime boots system browser requirements release clean
 
 # also where GitHub Actions or a variable would choose another profile
 demo: export KMOD_PROFILE := sandbox
@@ -39,7 +39,7 @@ demo: setup
 	@echo "  doit sandbox:down                    stops the sandbox's services"
 
 # The linters are part of the tests. TESTS names some, such as tests/integration.
-test: setup
+test: setup browser
 	@TMPDIR=$${TMPDIR:-$(MEMORY)} $(BIN)/python -m pytest $(WORKERS) $(TESTS)
 
 # What needs no container: a few minutes.
@@ -64,6 +64,10 @@ setup: system $(STAMP)
 
 system:
 	@container/sandbox/system-packages.sh
+
+# What the tests of the site look at it with.
+browser: setup
+	@container/sandbox/system-packages.sh tests
 
 # For machines that only build and publish: no Debian packages, and of Python's none that only tests need.
 runtime: $(RUNTIME)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian or Ubuntu packages that the sandbox and the tests need and that are missing.
+# Installs the Debian or Ubuntu packages that the sandbox needs and that are missing; with `tests`, also a browser.
 # With root or sudo it installs them and says so; without, it prints the one line to run and fails.
 # Fedora and RHEL: see README.md; this script then only says what is missing.
 set -eu
@@ -53,6 +53,10 @@ if [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then
 fi
 if [ ! -e "$variables" ]; then
     missing="$missing $firmware"
+fi
+if [ "${1:-}" = tests ]; then
+    command -v chromium > /dev/null 2>&1 || command -v google-chrome > /dev/null 2>&1 || missing="$missing chromium"
+    command -v chromedriver > /dev/null 2>&1 || missing="$missing chromium-driver"
 fi
 missing=${missing# }
 [ -n "$missing" ] || exit 0

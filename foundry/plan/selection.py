@@ -20,7 +20,7 @@ _SHOWN = "`doit list` shows all"
 _OF_DRIVERS, _OF_CELLS = ("build", "publish", "release"), ("module", "sign", "image", "boot", "push")
 _NEEDS_KERNELS = ("build", "release", "publish", "push", "module", "sign", "image", "boot")
 _ABOUT_DRIVERS = (*_NEEDS_KERNELS, "fetch", "source")
-OF_LEDGERS = ("assets", "attest", "bundle", "day1", "notes", "kit")  # they are made from what is published
+OF_LEDGERS = ("bundle", "day1", "kit")  # clusters need them, of what is published, also where nothing is built
 
 
 def narrowed_cells(plan: Plan, name: str) -> tuple[Cell, ...]:

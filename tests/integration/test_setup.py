@@ -14,7 +14,7 @@ NEEDED = ("sh", "id", "env", "python3", "apt-get", "dirname", "uname")
 
 
 def test_nothing_to_say_when_all_is_there() -> None:
-    done = subprocess.run([SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([SCRIPT, "tests"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -34,12 +34,13 @@ def test_without_rights_it_prints_the_one_line(tmp_path: Path) -> None:
         if path.stat().st_uid == os.getuid() and path != Path("/"):
             path.chmod(path.stat().st_mode | 0o055)
     done = subprocess.run(
-        [str(script)], capture_output=True, text=True, check=False, env={"PATH": str(folder)},
+        [str(script), "tests"], capture_output=True, text=True, check=False, env={"PATH": str(folder)},
         user=65534, group=65534, extra_groups=[],
     )
     assert done.returncode == 3
     [line] = [line for line in done.stderr.splitlines() if line.startswith("run: ")]
     assert line.startswith("run: sudo apt-get install --no-install-recommends ")
-    for package in ("podman", "runc", "docker-registry", "rpm", "createrepo-c", "mmdebstrap", "gpgv", "sbsigntool"):
+    for package in ("podman", "runc", "docker-registry", "rpm", "createrepo-c", "mmdebstrap", "gpgv", "sbsigntool",
+                    "chromium", "chromium-driver"):
         assert package in line.split()
     assert len(line.split()) == len(set(line.split())), "each package once"
