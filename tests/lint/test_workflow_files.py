@@ -37,8 +37,10 @@ def test_a_pull_request_sees_no_secret() -> None:
 READS = {"contents": "read", "id-token": "write", "packages": "read"}
 PUSHES = {"contents": "read", "id-token": "write", "packages": "write"}
 ATTESTS = {"attestations": "write", "id-token": "write"}  # the token is for Sigstore, and the push role not for it
+DEPLOYS = {"pages": "write", "id-token": "write"}  # the same of GitHub Pages
 RIGHTS = {
-    BUILD: {"plan": READS, "shard": PUSHES, "attestations": ATTESTS, "release": PUSHES | {"contents": "write"}},
+    BUILD: {"plan": READS, "shard": PUSHES, "attestations": ATTESTS, "release": PUSHES | {"contents": "write"},
+            "site": READS, "pages": DEPLOYS},
     "build-driver-toolkit.yml": {"plan": READS, "toolkit": PUSHES, "ledger": PUSHES},
     "verify-images.yml": {"verify": READS},
     "update-driver-toolkit.yml": {"toolkit": {"contents": "write", "pull-requests": "write"}},
@@ -61,8 +63,10 @@ def test_the_push_role_is_for_jobs_that_push(name: str) -> None:
                  if step.get("uses", "").startswith("aws-actions/configure-aws-credentials@")}
         pushes = job["permissions"].get("packages") == "write"
         wanted = {"${{ vars.AWS_ROLE_ARN }}" if pushes else "${{ vars.AWS_READ_ROLE_ARN }}"}
-        assert roles == (wanted if "id-token" in job["permissions"] and job["permissions"] != ATTESTS else set())
-        assert job.get("environment") == ("publish" if pushes else None)
+        takes = "id-token" in job["permissions"] and job["permissions"] not in (ATTESTS, DEPLOYS)
+        assert roles == (wanted if takes else set())
+        deploys = job["permissions"] == DEPLOYS
+        assert job.get("environment") == ("publish" if pushes else "github-pages" if deploys else None)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -71,7 +75,7 @@ def test_no_cache_decides_anything(name: str) -> None:
     used = [step for job in jobs_of(name).values() for step in job["steps"] if "uses" in step]
     assert {step["uses"].partition("@")[0] for step in used} <= {
         "actions/attest-build-provenance", "actions/checkout", "actions/upload-artifact", "actions/download-artifact",
-        "aws-actions/configure-aws-credentials"}
+        "actions/upload-pages-artifact", "actions/deploy-pages", "aws-actions/configure-aws-credentials"}
     assert not [step for step in used if any("cache" in option for option in step.get("with", {}))]
 
 
