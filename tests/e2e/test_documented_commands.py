@@ -13,6 +13,10 @@ _FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 
 # What needs an account, GitHub, a sandbox of its own or minutes: the test that runs it, and the words to find there.
 ELSEWHERE = {
+    r"doit advise\b.*": ("e2e/test_advise.py", '"advise"'),
+    r"doit check\b.*": ("e2e/test_bundles.py", '"check"'),
+    r"doit kit:load\b.*": ("e2e/test_kits.py", '"kit:load"'),
+    r"doit day1\b.*": ("e2e/test_bundles.py", "day1:"),
     r"doit archive\b.*": ("e2e/test_archive.py", '"archive'),
     r"doit dtk\b.*": ("e2e/test_dtk.py", '"dtk'),
     r"doit collect": ("e2e/test_workflow.py", '"collect"'),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,7 +92,21 @@ def test_nights_with_losses(fleet: Fleet, access: AccessLogs, kernels: list[str]
     whole_releases(fleet, cells, DRIVERS)
     nothing_left(fleet)
     assert not put(access, fleet.repository)
+    the_pages_show(second, fleet, cells)
     a_tag_is_replaced(fleet, *sorted(tag_of(cell) for cell in good))
+
+
+def the_pages_show(play: Play, fleet: Fleet, cells: Collection[str]) -> None:
+    """Another machine writes them, from what is published alone, where the variable asks for them."""
+    assert not play.wanted("site")
+    play.workflow.contexts = {**play.workflow.contexts, "vars": {"KMOD_SITE": "true"}}
+    assert play.wanted("site")
+    job = play.play("site", fleet.machine())
+    assert job.result == "success" and play.wanted("pages"), job.text
+    shown = json.loads((play.folder / "github-pages/index.json").read_text())
+    assert {f"{driver['version']}-{image['kernel']}" for driver in shown["drivers"] for image in driver["images"]} == {
+        *cells}
+    assert all(driver["release"].endswith(f"neuron-driver-{driver['version']}") for driver in shown["drivers"])
 
 
 def a_tag_is_replaced(fleet: Fleet, victim: str, other: str) -> None:

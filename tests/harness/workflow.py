@@ -232,10 +232,15 @@ class Play:
             dest = clone.root / str(given["path"])
             shutil.copytree(artifact, dest / artifact.name if len(found) > 1 else dest)
 
+    def _upload_pages(self, clone: Clone, given: Mapping[str, Any]) -> None:
+        """A whole folder, which has a first page."""
+        assert (clone.root / str(given["path"]) / "index.html").is_file()
+        shutil.copytree(clone.root / str(given["path"]), self.folder / "github-pages")
+
 
 _ACTIONS: dict[str, Callable[[Play, Clone, Mapping[str, Any]], None]] = {
     "actions/checkout": Play._checkout, "actions/upload-artifact": Play._upload,
-    "actions/download-artifact": Play._download,
+    "actions/download-artifact": Play._download, "actions/upload-pages-artifact": Play._upload_pages,
 }
 
 
