@@ -53,10 +53,20 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Shortcut:
+    """An upgrade that leaves out steps of the way, and the risks because of which it is not taken."""
+
+    source: str
+    target: str
+    risks: tuple[Risk, ...]
+
+
+@dataclass(frozen=True)
 class Advice:
     """The answer: `path` is the shortest way on which no step loses the driver; without one, `lossy` is the shortest.
 
-    With `risky`, there is only a way over upgrades that are not recommended to every cluster.
+    With `risky`, there is only a way over upgrades that are not recommended to every cluster. `blocked` are shorter
+    ones that are not.
     """
 
     driver: str
@@ -65,6 +75,7 @@ class Advice:
     path: tuple[Step, ...] = ()
     lossy: tuple[Step, ...] = ()
     risky: bool = False
+    blocked: tuple[Shortcut, ...] = ()
 
     @property
     def way(self) -> tuple[Step, ...]:
@@ -91,6 +102,7 @@ class Advice:
             "driver": self.driver, "from": self.source, "to": self.target, "covered": bool(self.path),
             "recommended": bool(self.way) and not self.risky, "answer": self.sentence(),
             "path": [_step_data(step) for step in self.way],
+            "blocked": [{"from": one.source, "to": one.target, "risks": _risks(one.risks)} for one in self.blocked],
         }
 
 
@@ -110,7 +122,7 @@ def advise(driver: str, upgrades: Upgrades, coverage: Coverage, source: str, tar
             if way:
                 steps = tuple(_steps(upgrades, coverage, way))
                 return Advice(driver, source, target, steps if covered else (), () if covered else steps,
-                              any(step.risks for step in steps))
+                              any(step.risks for step in steps), tuple(_blocked(upgrades, way)))
     return Advice(driver, source, target)
 
 
@@ -141,7 +153,19 @@ def _steps(upgrades: Upgrades, coverage: Coverage, way: Sequence[str]) -> Iterat
         yield Step(release, risks, coverage.lacking(release), bool(coverage.kernels.get(release)))
 
 
+def _blocked(upgrades: Upgrades, way: Sequence[str]) -> Iterator[Shortcut]:
+    """Upgrades between releases of the way that leave some of it out, and have risks."""
+    for number, source in enumerate(way):
+        for target in way[number + 2:]:
+            if risks := upgrades.edges.get(source, {}).get(target, ()):
+                yield Shortcut(source, target, risks)
+
+
+def _risks(risks: Sequence[Risk]) -> list[dict[str, str]]:
+    return [{"name": risk.name, "url": risk.url, "message": risk.message} for risk in risks]
+
+
 def _step_data(step: Step) -> dict[str, Any]:
     return {"release": step.release, "covered": step.covered, "kernels_without_image": list(step.lacking),
             "kernels_known": step.known,
-            "risks": [{"name": risk.name, "url": risk.url, "message": risk.message} for risk in step.risks]}
+            "risks": _risks(step.risks)}

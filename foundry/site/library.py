@@ -15,7 +15,7 @@ from foundry.base.errors import FoundryError
 from foundry.base.versions import version_key
 from foundry.base.yaml_text import yaml_documents
 from foundry.config.catalogue import DEFAULT, FLAVOURS
-from foundry.kmm.manifests import Image, modules
+from foundry.kmm.manifests import Image, modules, preflight
 from foundry.ledger.ledgers import ledger_of, ledgers_here
 from foundry.plan.ledger import Ledger
 from foundry.plan.releases import release_repository, release_tag
@@ -28,7 +28,7 @@ from foundry.run.context import Foundry
 from foundry.site.coverage import coverage_of
 
 SCHEMA = 1
-_KERNEL, _IMAGE = "KERNEL-OF-A-NODE", "IMAGE-BY-DIGEST"
+_KERNEL, _IMAGE, _TOOLKIT = "KERNEL-OF-A-NODE", "IMAGE-BY-DIGEST", "TOOLKIT-BY-DIGEST"
 
 Data = dict[str, Any]
 
@@ -71,7 +71,7 @@ def _driver(foundry: Foundry, ledger: Ledger) -> Data:
                         "license": family.license_of(package.license)}} if package is not None else {}),
         "sources": sorted(source_tarballs.tarballs(foundry, ledger.driver, ledger))
         if ledger.driver in foundry.states.plan.families else sorted(ledger.sources),
-        "manifests": _manifests(foundry, ledger), "patches": _patches(ledger),
+        "manifests": _manifests(foundry, ledger), "preflight": _preflight(foundry, ledger), "patches": _patches(ledger),
         "images": [_image(foundry, ledger, row) for row in rows], "missing": list(_missing(foundry, ledger)),
     }
 
@@ -116,6 +116,12 @@ def _manifests(foundry: Foundry, ledger: Ledger) -> list[Data]:
         found.append({"before": "".join(lines[:first]), "mapping": "".join(lines[first:first + 2]),
                       "after": "".join(lines[first + 2:]), "kernel": _KERNEL, "image": _IMAGE})
     return found
+
+
+def _preflight(foundry: Foundry, ledger: Ledger) -> Data:
+    """What asks KMM before an upgrade whether there is an image, as a text with a kernel and its toolkit to put in."""
+    text = yaml_documents([preflight(Image(_KERNEL, "", _TOOLKIT), wishes_of(foundry, ledger))]).decode()
+    return {"text": text.replace(f"kernel-{_KERNEL.lower()}", "upgrade"), "kernel": _KERNEL, "toolkit": _TOOLKIT}
 
 
 def _missing(foundry: Foundry, ledger: Ledger) -> Iterator[Data]:

@@ -44,6 +44,11 @@
     ).join("---\n");
   }
 
+  function preflightOf(driver, image) {
+    const one = driver.preflight;
+    return "---\n" + one.text.split(one.kernel).join(image.kernel).split(one.toolkit).join(image.toolkit);
+  }
+
   // -- copying
 
   function withCopy(element) {
@@ -67,10 +72,10 @@
     return element;
   }
 
-  function manifestBlock(driver, images, title) {
+  function manifestBlock(driver, images, title, more) {
     const details = make("details");
     details.append(make("summary", title));
-    const block = make("pre", manifestOf(driver, images), { class: "manifest", tabindex: "0" });
+    const block = make("pre", manifestOf(driver, images) + (more || ""), { class: "manifest", tabindex: "0" });
     details.append(block);
     withCopy(block);
     return details;
@@ -292,9 +297,18 @@
         list.append(item);
       }
       answer.append(list);
+      const way = found.steps.map((step) => step.release), edges = library.upgrades.edges[arch.value];
+      way.forEach((source, place) => way.slice(place + 2).forEach((target) => {
+        const risks = (edges[source] || {})[target];
+        if (risks && risks.length) {
+          const texts = risks.map((risk) => (library.upgrades.risks[risk] || {}).message || risk);
+          answer.append(make("p", source + " to " + target + " at once is not recommended to every cluster: " + texts.join(", "), { class: "blocked" }));
+        }
+      }));
       const images = [...new Set(found.steps.flatMap((step) => kernelsOf(step.release, arch.value)))]
         .map((kernel) => imageOf(one, kernel, arch.value)).filter(Boolean);
-      if (images.length) answer.append(manifestBlock(one, images, "Before the upgrade: KMM's Module with all kernels of the way"));
+      const last = kernelsOf(to.value, arch.value).map((kernel) => imageOf(one, kernel, arch.value)).filter(Boolean);
+      if (images.length) answer.append(manifestBlock(one, images, "Before the upgrade: KMM's Module with all kernels of the way, and a preflight", last.map((image) => preflightOf(one, image)).join("")));
     }
     arch.addEventListener("change", () => { fillReleases(); apply(); });
     [driver, from, to].forEach((select) => select.addEventListener("change", apply));

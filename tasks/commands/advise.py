@@ -84,5 +84,8 @@ def _lines(advice: Advice, coverage: Coverage) -> Iterator[str]:
         yield f"  {step.release:<{width}}  {'ok  ' if step.covered else 'LOST'}  {said}"
         for risk in step.risks:
             yield f"  {'':<{width}}        not for every cluster: {risk.message or risk.name} {risk.url}".rstrip()
+    for one in advice.blocked:
+        names = ", ".join(risk.message or risk.name for risk in one.risks)
+        yield f"  {one.source} to {one.target} at once is not recommended to every cluster: {names}"
     if advice.way:
         yield "Before the upgrade: `--manifest` prints a Module with the kernels of all these, and a preflight."

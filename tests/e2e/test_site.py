@@ -194,10 +194,24 @@ def test_may_i_upgrade(chrome: Chrome) -> None:
             kinds.add(kind)
             if wanted.path:
                 block = chrome.find_element(By.CSS_SELECTOR, "#upgrade-answer pre").get_attribute("textContent")
-                [module] = yaml.safe_load_all(str(block))
+                module, preflight = yaml.safe_load_all(str(block))
                 mapped = {one["literal"] for one in module["spec"]["moduleLoader"]["container"]["kernelMappings"]}
                 assert mapped == {kernel for step in wanted.path for kernel in kernels[step.release]}
+                assert (preflight["kind"], preflight["spec"]["kernelVersion"]) == (
+                    "PreflightValidationOCP", kernels[target][0])
+            blocked = [one.text for one in chrome.find_elements(By.CSS_SELECTOR, "#upgrade-answer .blocked")]
+            assert [text.partition(" at once")[0] for text in blocked] == [
+                f"{one.source} to {one.target}" for one in wanted.blocked]
     assert len(kinds) >= 3, kinds
+
+
+def test_on_paper(page: Path) -> None:
+    with opened(page) as chrome:
+        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        assert not any(chrome.find_element(By.ID, name).is_displayed() for name in ("which", "upgrade", "filters"))
+        assert chrome.find_element(By.ID, "coverage-table").is_displayed()
+        paper = chrome.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
+        assert len(paper["data"]) > 10_000
 
 
 def test_keyboard_alone(page: Path) -> None:

@@ -38,6 +38,9 @@ def made_up(drivers: int, releases: int, kernels: int, *, text: str = "Example d
                            "spec:\n  moduleLoader:\n    container:\n      modprobe:\n        moduleName: example\n"
                            "      kernelMappings:\n", "after": "  selector:\n    a: b\n", "kernel": "KERNEL",
                            "mapping": "      - literal: KERNEL\n        containerImage: IMAGE\n", "image": "IMAGE"}],
+            "preflight": {"text": "apiVersion: kmm.sigs.x-k8s.io/v1beta2\nkind: PreflightValidationOCP\nmetadata:\n"
+                          "  name: upgrade\nspec:\n  kernelVersion: KERNEL\n  dtkImage: TOOLKIT\n",
+                          "kernel": "KERNEL", "toolkit": "TOOLKIT"},
             "missing": [{"kernel": kernel, "arch": "x86_64", "flavour": "default", "why": f"does not compile: {text}",
                          "releases": [version for version, name in of.items() if name == kernel]}
                         for number, kernel in enumerate(names) if not (number + driver) % 7],

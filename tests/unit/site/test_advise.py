@@ -52,6 +52,13 @@ def test_ways(edges: list[str], images: str, way: str, kind: str) -> None:
     assert json.loads(json.dumps(found.as_data()))["covered"] == bool(found.path)
 
 
+def test_shorter_ways_that_are_not_recommended_are_said() -> None:
+    found = advise(DRIVER, graph("a>b", "b>c", "c>d", "a?c", "b?d"), coverage("abcd"), "4.16.1", "4.16.4")
+    assert [(one.source, one.target, one.risks) for one in found.blocked] == [
+        ("4.16.1", "4.16.3", (RISK,)), ("4.16.2", "4.16.4", (RISK,))]
+    assert found.as_data()["blocked"][0]["risks"][0]["name"] == "SkipsARelease"
+
+
 def test_a_way_of_no_step() -> None:
     found = advise(DRIVER, graph("a>b"), coverage("a"), "4.16.1", "4.16.1")
     assert [step.release for step in found.path] == ["4.16.1"]
