@@ -40,6 +40,7 @@ def test_a_driver_is_one_yaml_file(clone: Clone, kernels: list[str], tmp_path: P
     assert locked["node"] == [{"kind": "user or group", "where": "post.sh", "text": "useradd hello"}]
     record = clone.record(name, "module")
     assert set(record["gate"]) == {"hello_base.ko", "hello_top.ko"}
+    assert record["loads"] == ["hello_top"], "hello_base is loaded by what needs it"
     image = image_of(clone.cell(name) / "image.oci.tar")
     folder = f"opt/lib/modules/{kernels[0]}"
     assert {path for path in image.files if path.endswith(".ko")} == {
@@ -315,7 +316,6 @@ def test_a_loading_order(clone: Clone, kernels: list[str], tmp_path: Path) -> No
     notes = (clone.build / "release" / DRIVER / "notes.md").read_text()
     assert "        moduleName: hello_top\n" in notes
     assert "        modulesLoadingOrder:\n          - hello_top\n          - hello_base\n" in notes
-    assert record["loads"] == ["hello_top"], "hello_base is loaded by what needs it"
 
 
 def test_a_loading_order_of_modules_that_there_are_not(clone: Clone, tmp_path: Path) -> None:
