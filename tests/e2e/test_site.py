@@ -12,7 +12,7 @@ import pytest
 import yaml
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from foundry.formats.openshift.release_lists import Edge, Risk
 from foundry.plan.upgrades import upgrades_of
@@ -166,7 +166,7 @@ def test_which_image(chrome: Chrome) -> None:
     paste(chrome, first["kernel"])
     chrome.find_element(By.CSS_SELECTOR, "#which-answer li button").click()
     said = chrome.find_element(By.CSS_SELECTOR, "#which-answer li .copied")
-    assert any(said.text.startswith(word) for word in ("copied", "selected")), said.text
+    WebDriverWait(chrome, 30).until(lambda _: said.text.startswith(("copied", "selected")))
 
 
 def test_may_i_upgrade(chrome: Chrome) -> None:
