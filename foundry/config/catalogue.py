@@ -46,6 +46,11 @@ class CatalogueEntry:
         """The toolkit's kernel of a flavour; empty where it has none."""
         return self.kernels.get(flavour, "")
 
+    def on_nodes(self, flavour: str = DEFAULT) -> str:
+        """The kernel of a flavour that the release's nodes have, which a mismatch says is not the toolkit's."""
+        differs = flavour == DEFAULT and self.mismatch and self.node_kernel
+        return self.node_kernel if differs else self.kernel_of(flavour)
+
     @property
     def kernels(self) -> dict[str, str]:
         """The toolkit's kernels by flavour; what can't be the name of a real-time kernel is none."""

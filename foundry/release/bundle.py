@@ -142,7 +142,7 @@ def known(foundry: Foundry) -> Known:
     releases: dict[str, list[str]] = {}
     for entry in foundry.config.catalogue:
         if entry.arch in foundry.settings.arch:
-            releases.setdefault(entry.version, []).append(entry.node_kernel or entry.kernel)
+            releases.setdefault(entry.version, []).append(entry.on_nodes())
     return Known(rows, frozenset(refused), releases, bool(foundry.settings.kmm.image_repo_secret),
                  foundry.settings.proof != "off")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from foundry.config.catalogue import DEFAULT, FLAVOURS
+from foundry.config.catalogue import DEFAULT
 from foundry.plan.ledger import Ledger
 from foundry.release.unbuilt import unbuilt_of, withdrawn
 from foundry.run.context import Foundry
@@ -16,10 +16,9 @@ def coverage_of(foundry: Foundry, ledger: Ledger, arch: str, flavour: str = DEFA
     kernels: dict[str, dict[str, None]] = defaultdict(dict)
     why: dict[str, str] = {}
     for entry in foundry.config.catalogue:
-        kernel = getattr(entry, FLAVOURS[flavour])
-        if entry.arch != arch or not kernel:
+        kernel, served = entry.kernel_of(flavour), entry.on_nodes(flavour)
+        if entry.arch != arch or not served:
             continue
-        served = entry.node_kernel if flavour == DEFAULT and entry.mismatch and entry.node_kernel else kernel
         if served != kernel:
             why[served] = f"the toolkit of {entry.version} is for {kernel}, its nodes have {served}"
         kernels[entry.version][served] = None

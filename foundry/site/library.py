@@ -14,7 +14,7 @@ from typing import Any
 from foundry.base.errors import FoundryError
 from foundry.base.versions import version_key
 from foundry.base.yaml_text import yaml_documents
-from foundry.config.catalogue import DEFAULT, FLAVOURS
+from foundry.config.catalogue import FLAVOURS
 from foundry.kmm.manifests import Image, modules, preflight
 from foundry.ledger.ledgers import ledger_of, ledgers_here
 from foundry.plan.ledger import Ledger
@@ -146,11 +146,10 @@ def _releases(foundry: Foundry) -> Iterator[Data]:
         if entry.arch not in foundry.settings.arch:
             continue
         one = found.setdefault(entry.place, {"version": entry.version, "arch": entry.arch, "kernels": {}})
-        for flavour, kernel in entry.kernels.items():
-            served = entry.node_kernel if flavour == DEFAULT and entry.mismatch and entry.node_kernel else kernel
-            one["kernels"].setdefault(flavour, [])
-            if served not in one["kernels"][flavour]:
-                one["kernels"][flavour].append(served)
+        for flavour in entry.kernels:
+            served = one["kernels"].setdefault(flavour, [])
+            if entry.on_nodes(flavour) not in served:
+                served.append(entry.on_nodes(flavour))
         if entry.mismatch:
             one["mismatch"] = {"toolkit": entry.kernel, "nodes": entry.node_kernel}
     yield from found.values()
