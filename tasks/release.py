@@ -84,7 +84,7 @@ def task_bundle() -> Iterator[Task]:
         task = _folder_task(one, driver, bundle, bundle.bundle, f"Kubernetes manifests of {driver}",
                             "images or settings changed")
         yield {**task, "params": list(TASK_OPTIONS["bundle"]), "actions": [(write_bundle, [driver])],
-               "uptodate": [(_has_bundle, [driver])]}
+               "uptodate": [(_has_bundle, [driver, *task["uptodate"]])]}
 
 
 def task_day1() -> Iterator[Task]:
@@ -111,10 +111,12 @@ def write_bundle(driver: str, **options: Any) -> TaskFailed | None:
     return perform(f"bundle:{driver}", bundle, [driver, _asked(options)], None)
 
 
-def _has_bundle(task: Any, values: object, driver: str) -> bool:
-    from foundry.release.bundle import current
+def _has_bundle(task: Any, values: object, driver: str, whole: bool) -> bool:
+    """Whether there is what the options ask for; without any it is known already whether the whole is there."""
+    from foundry.release.bundle import ALL, current
 
-    return current(foundry(), driver, _asked(task.options or {}))
+    asked = _asked(task.options or {})
+    return whole if asked == ALL else current(foundry(), driver, asked)
 
 
 def _asked(options: Mapping[str, Any]) -> Asked:

@@ -95,7 +95,7 @@ class _Step:
 
 
 @dataclass
-class _Told:
+class _Console:
     """A console, read."""
 
     kernel: str = ""
@@ -110,32 +110,32 @@ class _Told:
 
 def judge(console: str, wanted: Wanted, *, in_time: bool, seconds: float) -> Verdict:
     """The verdict on a guest that ended by itself (`in_time`) or was ended after these seconds."""
-    told = _read(console.splitlines())
-    if not told.kernel:
-        broken = [text for text in told.first if _BROKEN.match(text)]
-        last = next((text for text in [*broken, *reversed(told.first)] if text.strip()), "nothing")
+    read = _read(console.splitlines())
+    if not read.kernel:
+        broken = [text for text in read.first if _BROKEN.match(text)]
+        last = next((text for text in [*broken, *reversed(read.first)] if text.strip()), "nothing")
         how = "" if in_time else f" within {seconds:.0f} s"
         return Verdict((), f"the kernel {wanted.kernel} does not boot{how}; the last that it said: {one_line(last)}",
                        Reason.KERNEL_DOES_NOT_BOOT)
-    checks = [Check("kernel", told.kernel == wanted.kernel, told.kernel)]
+    checks = [Check("kernel", read.kernel == wanted.kernel, read.kernel)]
     if wanted.enforced:
-        checks.append(Check("signatures-enforced", told.enforced == "Y", f"sig_enforce: {told.enforced or 'none'}"))
+        checks.append(Check("signatures-enforced", read.enforced == "Y", f"sig_enforce: {read.enforced or 'none'}"))
     if wanted.secure_boot:
-        locked = "[integrity]" in told.lockdown or "[confidentiality]" in told.lockdown
-        checks.append(Check("locked-down", locked, told.lockdown or "no lockdown"))
-    steps = {(step.what, step.subject): step for step in told.steps}
+        locked = "[integrity]" in read.lockdown or "[confidentiality]" in read.lockdown
+        checks.append(Check("locked-down", locked, read.lockdown or "no lockdown"))
+    steps = {(step.what, step.subject): step for step in read.steps}
     refusals: dict[str, str] = {}  # by the kernel's name of a module: the error that its init refused with
     for what, subject in _expected(wanted):
         step = steps.get((what, subject))
-        if step is None or (step is told.steps[-1] and not told.ended):
-            checks.append(_unfinished(what, subject, told, in_time=in_time, seconds=seconds))
+        if step is None or (step is read.steps[-1] and not read.ended):
+            checks.append(_unfinished(what, subject, read, in_time=in_time, seconds=seconds))
             break
         found = _judged(step, wanted, refusals)
         if found is not None:
             checks.append(found)
     bad = next((one for one in checks if not one.ok), None)
     fault, reason = ("", None) if bad is None else (f"{_SAID[bad.name]}: {bad.detail}", _REASONS[bad.name])
-    return Verdict(tuple(checks), fault, reason, tuple(told.warnings), told.tainted)
+    return Verdict(tuple(checks), fault, reason, tuple(read.warnings), read.tainted)
 
 
 # A check's name → the words of its failure, and the reason.
@@ -207,9 +207,9 @@ def _accepted(step: _Step, wanted: Wanted) -> str:
     return ""
 
 
-def _unfinished(what: str, subject: str, told: _Told, *, in_time: bool, seconds: float) -> Check:
+def _unfinished(what: str, subject: str, read: _Console, *, in_time: bool, seconds: float) -> Check:
     """Of a step that the guest did not come to, or did not get out of."""
-    step = told.steps[-1] if told.steps else _Step(what, subject, kernel=told.first)
+    step = read.steps[-1] if read.steps else _Step(what, subject, kernel=read.first)
     kind, _, time = step.what.partition("-")
     name = {"refuse": "refuses", "load": "loads", "live": "lives"}.get(kind, "unloads") + (
         _AGAIN.get(time, "") if kind != "refuse" else "")
@@ -219,33 +219,33 @@ def _unfinished(what: str, subject: str, told: _Told, *, in_time: bool, seconds:
     return Check(name, False, f"{step.subject}: {how}")
 
 
-def _read(lines: Sequence[str]) -> _Told:
-    told = _Told()
+def _read(lines: Sequence[str]) -> _Console:
+    read = _Console()
     for text in lines:
         found = _LINE.match(text)
         message = found[1] if found else text
         ours = _OURS.match(message) if found else None
         if ours is None:
-            (told.steps[-1].kernel if told.steps and not told.ended else told.first).append(message)
-            if found and _WARNING.match(message) and told.kernel and not told.ended:
-                told.warnings.append(one_line(message))
+            (read.steps[-1].kernel if read.steps and not read.ended else read.first).append(message)
+            if found and _WARNING.match(message) and read.kernel and not read.ended:
+                read.warnings.append(one_line(message))
         else:
-            _take(told, ours[1], ours[2].strip())
-    return told
+            _take(read, ours[1], ours[2].strip())
+    return read
 
 
-def _take(told: _Told, word: str, rest: str) -> None:
+def _take(read: _Console, word: str, rest: str) -> None:
     if word == "begin":
         what, _, subject = rest.partition(" ")
-        told.steps.append(_Step(what, subject))
+        read.steps.append(_Step(what, subject))
     elif word == "end":
-        told.ended = True
+        read.ended = True
     elif word in ("kernel", "enforced", "lockdown"):
-        setattr(told, word, rest)
+        setattr(read, word, rest)
     elif word == "tainted" and rest.isdecimal():
-        told.tainted = int(rest)
-    elif told.steps:
-        step = told.steps[-1]
+        read.tainted = int(rest)
+    elif read.steps:
+        step = read.steps[-1]
         if word == "code" and rest.isdecimal():
             step.code = int(rest)
         elif word == "state":

@@ -99,6 +99,11 @@ def images_of(place: Path, keys: Sequence[PublicKey]) -> Iterator[Stored]:
 
 def _layout(place: Path, keys: Sequence[PublicKey]) -> Iterator[Verdict]:
     yield from (Verdict(one.digest, (*one.unsigned, *one.faults)) for one in images_of(place, keys))
+    yield from verify_files(place, keys)
+
+
+def verify_files(place: Path, keys: Sequence[PublicKey]) -> Iterator[Verdict]:
+    """What lies beside the images of a kit: its list of checksums, with all files, and the ledger."""
     if (place / CHECKSUMS_FILE).is_file():
         unsigned = _unsigned(place, CHECKSUMS_FILE, CHECKSUMS_BUNDLE, keys)
         yield Verdict(CHECKSUMS_FILE, (*unsigned, *damage(place)))

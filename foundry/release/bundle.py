@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from foundry.base.errors import UsageError
 from foundry.base.files import canonical_json, sha256_bytes
@@ -13,7 +14,6 @@ from foundry.base.templates import fill_known
 from foundry.base.versions import minor_of
 from foundry.base.yaml_text import yaml_documents
 from foundry.kmm.files import bundle_files
-from foundry.kmm.known import Known
 from foundry.kmm.manifests import Driver, Image, Wishes, left_out, modules, preflight
 from foundry.ledger.ledgers import kept_ledger, ledger_of, ledgers_here
 from foundry.plan.ledger import Ledger, ledger_path
@@ -22,6 +22,9 @@ from foundry.registry.targets import targets_of
 from foundry.release.folders import Folder
 from foundry.release.unbuilt import withdrawn
 from foundry.run.context import Foundry
+
+if TYPE_CHECKING:
+    from foundry.kmm.known import Known
 
 FOLDER = Folder("bundle", "kmm")
 _KMM = re.compile(r"2\.[0-9]{1,3}")
@@ -57,8 +60,10 @@ ALL = Asked()
 def current(foundry: Foundry, driver: str, asked: Asked = ALL) -> bool:
     """Whether what is here is of today's ledger and settings; no network request."""
     ledger = foundry.states.ledger(driver)
-    return (ledger is not None and FOLDER.current(foundry, driver, _key(foundry, ledger, asked))
-            and bool(driver_of(foundry, ledger, asked).images))
+    if ledger is None:
+        return False
+    found = driver_of(foundry, ledger, asked)
+    return bool(found.images) and FOLDER.current(foundry, driver, _key(foundry, ledger, asked, found))
 
 
 def bundle(foundry: Foundry, driver: str, asked: Asked = ALL) -> None:
@@ -83,7 +88,7 @@ def bundle(foundry: Foundry, driver: str, asked: Asked = ALL) -> None:
     else:
         foundry.journal.warn(f"{driver} has no image in a registry that a cluster could use: there are no manifests"
                              f" (`doit publish:{driver}` publishes)")
-    FOLDER.write(foundry, driver, ledger.family, _key(foundry, ledger, asked), file_deps(foundry, driver), files)
+    FOLDER.write(foundry, driver, ledger.family, _key(foundry, ledger, asked, found), file_deps(foundry, driver), files)
 
 
 def driver_of(foundry: Foundry, ledger: Ledger, asked: Asked = ALL) -> Driver:
@@ -131,6 +136,8 @@ def wishes_of(foundry: Foundry, ledger: Ledger, asked: Asked = ALL) -> Wishes:
 
 def known(foundry: Foundry) -> Known:
     """What the ledgers and the catalogue of this checkout know of images and kernels; no network request."""
+    from foundry.kmm.known import Known  # which reads regular expressions: not on the way of "nothing to do"
+
     rows: dict[str, list[Row]] = {}
     refused: set[str] = set()
     for driver in ledgers_here(foundry):
@@ -154,7 +161,7 @@ def places(foundry: Foundry, family: str, row: Row) -> list[str]:
     return [f"{name}@{row.digest}" for name in dict.fromkeys([*named, *row.registries])]
 
 
-def _key(foundry: Foundry, ledger: Ledger, asked: Asked) -> str:
-    said = [asdict(driver_of(foundry, ledger, asked)), asdict(wishes_of(foundry, ledger, asked)),
+def _key(foundry: Foundry, ledger: Ledger, asked: Asked, driver: Driver) -> str:
+    said = [asdict(driver), asdict(wishes_of(foundry, ledger, asked)),
             foundry.settings.kmm.mirror]
     return sha256_bytes(canonical_json([_FORM, said]))

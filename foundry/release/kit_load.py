@@ -15,7 +15,7 @@ from foundry.base.references import parse_reference
 from foundry.base.yaml_lines import located
 from foundry.formats.images.manifest import Descriptor
 from foundry.kmm.files import BOOT_FILE
-from foundry.ledger.offline import Stored, damage, images_of, verify_folder
+from foundry.ledger.offline import Stored, damage, images_of, verify_files
 from foundry.ledger.verify import Verdict
 from foundry.plan.ledger import parse_ledger
 from foundry.plan.rows import Row
@@ -38,18 +38,20 @@ def load(foundry: Foundry, kit: Path, place: str, keys: Sequence[PublicKey]) -> 
     FoundryError ``tag-taken`` for a tag that is another image than the ledger knows of.
     """
     with unpacked(foundry, kit) as folder:
+        stored = list(images_of(folder, keys))
         if keys:
-            before = list(verify_folder(folder, keys, foundry.config.validation))
+            before = [Verdict(one.digest, (*one.unsigned, *one.faults)) for one in stored]
+            before += verify_files(folder, keys)
         else:
-            before = [Verdict(CHECKSUMS_FILE, tuple(damage(folder))), *(
-                Verdict(one.digest, tuple(one.faults)) for one in images_of(folder, ()) if one.content is None)]
+            before = [Verdict(one.digest, tuple(one.faults)) for one in stored if one.content is None]
+            before.append(Verdict(CHECKSUMS_FILE, tuple(damage(folder))))
         if bad := [one for one in before if one.faults]:
             yield from bad
             return
         ledger = parse_ledger(read_file(folder / LEDGER_FILE), LEDGER_FILE, foundry.config.validation)
         rows = {row.digest: row for row in ledger.rows.values()}
         boot = _boot_repository(folder)
-        images = [(one, rows[one.digest], writer, tags) for one in images_of(folder, keys) if one.digest in rows
+        images = [(one, rows[one.digest], writer, tags) for one in stored if one.digest in rows
                   for writer, tags in _places(foundry, rows[one.digest], place, boot)]
         for one, row, writer, tags in images:
             _require_free(one, row, writer, tags)  # before anything is pushed
@@ -136,7 +138,7 @@ def _push(one: Stored, writer: Writer, tags: Sequence[str], keys: Sequence[Publi
     from foundry.registry.signatures import take_over
 
     image = one.content
-    assert image is not None  # noqa: S101 - a damaged one is told of before
+    assert image is not None  # noqa: S101 - a damaged one was refused before
     for tag in tags:
         writer.push(image, tag)
     if one.signatures:

@@ -79,7 +79,7 @@ class Advice:
 
     @property
     def way(self) -> tuple[Step, ...]:
-        """The way that is told of."""
+        """The way that the answer is about."""
         return self.path or self.lossy
 
     def sentence(self) -> str:

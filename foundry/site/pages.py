@@ -15,13 +15,12 @@ from foundry.base.files import pretty_json, read_file
 from foundry.base.names import tag_of
 from foundry.base.versions import minor_of, version_key
 from foundry.config.catalogue import FLAVOURS
-from foundry.site.library import Data
+from foundry.site.index import Data
 
 TEMPLATES, STATIC = "site/templates", "site/static"
 _MOST_NEWS = 100
 _LETTER, _MARGIN = 6.5, 10  # px of a badge
 _NEVER = "1970-01-01T00:00:00Z"
-_LONGEST_ID = 200
 
 Context = dict[str, Any]
 
@@ -37,7 +36,7 @@ def files(root: Path, library: Data, trouble: Sequence[str] = ()) -> dict[str, b
         "index.html": render("index.html", **_index(library, drivers), trouble=list(trouble), up=""),
         "feed.xml": render("feed.xml", **_feed("Kernel modules: all drivers", "all", "index.html", drivers)),
         "index.json": pretty_json(library),
-        "data.js": b"window.library = " + json.dumps(library, separators=(",", ":"), sort_keys=True).replace(
+        "data.js": b"window.published = " + json.dumps(library, separators=(",", ":"), sort_keys=True).replace(
             "</", "<\\/").encode() + b";\n",
         **{name: read_file(root / STATIC / name) for name in ("site.css", "site.js")},
     }
@@ -163,7 +162,7 @@ def _kernels(place: Data) -> list[str]:
 def _feed(title: str, name: str, page: str, drivers: Sequence[Context]) -> Context:
     entries = [{
         "title": f"{one['family']} {one['version']}: {change['text'].partition(':')[0]}", "text": change["text"],
-        "id": f"tag:kmod-foundry,2026:{one['name']}/{change['revision']}"[:_LONGEST_ID], "updated": change["updated"],
+        "id": f"tag:kmod-foundry,2026:{one['name']}/{change['revision']}", "updated": change["updated"],
         "page": one["page"] if page == "index.html" else page,
     } for one in drivers for change in one["changes"]]
     entries.sort(key=lambda entry: (entry["updated"], entry["id"]), reverse=True)

@@ -9,7 +9,7 @@ from foundry.base.files import canonical_json, read_file, remove_tree, scratch, 
 from foundry.base.records import output_facts, outputs_changed, read_record, write_record
 from foundry.ledger.ledgers import fetch_missing
 from foundry.run.context import Foundry, has_ledger
-from foundry.site.library import Data, library
+from foundry.site.index import Data, library
 from foundry.site.pages import STATIC, TEMPLATES, files
 
 FOLDER, RECORD, LOG = "site", "site.json", "site.log"

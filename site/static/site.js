@@ -2,7 +2,7 @@
 "use strict";
 
 (function () {
-  const library = window.library || { drivers: [], releases: [], upgrades: { edges: {}, risks: {} } };
+  const published = window.published || { drivers: [], releases: [], upgrades: { edges: {}, risks: {} } };
   const byId = (name) => document.getElementById(name);
   const LONGEST = 2000000; // characters of what is pasted
 
@@ -123,11 +123,11 @@
   // -- "Which image do I need?"
 
   const releases = new Map();
-  for (const one of library.releases) {
+  for (const one of published.releases) {
     releases.set(one.version, [...(releases.get(one.version) || []), one]);
   }
-  const kernels = new Set(library.releases.flatMap((one) => Object.values(one.kernels).flat()));
-  for (const driver of library.drivers) driver.images.forEach((image) => kernels.add(image.kernel));
+  const kernels = new Set(published.releases.flatMap((one) => Object.values(one.kernels).flat()));
+  for (const driver of published.drivers) driver.images.forEach((image) => kernels.add(image.kernel));
 
   function wantedIn(text) {
     const found = new Map(); // kernel → the release that it was found by, if any
@@ -149,13 +149,13 @@
 
   function setUpWhich() {
     const section = byId("which");
-    if (!section || !library.drivers.length) return;
+    if (!section || !published.drivers.length) return;
     const text = byId("which-text"), select = byId("which-driver"), answer = byId("which-answer");
-    fill(select, library.drivers.map((driver, number) => [String(number), nameOf(driver)]));
+    fill(select, published.drivers.map((driver, number) => [String(number), nameOf(driver)]));
     function apply() {
       answer.replaceChildren();
       if (!text.value.trim()) return;
-      const driver = library.drivers[Number(select.value)];
+      const driver = published.drivers[Number(select.value)];
       const { found, unknown } = wantedIn(text.value);
       if (!found.size && !unknown.length) {
         answer.append(make("p", "There is neither a kernel nor a release in this text. A kernel looks like 5.14.0-570.12.1.el9_6.x86_64, a release like 4.20.5.", { class: "problem" }));
@@ -231,7 +231,7 @@
   }
 
   function advise(driver, arch, from, to) {
-    const edges = library.upgrades.edges[arch] || {};
+    const edges = published.upgrades.edges[arch] || {};
     for (const covered of [true, false]) {
       for (const risky of [false, true]) {
         const way = shortest(edges, from, to, (name) => !covered || covers(driver, name, arch), risky);
@@ -249,20 +249,20 @@
 
   function setUpAdvisor() {
     const section = byId("upgrade"), answer = byId("upgrade-answer");
-    if (!section || !library.drivers.length) return;
+    if (!section || !published.drivers.length) return;
     const [driver, arch, from, to] = ["driver", "arch", "from", "to"].map((name) => byId("upgrade-" + name));
-    const arches = Object.keys(library.upgrades.edges);
+    const arches = Object.keys(published.upgrades.edges);
     section.hidden = false;
     if (!arches.length) {
       section.querySelector(".fields").hidden = true;
       answer.append(make("p", "The release graph is not known here: `doit toolkit` keeps it.", { class: "note" }));
       return;
     }
-    fill(driver, library.drivers.map((one, number) => [String(number), nameOf(one)]));
+    fill(driver, published.drivers.map((one, number) => [String(number), nameOf(one)]));
     fill(arch, arches.map((one) => [one, one]));
     function fillReleases() {
-      const edges = library.upgrades.edges[arch.value];
-      const names = new Set(library.releases.filter((one) => one.arch === arch.value).map((one) => one.version));
+      const edges = published.upgrades.edges[arch.value];
+      const names = new Set(published.releases.filter((one) => one.arch === arch.value).map((one) => one.version));
       for (const [source, targets] of Object.entries(edges)) [source, ...Object.keys(targets)].forEach((name) => names.add(name));
       const sorted = [...names].sort(compare);
       fill(from, sorted.map((one) => [one, one]));
@@ -271,7 +271,7 @@
     }
     function apply() {
       answer.replaceChildren();
-      const one = library.drivers[Number(driver.value)], name = nameOf(one), ends = from.value + " to " + to.value;
+      const one = published.drivers[Number(driver.value)], name = nameOf(one), ends = from.value + " to " + to.value;
       const found = advise(one, arch.value, from.value, to.value);
       const count = found.steps.length - 1, steps = count + (count === 1 ? " step" : " steps");
       let said;
@@ -289,7 +289,7 @@
         else if (step.lacking.length) item.append("✗ " + step.lacking.map((kernel) => kernel + " has no image: " + whyNot(one, kernel)).join("; "));
         else item.append("✓ " + kernelsOf(step.release, arch.value).join(", "));
         for (const risk of step.risks) {
-          const about = library.upgrades.risks[risk] || { message: "", url: "" };
+          const about = published.upgrades.risks[risk] || { message: "", url: "" };
           const remark = make("p", "Not for every cluster: " + (about.message || risk) + " ");
           if (about.url) remark.append(make("a", risk, { href: about.url, rel: "noreferrer" }));
           item.append(remark);
@@ -297,11 +297,11 @@
         list.append(item);
       }
       answer.append(list);
-      const way = found.steps.map((step) => step.release), edges = library.upgrades.edges[arch.value];
+      const way = found.steps.map((step) => step.release), edges = published.upgrades.edges[arch.value];
       way.forEach((source, place) => way.slice(place + 2).forEach((target) => {
         const risks = (edges[source] || {})[target];
         if (risks && risks.length) {
-          const texts = risks.map((risk) => (library.upgrades.risks[risk] || {}).message || risk);
+          const texts = risks.map((risk) => (published.upgrades.risks[risk] || {}).message || risk);
           answer.append(make("p", source + " to " + target + " at once is not recommended to every cluster: " + texts.join(", "), { class: "blocked" }));
         }
       }));

@@ -17,7 +17,7 @@ _OPTIONS = (
     {"name": "key", "short": "", "long": "key", "type": list, "default": [], "metavar": "FILE",
      "help": "the public key that must have signed it, in place of the profile's; may be given several times"},
     {"name": "unsigned", "short": "", "long": "unsigned", "type": bool, "default": False,
-     "help": "load it whoever made it, without signatures and statements"},
+     "help": "load it without looking for a signature; its signatures and statements stay out"},
     {"name": "json", "short": "", "long": "json", "type": bool, "default": False, "help": "a JSON list"},
 )
 

@@ -20,7 +20,7 @@ from foundry.site.advise import Coverage, advise
 from foundry.site.pages import files
 from tests.harness.browser import opened, violations
 from tests.harness.clone import ROOT, AccessLogs, Clone
-from tests.harness.library import made_up
+from tests.harness.made_up import made_up
 from tests.harness.released import ledger
 
 NEW, OLD = "2.22.2.0", "2.16.7.0"

@@ -30,7 +30,7 @@ _PLACES = ("proc", "sys", "dev", "lib/modules", "var/lib/firmware", "tmp", "etc/
 
 @dataclass(frozen=True)
 class ModuleConfig:
-    """What KMM's worker is told: a Module, as it is for one kernel."""
+    """The configuration of KMM's worker: a Module, as it is for one kernel."""
 
     kernel: str
     image: str

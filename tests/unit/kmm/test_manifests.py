@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -217,6 +219,20 @@ def test_nothing_is_wrong_with_them(driver: Driver, wishes: Wishes) -> None:
     assert checked.found == [] and checked.objects >= 5
 
 
+def test_images_in_two_registries() -> None:
+    other = "other.example.com/path/neuron-driver"
+    driver = replace(NEURON, images=(IMAGES[0], replace(IMAGES[1], image=f"{other}@sha256:" + "5" * 64)))
+    files = bundle_files(driver, Wishes(), [REPOSITORY, other], "m.example.com/n")
+    [module] = yaml.safe_load_all(files["base/module.yaml"])
+    assert [one["containerImage"] for one in mappings(module)[:2]] == [one.image for one in driver.images]
+    overlay = yaml.safe_load(files["overlays/example/kustomization.yaml"])
+    assert {one["name"]: one["newName"] for one in overlay["images"]} == {
+        REPOSITORY: "m.example.com/n/neuron-driver", other: "m.example.com/n/path/neuron-driver"}
+    for document in yaml.safe_load_all(files["mirror/mirror-sets.yaml"]):
+        [sources] = document["spec"].values()
+        assert [one["source"] for one in sources] == [REPOSITORY, other]
+
+
 def test_the_same_files_each_time() -> None:
     again = json.loads(json.dumps(asdict(ALL), sort_keys=True))  # as what is kept of configuration has it
     assert bundle_files(NEURON, ALL, [REPOSITORY], "") == bundle_files(NEURON, Wishes(**again), [REPOSITORY], "")
@@ -283,3 +299,10 @@ def strict(schema: Any) -> Any:
         for one in schema:
             strict(one)
     return schema
+
+
+def test_manifests_are_written_without_what_only_checks_need() -> None:
+    """It is on the way of "nothing to do"."""
+    program = ("import sys; import foundry.release.bundle; "
+               "sys.exit(bool({'re2', 'jinja2', 'foundry.kmm.rules'} & set(sys.modules)))")
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

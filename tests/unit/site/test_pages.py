@@ -16,7 +16,7 @@ import pytest
 from foundry.base.schema import ValidationCache
 from foundry.site.pages import files
 from tests.harness.checkout import ROOT
-from tests.harness.library import EVIL, made_up
+from tests.harness.made_up import EVIL, made_up
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 EMPTY: dict[str, Any] = {"schema": 1, "drivers": [], "releases": [], "upgrades": {"edges": {}, "risks": {}}}
@@ -87,7 +87,7 @@ def test_strangers_texts_are_texts() -> None:
     assert EVIL in texts and "{{ 7 * 7 }}" in texts
     assert EVIL in "".join(Page(made["index.html"]).text), "what is wrong is said at the top"
     script = made["data.js"].decode()
-    assert "</" not in script and json.loads(script.removeprefix("window.library = ").removesuffix(";\n"))
+    assert "</" not in script and json.loads(script.removeprefix("window.published = ").removesuffix(";\n"))
     for name in ("feed.xml", "drivers/family0-2.0.0.xml", "drivers/family0-2.0.0.svg"):
         ET.fromstring(made[name])
 
